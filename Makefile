@@ -1,0 +1,47 @@
+# Needs git, make and Python 3.11 or newer; everything else comes from the package index, by the lock.
+SHELL := /bin/bash
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p))))
+export UV_PYTHON_DOWNLOADS := never
+export DO_NOT_TRACK := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export DVC_NO_ANALYTICS := 1
+export BENTOML_DO_NOT_TRACK := True
+export GX_ANALYTICS_ENABLED := false
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+READY := .venv/ready
+
+.PHONY: help demo test lint bench down lock
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 12
+
+demo: $(READY) ## the whole loop on real flights: proposal, gate, release, deploy, drift, rollback
+	@ml demo
+
+down: $(READY) ## stop what `make demo` left running
+	@ml down
+
+test: $(READY) ## all tests; ONLY=tests/data runs a part
+	@python -m pytest $(ONLY)
+
+lint: $(READY) ## every check that ci runs on the code
+	@pre-commit run --all-files
+
+bench: $(READY) ## measure the README's figures; ONLY=NAME runs one
+	@for b in $(or $(ONLY),$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))); do python -m benchmarks.$$b || exit; done
+
+# The environment is made anew when the lock changes. uv is the machine's, else the lock's own.
+$(READY): requirements/dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: no python3 on PATH: install Python 3.11 or newer, with venv" >&2; exit 2; }
+	@echo "Making .venv from requirements/dev.txt ..." >&2
+	@if command -v uv >/dev/null; then uv venv --quiet --clear --python $(PYTHON) .venv; else \
+	  $(PYTHON) -m venv --clear .venv && .venv/bin/python -m pip install --quiet "$$(grep -oE '^uv==[0-9.]+' $<)"; fi
+	@VIRTUAL_ENV=$(CURDIR)/.venv uv pip sync --quiet --require-hashes --build-constraints <(grep -oE '^setuptools==[0-9.]+' $<) $<
+	@VIRTUAL_ENV=$(CURDIR)/.venv uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lock: ## resolve requirements/*.txt again from pyproject.toml
+	@rm -f requirements/*.txt
+	@for g in dev train host serve; do \
+	  uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 \
+	    $$(test $$g = dev || echo --constraints requirements/dev.txt) \
+	    --custom-compile-command "make lock" --group $$g --output-file requirements/$$g.txt || exit; done

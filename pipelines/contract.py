@@ -1,0 +1,131 @@
+"""The types in which a problem is written: each column once, with all that is known about it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+Type = Literal["category", "integer", "number", "flag", "time", "text"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the data.
+
+    `known_at` is the number of hours before the event at which the value is known; None means only
+    afterwards, and such a column can never be a feature.
+    """
+
+    name: str
+    type: Type
+    meaning: str
+    known_at: float | None = None
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    values: tuple[str, ...] = ()  # a category's known values; another one is accepted, as unseen
+    missing: float = (
+        0.0  # the largest share of missing values that validation accepts; 0: a caller must send it
+    )
+    derived: bool = False  # made by features.py; not in the data files
+    key: bool = False  # identifies the event
+    time: bool = False  # when the event happens; the day of every split and interval
+    label: bool = False
+    slice: bool = False  # the gate looks at each of its values
+    loggable: bool = False  # the prediction log may keep it
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is done with a prediction, in words; what its mistakes cost stands in params.yaml."""
+
+    positive: str  # what the label says when it is true
+    act: str  # what is done above the threshold
+    false_alarm: str  # what it means to act in vain
+    miss: str  # what it means not to have acted
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A problem: its name (of the model, the Bento and the registry), the event of a row, and its columns."""
+
+    name: str
+    event: str
+    horizon: float  # hours before the event at which the prediction is asked
+    decision: Decision
+    columns: tuple[Column, ...]
+
+    def __post_init__(self) -> None:
+        names = [column.name for column in self.columns]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"columns.py: {twice[0]} is written twice")
+        for flag in ("key", "time", "label"):
+            found = [column.name for column in self.columns if getattr(column, flag)]
+            if len(found) != 1:
+                raise ValueError(
+                    f"columns.py: exactly one column needs {flag}=True, not {len(found)}: {found}"
+                )
+        for column in self.columns:
+            if column.values and column.type != "category":
+                raise ValueError(f"columns.py: {column.name} has values but is not a category")
+            if column.label and (column.known_at is not None or column.type != "flag"):
+                raise ValueError(
+                    f"columns.py: the label {column.name} must be a flag that is known only afterwards"
+                )
+
+    def column(self, name: str) -> Column:
+        """The column of that name. KeyError where there is none."""
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Column]:
+        return {column.name: column for column in self.columns}
+
+    @cached_property
+    def key(self) -> Column:
+        return next(column for column in self.columns if column.key)
+
+    @cached_property
+    def time(self) -> Column:
+        return next(column for column in self.columns if column.time)
+
+    @cached_property
+    def label(self) -> Column:
+        return next(column for column in self.columns if column.label)
+
+    @cached_property
+    def features(self) -> tuple[Column, ...]:
+        """The model's inputs, in order: all that is known at the horizon, key and time aside."""
+        return tuple(
+            column
+            for column in self.columns
+            if not (column.key or column.time or column.label or column.type in ("time", "text"))
+            and column.known_at is not None
+            and column.known_at >= self.horizon
+        )
+
+    @cached_property
+    def forbidden(self) -> tuple[Column, ...]:
+        """Columns that come too late for a prediction: the leak denylist (the label among them)."""
+        return tuple(
+            column
+            for column in self.columns
+            if not (column.key or column.time) and (column.known_at is None or column.known_at < self.horizon)
+        )
+
+    @cached_property
+    def raw(self) -> tuple[Column, ...]:
+        """The columns of a data file, in order."""
+        return tuple(column for column in self.columns if not column.derived)
+
+    @cached_property
+    def derived(self) -> tuple[Column, ...]:
+        return tuple(column for column in self.columns if column.derived)
+
+    @cached_property
+    def slices(self) -> tuple[Column, ...]:
+        return tuple(column for column in self.columns if column.slice)
+
+    @cached_property
+    def loggable(self) -> tuple[Column, ...]:
+        """The features that the prediction log may keep."""
+        return tuple(column for column in self.features if column.loggable)
