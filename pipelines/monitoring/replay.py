@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import pandas as pd
-
 from pipelines.console import step
 from pipelines.contract import Contract
 from pipelines.errors import UserError
