@@ -1,0 +1,203 @@
+"""The mathematics of the gate and of the drift check. Days, not rows, are the independent unit.
+
+All flights of a day share its weather, so a model's metrics are kept as sums of days (`day_sums`): a
+resample of the days is then a weight for each day, and every metric is a function of sums and weights.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+BLOCK = 3  # days: the lag-1 correlation of real changes is .13 to .25, that of lag 3 is noise
+LEAST_SHARE = 1e-4  # an empty bin counts as so much, or one row in it would make the PSI infinite
+_EPSILON = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class DaySums:
+    """What the metrics of one model need of each of D days."""
+
+    rows: np.ndarray  # (D,)
+    positives: np.ndarray  # (D,)
+    log_loss: np.ndarray  # (D,) sum over rows, in nats
+    brier: np.ndarray  # (D,) sum over rows
+    false_alarms: np.ndarray  # (D,) acted on, in vain
+    misses: np.ndarray  # (D,) not acted on, although positive
+    wins: np.ndarray  # (D, D) pairs of a positive of day i above a negative of day j; ties count one half
+
+
+def day_sums(label: np.ndarray, p: np.ndarray, day: np.ndarray, days: int, threshold: float) -> DaySums:
+    """Sums of `days` days. `label` bool, `p` P(label) and `day` 0..days-1, each of shape (n,).
+
+    ROC-AUC is the Mann-Whitney U over the pairs (Hanley & McNeil 1982), and U splits into pairs of days;
+    so `wins` holds all that any reweighting of the days needs, ties included.
+    """
+    label, p = np.asarray(label, dtype=bool), np.asarray(p, dtype=np.float64)
+    safe = np.clip(p, _EPSILON, 1 - _EPSILON)  # as sklearn.metrics.log_loss does
+    act = p >= threshold
+
+    def total(values: np.ndarray) -> np.ndarray:
+        return np.bincount(day, weights=values, minlength=days)
+
+    above, its_day = p[label], day[label]
+    wins = np.empty((days, days))
+    for other in range(days):
+        below = np.sort(p[~label & (day == other)])
+        pairs = (np.searchsorted(below, above, "left") + np.searchsorted(below, above, "right")) / 2
+        wins[:, other] = np.bincount(its_day, weights=pairs, minlength=days)
+    return DaySums(
+        rows=total(np.ones(len(p))),
+        positives=total(label),
+        log_loss=total(-np.log(np.where(label, safe, 1 - safe))),
+        brier=total((p - label) ** 2),
+        false_alarms=total(act & ~label),
+        misses=total(~act & label),
+        wins=wins,
+    )
+
+
+def day_weights(days: int, resamples: int, seed: int, block: int = BLOCK) -> np.ndarray:
+    """How often each day is drawn: integers of shape (resamples, days), each row sums to `days`.
+
+    block=1 is the plain bootstrap, Multinomial(D, 1/D) (Efron 1979). Longer blocks are the circular block
+    bootstrap (Politis & Romano 1992), which keeps what neighbouring days have in common. Both models of a
+    comparison must get the same weights: the paired differences then lose what is common to both.
+    """
+    block = max(1, min(block, days))
+    draw = np.random.default_rng(seed)
+    starts = draw.integers(0, days, size=(resamples, math.ceil(days / block)))
+    drawn = (starts[:, :, None] + np.arange(block)) % days
+    drawn = drawn.reshape(resamples, -1)[:, :days]
+    flat = np.bincount((drawn + days * np.arange(resamples)[:, None]).ravel(), minlength=days * resamples)
+    return flat.reshape(resamples, days)
+
+
+# Each metric takes weights of shape (D,) or (B, D), None for the days as they were, and returns a number or
+# (B,). It is NaN where it does not exist, such as the AUC of one class.
+
+
+def roc_auc(sums: DaySums, weights: np.ndarray | None = None) -> Any:
+    """Area under the ROC curve: the share of pairs (positive, negative) in the right order."""
+    w = _weights(sums, weights)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return ((w @ sums.wins) * w).sum(-1) / ((w @ sums.positives) * (w @ (sums.rows - sums.positives)))
+
+
+def log_loss(sums: DaySums, weights: np.ndarray | None = None) -> Any:
+    """Mean negative log-likelihood of a row, in nats."""
+    return _mean(sums.log_loss, sums, weights)
+
+
+def brier(sums: DaySums, weights: np.ndarray | None = None) -> Any:
+    """Mean squared difference of p and label (Brier 1950)."""
+    return _mean(sums.brier, sums, weights)
+
+
+def brier_skill(sums: DaySums, rate: float, weights: np.ndarray | None = None) -> Any:
+    """1 - Brier / Brier of always saying `rate`, the training's label rate (Murphy 1973)."""
+    constant = sums.positives * (1 - rate) ** 2 + (sums.rows - sums.positives) * rate**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 1 - brier(sums, weights) / _mean(constant, sums, weights)
+
+
+def expected_cost(sums: DaySums, false_alarm: float, miss: float, weights: np.ndarray | None = None) -> Any:
+    """Mean cost of a row's decision, in the unit of `false_alarm` and `miss`."""
+    return _mean(false_alarm * sums.false_alarms + miss * sums.misses, sums, weights)
+
+
+def _weights(sums: DaySums, weights: np.ndarray | None) -> np.ndarray:
+    return np.ones(len(sums.rows)) if weights is None else np.asarray(weights, dtype=np.float64)
+
+
+def _mean(values: np.ndarray, sums: DaySums, weights: np.ndarray | None) -> Any:
+    w = _weights(sums, weights)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (w @ values) / (w @ sums.rows)
+
+
+def interval(draws: np.ndarray, level: float = 0.90) -> tuple[float, float]:
+    """The percentile interval of a bootstrap's draws (Efron 1981). NaN in one draw makes both ends NaN."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def calibration(label: np.ndarray, p: np.ndarray, rounds: int = 25) -> tuple[float, float]:
+    """Intercept and slope of the logistic regression of `label` on logit(p) (Cox 1958): calibrated is 0, 1.
+
+    A slope below 1: the probabilities are too extreme. NaN where the fit does not exist.
+    """
+    y = np.asarray(label, dtype=np.float64)
+    safe = np.clip(np.asarray(p, dtype=np.float64), 1e-9, 1 - 1e-9)
+    x = np.column_stack([np.ones(len(y)), np.log(safe / (1 - safe))])
+    beta = np.array([0.0, 1.0])
+    for _ in range(rounds):  # Newton's method; the likelihood is concave
+        fitted = 1 / (1 + np.exp(-np.clip(x @ beta, -30, 30)))
+        information = x.T @ (x * (fitted * (1 - fitted))[:, None])
+        if not np.isfinite(information).all() or np.linalg.cond(information) > 1e12:
+            return math.nan, math.nan
+        step = np.linalg.solve(information, x.T @ (y - fitted))
+        beta = beta + step
+        if np.abs(step).max() < 1e-10:
+            break
+    return float(beta[0]), float(beta[1])
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Where a feature's values fall. A number has `edges` (a value equal to one lies above it), a category
+    `values` and one bin for all others; a bin for missing values comes last in both."""
+
+    edges: tuple[float, ...] = ()
+    values: tuple[str, ...] = ()
+
+    def frequencies(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+        """The share of `values` in each bin; NaN in all where there are no values."""
+        column = np.asarray(values, dtype=object)
+        missing = np.array([_is_missing(value) for value in column], dtype=bool)
+        given = column[~missing]
+        if self.values:
+            place = {value: index for index, value in enumerate(self.values)}
+            found = np.array([place.get(str(value), len(self.values)) for value in given], dtype=np.int64)
+            bins = len(self.values) + 1
+        else:
+            found = np.searchsorted(np.array(self.edges), given.astype(np.float64), "right")
+            bins = len(self.edges) + 1
+        counts = np.append(np.bincount(found, minlength=bins), missing.sum())
+        return counts / len(column) if len(column) else np.full(len(counts), math.nan)
+
+
+def bins(values: Sequence[Any] | np.ndarray, category: bool = False, count: int = 10) -> Bins:
+    """Bins that hold about equal shares of `values`: quantiles of a number (fewer where values repeat), the
+    `count` most frequent values of a category."""
+    given = [value for value in np.asarray(values, dtype=object) if not _is_missing(value)]
+    if category:
+        names, counts = np.unique([str(value) for value in given], return_counts=True)
+        order = np.argsort(-counts, kind="stable")[:count]
+        return Bins(values=tuple(sorted(str(names[index]) for index in order)))
+    if not given:
+        return Bins()
+    numbers = np.asarray(given, dtype=np.float64)
+    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, count + 1)[1:-1], method="lower"))
+    return Bins(edges=tuple(float(edge) for edge in edges if edge > numbers.min()))
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)
+
+
+def psi(expected: Sequence[float] | np.ndarray, observed: Sequence[float] | np.ndarray) -> float:
+    """Population stability index of two lists of shares (or counts) over the same bins.
+
+    sum (o - e) ln(o / e), the symmetrised Kullback-Leibler divergence (Jeffreys 1946; Yurdakul 2018). Each
+    share is at least LEAST_SHARE. NaN where either list is empty or sums to nothing: no data is no answer.
+    """
+    e, o = np.asarray(expected, dtype=np.float64), np.asarray(observed, dtype=np.float64)
+    if e.shape != o.shape:
+        raise ValueError(f"psi: {len(e)} bins expected, {len(o)} observed")
+    if not (e.sum() > 0 and o.sum() > 0):
+        return math.nan
+    e, o = np.maximum(e / e.sum(), LEAST_SHARE), np.maximum(o / o.sum(), LEAST_SHARE)
+    return float(((o - e) * np.log(o / e)).sum())
