@@ -1,0 +1,360 @@
+"""Run a real workflow file here: act in host mode, remote actions replaced by the stand-ins in actions/."""
+
+import ctypes
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from pipelines.console import step
+from pipelines.errors import UserError
+from pipelines.files import write_json, write_text
+from pipelines.local.events import Event, describe
+from pipelines.local.uses import stand_ins
+
+HOSTED = "ubuntu-24.04"
+RUNNER = "GREENLIGHT_RUNNER"  # the repository variable that names a self-hosted runner's label
+PROGRESS = re.compile(r"^\[ *\d+\.\d s\] (.*)")  # what console.step prints
+LIBC = ctypes.CDLL(None)
+TAIL = 30  # lines of a failed step that are shown
+
+
+@dataclass(frozen=True)
+class Place:
+    """What stands for GitHub: the bare repository, and a folder of runs, artifacts and caches."""
+
+    origin: Path
+    state: Path
+    repository: str = "you/greenlight"
+    api: str = "http://127.0.0.1:9"  # GITHUB_API_URL: the address of github.serve; port 9 answers nobody
+    token: str = "local-token"
+    variables: Mapping[str, str] = field(default_factory=dict)  # the repository's `vars`
+    environment: Mapping[str, str] = field(default_factory=dict)  # the runner's own: GREENLIGHT_HOME, ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run. `jobs`: job id → success, failure or skipped."""
+
+    id: int
+    name: str
+    path: str
+    event: Event
+    code: int
+    jobs: Mapping[str, str]
+    summary: str
+    log: Path
+
+    @property
+    def conclusion(self) -> str:
+        return "success" if self.code == 0 else "failure"
+
+    def as_json(self, repository: str) -> dict[str, Any]:
+        """The run as GitHub's API and its `workflow_run` event describe it."""
+        pull = self.event.payload.get("pull_request")
+        pulls = [{key: pull[key] for key in ("number", "head", "base")}] if pull else []
+        return {
+            "id": self.id,
+            "name": self.name,
+            "path": self.path,
+            "event": self.event.name,
+            "status": "completed",
+            "conclusion": self.conclusion,
+            "head_branch": self.event.head_branch,
+            "head_sha": self.event.head_sha or self.event.sha,
+            "head_repository": pull["head"]["repo"] if pull else describe(repository),
+            "repository": describe(repository),
+            "run_number": self.id,
+            "run_attempt": 1,
+            "pull_requests": pulls,
+            "html_url": f"https://github.com/{repository}/actions/runs/{self.id}",
+        }
+
+
+def run(
+    workflow: str,
+    event: Event,
+    place: Place,
+    *,
+    secrets: Mapping[str, str] | None = None,
+    job: str | None = None,
+    verbose: bool = False,
+) -> Run:
+    """Run `.github/workflows/WORKFLOW.yml` of the event's commit in `place.origin`; wait for its end.
+
+    A line of progress for each step, the whole log in a file that is named when the run fails. `job` runs
+    one job (and those it needs), `verbose` shows everything. UserError before anything runs where the
+    workflow does not exist or uses an action without a stand-in, and where no runner has a job's label.
+    """
+    number, folder = next_run(place.state)
+    try:
+        sha = check_out(place.origin, event, folder / "source")
+        file = folder / "source/.github/workflows" / f"{workflow}.yml"
+        if not file.is_file():
+            names = sorted(path.stem for path in file.parent.glob("*.yml"))
+            raise UserError(
+                f"no workflow {workflow!r} in commit {sha[:12]}; it has: {', '.join(names) or 'none'}"
+            )
+        command = [
+            *arguments(event, place, number, folder, secrets or {}, job),
+            *("--workflows", str(file.relative_to(folder / "source"))),
+            *mappings(folder / "source", file),
+        ]
+        definition = yaml.safe_load(file.read_text())
+        name = definition.get("name", workflow)
+        step(f"{name}: run {number}, {event.name}, commit {sha[:12]}")
+        story = Story(name, folder / "log.txt", verbose)
+        code = follow(command, environment(place, number, folder), folder / "source", story)
+    finally:
+        for leftover in ("source", "act", "secrets", "pid"):
+            remove(folder / leftover)
+    if story.no_runner:
+        raise UserError(
+            f"{file.name}: no runner here has the label {story.no_runner!r}; set the variable {RUNNER}"
+        )
+    jobs = {
+        key: story.jobs.get(key, "skipped") for key in definition["jobs"] if job is None or key in story.jobs
+    }
+    done = Run(
+        number,
+        name,
+        f".github/workflows/{workflow}.yml",
+        replace(event, sha=sha),
+        code,
+        jobs,
+        "\n".join(story.summaries),
+        folder / "log.txt",
+    )
+    write_json(folder / "run.json", done.as_json(place.repository) | {"jobs": jobs})
+    write_text(folder / "summary.md", done.summary)
+    step(f"{name}: {', '.join(f'{key} {result}' for key, result in jobs.items())}")
+    if code:
+        step(f"{name}: the whole log is in {done.log}")
+    return done
+
+
+def next_run(state: Path) -> tuple[int, Path]:
+    """The next run id, and its folder. Leftovers of killed runs are removed on the way."""
+    runs = state / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    for old in runs.glob("*/pid"):
+        if not Path(f"/proc/{old.read_text() or 0}").exists():
+            for leftover in ("source", "act", "secrets", "pid"):
+                remove(old.parent / leftover)
+    number = 1 + max((int(path.name) for path in runs.iterdir() if path.name.isdigit()), default=0)
+    while True:
+        try:
+            (runs / str(number)).mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            write_text(runs / str(number) / "pid", str(os.getpid()))
+            return number, runs / str(number)
+
+
+def check_out(origin: Path, event: Event, folder: Path) -> str:
+    """A clone at the event's commit: act takes the workflow file and `github.sha` from where it runs."""
+    git("clone", "--quiet", "--shared", "--no-checkout", str(origin), str(folder))
+    sha = event.sha or git("-C", str(origin), "rev-parse", "--verify", "--quiet", f"{event.ref}^0")
+    if event.ref.startswith("refs/heads/"):
+        git(
+            "-C",
+            str(folder),
+            "checkout",
+            "--quiet",
+            "--force",
+            "-B",
+            event.ref.removeprefix("refs/heads/"),
+            sha,
+        )
+    else:
+        git("-C", str(folder), "checkout", "--quiet", "--force", "--detach", sha)
+    return sha
+
+
+def git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise UserError(f"git {' '.join(arguments)}: {' '.join(done.stderr.split()) or 'failed'}")
+    return done.stdout.strip()
+
+
+def arguments(
+    event: Event, place: Place, number: int, folder: Path, secrets: Mapping[str, str], job: str | None
+) -> list[str]:
+    write_json(folder / "event.json", dict(event.payload))
+    write_text(folder / "secrets", "".join(f"{k}={json.dumps(v)}\n" for k, v in secrets.items()))
+    labels = [HOSTED, "self-hosted", *filter(None, [place.variables.get(RUNNER)])]
+    told = {
+        "GITHUB_REPOSITORY": place.repository,
+        "GITHUB_RUN_ID": str(number),
+        "GITHUB_API_URL": place.api,
+        **place.environment,
+    }
+    return [
+        *(program("act"), event.name, "--json", "--rm", "--no-cache-server", "--action-offline-mode"),
+        "--no-skip-checkout",  # else the workspace starts as a copy of the clone
+        *("--eventpath", str(folder / "event.json"), "--action-cache-path", str(folder / "act")),
+        *("--actor", place.repository.partition("/")[0], "--secret", f"GITHUB_TOKEN={place.token}"),
+        *("--secret-file", str(folder / "secrets"), "--var-file", os.devnull, "--input-file", os.devnull),
+        *("--env-file", os.devnull),
+        *(f"--platform={label}=-self-hosted" for label in labels),
+        *(f"--var={name}={value}" for name, value in place.variables.items()),
+        *(f"--env={name}={value}" for name, value in told.items()),
+        *(["--job", job] if job else []),
+    ]
+
+
+def mappings(root: Path, workflow: Path) -> list[str]:
+    return [f"--local-repository={name}={folder}" for name, folder in stand_ins(root, workflow).items()]
+
+
+def environment(place: Place, number: int, folder: Path) -> dict[str, str]:
+    """This process's environment less what a runner does not have, and what the stand-ins need."""
+    own = str(Path(sys.executable).parent)
+    alien = re.compile(
+        r"^(VIRTUAL_ENV|PYTHON(PATH|HOME)|PYTEST_.*|COV_.*|GITHUB_.*|ACTIONS_.*|RUNNER_.*|MAKE.*|MFLAGS)$"
+    )
+    kept = {name: value for name, value in os.environ.items() if not alien.match(name)}
+    path = [entry for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if entry != own]
+    return kept | {
+        "PATH": os.pathsep.join(path),
+        "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"])),
+        "GIT_PAGER": "cat",  # steps have a terminal, so a pager would wait for a key
+        "PAGER": "cat",
+        "GREENLIGHT_ORIGIN": str(place.origin.absolute()),
+        "GREENLIGHT_ARTIFACTS": str((place.state / "artifacts").absolute()),
+        "GREENLIGHT_CACHES": str((place.state / "caches").absolute()),
+        "GREENLIGHT_PYTHON": sys.executable,
+        "GREENLIGHT_UV": program("uv"),
+    }
+
+
+def program(name: str) -> str:
+    """A program of the locked environment, else the machine's."""
+    own = Path(sysconfig.get_path("scripts")) / name
+    found = str(own) if own.exists() else shutil.which(name)
+    if not found:
+        raise UserError(f"{name} is not installed; `make .venv/ready` brings it")
+    return found
+
+
+def remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def die_with_parent() -> None:
+    """A killed caller must leave no run behind it (prctl PR_SET_PDEATHSIG)."""
+    LIBC.prctl(1, signal.SIGTERM)
+
+
+def follow(command: list[str], environment: Mapping[str, str], folder: Path, story: "Story") -> int:
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        preexec_fn=die_with_parent,
+    )
+    assert process.stdout is not None
+    try:
+        story.tell(process.stdout)
+        return process.wait()
+    finally:
+        if process.poll() is None:  # Ctrl-C: act stops its steps when it is asked to
+            process.terminate()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+class Story:
+    """Reads act's JSON lines while they come: progress for people, the log, results and summaries."""
+
+    def __init__(self, name: str, log: Path, verbose: bool) -> None:
+        self.name, self.log, self.verbose = name, log, verbose
+        self.jobs: dict[str, str] = {}
+        self.summaries: list[str] = []
+        self.no_runner = ""
+        self._output: dict[str, list[str]] = {}
+        self._started: dict[str, float] = {}
+
+    def tell(self, lines: IO[str]) -> None:
+        with self.log.open("w", encoding="utf-8") as log:
+            for line in lines:
+                for text in self.read(line):
+                    log.write(text + "\n")
+                    log.flush()
+
+    def read(self, line: str) -> Iterator[str]:
+        """Take in one line of act; the lines of the log that it makes."""
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            if line.strip():
+                if not line.startswith("Error: Job"):  # the results say so already
+                    self._print(line.rstrip())
+                yield line.rstrip()
+            return
+        job, message = entry.get("jobID", ""), entry.get("msg", "").rstrip()
+        if "unsupported platform" in message:
+            self.no_runner = message.partition("-P ")[2].partition("=")[0]
+        if entry.get("raw_output"):
+            self._output.setdefault(job, []).append(message)
+            if self.verbose:
+                self._print(f"{job} | {message}")
+            elif progress := PROGRESS.match(message):
+                self._print(f"{job} |   {progress[1]}")
+            yield f"{job} | {message}"
+            return
+        if entry.get("command") == "summary":
+            self.summaries.append(entry["content"].rstrip("\n"))
+        if "jobResult" in entry:
+            self.jobs[job] = entry["jobResult"]
+        self._step(job, entry)
+        if "LocalRepositoryCache" not in message and "docker connection" not in message:
+            yield f"{job or '-'} > {message}"
+
+    def _step(self, job: str, entry: Mapping[str, Any]) -> None:
+        if entry.get("stage") != "Main" or len(entry.get("stepID", ())) != 1:
+            return
+        shown = title(entry.get("step", ""))
+        if entry.get("msg", "").startswith("⭐"):
+            self._output[job], self._started[job] = [], time.monotonic()
+            self._print(f"{job} | {shown}")
+        elif entry.get("stepResult") == "failure":
+            seconds = time.monotonic() - self._started.get(job, time.monotonic())
+            self._print(f"{job} | {shown}: failed after {seconds:.1f} s")
+            if not self.verbose:
+                for text in self._output.get(job, [])[-TAIL:]:
+                    self._print(f"{job} |   {text}")
+        elif entry.get("level") == "error":
+            self._print(f"{job} | {entry.get('msg', '').rstrip()}")
+
+    def _print(self, text: str) -> None:
+        step(f"{self.name}/{text}")
+
+
+def title(name: str) -> str:
+    """A step's name; of a script its first line, of a pinned action its name."""
+    lines = name.strip().splitlines() or [""]
+    return re.sub(r"@[0-9a-f]{40}$", "", lines[0])

@@ -1,0 +1,62 @@
+"""Link $FOLDER to the entry $KEY of the cache store; a new entry starts as a copy of the best restore key."""
+
+import hashlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    folder, key = os.environ["FOLDER"].strip(), os.environ["KEY"]
+    if "\n" in folder or any(mark in folder for mark in "*?["):
+        sys.exit(f"the stand-in of actions/cache keeps one folder, not {folder!r}")
+    store = Path(os.environ["GREENLIGHT_CACHES"])
+    store.mkdir(parents=True, exist_ok=True)
+    entry = store / name(folder, key)
+    prefixes = [key, *filter(None, (line.strip() for line in os.environ["RESTORE"].splitlines()))]
+    found = entry if entry.exists() else newest(store, folder, prefixes)
+    if found is None:
+        entry.mkdir()
+    elif found != entry:
+        shutil.copytree(found, entry, symlinks=True)
+    os.utime(entry)
+    (store / f"{entry.name}.key").write_text(key)
+    link(Path(folder), entry)
+    matched = "" if found is None else (store / f"{found.name}.key").read_text()
+    with Path(os.environ["GITHUB_OUTPUT"]).open("a") as out:
+        out.write(f"cache-hit={'true' if matched == key else 'false'}\ncache-matched-key={matched}\n")
+    print(f"cache: {matched or 'no entry'} for {key}")
+
+
+def name(folder: str, key: str) -> str:
+    """GitHub too keeps entries of different paths apart."""
+    return (
+        f"{hashlib.sha256(folder.encode()).hexdigest()[:12]}-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
+    )
+
+
+def newest(store: Path, folder: str, prefixes: list[str]) -> Path | None:
+    start = name(folder, "").split("-")[0]
+    for prefix in prefixes:
+        entries = [
+            path.with_suffix("")
+            for path in store.glob(f"{start}-*.key")
+            if path.read_text().startswith(prefix) and path.with_suffix("").is_dir()
+        ]
+        if entries:
+            return max(entries, key=lambda path: path.stat().st_mtime_ns)
+    return None
+
+
+def link(folder: Path, entry: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.copytree(folder, entry, dirs_exist_ok=True)
+        shutil.rmtree(folder)
+    folder.symlink_to(entry, target_is_directory=True)
+
+
+main()

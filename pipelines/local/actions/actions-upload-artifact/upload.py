@@ -1,0 +1,59 @@
+"""Copy what $PATHS names to $GREENLIGHT_ARTIFACTS/RUN/NAME, laid out as actions/upload-artifact does."""
+
+import glob
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    name = os.environ["NAME"]
+    if not name or re.search(r'["\:<>|*?\r\n\\/]', name):
+        sys.exit(f"upload-artifact: {name!r} is no name for an artifact")
+    target = Path(os.environ["GREENLIGHT_ARTIFACTS"]) / os.environ["GITHUB_RUN_ID"] / name
+    patterns = [line.strip() for line in os.environ["PATHS"].splitlines() if line.strip()]
+    roots = [Path(hit) for pattern in patterns for hit in found(pattern)]
+    files = sorted({file.absolute() for root in roots for file in within(root)})
+    if not files:
+        none = os.environ["NONE"]
+        print(f"upload-artifact: no files were found at {', '.join(patterns)}: {none}")
+        sys.exit(1 if none == "error" else 0)
+    if target.exists():
+        if os.environ["OVERWRITE"] != "true":
+            sys.exit(f"upload-artifact: this run already has an artifact {name!r}; overwrite is false")
+        shutil.rmtree(target)
+    base = common(roots)
+    temporary = target.with_name(f".{target.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    for file in files:
+        place = temporary / file.relative_to(base)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place)  # contents only: the real one loses permissions too
+    temporary.rename(target)
+    print(f"upload-artifact: {name}, {len(files)} files")
+
+
+def found(pattern: str) -> list[str]:
+    return sorted(glob.glob(pattern, recursive=True, include_hidden=hidden()))  # noqa: PTH207 (hidden)
+
+
+def hidden() -> bool:
+    return os.environ["HIDDEN"] == "true"
+
+
+def within(root: Path) -> list[Path]:
+    paths = [root] if root.is_file() else [path for path in root.rglob("*") if path.is_file()]
+    inner = [(path, path.relative_to(root).parts or (path.name,)) for path in paths]
+    return [path for path, parts in inner if hidden() or not any(part.startswith(".") for part in parts)]
+
+
+def common(roots: list[Path]) -> Path:
+    """One folder gives its contents; several paths keep their places below the common ancestor."""
+    if len(roots) == 1:
+        return roots[0].absolute() if roots[0].is_dir() else roots[0].absolute().parent
+    return Path(os.path.commonpath([str(root.absolute().parent) for root in roots]))
+
+
+main()

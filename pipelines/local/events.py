@@ -1,0 +1,107 @@
+"""The events that start a workflow, with GitHub's payloads: the documented fields that workflows read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MAIN = "main"  # the default branch
+
+
+@dataclass(frozen=True)
+class Event:
+    """Why a workflow runs. `sha` is `github.sha`; None is the newest commit of `ref` when the run starts."""
+
+    name: str
+    payload: Mapping[str, Any] = field(repr=False)
+    sha: str | None = None
+    ref: str = f"refs/heads/{MAIN}"
+    head_sha: str | None = None  # what GitHub calls the run's head: a proposal's own commit, not its merge
+    head_branch: str = MAIN
+
+
+def pull_request(pull: Mapping[str, Any], action: str = "synchronize") -> Event:
+    """A pull request, as the API gives it, was opened or got new commits. It runs on its merge commit."""
+    payload = {
+        "action": action,
+        "number": pull["number"],
+        "pull_request": dict(pull),
+        "repository": pull["base"]["repo"],
+        "sender": pull["user"],
+    }
+    return Event(
+        "pull_request",
+        payload,
+        sha=pull.get("merge_commit_sha") or pull["head"]["sha"],
+        ref=f"refs/pull/{pull['number']}/merge",
+        head_sha=pull["head"]["sha"],
+        head_branch=pull["head"]["ref"],
+    )
+
+
+def push(repository: str, before: str, after: str, branch: str = MAIN) -> Event:
+    """Commits `before`..`after` arrived on a branch; `before` is forty zeros for a new one."""
+    payload = {
+        "ref": f"refs/heads/{branch}",
+        "before": before,
+        "after": after,
+        "created": not before.strip("0"),
+        "deleted": False,
+        "forced": False,
+        "compare": f"https://github.com/{repository}/compare/{before[:12]}...{after[:12]}",
+        "commits": [],
+        "head_commit": {"id": after},
+        "repository": describe(repository),
+        "pusher": {"name": owner(repository)},
+        "sender": user(owner(repository)),
+    }
+    return Event("push", payload, after, f"refs/heads/{branch}", after, branch)
+
+
+def workflow_run(repository: str, run: Mapping[str, Any]) -> Event:
+    """A run of another workflow, as `Run.as_json` gives it, has completed."""
+    payload = {
+        "action": "completed",
+        "workflow": {"name": run["name"], "path": run["path"], "state": "active"},
+        "workflow_run": dict(run),
+        "repository": describe(repository),
+        "sender": user(owner(repository)),
+    }
+    return Event("workflow_run", payload)
+
+
+def schedule(repository: str, cron: str = "0 6 1 * *") -> Event:
+    return Event("schedule", {"schedule": cron, "repository": describe(repository)})
+
+
+def workflow_dispatch(repository: str, path: str, inputs: Mapping[str, str], branch: str = MAIN) -> Event:
+    """Somebody pressed "Run workflow". Inputs are text, as GitHub sends them."""
+    payload = {
+        "inputs": dict(inputs),
+        "ref": f"refs/heads/{branch}",
+        "workflow": path,
+        "repository": describe(repository),
+        "sender": user(owner(repository)),
+    }
+    return Event("workflow_dispatch", payload, ref=f"refs/heads/{branch}", head_branch=branch)
+
+
+def describe(repository: str) -> dict[str, Any]:
+    """A repository, as payloads and the API name it."""
+    return {
+        "id": 1,
+        "name": repository.partition("/")[2],
+        "full_name": repository,
+        "private": False,
+        "owner": user(owner(repository)),
+        "html_url": f"https://github.com/{repository}",
+        "fork": False,
+        "default_branch": MAIN,
+    }
+
+
+def user(login: str) -> dict[str, Any]:
+    return {"login": login, "id": 1, "type": "User", "site_admin": False}
+
+
+def owner(repository: str) -> str:
+    return repository.partition("/")[0]

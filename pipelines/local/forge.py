@@ -1,0 +1,429 @@
+"""The repository behind the stand-in of GitHub's API: its state, and what each route answers."""
+
+import base64
+import re
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import UserError
+from pipelines.files import read_json, write_json
+from pipelines.local.act import git
+from pipelines.local.events import MAIN, describe, owner, user
+
+DOCS = "https://docs.github.com/rest"
+RULES = "Repository rule violations found\n\n"
+BODY_LIMIT = 65536  # characters of a comment
+FILES = {"A": "added", "M": "modified", "D": "removed", "R": "renamed", "T": "changed"}
+
+
+class Answer(Exception):
+    """An answer that is no success: status and message."""
+
+    def __init__(self, status: int, message: str, **more: Any) -> None:
+        super().__init__(message)
+        self.status, self.body = (
+            status,
+            {"message": message, "documentation_url": DOCS, "status": str(status), **more},
+        )
+
+
+class Forge:
+    """The repository's pull requests, comments and statuses; each change is on disk before it is answered."""
+
+    def __init__(self, folder: Path, origin: Path, repository: str, required: tuple[str, ...]) -> None:
+        self.file, self.origin = folder / "github.json", origin.absolute()
+        self.repository, self.required = repository, required
+        self.lock = threading.RLock()
+        self.state: dict[str, Any] = {
+            "last": 0,
+            "pulls": [],
+            "comments": [],
+            "statuses": [],
+            "unexpected": [],
+        }
+        if self.file.exists():
+            self.state = read_json(self.file)
+
+    def save(self) -> None:
+        write_json(self.file, self.state)
+
+    def next_id(self) -> int:
+        self.state["last"] += 1
+        return int(self.state["last"])
+
+    def git(self, *arguments: str) -> str:
+        return git("-C", str(self.origin), *arguments)
+
+    def commit(self, ref: str) -> str:
+        """The SHA of a branch, a ref or a commit; 422 when there is none, as GitHub says it."""
+        for name in (f"refs/heads/{ref}", ref):
+            try:
+                return self.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^0")
+            except UserError:
+                continue
+        raise Answer(422, f"No commit found for SHA: {ref}")
+
+    # --- pull requests ------------------------------------------------------------------------------------
+
+    def pull(self, number: int) -> dict[str, Any]:
+        for record in self.state["pulls"]:
+            if record["number"] == number:
+                return self.describe(record)
+        raise Answer(404, "Not Found")
+
+    def describe(self, record: dict[str, Any]) -> dict[str, Any]:
+        """A pull request with its head and base as they are now; a closed one keeps what it had."""
+        if record["state"] == "open":
+            before = (record["head"], record["base"])
+            record["head"] = self.commit(record["head_ref"])
+            record["base"] = self.commit(record["base_ref"])
+            if before != (record["head"], record["base"]) or "merge" not in record:
+                record["merge"] = self.test_merge(record)
+                self.save()
+        number, repo = record["number"], describe(self.repository)
+        ends = {
+            end: {
+                "label": f"{owner(self.repository)}:{record[f'{end}_ref']}",
+                "ref": record[f"{end}_ref"],
+                "sha": record[end],
+                "user": user(owner(self.repository)),
+                "repo": repo,
+            }
+            for end in ("head", "base")
+        }
+        return {
+            "id": number,
+            "number": number,
+            "state": record["state"],
+            "locked": False,
+            "draft": False,
+            "title": record["title"],
+            "body": record["body"],
+            "user": user(owner(self.repository)),
+            "labels": [],
+            **ends,
+            "merged": record["merged_at"] is not None,
+            "mergeable": record["merge"] is not None if record["state"] == "open" else None,
+            "merged_at": record["merged_at"],
+            "merge_commit_sha": record["merge"],
+            "created_at": record["created_at"],
+            "changed_files": len(self.changes(record)),
+            "html_url": f"https://github.com/{self.repository}/pull/{number}",
+            "author_association": "OWNER",
+        }
+
+    def test_merge(self, record: dict[str, Any]) -> str | None:
+        """refs/pull/N/head and refs/pull/N/merge, as GitHub makes them; None when the two ends conflict."""
+        number = record["number"]
+        self.git("update-ref", f"refs/pull/{number}/head", record["head"])
+        merged = self.merge(record["base"], record["head"], f"Merge {record['head']} into {record['base']}")
+        if merged:
+            self.git("update-ref", f"refs/pull/{number}/merge", merged)
+        return merged
+
+    def merge(self, base: str, head: str, message: str) -> str | None:
+        """A merge commit of two commits, made in a clone that is thrown away; None when they conflict."""
+        with tempfile.TemporaryDirectory() as folder:
+            git("clone", "--quiet", "--shared", "--no-checkout", str(self.origin), folder)
+            here = (
+                "-C",
+                folder,
+                "-c",
+                f"user.name={owner(self.repository)}",
+                "-c",
+                "user.email=noreply@github.com",
+            )
+            git(*here, "checkout", "--quiet", "--detach", base)
+            try:
+                git(*here, "merge", "--quiet", "--no-ff", "--message", message, head)
+            except UserError:
+                return None
+            made = git(*here, "rev-parse", "HEAD")
+            git(*here, "push", "--quiet", "origin", f"+{made}:refs/stand-in/merge")
+            return made
+
+    def changes(self, record: dict[str, Any]) -> list[dict[str, Any]]:
+        """Files between the merge base and the head."""
+        base = record.get("merge_base") or self.git("merge-base", record["base"], record["head"])
+        parts = self.git("diff", "--name-status", "--find-renames", "-z", base, record["head"]).split("\0")
+        found = []
+        while len(parts) > 1:
+            kind = parts.pop(0)[:1]
+            previous = {"previous_filename": parts.pop(0)} if kind == "R" else {}
+            found.append({"filename": parts.pop(0), "status": FILES[kind], **previous})
+        return found
+
+
+# --- routes -----------------------------------------------------------------------------------------------
+
+Route = Callable[["Forge", dict[str, str], dict[str, Any]], tuple[int, Any]]
+ROUTES: list[tuple[str, re.Pattern[str], Route]] = []
+
+
+def route(method: str, path: str) -> Callable[[Route], Route]:
+    pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path).replace("(?P<path>[^/]+)", "(?P<path>.+)")
+
+    def register(function: Route) -> Route:
+        ROUTES.append((method, re.compile(pattern), function))
+        return function
+
+    return register
+
+
+@route("GET", "")
+def get_repository(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    return 200, describe(forge.repository)
+
+
+@route("GET", "/pulls")
+def list_pulls(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    found = [forge.describe(record) for record in reversed(forge.state["pulls"])]
+    for field, wanted in (
+        ("state", at.get("state", "open")),
+        ("head", at.get("head")),
+        ("base", at.get("base")),
+    ):
+        if wanted and (field, wanted) != ("state", "all"):
+            found = [pull for pull in found if wanted == shown(pull, field)]
+    return 200, found
+
+
+def shown(pull: Mapping[str, Any], field: str) -> str:
+    return str({"state": pull["state"], "head": pull["head"]["label"], "base": pull["base"]["ref"]}[field])
+
+
+@route("POST", "/pulls")
+def create_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    head, base = text(body, "head").rpartition(":")[2], text(body, "base")
+    pair = {"head_ref": head, "base_ref": base}
+    if any(old["state"] == "open" and pair.items() <= old.items() for old in forge.state["pulls"]):
+        message = f"A pull request already exists for {owner(forge.repository)}:{head}."
+        raise Answer(422, "Validation Failed", errors=[{"resource": "PullRequest", "message": message}])
+    ends = {"head": forge.commit(head), "base": forge.commit(base)}
+    if ends["head"] == ends["base"]:
+        message = f"No commits between {base} and {head}"
+        raise Answer(422, "Validation Failed", errors=[{"resource": "PullRequest", "message": message}])
+    record = {
+        "number": forge.next_id(),
+        "title": text(body, "title"),
+        "body": body.get("body"),
+        "state": "open",
+    }
+    record |= {**pair, **ends, "created_at": now(), "merged_at": None}
+    forge.state["pulls"].append(record)
+    return 201, forge.describe(record)
+
+
+@route("GET", "/pulls/{number}")
+def get_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    return 200, forge.pull(whole(at["number"]))
+
+
+@route("PATCH", "/pulls/{number}")
+def update_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    forge.pull(whole(at["number"]))
+    record = next(old for old in forge.state["pulls"] if old["number"] == int(at["number"]))
+    record |= {key: body[key] for key in ("title", "body") if key in body}
+    if body.get("state") in ("open", "closed"):
+        record["state"] = body["state"]
+    return 200, forge.describe(record)
+
+
+@route("GET", "/pulls/{number}/files")
+def list_files(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    forge.pull(whole(at["number"]))
+    return 200, forge.changes(next(old for old in forge.state["pulls"] if old["number"] == int(at["number"])))
+
+
+@route("GET", "/pulls/{number}/merge")
+def is_merged(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    if not forge.pull(whole(at["number"]))["merged"]:
+        raise Answer(404, "Not Found")
+    return 204, None
+
+
+@route("PUT", "/pulls/{number}/merge")
+def merge_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    pull = forge.pull(whole(at["number"]))
+    record = next(old for old in forge.state["pulls"] if old["number"] == pull["number"])
+    if body.get("sha", pull["head"]["sha"]) != pull["head"]["sha"]:
+        raise Answer(409, "Head branch was modified. Review and try the merge again.")
+    if pull["state"] != "open" or not pull["mergeable"]:
+        raise Answer(405, "Pull Request is not mergeable")
+    if pull["base"]["ref"] == MAIN:
+        for context in forge.required:
+            state = next(
+                (s["state"] for s in latest(forge, pull["head"]["sha"]) if s["context"] == context), None
+            )
+            if state != "success":
+                raise Answer(
+                    405,
+                    f'{RULES}Required status check "{context}" is {state or "expected"}.',
+                )
+        merge_base = forge.git("merge-base", pull["base"]["sha"], pull["head"]["sha"])
+        if forge.required and merge_base != pull["base"]["sha"]:
+            raise Answer(
+                405,
+                f"{RULES}This branch must be up to date before it can be merged.",
+            )
+    headline = (
+        body.get("commit_title")
+        or f"Merge pull request #{pull['number']} from {pull['head']['label'].replace(':', '/')}"
+    )
+    message = f"{headline}\n\n{body.get('commit_message') or pull['title']}"
+    made = forge.merge(pull["base"]["sha"], pull["head"]["sha"], message)
+    if made is None:
+        raise Answer(405, "Pull Request is not mergeable")
+    forge.git("update-ref", f"refs/heads/{pull['base']['ref']}", made, pull["base"]["sha"])
+    merge_base = forge.git("merge-base", pull["base"]["sha"], pull["head"]["sha"])
+    record |= {"state": "closed", "merged_at": now(), "merge": made, "merge_base": merge_base}
+    return 200, {"sha": made, "merged": True, "message": "Pull Request successfully merged"}
+
+
+@route("GET", "/commits/{ref}/pulls")
+def pulls_of_commit(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    sha = forge.commit(at["ref"])
+    found = [forge.describe(record) for record in forge.state["pulls"]]
+    return 200, [pull for pull in found if sha in (pull["head"]["sha"], pull["merge_commit_sha"])]
+
+
+# --- comments, statuses, contents -------------------------------------------------------------------------
+
+
+@route("GET", "/issues/{number}/comments")
+def list_comments(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    number = forge.pull(whole(at["number"]))["number"]
+    return 200, [comment for comment in forge.state["comments"] if comment["issue"] == number]
+
+
+@route("POST", "/issues/{number}/comments")
+def create_comment(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    number, made = forge.pull(whole(at["number"]))["number"], forge.next_id()
+    page = f"https://github.com/{forge.repository}/pull/{number}"
+    comment = {
+        "id": made,
+        "issue": number,
+        "body": comment_body(body),
+        "user": user("github-actions[bot]") | {"type": "Bot"},
+        "created_at": now(),
+        "updated_at": now(),
+        "html_url": f"{page}#issuecomment-{made}",
+        "issue_url": f"https://api.github.com/repos/{forge.repository}/issues/{number}",
+    }
+    forge.state["comments"].append(comment)
+    return 201, comment
+
+
+@route("PATCH", "/issues/comments/{id}")
+def update_comment(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    for comment in forge.state["comments"]:
+        if comment["id"] == whole(at["id"]):
+            comment |= {"body": comment_body(body), "updated_at": now()}
+            return 200, comment
+    raise Answer(404, "Not Found")
+
+
+@route("POST", "/statuses/{sha}")
+def create_status(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    sha, state, description = forge.commit(at["sha"]), text(body, "state"), body.get("description")
+    if state not in ("error", "failure", "pending", "success"):
+        raise Answer(
+            422, "Validation Failed", errors=[{"resource": "Status", "field": "state", "code": "custom"}]
+        )
+    if description is not None and len(description) > 140:
+        message = "description is too long (maximum is 140 characters)"
+        raise Answer(
+            422,
+            "Validation Failed",
+            errors=[{"resource": "Status", "field": "description", "message": message}],
+        )
+    status = {
+        "id": forge.next_id(),
+        "state": state,
+        "description": description,
+        "target_url": body.get("target_url"),
+        "context": body.get("context", "default"),
+        "created_at": now(),
+        "updated_at": now(),
+        "creator": user("github-actions[bot]") | {"type": "Bot"},
+    }
+    forge.state["statuses"].append(status | {"sha": sha})
+    return 201, status
+
+
+@route("GET", "/commits/{ref}/statuses")
+def list_statuses(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    sha = forge.commit(at["ref"])
+    return 200, [status for status in reversed(forge.state["statuses"]) if status["sha"] == sha]
+
+
+@route("GET", "/commits/{ref}/status")
+def combined_status(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    sha = forge.commit(at["ref"])
+    statuses = latest(forge, sha)
+    states = {status["state"] for status in statuses}
+    state = "failure" if states & {"error", "failure"} else "success" if states == {"success"} else "pending"
+    count = len(statuses)
+    return 200, {
+        "state": state,
+        "statuses": statuses,
+        "sha": sha,
+        "total_count": count,
+        "repository": describe(forge.repository),
+    }
+
+
+def latest(forge: Forge, sha: str) -> list[dict[str, Any]]:
+    """The newest status of each context."""
+    return list({s["context"]: s for s in forge.state["statuses"] if s["sha"] == sha}.values())
+
+
+@route("GET", "/contents/{path}")
+def get_contents(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    sha = forge.commit(at.get("ref", MAIN))
+    try:
+        blob = forge.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{sha}:{at['path']}")
+    except UserError:
+        raise Answer(404, "Not Found") from None
+    command = ["git", "-C", str(forge.origin), "cat-file", "blob", blob]
+    content = subprocess.run(command, capture_output=True, check=True).stdout
+    coded = base64.encodebytes(content).decode()
+    return 200, {
+        "type": "file",
+        "encoding": "base64",
+        "size": len(content),
+        "path": at["path"],
+        "content": coded,
+    }
+
+
+def text(body: Mapping[str, Any], field: str) -> str:
+    if not isinstance(value := body.get(field), str) or not value:
+        raise Answer(422, "Validation Failed", errors=[{"field": field, "code": "missing_field"}])
+    return value
+
+
+def comment_body(body: Mapping[str, Any]) -> str:
+    if len(text(body, "body")) > BODY_LIMIT:
+        message = f"body is too long (maximum is {BODY_LIMIT} characters)"
+        raise Answer(
+            422,
+            "Validation Failed",
+            errors=[{"resource": "IssueComment", "field": "body", "message": message}],
+        )
+    return text(body, "body")
+
+
+def whole(value: str) -> int:
+    if not value.isdigit():
+        raise Answer(404, "Not Found")
+    return int(value)
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,127 @@
+"""A stand-in of GitHub's REST API on 127.0.0.1: pull requests, comments, commit statuses, merges.
+
+Only what the workflows and the demo call, with the documented fields and status codes. State is one JSON
+file, commits are those of a bare repository. An unknown route answers 404 and is written to `unexpected`.
+"""
+
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pipelines.errors import UserError
+from pipelines.local.forge import ROUTES, Answer, Forge
+
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy stands before 127.0.0.1
+
+
+@contextmanager
+def serve(
+    folder: Path,
+    origin: Path,
+    repository: str = "you/greenlight",
+    required: tuple[str, ...] = ("greenlight/gate",),
+) -> Iterator[str]:
+    """Serve the API while the block runs; its address is what `GITHUB_API_URL` must be.
+
+    `required`: contexts of commit statuses without which nothing merges into the default branch; like the
+    ruleset, a merge also wants the branch to be up to date.
+    """
+    forge = Forge(folder, origin, repository, required)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(forge))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def call(
+    url: str, method: str = "GET", body: Mapping[str, Any] | None = None, token: str = "local-token"
+) -> Any:
+    """Call the API. UserError with GitHub's message for any answer but 2xx."""
+    request = urllib.request.Request(
+        url,
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json"},
+    )
+    try:
+        with DIRECT.open(request, timeout=60) as answer:
+            content = answer.read()
+            return json.loads(content) if content else None
+    except urllib.error.HTTPError as error:
+        message = json.loads(error.read() or b"{}").get("message", "")
+        raise UserError(f"{method} {url}: {error.code} {message}") from None
+
+
+def handler(forge: Forge) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            url = urlsplit(self.path)
+            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            with forge.lock:
+                try:
+                    known = bool(self.headers.get("Authorization"))
+                    query = dict(parse_qsl(url.query))
+                    status, body = dispatch(forge, self.command, url.path, query, content, known)
+                except Answer as refused:
+                    status, body = refused.status, refused.body
+            self.send(status, body, url.path, dict(parse_qsl(url.query)))
+
+        def send(self, status: int, body: Any, path: str, query: dict[str, str]) -> None:
+            link = ""
+            if isinstance(body, list):
+                size, page = min(int(query.get("per_page", 30)), 100), int(query.get("page", 1))
+                if page * size < len(body):
+                    more = "&".join(f"{k}={v}" for k, v in (query | {"page": str(page + 1)}).items())
+                    link = f'<http://{self.headers["Host"]}{path}?{more}>; rel="next"'
+                body = body[(page - 1) * size : page * size]
+            payload = b"" if body is None else json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json; charset=utf-8")
+            self.send_header("Content-Length", str(len(payload)))
+            if link:
+                self.send_header("Link", link)
+            self.end_headers()
+            self.wfile.write(payload)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+        do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = answer
+
+    return Handler
+
+
+def dispatch(
+    forge: Forge, method: str, path: str, query: dict[str, str], content: bytes, known: bool
+) -> tuple[int, Any]:
+    start = f"/repos/{forge.repository}"
+    inner = unquote(path)[len(start) :] if unquote(path).startswith(start) else None
+    for wanted, pattern, function in ROUTES:
+        if method == wanted and inner is not None and (match := pattern.fullmatch(inner)):
+            if method != "GET" and not known:
+                raise Answer(401, "Requires authentication")
+            try:
+                body = json.loads(content or b"{}")
+            except json.JSONDecodeError:
+                raise Answer(400, "Problems parsing JSON") from None
+            status, answer = function(forge, query | match.groupdict(), body)
+            if method != "GET":
+                forge.save()
+            return status, answer
+    forge.state["unexpected"].append(f"{method} {path}")
+    forge.save()
+    raise Answer(404, "Not Found")

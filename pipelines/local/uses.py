@@ -1,0 +1,107 @@
+"""Which remote actions a workflow uses, and the stand-in of each."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.errors import UserError
+
+STAND_INS = Path(__file__).parent / "actions"
+
+
+@dataclass(frozen=True)
+class Use:
+    """One `uses:` of a remote action: `OWNER/NAME[/SUB]@REF`, where it stands and what it is given."""
+
+    name: str
+    ref: str
+    file: Path
+    line: int
+    inputs: tuple[str, ...]
+
+    @property
+    def repository(self) -> str:
+        return "/".join(self.name.split("/")[:2])
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line}: uses: {self.name}@{self.ref}"
+
+
+def stand_ins(root: Path, workflow: Path) -> dict[str, Path]:
+    """`OWNER/NAME@REF` → stand-in folder, for each remote action that `workflow` reaches in the tree `root`.
+
+    UserError, naming file and line, for an action without a stand-in and for an input that the stand-in
+    does not know: both would otherwise show up in the middle of a run, or not at all.
+    """
+    found = {}
+    for use in remote_uses(root, workflow):
+        folder = STAND_INS / use.repository.replace("/", "-")
+        definition = folder.joinpath(*use.name.split("/")[2:], "action.yml")
+        if not definition.is_file():
+            raise UserError(
+                f"{use} has no stand-in to run here; write pipelines/local/actions/"
+                f"{definition.relative_to(STAND_INS)}, or use an action that has one"
+            )
+        known = yaml.safe_load(definition.read_text()).get("inputs", {})
+        for name in use.inputs:
+            if name not in known:
+                raise UserError(
+                    f"{use} sets the input {name!r}, which its stand-in {definition} does not know"
+                )
+        found[f"{use.repository}@{use.ref}"] = folder
+    return found
+
+
+def remote_uses(root: Path, workflow: Path) -> Iterator[Use]:
+    """The remote actions of a workflow file and of the local actions that it uses, at any depth."""
+    seen, waiting = set(), [workflow]
+    while waiting:
+        file = waiting.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        for node, given in uses_of(compose(file)):
+            value, shown = node.value, file.relative_to(root) if file.is_relative_to(root) else file
+            if value.startswith("./"):
+                waiting.append(local_action(root, value, f"{shown}, line {node.start_mark.line + 1}"))
+            elif "@" in value and not value.startswith("docker://"):
+                name, _, ref = value.partition("@")
+                yield Use(name, ref, shown, node.start_mark.line + 1, given)
+            else:
+                line = node.start_mark.line + 1
+                raise UserError(
+                    f"{shown}, line {line}: uses: {value} cannot run here; name OWNER/NAME@SHA or ./FOLDER"
+                )
+
+
+def local_action(root: Path, value: str, where: str) -> Path:
+    path = root / value
+    for candidate in (path, path / "action.yml", path / "action.yaml"):
+        if candidate.is_file():
+            return candidate
+    raise UserError(f"{where}: uses: {value} names no action in this repository")
+
+
+def compose(file: Path) -> Any:
+    try:
+        return yaml.compose(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{file} is not valid YAML ({' '.join(str(error).split())})") from None
+
+
+def uses_of(node: Any) -> Iterator[tuple[yaml.ScalarNode, tuple[str, ...]]]:
+    """Each `uses` value below a YAML node, with the names in the `with` beside it."""
+    if isinstance(node, yaml.MappingNode):
+        fields = {key.value: value for key, value in node.value}
+        if isinstance(uses := fields.get("uses"), yaml.ScalarNode):
+            given = fields.get("with")
+            names = [key.value for key, _ in given.value] if isinstance(given, yaml.MappingNode) else []
+            yield uses, tuple(names)
+        for value in fields.values():
+            yield from uses_of(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from uses_of(value)

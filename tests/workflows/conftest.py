@@ -1,0 +1,72 @@
+"""A small repository with a bare origin, and the places in which its workflows run."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.local import github
+from pipelines.local.act import Place
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+PINS = {
+    line.split("uses:")[1].split("@")[0].strip(): line.split("@")[1].split()[0]
+    for file in [*WORKFLOWS, *ROOT.glob(".github/actions/*/action.yml")]
+    for line in file.read_text().splitlines()
+    if "uses:" in line and "@" in line
+}
+
+Commit = Callable[..., str]
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.com")
+    done = subprocess.run(
+        ["git", "-C", str(folder), *identity, *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch=main", "origin.git")
+    return Place(tmp_path / "origin.git", tmp_path / "state", "somebody/flights")
+
+
+@pytest.fixture
+def commit(place: Place, tmp_path: Path) -> Commit:
+    """commit(files, branch="main", start="main"): put files (None deletes) on a branch of the origin."""
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(place.origin), "clone")
+
+    def put(files: dict[str, str | None], branch: str = "main", start: str = "main") -> str:
+        git(clone, "fetch", "--quiet", "origin")
+        known = git(clone, "branch", "--remotes", "--list", f"origin/{branch}", f"origin/{start}").split()
+        if f"origin/{branch}" in known:
+            git(clone, "checkout", "--quiet", "-B", branch, f"origin/{branch}")
+        elif known:
+            git(clone, "checkout", "--quiet", "-B", branch, f"origin/{start}")
+        else:
+            git(clone, "checkout", "--quiet", "-B", branch)
+        for name, content in files.items():
+            file = clone / name
+            if content is None:
+                file.unlink()
+            else:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(content)
+        git(clone, "add", "--all", "--force")
+        git(clone, "commit", "--quiet", "--allow-empty", "--message", f"change {', '.join(files)}")
+        git(clone, "push", "--quiet", "origin", branch)
+        return git(clone, "rev-parse", "HEAD")
+
+    return put
+
+
+@pytest.fixture
+def api(place: Place) -> Iterator[str]:
+    """The address of the stand-in of GitHub, below the repository."""
+    with github.serve(place.state, place.origin, place.repository) as url:
+        yield f"{url}/repos/{place.repository}"
