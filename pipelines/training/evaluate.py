@@ -1,0 +1,172 @@
+"""Stage 4: how good the model is on V, the days after its training, and what the later steps need of them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipelines import stats
+from pipelines.console import step
+from pipelines.contract import Column, Contract
+from pipelines.errors import UserError
+from pipelines.files import write_json, write_text
+from pipelines.model import Model, Row, encode
+from pipelines.params import Params
+from pipelines.problem.columns import CONTRACT
+from pipelines.training import months, prepare
+
+MODELS = Path("models")
+GOLDEN = 50  # rows
+POINTS = 200  # of a curve, so that a plot stays small
+BINS = 20  # of the calibration plot
+
+
+def run(params: Params, prepared: Path = prepare.PREPARED, out: Path = MODELS) -> None:
+    """Write what models/ says of the model: metrics.json, plots/, months.csv, golden.json, window.parquet and
+    serving.json. UserError where there is no labelled day after train.last.
+    """
+    table = prepare.load(prepared)
+    model = Model(out / "model.onnx")
+    p = pd.Series(predict(model, table), index=table.index)
+    v = window(params, table)
+    labelled = v[v[CONTRACT.label.name].notna()]
+    if labelled.empty:
+        raise UserError(f"{prepared} has no labelled row after {params.train.last}: nothing can judge the model")
+    label, answers = labelled[CONTRACT.label.name].to_numpy(dtype=bool), p[labelled.index].to_numpy()
+    rate = float(table.loc[_trained(params, table), CONTRACT.label.name].mean())
+    metrics = measure(params, labelled, answers, rate)
+    write_json(out / "metrics.json", metrics)
+    for name, curve in curves(label, answers).items():
+        _write_csv(out / "plots" / f"{name}.csv", curve)
+    _write_csv(out / "months.csv", by_month(params, table, p, rate))
+    write_json(out / "golden.json", golden(model, v))
+    prepare.save(v.drop(columns=CONTRACT.label.name), out / "window.parquet")
+    write_json(out / "serving.json", serving(params))
+    step(f"ROC-AUC {metrics['roc_auc']:.3f}, log-loss {metrics['log_loss']:.4f} on {metrics['days']} days")
+    if metrics["days"] < params.gate.days:
+        step(f"the gate will want {params.gate.days} days, {metrics['days']} came after {params.train.last}")
+
+
+def predict(model: Model, rows: pd.DataFrame, contract: Contract = CONTRACT) -> np.ndarray:
+    """P(label) of prepared rows: float64 of shape (n,)."""
+    return model.predict({c.name: encode(c, rows[c.name].to_numpy()) for c in contract.features})
+
+
+def window(params: Params, table: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:
+    """V: the rows of the days after train.last, labelled or not; data/ has whole months, so whole days."""
+    return table[table[contract.time.name] >= pd.Timestamp(params.train.last) + pd.DateOffset(months=1)]
+
+
+def measure(params: Params, rows: pd.DataFrame, p: np.ndarray, rate: float) -> dict[str, Any]:
+    """The metrics of labelled rows; `rate` is the training's label rate, which a skill is measured against."""
+    sums, days = _sums(params, rows, p)
+    return {
+        "roc_auc": float(stats.roc_auc(sums)),
+        "log_loss": float(stats.log_loss(sums)),
+        "brier": float(stats.brier(sums)),
+        "brier_skill": float(stats.brier_skill(sums, rate)),
+        "expected_cost": float(stats.expected_cost(sums, params.decision.false_alarm, params.decision.miss)),
+        "threshold": params.decision.threshold,
+        "label_rate": float(rows[CONTRACT.label.name].mean()),
+        "rows": len(rows),
+        "days": days,
+    }
+
+
+def _sums(params: Params, rows: pd.DataFrame, p: np.ndarray) -> tuple[stats.DaySums, int]:
+    day, names = pd.factorize(rows[CONTRACT.time.name].dt.normalize(), sort=True)
+    label = rows[CONTRACT.label.name].to_numpy(dtype=bool)
+    return stats.day_sums(label, p, day, len(names), params.decision.threshold), len(names)
+
+
+def _trained(params: Params, table: pd.DataFrame) -> pd.Series:
+    return months.within(table[CONTRACT.time.name], params.train.first, params.train.last)
+
+
+def by_month(params: Params, table: pd.DataFrame, p: pd.Series, rate: float) -> pd.DataFrame:
+    """A line a month; the model has seen those marked `trained`, so they flatter it."""
+    labelled = table[table[CONTRACT.label.name].notna()]
+    lines = []
+    for month, rows in labelled.groupby(labelled[CONTRACT.time.name].dt.to_period("M")):
+        trained = params.train.first <= str(month) <= params.train.last
+        metrics = measure(params, rows, p[rows.index].to_numpy(), rate)
+        kept = ("rows", "label_rate", "roc_auc", "log_loss", "brier_skill")
+        lines.append({"month": str(month), "trained": str(trained).lower(), **{k: metrics[k] for k in kept}})
+    return pd.DataFrame(lines)
+
+
+def curves(label: np.ndarray, p: np.ndarray) -> dict[str, pd.DataFrame]:
+    """The points of the three plots in dvc.yaml."""
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    fpr, tpr, _ = roc_curve(label, p)
+    precision, recall, _ = precision_recall_curve(label, p)
+    order = np.argsort(p, kind="stable")
+    parts = np.array_split(order, BINS)
+    return {
+        "roc": _thin(pd.DataFrame({"false_positive_rate": fpr, "true_positive_rate": tpr})),
+        "precision_recall": _thin(pd.DataFrame({"recall": recall, "precision": precision})),
+        "calibration": pd.DataFrame(
+            {
+                "predicted": [float(p[part].mean()) for part in parts if len(part)],
+                "observed": [float(label[part].mean()) for part in parts if len(part)],
+            }
+        ),
+    }
+
+
+def _thin(curve: pd.DataFrame) -> pd.DataFrame:
+    return curve.iloc[np.unique(np.linspace(0, len(curve) - 1, POINTS).astype(int))]
+
+
+def golden(model: Model, v: pd.DataFrame, contract: Contract = CONTRACT) -> dict[str, Any]:
+    """Requests with the answers that they must get: rows of V with whatever a caller may send among them:
+    each feature missing (where it may be), at its least and at its greatest, and categories never seen.
+    """
+    chosen: dict[Any, None] = {}
+    for column in contract.features:
+        values = v[column.name]
+        chosen |= dict.fromkeys(values.index[values.isna()][:1])
+        if column.type != "category" and values.notna().any():
+            chosen |= dict.fromkeys([values.idxmin(), values.idxmax()])
+    evenly = v.index[np.unique(np.linspace(0, len(v) - 1, GOLDEN).astype(int))]
+    chosen |= dict.fromkeys(evenly)
+    rows = [as_request(row, contract) for row in v.loc[list(chosen)[:GOLDEN]].to_dict("records")]
+    for column in contract.features:
+        if column.type == "category":
+            rows[-1] = {**rows[-1], column.name: "never seen"}
+        elif column.missing:
+            rows[-2] = {**rows[-2], column.name: None}
+    return {"rows": rows, "p": model.predict_rows(contract.features, rows).tolist()}
+
+
+def as_request(row: Row, contract: Contract = CONTRACT) -> dict[str, Any]:
+    """The features of a prepared row as a caller would write them in JSON."""
+    return {column.name: _value(column, row[column.name]) for column in contract.features}
+
+
+def _value(column: Column, value: Any) -> Any:
+    if value is None or value != value:
+        return None
+    if column.type == "category":
+        return str(value)
+    if column.type == "flag":
+        return bool(value)
+    if column.type == "integer":
+        return int(value)
+    return float(str(np.float32(value)))  # the shortest text that is the same float32: 10.94, not 10.93999958
+
+
+def serving(params: Params, contract: Contract = CONTRACT) -> dict[str, Any]:
+    """What the service reads of params.yaml."""
+    return {
+        "name": contract.name,
+        "api": params.serving.api,
+        "threshold": params.decision.threshold,
+        "batch": params.serving.batch,
+    }
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))

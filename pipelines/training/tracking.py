@@ -1,0 +1,56 @@
+"""The run of a training in MLflow: what was tried, and how it went. Nothing reads it to decide anything."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines.errors import UserError
+from pipelines.files import sha256
+from pipelines.params import Params
+from pipelines.problem.columns import CONTRACT
+
+LOCAL = "sqlite:///.greenlight/mlflow.db"
+
+
+def log(params: Params, model: Path, rows: pd.DataFrame, figures: dict[str, float]) -> None:
+    """Log a run to MLFLOW_TRACKING_URI (default: sqlite in .greenlight/): params, `figures`, and the tags
+    model_sha256 and git_commit, by which a release finds it. UserError where the server does not answer.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    address = os.environ.get("MLFLOW_TRACKING_URI") or LOCAL
+    if address == LOCAL:
+        Path(".greenlight").mkdir(exist_ok=True)
+    settings = {f"settings.{name}": value for name, value in params.train.settings.items()}
+    train = params.train
+    try:
+        client = MlflowClient(tracking_uri=address)
+        experiment = client.get_experiment_by_name(CONTRACT.name)
+        number = experiment.experiment_id if experiment else client.create_experiment(CONTRACT.name)
+        run = client.create_run(
+            number,
+            run_name=f"{train.estimator} {train.first} to {train.last}",
+            tags={"model_sha256": sha256(model), "git_commit": _commit()},
+        ).info.run_id
+        for name, value in {"estimator": train.estimator, "seed": train.seed, **settings}.items():
+            client.log_param(run, name, value)
+        for name, value in {"first": train.first, "last": train.last, "rows": len(rows)}.items():
+            client.log_param(run, f"train.{name}", value)
+        for name, value in figures.items():
+            client.log_metric(run, name, value)
+        client.set_terminated(run)
+    except MlflowException as error:
+        raise UserError(
+            f"MLFLOW_TRACKING_URI names a server that does not take the run ({str(error).splitlines()[0][:200]}): "
+            "start it, or unset the variable to log to .greenlight/mlflow.db"
+        ) from None
+
+
+def _commit() -> str:
+    run = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    return run.stdout.strip() if run.returncode == 0 else "none"

@@ -1,0 +1,184 @@
+"""Stage 3: fit the estimator that params.yaml names, and make of it the ONNX model that ships."""
+
+import importlib.metadata
+import inspect
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from pipelines.console import step
+from pipelines.contract import Contract
+from pipelines.errors import Refused, UserError
+from pipelines.files import write_bytes, write_json
+from pipelines.model import Inputs, Model, encode
+from pipelines.params import Params
+from pipelines.problem.columns import CONTRACT
+from pipelines.problem.estimators import ESTIMATORS
+from pipelines.schema import request_schema
+from pipelines.training import months, prepare, reference, tracking
+
+MODELS = Path("models")
+PARITY = 1e-5  # max |Δp| between sklearn, in float64, and ONNX, in float32
+
+
+def run(params: Params, prepared: Path = prepare.PREPARED, out: Path = MODELS) -> None:
+    """Write models/model.onnx, model.json and reference.json, and log the run to MLflow."""
+    table = prepare.load(prepared)
+    rows = training_rows(params, table)
+    step(f"fitting {params.train.estimator} on {len(rows):,} rows, {params.train.first} to {params.train.last}")
+    started = time.perf_counter()
+    pipeline = fit_pipeline(params, rows)
+    seconds = time.perf_counter() - started
+    content = to_onnx(pipeline)
+    model = write_bytes(out / "model.onnx", content)
+    difference = parity(pipeline, Model(model), later_rows(params, table))
+    step(f"fitted in {seconds:.1f} s; ONNX and sklearn differ by at most {difference:.1g}")
+    write_json(out / "model.json", card(params, rows, difference))
+    step("how good it would have been: each month by a model of the months before")
+    write_json(out / "reference.json", reference.build(params, rows, _answers))
+    tracking.log(params, model, rows, {"fit_seconds": seconds, "parity": difference})
+
+
+def fit(params: Params, table: pd.DataFrame) -> bytes:
+    """The ONNX model of `params` (its train section) and a prepared table: the same bytes each time.
+
+    UserError where params.yaml names an unknown estimator or setting.
+    """
+    return to_onnx(fit_pipeline(params, training_rows(params, table)))
+
+
+def fit_pipeline(params: Params, rows: pd.DataFrame) -> Pipeline:
+    """The fitted sklearn pipeline; one thread, so that sums do not depend on how many a machine has."""
+    from threadpoolctl import threadpool_limits
+
+    pipeline = estimator(params)
+    label = rows[CONTRACT.label.name].to_numpy(dtype=np.int64)
+    if len(np.unique(label)) < 2:
+        raise Refused(f"{CONTRACT.label.name} has one value only from {params.train.first} to {params.train.last}")
+    with threadpool_limits(limits=1):
+        return pipeline.fit(frame(rows), label)
+
+
+def estimator(params: Params) -> Pipeline:
+    """The unfitted pipeline of params.yaml: train. UserError for a name or a setting that does not exist."""
+    name, settings = params.train.estimator, params.train.settings
+    if name not in ESTIMATORS:
+        raise UserError(
+            f"params.yaml: train.estimator is {name!r}, but pipelines/problem/estimators.py has "
+            f"{', '.join(sorted(ESTIMATORS))}"
+        )
+    known = {k: p for k, p in inspect.signature(ESTIMATORS[name]).parameters.items() if k != "seed"}
+    for setting, value in settings.items():
+        if setting not in known:
+            raise UserError(
+                f"params.yaml: train.settings.{setting} is no setting of {name}; it has {', '.join(sorted(known))}"
+            )
+        if not _fits(value, wanted := known[setting].annotation):
+            words = getattr(wanted, "__name__", str(wanted))
+            raise UserError(f"params.yaml: train.settings.{setting} is {value!r}, but {name} takes {words}")
+    try:
+        return ESTIMATORS[name](seed=params.train.seed, **settings)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"params.yaml: train.settings do not suit {name}: {error}") from None
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    allowed = getattr(annotation, "__args__", (annotation,))
+    if annotation is inspect.Parameter.empty or Any in allowed:
+        return True
+    if isinstance(value, int) and not isinstance(value, bool) and float in allowed:
+        return True
+    return type(value) in allowed or (value is None and type(None) in allowed)
+
+
+def training_rows(params: Params, table: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:
+    """The rows with a label of the months train.first to train.last."""
+    inside = months.within(table[contract.time.name], params.train.first, params.train.last)
+    rows = table[inside & table[contract.label.name].notna()]
+    if rows.empty:
+        raise UserError(f"{prepare.PREPARED} has no labelled row from {params.train.first} to {params.train.last}")
+    return rows
+
+
+def later_rows(params: Params, table: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:
+    """The rows of the days after train.last, labelled or not."""
+    return table[table[contract.time.name] >= pd.Timestamp(params.train.last) + pd.DateOffset(months=1)]
+
+
+def frame(rows: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:
+    """The features of `rows` as sklearn takes them: str (missing is "") and float32."""
+    return pd.DataFrame(
+        {
+            c.name: rows[c.name].astype(object).fillna("") if c.type == "category" else rows[c.name]
+            for c in contract.features
+        }
+    )
+
+
+def inputs(rows: pd.DataFrame, contract: Contract = CONTRACT) -> Inputs:
+    """The features of `rows` as the ONNX model takes them."""
+    return {c.name: encode(c, rows[c.name].to_numpy()) for c in contract.features}
+
+
+def to_onnx(pipeline: Pipeline, contract: Contract = CONTRACT) -> bytes:
+    """The pipeline as ONNX: an input (None, 1) a feature, outputs `label` and `probabilities`."""
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+
+    kinds = {True: StringTensorType, False: FloatTensorType}
+    graph = convert_sklearn(
+        pipeline,
+        name=contract.name,  # else a random one, and other bytes each time
+        initial_types=[(c.name, kinds[c.type == "category"]([None, 1])) for c in contract.features],
+        options={"zipmap": False},
+        final_types=None,
+    )
+    for output, name in zip(graph.graph.output, ("label", "probabilities"), strict=True):
+        for node in graph.graph.node:
+            node.output[:] = [name if made == output.name else made for made in node.output]
+        output.name = name
+    return bytes(graph.SerializeToString(deterministic=True))
+
+
+def parity(pipeline: Pipeline, model: Model, rows: pd.DataFrame) -> float:
+    """max |Δp| between the two on `rows`. Refused above PARITY: what ships must be what was judged."""
+    difference = float(np.max(np.abs(pipeline.predict_proba(frame(rows))[:, 1] - model.predict(inputs(rows)))))
+    if not difference <= PARITY:
+        raise Refused(
+            f"the ONNX model differs from the sklearn pipeline by {difference:.2g} on {len(rows):,} rows after "
+            f"training (at most {PARITY:g}): pipelines/problem/estimators.py uses something that skl2onnx renders "
+            "differently"
+        )
+    return difference
+
+
+def card(params: Params, rows: pd.DataFrame, difference: float, contract: Contract = CONTRACT) -> dict[str, Any]:
+    """What model.json says of the model."""
+    days = rows[contract.time.name].dt.normalize()
+    packages = ("scikit-learn", "skl2onnx", "onnx", "numpy")
+    return {
+        "name": contract.name,
+        "estimator": params.train.estimator,
+        "settings": params.train.settings,
+        "seed": params.train.seed,
+        "train": {
+            "first": str(days.min().date()),
+            "last": str(days.max().date()),
+            "days": int(days.nunique()),
+            "rows": len(rows),
+            "label_rate": float(rows[contract.label.name].mean()),
+        },
+        "features": [column.name for column in contract.features],
+        "schema": request_schema(contract),
+        "parity": float(f"{difference:.1g}"),
+        "versions": {package: importlib.metadata.version(package) for package in packages},
+    }
+
+
+def _answers(params: Params, past: pd.DataFrame, month: pd.DataFrame) -> np.ndarray:
+    """P(label) of a month's rows by a model of the rows before it."""
+    return fit_pipeline(params, past).predict_proba(frame(month))[:, 1]

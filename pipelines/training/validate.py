@@ -1,0 +1,160 @@
+"""Stage 1: each month of data/ against the contract, with Great Expectations."""
+
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipelines.console import step
+from pipelines.contract import Contract
+from pipelines.errors import Refused
+from pipelines.files import write_json
+from pipelines.params import Params
+from pipelines.problem.columns import CONTRACT
+from pipelines.training import months
+
+BUILD = Path("build")
+IN_RANGE = 0.999  # sensors do lie: the flights' weather has a wind of 1,048 mph
+DAY = "day of {}"
+HOLIDAYS = 2  # a month may lack so many days, besides weekdays on which nothing ever happens
+
+
+def run(params: Params, folder: Path = months.DATA, out: Path = BUILD) -> None:
+    """Write build/validation.json and, for people, build/data-docs/index.html.
+
+    UserError for a file that cannot be read, Refused for a month that is not what the contract says.
+    """
+    names = months.between(params.data.first, params.data.through)
+    table = months.read(folder, names[0], names[-1])
+    of_month = {str(m): rows for m, rows in table.groupby(table[CONTRACT.time.name].dt.to_period("M"))}
+    step(f"{len(names)} months against the contract; Great Expectations takes 5 s to start")
+    results = expect(of_month, out / "data-docs")
+    failed = [result for result in results if not result["success"]]
+    if failed:
+        more = f" (and {len(failed) - 1} more: {out}/data-docs/index.html)" if len(failed) > 1 else ""
+        raise Refused(sentence(failed[0], folder) + more)
+    write_json(out / "validation.json", {"success": True, "results": results})
+    step(f"{len(results)} expectations hold; {out}/data-docs/index.html shows them")
+
+
+def expect(tables: dict[str, pd.DataFrame], docs: Path, contract: Contract = CONTRACT) -> list[dict[str, Any]]:
+    """What each expectation found in each month, and Data Docs of it all in `docs`."""
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="great_expectations")
+    import great_expectations as gx
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    site = {
+        "class_name": "SiteBuilder",
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.absolute())},
+    }
+    for name in list(context.variables.data_docs_sites or {}):
+        context.delete_data_docs_site(name)
+    context.add_data_docs_site(site_name="contract", site_config=site)
+    batch = (
+        context.data_sources.add_pandas("months")
+        .add_dataframe_asset("data")
+        .add_batch_definition_whole_dataframe("month")
+    )
+    found = context.suites.add(suite(contract))
+    definition = context.validation_definitions.add(
+        gx.ValidationDefinition(name=contract.name, data=batch, suite=found)
+    )
+    checkpoint = context.checkpoints.add(
+        gx.Checkpoint(
+            name="contract",
+            validation_definitions=[definition],
+            result_format="BASIC",
+        )
+    )
+    results = []
+    for month, table in tables.items():
+        time = table[contract.time.name]
+        checked = checkpoint.run(
+            batch_parameters={"dataframe": table.assign(**{DAY.format(contract.time.name): time.dt.date.astype(str)})},
+            expectation_parameters={"days": expected_days(time, month) - HOLIDAYS},
+            run_id=gx.RunIdentifier(run_name=month),
+        )
+        for run in checked.run_results.values():
+            results += [_plain(month, result) for result in run.results]
+    context.build_data_docs()
+    return results
+
+
+def suite(contract: Contract) -> Any:
+    """The contract, as a suite of expectations on the rows of a month."""
+    import great_expectations as gx
+    from great_expectations import expectations as gxe
+
+    day = DAY.format(contract.time.name)
+    made: list[Any] = [
+        gxe.ExpectTableColumnsToMatchOrderedList(column_list=[*(c.name for c in contract.raw), day]),
+        gxe.ExpectColumnValuesToBeUnique(column=contract.key.name),
+        gxe.ExpectColumnUniqueValueCountToBeBetween(column=day, min_value={"$PARAMETER": "days"}),
+        gxe.ExpectColumnDistinctValuesToEqualSet(column=contract.label.name, value_set=[True, False]),
+    ]
+    kinds = {"time": "datetime64", "number": "float64"}
+    for column in contract.raw:
+        if column.type in kinds:
+            types = [kinds[column.type], *(f"datetime64[{u}]" for u in ("s", "ms", "us", "ns") if column.type == "time")]
+            made.append(gxe.ExpectColumnValuesToBeInTypeList(column=column.name, type_list=types))
+        if column.minimum is not None or column.maximum is not None:
+            made.append(
+                gxe.ExpectColumnValuesToBeBetween(
+                    column=column.name, min_value=column.minimum, max_value=column.maximum, mostly=IN_RANGE
+                )
+            )
+        made.append(gxe.ExpectColumnValuesToNotBeNull(column=column.name, mostly=1 - column.missing))
+    return gx.ExpectationSuite(name=contract.name, expectations=made)
+
+
+def expected_days(time: pd.Series, month: str) -> int:
+    """The days of the month, without the weekdays on which nothing ever happens."""
+    days = pd.date_range(month, periods=pd.Period(month).days_in_month)
+    return int(days.dayofweek.isin(time.dt.dayofweek.unique()).sum())
+
+
+def _plain(month: str, result: Any) -> dict[str, Any]:
+    """A result of Great Expectations, without what changes from run to run."""
+    setting = {
+        key: value
+        for key, value in result.expectation_config.kwargs.items()
+        if key in ("column", "min_value", "max_value", "mostly", "value_set", "type_list", "column_list")
+    }
+    found = result.result or {}
+    observed = found.get("observed_value")
+    if observed is None and "unexpected_percent" in found:
+        observed = round(float(found["unexpected_percent"] or 0) / 100, 6)
+    return {
+        "month": month,
+        "expectation": result.expectation_config.type,
+        "setting": setting,
+        "success": bool(result.success),
+        "observed": observed,
+        "examples": [str(value) for value in (found.get("partial_unexpected_list") or [])[:3]],
+    }
+
+
+def sentence(result: dict[str, Any], folder: Path) -> str:
+    """A failed expectation in one sentence: file, column, what was expected and what was found."""
+    setting, observed = result["setting"], result["observed"]
+    column = setting.get("column", "the columns")
+    examples = f", such as {', '.join(result['examples'])}" if result["examples"] else ""
+    share = f"{observed:.1%} of the values are not{examples}" if isinstance(observed, float) else f"found {observed}"
+    words = {
+        "expect_column_values_to_be_between": "to lie from {min_value} to {max_value}",
+        "expect_column_values_to_not_be_null": "to be there in {mostly:.1%} of the rows",
+        "expect_column_values_to_be_unique": "to be unique",
+        "expect_column_unique_value_count_to_be_between": "to have rows on {min_value} days or more",
+        "expect_column_distinct_values_to_equal_set": "to be true in some rows and false in others",
+    }
+    known = {"min_value": None, "max_value": None, "mostly": 1.0, **setting}
+    wanted = words.get(result["expectation"], result["expectation"]).format(**known)
+    return f"{months.path(folder, result['month'])}: expected {column} {wanted}; {share}"
