@@ -90,6 +90,7 @@ class Drift(_Closed):
     psi: Positive
     brier_skill: float
     months: Annotated[int, Field(ge=1)]
+    days: Annotated[int, Field(ge=7)]
 
 
 class Params(_Closed):
