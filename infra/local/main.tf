@@ -1,0 +1,60 @@
+# A host on this machine: the tools, and the edge and the slots' supervisor that run from them. Only the
+# built-in provider is used, so nothing is downloaded. What moves during a rollout is not Terraform's.
+
+terraform {
+  required_version = ">= 1.5"
+
+  backend "local" {} # `ml infra` gives the path: GREENLIGHT_HOME/ENVIRONMENT/terraform/terraform.tfstate
+}
+
+locals {
+  default_ports = { staging = 8080, production = 8090 }
+  port          = var.port != 0 ? var.port : lookup(local.default_ports, var.environment, 8100)
+  folder        = "${var.home}/${var.environment}"
+  lock          = "${path.module}/../../requirements/host.txt"
+
+  host = {
+    environment = var.environment
+    home        = var.home
+    folder      = local.folder
+    tools       = "${var.home}/tools/${substr(filesha256(local.lock), 0, 12)}"
+    predictions = "${local.folder}/predictions"
+    edge_url    = "http://127.0.0.1:${local.port}"
+    admin_url   = "http://127.0.0.1:${local.port + 1}"
+    slots       = { blue = local.port + 2, green = local.port + 3 }
+
+    # A socket's path may have 107 bytes at most, so it cannot lie in a deep home.
+    socket = "/tmp/greenlight-${substr(sha256(local.folder), 0, 16)}.sock"
+  }
+}
+
+# The tools outlive the job that installs them, and both environments share them.
+resource "terraform_data" "tools" {
+  triggers_replace = local.host.tools
+
+  provisioner "local-exec" {
+    command     = "python -m pipelines.delivery.host install"
+    quiet       = true
+    environment = { GREENLIGHT_HOST = jsonencode(local.host), GREENLIGHT_LOCK = abspath(local.lock) }
+  }
+}
+
+# The supervisor and, under it, the edge; the rollout adds the slots.
+resource "terraform_data" "services" {
+  triggers_replace = local.host
+  input            = local.host
+  depends_on       = [terraform_data.tools]
+
+  provisioner "local-exec" {
+    command     = "python -m pipelines.delivery.host start"
+    quiet       = true
+    environment = { GREENLIGHT_HOST = jsonencode(self.input) }
+  }
+
+  provisioner "local-exec" {
+    when        = destroy
+    command     = "python -m pipelines.delivery.host stop"
+    quiet       = true
+    environment = { GREENLIGHT_HOST = jsonencode(self.output) }
+  }
+}

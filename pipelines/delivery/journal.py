@@ -1,0 +1,111 @@
+"""What a rollout did, line by line and fsynced, so that the next run can go on; and its lock."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import UserError
+
+
+class Journal:
+    """JSON lines in one file: a move's `begin` and `end`, between them an intent and a fact of each step."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, move: str, event: str, **details: Any) -> None:
+        """Append one line and have it on the disk before returning."""
+        line = json.dumps({"at": _now(), "move": move, "event": event, **details}, ensure_ascii=False)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab+") as file:
+            file.truncate(self._whole(file.seek(0, os.SEEK_END)))
+            file.write(line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read(self) -> list[dict[str, Any]]:
+        """All whole lines, oldest first. UserError where a line that is not the last one is damaged."""
+        if not self.path.exists():
+            return []
+        lines = self.path.read_bytes().split(b"\n")[:-1]  # what follows the last newline was cut by a kill
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise UserError(f"{self.path} is damaged ({error}): correct or remove that line") from None
+
+    def moves(self) -> list["Move"]:
+        """Every move, oldest first."""
+        moves: dict[str, Move] = {}
+        for line in self.read():
+            if line["event"] == "begin":
+                moves[line["move"]] = Move(
+                    line["move"], line["release"], line["slot"], line["from"], line["why"], line["at"]
+                )
+            elif line["move"] in moves:
+                moves[line["move"]].events.append(line)
+        return list(moves.values())
+
+    def _whole(self, size: int) -> int:
+        """The length of the file up to its last newline."""
+        if size == 0:
+            return 0
+        return self.path.read_bytes().rfind(b"\n") + 1
+
+
+@dataclass
+class Move:
+    """One move of an environment to `release` on `slot`; `origin` is where traffic went before (or None)."""
+
+    id: str
+    release: str
+    slot: str
+    origin: dict[str, Any] | None
+    why: str
+    at: str
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def result(self) -> str | None:
+        """`completed`, `failed` or `undone`; None while it is under way, or was killed."""
+        return self._last("end", "result")
+
+    @property
+    def failing(self) -> str | None:
+        """The reason, once the move has turned back."""
+        return self._last("turn-back", "reason")
+
+    def fact(self, step: str) -> dict[str, Any] | None:
+        """What is known of a finished step."""
+        facts = [e for e in self.events if e["event"] == "fact" and e["step"] == step]
+        return facts[-1] if facts else None
+
+    def _last(self, event: str, key: str) -> str | None:
+        found = [e[key] for e in self.events if e["event"] == event]
+        return str(found[-1]) if found else None
+
+
+@contextmanager
+def held(folder: Path, what: str) -> Iterator[None]:
+    """Hold an environment; the kernel lets go when the holder dies. UserError that says who holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise UserError(f"{folder.name} is held by {holder}: wait for it, then run this again") from None
+        file.truncate(0)
+        file.write(f"{what} (process {os.getpid()}, since {_now()})")
+        file.flush()
+        yield
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,137 @@
+"""The slot kind `process`: the Bento of a release, in its own locked environment under the supervisor."""
+
+import shlex
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.delivery import venv
+from pipelines.delivery.slots import launch
+from pipelines.errors import Refused
+from pipelines.files import read_json, write_json, write_text
+
+if TYPE_CHECKING:
+    from pipelines.delivery.host import Host
+
+
+def start(host: "Host", slot: str, release: str, folder: Path) -> None:
+    """Serve the release that lies in `folder` on the slot's port; leaves it alone if it already does.
+
+    Refused when its environment cannot be made or its process does not start.
+    """
+    if running(host, slot) == release:
+        return
+    stop(host, slot)
+    lock = folder / "bento" / "src" / "requirements" / "serve.txt"
+    environment = venv.make(host.home / "venvs" / venv.name(lock), lock)
+    home = _home(host, slot)
+    shutil.rmtree(home, ignore_errors=True)  # its log then holds this release's lines only
+    slot_file = {
+        "release": release,
+        "bento": str(folder / "bento"),
+        "python": str(environment / "bin" / "python"),
+    }
+    write_json(home / "slot.json", slot_file)
+    render(host, slot)
+    host.supervisor.take(_program(slot))
+    _wait_until_started(host, slot)
+
+
+def stop(host: "Host", slot: str) -> None:
+    """End the slot's server, and what an earlier one left on its port."""
+    (_home(host, slot) / "slot.json").unlink(missing_ok=True)
+    render(host, slot)
+    host.supervisor.drop(_program(slot))
+    launch.clear(mark(host, slot))
+
+
+def running(host: "Host", slot: str) -> str | None:
+    """The release that the slot runs, or None."""
+    path = _home(host, slot) / "slot.json"
+    if not path.exists() or host.supervisor.state(_program(slot)) not in ("RUNNING", "STARTING"):
+        return None
+    return str(read_json(path)["release"])
+
+
+def last_words(host: "Host", slot: str, lines: int = 20) -> str:
+    """The end of the slot's log."""
+    path = _home(host, slot) / "log"
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
+
+
+def mark(host: "Host", slot: str) -> str:
+    """What all processes of the slot carry in their environment, and no other process does."""
+    return str(_home(host, slot))
+
+
+def render(host: "Host", slot: str) -> None:
+    """Write the supervisor's configuration of the slot from slot.json, or remove it where there is none."""
+    home, conf = _home(host, slot), host.folder / "supervisor" / "conf.d" / f"slot-{slot}.conf"
+    if not (home / "slot.json").exists():
+        conf.unlink(missing_ok=True)
+        return
+    settings = read_json(home / "slot.json")
+    launcher = host.folder / "slots" / "launch.py"
+    write_text(launcher, Path(launch.__file__).read_text())
+    python = settings["python"]
+    command = [
+        *(python, str(launcher)),
+        *(python, "-m", "bentoml", "serve", settings["bento"]),
+        *("--host", "127.0.0.1", "--port", str(host.slots[slot]), "--api-workers", "1"),
+    ]
+    environment = {
+        launch.MARK: mark(host, slot),
+        "GREENLIGHT_RELEASE": settings["release"],
+        "GREENLIGHT_SLOT": slot,
+        "GREENLIGHT_PREDICTIONS": str(host.predictions),
+        "BENTOML_HOME": str(home / "bentoml"),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "DO_NOT_TRACK": "true",
+        "PYTHONPYCACHEPREFIX": str(Path(python).parents[1] / "pycache"),  # the store stays as it was verified
+        "PYTHONUNBUFFERED": "1",
+    }
+    write_text(
+        conf,
+        f"""\
+[program:{_program(slot)}]
+command = {command_line(command)}
+directory = {quoted(str(home))}
+environment = {",".join(f'{name}="{quoted(value)}"' for name, value in environment.items())}
+autorestart = true
+startsecs = 0
+startretries = 1000000
+stopwaitsecs = 30
+killasgroup = true
+redirect_stderr = true
+stdout_logfile = {quoted(str(home / "log"))}
+stdout_logfile_maxbytes = 5MB
+stdout_logfile_backups = 1
+""",
+    )
+
+
+def quoted(text: str) -> str:
+    """A value for supervisord, which expands %."""
+    return text.replace("%", "%%")
+
+
+def command_line(command: list[str]) -> str:
+    """A command for supervisord."""
+    return quoted(shlex.join(command))
+
+
+def _wait_until_started(host: "Host", slot: str, within: float = 10.0) -> None:
+    until = time.monotonic() + within
+    while host.supervisor.state(_program(slot)) != "RUNNING":
+        if time.monotonic() > until:
+            raise Refused(f"the supervisor does not start slot {slot}: {last_words(host, slot, 3)}")
+        time.sleep(0.05)
+
+
+def _home(host: "Host", slot: str) -> Path:
+    return host.folder / "slots" / slot
+
+
+def _program(slot: str) -> str:
+    return f"slot-{slot}"
