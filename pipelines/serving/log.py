@@ -1,0 +1,133 @@
+"""The prediction log: JSON lines, written off the request's path; what finds no room is counted."""
+
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic_core import to_json
+
+from pipelines.contract import Contract
+from pipelines.model import Row
+
+CAPACITY = 100_000  # rows that may wait
+EVERY = 1.0  # seconds between two writes
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A request and its answers."""
+
+    time: datetime
+    request: str
+    rows: Sequence[Row]
+    p: Sequence[float]
+
+
+class PredictionLog:
+    """Appends to FOLDER/DAY.SLOT.PROCESS.jsonl: a file a process, so that no two ever write to one."""
+
+    def __init__(
+        self,
+        folder: Path,
+        contract: Contract,
+        *,
+        release: str,
+        slot: str = "none",
+        dropped: Callable[[int], object] = lambda rows: None,
+        capacity: int = CAPACITY,
+        every: float = EVERY,
+    ) -> None:
+        """`dropped` is told of rows that were not kept: the queue was full, or the disk refused."""
+        self._folder, self._release, self._slot = folder, release, slot
+        self._key = contract.key.name
+        self._kept = tuple(column.name for column in contract.loggable)
+        self._dropped, self._capacity, self._every = dropped, capacity, every
+        self._waiting: deque[Entry] = deque()
+        self._rows = 0
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._closed = False
+        self._complained = False
+        self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
+        self._thread.start()
+
+    def add(self, request: str, rows: Sequence[Row], p: Sequence[float]) -> bool:
+        """Queue a request's predictions, off the disk's pace; False, and counted, without room."""
+        entry = Entry(datetime.now(UTC), request, rows, p)
+        with self._lock:
+            room = not self._closed and self._rows + len(rows) <= self._capacity
+            if room:
+                self._waiting.append(entry)
+                self._rows += len(rows)
+        if not room:
+            self._dropped(len(rows))
+        elif self._rows > self._capacity // 2:
+            self._wake.set()
+        return room
+
+    def close(self) -> None:
+        """Write what waits and end the thread. What comes later is dropped."""
+        with self._lock:
+            self._closed = True
+        self._wake.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._wake.wait(self._every)
+            self._wake.clear()
+            self._write()
+        self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            entries, self._waiting, self._rows = self._waiting, deque(), 0
+        days: dict[str, list[Entry]] = {}
+        for entry in entries:
+            days.setdefault(f"{entry.time:%Y-%m-%d}", []).append(entry)
+        for day, of_day in days.items():
+            try:
+                self._append(day, b"".join(self._lines(entry) for entry in of_day))
+            except Exception as error:  # a thread that ended would end the log for good
+                self._dropped(sum(len(entry.rows) for entry in of_day))
+                self._complain(error)
+
+    def _append(self, day: str, lines: bytes) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{day}.{self._slot}.{os.getpid()}.jsonl"
+        before = path.stat().st_size if path.exists() else 0
+        with path.open("ab") as file:
+            try:
+                file.write(lines)
+                file.flush()
+            except OSError:
+                os.truncate(path, before)  # half a line would spoil the file for its reader
+                raise
+
+    def _lines(self, entry: Entry) -> bytes:
+        time = entry.time.isoformat(timespec="milliseconds")
+        return b"".join(
+            to_json(
+                {
+                    "time": time,
+                    "request": entry.request,
+                    "row": number,
+                    "release": self._release,
+                    "features": {name: row.get(name) for name in self._kept},
+                    "key": row.get(self._key),
+                    "p": p,
+                }
+            )
+            + b"\n"
+            for number, (row, p) in enumerate(zip(entry.rows, entry.p, strict=True))
+        )
+
+    def _complain(self, error: Exception) -> None:
+        if not self._complained:  # once: the counter tells the rest
+            self._complained = True
+            print(f"{self._folder}: predictions cannot be logged: {error}", file=sys.stderr, flush=True)

@@ -1,0 +1,90 @@
+"""A release's answers without its server: model, golden rows and threshold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.contract import Contract
+from pipelines.errors import UserError
+from pipelines.files import read_json, sha256
+from pipelines.model import Golden, Model, Row
+
+SAME = 1e-6  # max |Δp| of golden rows: onnxruntime sums in another order on another kind of processor
+
+
+@dataclass(frozen=True)
+class Settings:
+    """models/serving.json: what of params.yaml the service reads."""
+
+    name: str
+    api: int  # raised when callers must change their requests
+    threshold: float  # act from this probability on
+    batch: int  # the most rows of a request
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Settings":
+        """Read serving.json. UserError where it is not what `evaluate` writes."""
+        value = read_json(path)
+        try:
+            return cls(str(value["name"]), int(value["api"]), float(value["threshold"]), int(value["batch"]))
+        except (KeyError, TypeError, ValueError):
+            raise UserError(
+                f"{path}: needs name, api, threshold and batch: run `dvc repro`, which makes it"
+            ) from None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """P(label) of each row, float64 of shape (n,), and whether to act on it."""
+
+    p: np.ndarray
+    act: np.ndarray
+
+    def predictions(self) -> list[dict[str, Any]]:
+        """As the HTTP contract says it."""
+        return [{"p": p, "act": act} for p, act in zip(self.p.tolist(), self.act.tolist(), strict=True)]
+
+
+class Predictor:
+    """Answers rows of a contract's features."""
+
+    def __init__(self, contract: Contract, settings: Settings, model: Model, golden: Golden) -> None:
+        self.contract, self.settings, self.model, self.golden = contract, settings, model, golden
+        self.model_sha256 = ""
+
+    @classmethod
+    def load(cls, folder: Path | str, contract: Contract) -> "Predictor":
+        """From a folder with model.onnx, golden.json and serving.json.
+
+        UserError where one is missing, is another problem's, or the golden rows get other answers here.
+        """
+        folder = Path(folder)
+        path = folder / "model.onnx"
+        model, golden = Model(path), Golden.load(folder / "golden.json")
+        settings = Settings.load(folder / "serving.json")
+        names = {feature.name for feature in contract.features}
+        if settings.name != contract.name or set(model.inputs) != names:
+            odd = sorted(names.symmetric_difference(model.inputs))
+            raise UserError(
+                f"{path} is not a model of {contract.name}'s features ({', '.join(odd) or settings.name}): "
+                "run `dvc repro`"
+            )
+        predictor = cls(contract, settings, model, golden)
+        predictor.model_sha256 = sha256(path)
+        if (difference := golden.largest_difference(predictor.answer(golden.rows).p)) > SAME:
+            raise UserError(f"{path} answers the golden rows otherwise (max |Δp| {difference:.2g})")
+        return predictor
+
+    def answer(self, rows: Sequence[Row]) -> Answer:
+        """Answers for n rows that have been checked; fields that are no features are not looked at.
+
+        UserError with the row where the model gives no finite answer.
+        """
+        p = self.model.predict_rows(self.contract.features, rows)
+        finite = np.isfinite(p)
+        if not finite.all():
+            raise UserError(f"rows[{int(np.argmin(finite))}]: the model has no answer to these values")
+        return Answer(p, p >= self.settings.threshold)

@@ -1,0 +1,122 @@
+"""What a caller sends, read and checked in one pass; a bad request is one sentence with the field's name."""
+
+import json
+from typing import Annotated, Any, NotRequired, cast
+
+from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+from typing_extensions import TypedDict  # pydantic takes the standard one from Python 3.12 on
+
+from pipelines.contract import Column, Contract
+from pipelines.errors import UserError
+from pipelines.schema import KINDS, request_schema
+
+LARGEST = 3.4e38  # of a float32, which is what the model takes
+LONGEST = 200  # characters of a text
+
+# Strict: "540" is no number, and true is not 1. 540.0 is an integer in JSON; 540.5 is caught below.
+KIND_OF: dict[str, Any] = {
+    "string": Annotated[str, Field(max_length=LONGEST)],
+    "number": Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)],
+    "integer": Annotated[float, Field(ge=-LARGEST, le=LARGEST, multiple_of=1, allow_inf_nan=False)],
+    "boolean": bool,
+}
+NEEDED = {"string": "a text", "number": "a number", "integer": "an integer", "boolean": "true or false"}
+
+
+class Reader:
+    """Reads the bodies of requests for one contract."""
+
+    def __init__(self, contract: Contract, batch: int) -> None:
+        """At most `batch` rows a request."""
+        self._contract, self._batch = contract, batch
+        columns = {column.name: _value(column) for column in contract.features}
+        columns[contract.key.name] = NotRequired[KIND_OF["string"] | None]
+        row = _closed("Row", columns)
+        rows = Annotated[list[row], FailFast(), Field(min_length=1, max_length=batch)]  # type: ignore[valid-type]
+        self._adapter = TypeAdapter(_closed("Request", {"rows": rows}))
+
+    def read(self, body: bytes) -> list[dict[str, Any]]:
+        """The rows of a body. UserError, with the field's name, where it is not what the contract asks."""
+        try:
+            return cast(list[dict[str, Any]], self._adapter.validate_json(body)["rows"])
+        except ValidationError as error:
+            raise UserError(self._sentence(error.errors(include_url=False)[0])) from None
+
+    def schema(self) -> dict[str, Any]:
+        """The body in the words of OpenAPI 3.0, which has `nullable` where JSON schema has the type null."""
+        row = request_schema(self._contract)
+        del row["$schema"]
+        for described in row["properties"].values():
+            if isinstance(described["type"], list):
+                described["type"], described["nullable"] = described["type"][0], True
+            if described["type"] == "string":
+                described["maxLength"] = LONGEST
+        row["properties"][self._contract.key.name]["nullable"] = True
+        rows = {"type": "array", "items": row, "minItems": 1, "maxItems": self._batch}
+        return {
+            "title": "Request",
+            "description": f"Each row is {self._contract.event}; the answer keeps their order.",
+            "type": "object",
+            "properties": {"rows": rows},
+            "required": ["rows"],
+            "additionalProperties": False,
+        }
+
+    def _sentence(self, error: ErrorDetails) -> str:
+        where = _path(error["loc"])
+        kind, given = error["type"], error.get("input")
+        if kind == "json_invalid":
+            return f"the body is not JSON ({error['ctx']['error']})"
+        if kind == "missing":
+            return f"{where}: is missing"
+        if kind == "extra_forbidden":
+            known = "rows" if len(error["loc"]) == 1 else ", ".join(self._known())
+            return f"{where}: is not a known field; known: {known}"
+        if kind == "too_short":
+            return f"{where}: is empty, and at least one row is needed"
+        if kind == "too_long":
+            return f"{where}: has more than {self._batch:,} rows, the most that one request may carry"
+        if kind == "string_too_long":
+            return f"{where}: is longer than {LONGEST} characters"
+        if kind in ("greater_than_equal", "less_than_equal", "finite_number"):
+            return f"{where}: is {_shown(given)}, beyond the numbers that the model takes"
+        return f"{where or 'the body'}: is {_shown(given)}, and {self._needed(error['loc'])} is needed"
+
+    def _needed(self, where: tuple[int | str, ...]) -> str:
+        if len(where) < 3:
+            return ('an object like {"rows": [...]}', "a list of rows", "an object of fields")[len(where)]
+        name = str(where[2])
+        if name == self._contract.key.name:
+            return "a text"
+        column = self._contract.column(name)
+        return NEEDED[KINDS[column.type]] + (" or null" if column.missing else "")
+
+    def _known(self) -> list[str]:
+        return [column.name for column in (self._contract.key, *self._contract.features)]
+
+
+def _value(column: Column) -> Any:
+    kind = KIND_OF[KINDS[column.type]]
+    return NotRequired[kind | None] if column.missing else kind
+
+
+def _closed(name: str, fields: dict[str, Any]) -> Any:
+    made = cast(Any, TypedDict)(name, fields)
+    made.__pydantic_config__ = ConfigDict(strict=True, extra="forbid")
+    return made
+
+
+def _path(where: tuple[int | str, ...]) -> str:
+    parts = [f"[{part}]" if isinstance(part, int) else f".{_short(part)}" for part in where]
+    return "".join(parts).removeprefix(".")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    return _short(json.dumps(value, ensure_ascii=False))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:60]}…"

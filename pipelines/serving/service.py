@@ -1,0 +1,140 @@
+"""The BentoML service: POST /predict and GET /release; /livez, /readyz and /metrics are BentoML's own."""
+
+import os
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import bentoml
+from pydantic_core import to_json
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pipelines.errors import UserError
+from pipelines.problem.columns import CONTRACT
+from pipelines.serving.log import PredictionLog
+from pipelines.serving.predictor import Predictor, Settings
+from pipelines.serving.request import Reader
+
+MODELS = Path(__file__).parents[2] / "models"
+SETTINGS = Settings.load(MODELS / "serving.json")
+READER = Reader(CONTRACT, SETTINGS.batch)
+RELEASE = os.environ.get("GREENLIGHT_RELEASE") or "unreleased"
+SLOT = os.environ.get("GREENLIGHT_SLOT") or "none"
+LONGEST_ID = 128  # characters of a request id that are kept
+SWITCH = 0.0005  # seconds; by default an answer waits up to 5 ms for the log's thread
+
+
+class PredictRequest(bentoml.IODescriptor):
+    """The body as it came.
+
+    BentoML's own input models answer bad input with their class's name, log each with a traceback, and
+    cannot be strict about JSON: so the body is read by `Reader`, and this class only describes it.
+    """
+
+    body: bytes
+    number: str
+
+    @classmethod
+    async def from_http_request(cls, request: Request, serde: Any) -> bentoml.IODescriptor:
+        return cls.model_construct(body=await request.body(), number=_number(request))
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return READER.schema()
+
+
+class PredictAnswer(bentoml.IODescriptor):
+    """The answer's description; the answer itself is written as bytes."""
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        decision = CONTRACT.decision
+        prediction = {
+            "type": "object",
+            "properties": {
+                "p": {"type": "number", "description": f"probability that {decision.positive}"},
+                "act": {
+                    "type": "boolean",
+                    "description": f"{decision.act}: p is at least {SETTINGS.threshold:g}",
+                },
+            },
+            "required": ["p", "act"],
+        }
+        release = {"type": "string", "description": "the release that answered; also x-greenlight-release"}
+        return {
+            "title": "Answer",
+            "type": "object",
+            "properties": {"release": release, "predictions": {"type": "array", "items": prediction}},
+            "required": ["release", "predictions"],
+        }
+
+
+async def release(request: Request) -> Response:
+    """What answers here."""
+    model = bentoml.get_current_service().predictor.model_sha256
+    content = {"release": RELEASE, "model": model, "api": SETTINGS.api, "slot": SLOT}
+    return _response(200, _number(request), content)
+
+
+@bentoml.service(
+    name=CONTRACT.name,
+    description=f"The probability that {CONTRACT.decision.positive}. A row is {CONTRACT.event}.",
+    workers=1,
+    traffic={"timeout": 30},
+    logging={"access": {"enabled": False}},  # the metrics and the prediction log say it
+    metrics={"duration": {"min": 0.0005, "max": 10.0, "factor": 2.0}},
+)
+@bentoml.asgi_app(Starlette(routes=[Route("/release", release, methods=["GET"])]), path="/")
+class Service:
+    """Answers the rows of a request with probabilities and what to do about them."""
+
+    def __init__(self) -> None:
+        self.predictor = Predictor.load(MODELS, CONTRACT)
+        self.log = _prediction_log()
+        sys.setswitchinterval(SWITCH)
+
+    @bentoml.api(route="/predict", input_spec=PredictRequest, output_spec=PredictAnswer)
+    async def predict(self, body: bytes, number: str) -> Response:
+        """A probability and a decision for each row. A category that the model has not seen
+        is answered. Ranges are not enforced: an unusual value is answered too, and shows in the drift check.
+        Types are strict: a text for a number, an unknown field, or a missing one that may not be null is
+        answered with 400 and {"error": "rows[3].field: ..."}.
+        """
+        try:
+            rows = READER.read(body)
+            answer = self.predictor.answer(rows)
+        except UserError as error:
+            return _response(400, number, {"error": str(error), "release": RELEASE})
+        if self.log is not None:
+            self.log.add(number, rows, answer.p.tolist())
+        return _response(200, number, {"release": RELEASE, "predictions": answer.predictions()})
+
+    @bentoml.on_shutdown
+    def close(self) -> None:
+        if self.log is not None:
+            self.log.close()
+
+
+def _prediction_log() -> PredictionLog | None:
+    """None where the environment names no folder: a service that runs for a try keeps nothing."""
+    folder = os.environ.get("GREENLIGHT_PREDICTIONS")
+    if not folder:
+        return None
+    from prometheus_client import Counter  # not earlier: BentoML first says where its processes meet
+
+    dropped = Counter("greenlight_predictions_dropped_total", "Predictions that the log could not keep")
+    return PredictionLog(Path(folder), CONTRACT, release=RELEASE, slot=SLOT, dropped=dropped.inc)
+
+
+def _number(request: Request) -> str:
+    """The request's id: the caller's, or a new one."""
+    return request.headers.get("x-request-id", "")[:LONGEST_ID] or uuid.uuid4().hex
+
+
+def _response(status: int, number: str, content: dict[str, Any]) -> Response:
+    headers = {"x-greenlight-release": RELEASE, "x-request-id": number}
+    return Response(to_json(content), status, headers, "application/json")
