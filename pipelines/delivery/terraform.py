@@ -1,8 +1,8 @@
 """Terraform by python-terraform, behind `up`, `plan` and `down`; and `ml-terraform` for machines without it.
 
-python-terraform 0.10.1 predates Terraform 0.15: its `output(NAME)` expects another JSON, its `destroy()` passes
-`-force`, which is gone, and its `apply()` waits for a yes that nobody can give. Only its generic `cmd` is used,
-and what is applied is a saved plan.
+python-terraform 0.10.1 predates Terraform 0.15: its `output(NAME)` expects another JSON, its `destroy()`
+passes `-force`, which is gone, and its `apply()` waits for a yes that nobody can give. Only its generic `cmd`
+is used, and what is applied is a saved plan.
 """
 
 import contextlib
@@ -24,6 +24,7 @@ from pipelines.delivery import host as hosts
 from pipelines.delivery.host import Host
 from pipelines.delivery.journal import held
 from pipelines.errors import Refused, UserError
+from pipelines.files import read_json
 
 ROOT = Path(__file__).parents[2]
 LOCAL = ROOT / "infra" / "local"
@@ -89,6 +90,10 @@ class Terraform:
             raise UserError(f"--env {env!r} must be a lower-case word such as staging or production")
         home = (home or hosts.home()).absolute()
         variable_file = home / env / "terraform.tfvars.json"
+        if variable_file.exists() and not isinstance(
+            read_json(variable_file), dict
+        ):  # some Terraforms ignore it
+            raise UserError(f'{variable_file} must be a mapping such as {{"port": 8080}}')
         terraform = cls(
             LOCAL,
             home / env / "terraform",
@@ -118,6 +123,10 @@ class Terraform:
             var=[f"{name}={value}" for name, value in self.variables.items()],
             **options,
         )
+        if "undeclared variable" in out and (name := re.search(r'named "(.+?)"', out)):
+            raise UserError(
+                f"{self.variable_file}: {name[1]} is no variable of {self.module / 'variables.tf'}"
+            )
         summary = re.search(r"^Plan: (.*)$", out, re.MULTILINE)
         return "" if code == 0 else (summary[1].rstrip(".") if summary else "outputs change")
 
@@ -211,11 +220,8 @@ def _refusal(command: str, said: str) -> UserError | Refused:
     ours = re.search(r"^(?:.*\(local-exec\): )?ml: (.+)$", said, re.MULTILINE)
     if ours:
         return Refused(f"terraform {command}: {ours[1].strip()}")
-    box = said.replace("│", " ").replace("╷", " ").replace("╵", " ")
+    box = re.sub("[│╷╵├─]", " ", said)
     error = re.search(r"Error: (.+?)(?=\n\s*\n\s*\n|\n\s*Error: |\Z)", box, re.DOTALL)
     sentence = " ".join((error[1] if error else box).split())[:600] or "no reason was given"
-    wrong_variable = re.search(
-        r"Invalid value for (?:input )?variable|No value for required variable", sentence
-    )
-    kind = UserError if wrong_variable else Refused
+    kind = UserError if command == "plan" and "tfvars.json" in sentence else Refused
     return kind(f"terraform {command}: {sentence}")
