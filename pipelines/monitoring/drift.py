@@ -1,0 +1,359 @@
+"""`ml drift`: what production sees, compared with what the champion was trained on; month by month.
+
+The verdict rests on the Brier skill, on what users got. Features warn: they show where to look.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from pipelines import stats
+from pipelines.console import step
+from pipelines.errors import UserError
+from pipelines.files import read_json
+from pipelines.monitoring import faults, labels, report
+from pipelines.monitoring.faults import Fault
+from pipelines.params import Params
+from pipelines.problem.columns import CONTRACT
+from pipelines.training import months
+
+Verdict = Literal["STEADY", "INCONCLUSIVE", "RETRAIN", "FAULT"]
+State = Literal["good", "bad", "fault", "unknown"]
+
+EXIT: dict[Verdict, int] = {"STEADY": 0, "INCONCLUSIVE": 3, "RETRAIN": 4, "FAULT": 4}
+RESAMPLES = 1000
+SEED = 7
+UNREADABLE = 0.01  # of the log's lines: above it, what was lost could say something else than what is left
+
+
+def drift(
+    environment: str,
+    through: str | None,
+    home: Path,
+    reference: Path | Mapping[str, Any],
+    params: Params,
+    out: Path,
+    since: str | None = None,
+) -> int:
+    """Judge `environment` by its months from `since` (default: after the champion's training) to `through`
+    (default: the newest with labels), and write OUT/drift.json and OUT/drift.md.
+
+    Reads HOME/ENVIRONMENT/predictions/*.jsonl, HOME/labels/MONTH.csv and the running release's reference.json.
+    Returns 0 STEADY, 3 INCONCLUSIVE, 4 RETRAIN or FAULT: the JSON's `verdict` says which.
+    """
+    known = Reference.load(reference)
+    if lacking := [column.name for column in CONTRACT.loggable if column.name not in known.bins]:
+        raise UserError(
+            f"the champion's reference.json has no feature {lacking[0]}, which columns.py has: "
+            "run the drift check at the commit of the running release"
+        )
+    through = through or labels.newest_month(home / "labels")
+    counted = months.between(since or known.next_month, through)
+    if not counted:
+        raise UserError(
+            f"the champion was trained on {through} itself: its months after {known.last} can be checked"
+        )
+    log = labels.predictions(home / environment / "predictions")
+    step(f"{environment}: {len(log.rows):,} predictions with a key in {log.lines:,} lines of the log")
+    judged = [judge(month, labels.events(home / "labels", month), log, known, params) for month in counted]
+    check = conclude(environment, _from_first_sign(judged), log, known, params)
+    report.write(check, out)
+    return EXIT[check.verdict]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the champion's reference.json says."""
+
+    first: str
+    last: str
+    label_rate: float
+    bins: Mapping[str, stats.Bins]
+    frequencies: Mapping[str, list[float]]
+    thresholds: Mapping[str, float]
+    skills: Mapping[
+        str, float
+    ]  # by month, of models that had not seen it, against the month's own label rate
+
+    @classmethod
+    def load(cls, source: Path | Mapping[str, Any]) -> "Reference":
+        """From reference.json or its content. UserError where `train` did not write it."""
+        value = read_json(source) if isinstance(source, Path) else source
+        name = source if isinstance(source, Path) else "reference.json"
+        try:
+            entries = {entry["name"]: entry for entry in value["features"]}
+            return cls(
+                first=value["first"],
+                last=value["last"],
+                label_rate=float(value["label_rate"]),
+                bins={n: stats.Bins(tuple(e["edges"]), tuple(e["values"])) for n, e in entries.items()},
+                frequencies={n: e["frequencies"] for n, e in entries.items()},
+                thresholds={n: float(e["threshold"]) for n, e in entries.items()},
+                skills=_own_skills(value),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{name} is not what `ml train` writes ({error!r}): release the model again"
+            ) from None
+
+    @property
+    def next_month(self) -> str:
+        return str(pd.Period(self.last, freq="M") + 1)
+
+
+@dataclass(frozen=True)
+class Month:
+    """One month of production. What cannot be known is None."""
+
+    month: str
+    state: State
+    why: str  # of an unknown month
+    events: int
+    predictions: int  # of these events
+    rows: int  # predictions with a label
+    days: int
+    label_rate: float | None
+    mean_p: float | None
+    brier_skill: float | None
+    interval: tuple[float, float] | None  # 95 %, by resampling days
+    below: float | None  # the share of resamples that lie below the floor
+    psi: Mapping[str, float]
+    moved: tuple[str, ...]  # features above their threshold, the farthest first
+    faults: tuple[Fault, ...]
+    releases: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Check:
+    """The verdict, why, and all that it rests on."""
+
+    environment: str
+    through: str
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
+    months: tuple[Month, ...]
+    reference: Reference
+    log: Mapping[str, int]
+    params: Mapping[str, float]
+
+
+def judge(month: str, table: pd.DataFrame | None, log: labels.Log, known: Reference, params: Params) -> Month:
+    """One month: its skill, its features and its faults."""
+    if table is None:
+        return _unknown(
+            month, f"its labels have not come: `ml ingest --through {month} --labels-to HOME/labels`"
+        )
+    joined = labels.join(log, table)
+    if joined.empty:
+        return _unknown(month, "there are no predictions of its events", events=len(table))
+    wrong = faults.find(joined, table, known.bins, params.drift.psi, CONTRACT)
+    psi = {
+        column.name: stats.psi(
+            known.frequencies[column.name],
+            known.bins[column.name].frequencies(joined[f"{column.name}_seen"].to_numpy(dtype=object)),
+        )
+        for column in CONTRACT.loggable
+    }
+    over = {name: value / known.thresholds[name] for name, value in psi.items()}
+    skill = _skill(joined[joined[CONTRACT.label.name].notna()], params.drift.brier_skill)
+    state, why = _state(skill, wrong, params)
+    return Month(
+        month=month,
+        state=state,
+        why=why,
+        events=len(table),
+        predictions=len(joined),
+        mean_p=float(joined[labels.P].mean()),
+        **skill,
+        psi=psi,
+        moved=tuple(sorted((name for name in over if over[name] > 1), key=lambda name: -over[name])),
+        faults=tuple(wrong),
+        releases={str(k): int(v) for k, v in joined[labels.RELEASE].value_counts().items()},
+    )
+
+
+def conclude(
+    environment: str, judged: list[Month], log: labels.Log, known: Reference, params: Params
+) -> Check:
+    """The verdict over the months, the newest of which is the one that is asked about."""
+    newest, warnings = judged[-1], _warnings(judged, log, known, params)
+    verdict: Verdict
+    if newest.faults:
+        # A model trained on faulty data learns the fault: the data come first, whatever the skill says.
+        verdict = "FAULT"
+        reasons = [f"{newest.month}: {fault.feature}: {fault.sentence}" for fault in newest.faults]
+    elif newest.state == "unknown":
+        verdict, reasons = "INCONCLUSIVE", [f"{newest.month} says nothing: {newest.why}"]
+    elif log.lines and (log.unreadable + log.cut) / log.lines > UNREADABLE:
+        lost = log.unreadable + log.cut
+        verdict, reasons = (
+            "INCONCLUSIVE",
+            [f"{lost:,} of {log.lines:,} lines of the prediction log are unreadable"],
+        )
+    elif len(run := _run(judged)) >= params.drift.months:
+        verdict, reasons = "RETRAIN", [_bad_run(run, known, params)]
+    else:
+        verdict, reasons = "STEADY", [_steady(newest, run, params)]
+    counts = {name: int(value) for name, value in vars(log).items() if name != "rows"}
+    return Check(
+        environment=environment,
+        through=newest.month,
+        verdict=verdict,
+        reasons=tuple(reasons),
+        warnings=tuple(warnings),
+        months=tuple(judged),
+        reference=known,
+        log=counts | {"predictions": len(log.rows)},
+        params=params.drift.model_dump(),
+    )
+
+
+def as_json(check: Check) -> dict[str, Any]:
+    """What drift.json holds."""
+    value = asdict(check)
+    known = value["reference"]
+    value["reference"] = {
+        name: known[name] for name in ("first", "last", "label_rate", "thresholds", "skills")
+    }
+    return value
+
+
+def _skill(rows: pd.DataFrame, floor: float) -> dict[str, Any]:
+    """Brier skill against the month's own label rate, and its interval by resampling days.
+
+    1 - Brier / (rate (1 - rate)) is (resolution - reliability) / uncertainty (Murphy 1973). The month's own
+    rate, not the training's, is the one to beat here: against the training's rate a model whose probabilities
+    have gone stale looks better the more the world has moved away, because the constant suffers with it.
+    """
+    day, days = pd.factorize(rows[CONTRACT.time.name].dt.normalize(), sort=True)
+    numbers: dict[str, Any] = {"rows": len(rows), "days": len(days), "label_rate": None}
+    numbers |= {"brier_skill": None, "interval": None, "below": None}
+    if rows.empty:
+        return numbers
+    label = rows[CONTRACT.label.name].to_numpy(dtype=bool)
+    numbers["label_rate"] = float(label.mean())
+    if label.all() or not label.any():
+        return numbers
+    sums = stats.day_sums(label, rows[labels.P].to_numpy(), day, len(days), 0.5)
+    draws = _own_skill(sums, stats.day_weights(len(days), RESAMPLES, SEED))
+    draws = draws[np.isfinite(draws)]  # a resample of one class only
+    return numbers | {
+        "brier_skill": float(_own_skill(sums, np.ones(len(days)))),
+        "interval": stats.interval(draws, 0.95),
+        "below": float((draws < floor).mean()),
+    }
+
+
+def _own_skill(sums: stats.DaySums, weights: np.ndarray) -> Any:
+    rate = (weights @ sums.positives) / (weights @ sums.rows)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 1 - stats.brier(sums, weights) / (rate * (1 - rate))
+
+
+def _own_skills(value: Mapping[str, Any]) -> dict[str, float]:
+    """The training months' skills, restated against each month's own label rate.
+
+    reference.json states them against the rate of the months before, which follows from the rows and rates in it.
+    """
+    months_, skills = value["brier_skill"], {}
+    for index, entry in enumerate(months_):
+        later = months_[index:]
+        rows = value["rows"] - sum(e["rows"] for e in later)
+        positives = value["rows"] * value["label_rate"] - sum(e["rows"] * e["label_rate"] for e in later)
+        spread = entry["label_rate"] * (1 - entry["label_rate"])
+        if rows > 0 and spread > 0:
+            constant = spread + (entry["label_rate"] - positives / rows) ** 2
+            skills[entry["month"]] = 1 - (1 - entry["brier_skill"]) * constant / spread
+    return skills
+
+
+def _state(skill: Mapping[str, Any], wrong: list[Fault], params: Params) -> tuple[State, str]:
+    if wrong:
+        return "fault", ""
+    if not skill["rows"]:
+        return "unknown", "none of its predictions has a label"
+    if skill["days"] < params.drift.days:
+        return "unknown", f"its labels are of {skill['days']} days, and {params.drift.days} are needed"
+    if skill["brier_skill"] is None:
+        return "unknown", "its labels are all the same"
+    return ("good" if skill["brier_skill"] >= params.drift.brier_skill else "bad"), ""
+
+
+def _unknown(month: str, why: str, events: int = 0) -> Month:
+    nothing: dict[str, Any] = dict.fromkeys(("label_rate", "mean_p", "brier_skill", "interval", "below"))
+    counts = {"events": events, "predictions": 0, "rows": 0, "days": 0}
+    empty: dict[str, Any] = {"psi": {}, "moved": (), "faults": (), "releases": {}}
+    return Month(month=month, state="unknown", why=why, **counts, **nothing, **empty)
+
+
+def _from_first_sign(judged: list[Month]) -> list[Month]:
+    """Without the months before production began; the newest always stays."""
+    first = next((index for index, month in enumerate(judged) if month.predictions), len(judged) - 1)
+    return judged[first:]
+
+
+def _run(judged: list[Month]) -> list[Month]:
+    """The bad months in a row that end with the newest.
+
+    The floor and the row make a control chart's run rule (Western Electric 1956). One month's interval
+    spans .2 to .3 of skill, because all events of a day share their weather, so to ask that it lie below
+    the floor as a whole would never speak up (2013's worst month: .01, -.10 to .09), and one month below it
+    is common: of the flights' training months, each judged by a model of those before it, February and April
+    are, and no two in a row. A proposal is cheap and the gate judges it, a decay that is left alone is not.
+    """
+    run: list[Month] = []
+    for month in reversed(judged):
+        if month.state != "bad":
+            break
+        run.insert(0, month)
+    return run
+
+
+def _warnings(judged: list[Month], log: labels.Log, known: Reference, params: Params) -> list[str]:
+    found = []
+    if moved := judged[-1].moved:
+        # By itself no reason to retrain: seasons do it each year, and the skill of July did not suffer.
+        far = [f"{name} (PSI {judged[-1].psi[name]:.2f} > {known.thresholds[name]:.2f})" for name in moved]
+        found.append(f"in {judged[-1].month} other values than in training: {', '.join(far)}")
+    for month in judged[:-1]:
+        found += [f"{month.month} is left out: {fault.feature}: {fault.sentence}" for fault in month.faults]
+    if log.cut or log.unreadable:
+        found.append(f"the prediction log has {log.cut:,} cut and {log.unreadable:,} unreadable lines")
+    longest = row = 0
+    for skill in known.skills.values():
+        row = row + 1 if skill < params.drift.brier_skill else 0
+        longest = max(longest, row)
+    if longest >= params.drift.months:
+        found.append(
+            f"{longest} training months in a row were below {params.drift.brier_skill:g} too: "
+            "drift.brier_skill in params.yaml is too strict for this problem"
+        )
+    return found
+
+
+def _bad_run(run: list[Month], known: Reference, params: Params) -> str:
+    each = ", ".join(f"{m.month} {m.brier_skill:.3f} ({_interval(m)})" for m in run)
+    before = [f"{skill:.3f}" for skill in known.skills.values()]
+    return f"the Brier skill was below {params.drift.brier_skill:g} in {len(run)} months in a row: {each}" + (
+        f"; in training, month by month: {', '.join(before)}" if before else ""
+    )
+
+
+def _steady(newest: Month, run: list[Month], params: Params) -> str:
+    said = f"the Brier skill of {newest.month} is {newest.brier_skill:.3f} ({_interval(newest)})"
+    if run:
+        return (
+            f"{said}, below {params.drift.brier_skill:g}: {len(run)} of the {params.drift.months} bad months "
+            "in a row that would ask for a new model"
+        )
+    return f"{said}, and {params.drift.brier_skill:g} is asked for"
+
+
+def _interval(month: Month) -> str:
+    assert month.interval is not None
+    return f"95 % interval {month.interval[0]:.2f} to {month.interval[1]:.2f}"

@@ -1,0 +1,95 @@
+"""What an environment predicted, and what came true: the prediction log joined with the months' labels."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipelines.contract import Contract
+from pipelines.errors import UserError
+from pipelines.problem import features
+from pipelines.problem.columns import CONTRACT
+from pipelines.training import months
+
+Entry = tuple[Any, ...]
+
+# Names of the log's own fields; a feature keeps its name, so these must not look like one.
+KEY, P, RELEASE, ASKED = "_key", "_p", "_release", "_asked"
+
+
+@dataclass(frozen=True)
+class Log:
+    """An environment's predictions, the newest of each key, and what was left out."""
+
+    rows: pd.DataFrame  # KEY, P, RELEASE, ASKED and the loggable features, a row for each key
+    lines: int  # in all files
+    cut: int  # last lines without an end: their process was killed while it wrote
+    unreadable: int  # other lines that are no prediction
+    without_key: int  # predictions that no label can be joined to
+    repeated: int  # predictions of a key that was asked again later
+
+
+def predictions(folder: Path, contract: Contract = CONTRACT) -> Log:
+    """Read FOLDER/*.jsonl as the service writes it. A line that is no prediction is left out and counted."""
+    names = [column.name for column in contract.loggable]
+    entries: list[Entry] = []
+    lines = cut = unreadable = 0
+    for file in sorted(folder.glob("*.jsonl")):
+        with file.open("rb") as stream:
+            for line in stream:
+                lines += 1
+                if (entry := _entry(line, names)) is not None:
+                    entries.append(entry)
+                elif line.endswith(b"\n"):
+                    unreadable += 1
+                else:
+                    cut += 1
+    table = pd.DataFrame(entries, columns=[KEY, P, RELEASE, ASKED, *names])
+    keyed = table[table[KEY].notna()]
+    newest = keyed.sort_values(ASKED, kind="stable").drop_duplicates(KEY, keep="last")
+    for column in contract.loggable:
+        if column.type != "category":
+            newest[column.name] = pd.to_numeric(newest[column.name], errors="coerce")
+    return Log(newest, lines, cut, unreadable, len(table) - len(keyed), len(keyed) - len(newest))
+
+
+def events(folder: Path, month: str, contract: Contract = CONTRACT) -> pd.DataFrame | None:
+    """The month's events as the source records them afterwards: key, time, label, features.
+
+    None where FOLDER/MONTH.csv has not come yet. UserError where the file is not what `ml ingest` writes.
+    """
+    if not months.path(folder, month).is_file():
+        return None
+    table = features.build(months.read(folder, month, month))
+    columns = (contract.time, contract.label, *contract.features)
+    return table[[column.name for column in columns]].assign(**{KEY: table[contract.key.name].astype(str)})
+
+
+def join(log: Log, table: pd.DataFrame) -> pd.DataFrame:
+    """The predictions of the events of `table`: its columns, P, RELEASE, and each logged feature as NAME + "_seen"."""
+    return table.merge(log.rows, on=KEY, how="inner", suffixes=("", "_seen"), validate="1:1")
+
+
+def newest_month(folder: Path) -> str:
+    """The newest month with labels. UserError where there is none."""
+    known = sorted(file.stem for file in folder.glob("????-??.csv"))
+    if not known:
+        raise UserError(
+            f"{folder} has no labels: bring a month's with `ml ingest --through MONTH --labels-to {folder}`"
+        )
+    return known[-1]
+
+
+def _entry(line: bytes, names: Iterable[str]) -> Entry | None:
+    try:
+        value = json.loads(line)
+        given, key, p = value["features"], value["key"], value["p"]
+        if not isinstance(p, float | int) or not 0 <= p <= 1:
+            return None
+        key = None if key is None else str(key)
+        return (key, float(p), value["release"], value["time"], *(given.get(name) for name in names))
+    except (ValueError, KeyError, TypeError, AttributeError):  # a UTF-8 error is a ValueError
+        return None
