@@ -1,0 +1,206 @@
+"""The ledger: the branch `environments` on origin, a file an environment, naming the release it should run.
+
+It is written without a worktree, and every write starts from the branch as it is on origin: two writers never
+undo each other.
+"""
+
+import getpass
+import os
+import random
+import re
+import subprocess
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipelines.errors import UserError
+
+BRANCH = "environments"
+HERE = "refs/greenlight/environments"  # the last fetched state; never what a reader trusts without a fetch
+TRIES = 20  # of a write; each lost one means that another writer got through
+REFUSED = 3  # refusals while the branch stayed as it was: no other writer, but a rule or a missing right
+FALLBACK = {"NAME": "greenlight", "EMAIL": "greenlight@users.noreply.github.com"}
+
+Why = Literal["release", "promote", "rollback"]
+
+
+class Entry(BaseModel):
+    """The release that an environment should run, and how that came about."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    release: str = Field(pattern=r"^[0-9a-f]{64}$")
+    commit: str
+    model: str | None = None  # version in the MLflow registry
+    evidence: dict[str, Any] = {}
+    by: str = Field(default_factory=lambda: _who())
+    why: Why = "release"
+    at: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+class Ledger:
+    """The ledger of the repository in a folder."""
+
+    def __init__(self, repository: Path | str = ".", remote: str = "origin") -> None:
+        self._repository, self._remote = Path(repository), remote
+
+    def wanted(self, environment: str) -> Entry | None:
+        """The environment's entry, or None. UserError where origin cannot be reached or the file is broken."""
+        return self._entry(self._fetch(), environment)
+
+    def write(self, environment: str, entry: Entry) -> bool:
+        """Make `entry` the wanted one; False where the same release of the same commit is wanted already.
+
+        UserError where origin cannot be reached or refuses.
+        """
+        unmoved = 0
+        for lost in range(TRIES):
+            old = self._fetch()
+            if (now := self._entry(old, environment)) and _same(now, entry):
+                return False
+            new = self._commit(old, environment, entry)
+            lease = f"--force-with-lease=refs/heads/{BRANCH}:{old or ''}"
+            pushed = self._git(
+                "push", "--quiet", "--porcelain", lease, self._remote, f"{new}:refs/heads/{BRANCH}"
+            )
+            if pushed.returncode == 0:
+                return True
+            unmoved = unmoved + 1 if self._fetch() == old else 0
+            if unmoved == REFUSED:
+                raise UserError(f"origin refused the ledger's branch {BRANCH}: {_words(pushed)}")
+            time.sleep(random.uniform(0, 0.05 * (lost + 1)))
+        raise UserError(f"{TRIES} writers were faster on origin's branch {BRANCH}: try again")
+
+    def promote(self, to: str = "production", source: str = "staging") -> Entry:
+        """Make what `source` wants wanted in `to`. UserError where `source` wants nothing."""
+        entry = self.wanted(source)
+        if entry is None:
+            raise UserError(f"the ledger names no release for {source}: run `ml release` first")
+        entry = Entry(**{**entry.model_dump(exclude={"by", "why", "at"}), "why": "promote"})
+        self.write(to, entry)
+        return entry
+
+    def history(self, environment: str) -> list[Entry]:
+        """Each entry that the environment had, the newest first."""
+        head = self._fetch()
+        if head is None:
+            return []
+        commits = self._read("log", "--format=%H", head, "--", f"{_named(environment)}.json").split()
+        return [entry for commit in commits if (entry := self._entry(commit, environment))]
+
+    def _fetch(self) -> str | None:
+        """The branch's commit on origin, now also here; None where there is no such branch."""
+        listed = self._git("ls-remote", "--heads", self._remote, f"refs/heads/{BRANCH}")
+        if listed.returncode:
+            raise UserError(
+                f"the remote {self._remote} cannot be reached ({_words(listed)}): the ledger lies there"
+            )
+        if not listed.stdout.strip():
+            return None
+        fetched = self._git("fetch", "--quiet", "--no-tags", self._remote, f"+refs/heads/{BRANCH}:{HERE}")
+        if (
+            fetched.returncode and "cannot lock ref" in fetched.stderr
+        ):  # another process fetches here just now
+            time.sleep(0.05)
+            return self._fetch()
+        if fetched.returncode:
+            raise UserError(f"the branch {BRANCH} cannot be fetched from {self._remote}: {_words(fetched)}")
+        return self._read("rev-parse", HERE)
+
+    def _entry(self, commit: str | None, environment: str) -> Entry | None:
+        name = f"{_named(environment)}.json"
+        if commit is None or not self._read("ls-tree", commit, name):
+            return None
+        try:
+            return Entry.model_validate_json(self._read("cat-file", "blob", f"{commit}:{name}"))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise UserError(
+                f"{name} on the branch {BRANCH} ({commit[:12]}) is broken: {field}: {first['msg']}: "
+                "revert that commit on the branch"
+            ) from None
+
+    def _commit(self, old: str | None, environment: str, entry: Entry) -> str:
+        name = f"{_named(environment)}.json"
+        blob = self._read("hash-object", "-w", "--stdin", text=entry.model_dump_json(indent=2) + "\n")
+        lines = self._read("ls-tree", old).splitlines() if old else []
+        kept = [line for line in lines if not line.endswith(f"\t{name}")]
+        tree = self._read("mktree", text="\n".join([*kept, f"100644 blob {blob}\t{name}"]) + "\n")
+        parent = ["-p", old] if old else []
+        return self._read(
+            "commit-tree", tree, *parent, "-m", f"{environment}: {entry.why} {entry.release[:12]}"
+        )
+
+    def _read(self, *command: str, text: str | None = None) -> str:
+        done = self._git(*command, text=text)
+        if done.returncode:
+            raise UserError(f"git {command[0]} failed in {self._repository.resolve()}: {_words(done)}")
+        return done.stdout.strip()
+
+    def _git(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+        if command[0] == "commit-tree":
+            environment |= self._author()
+        return subprocess.run(
+            ["git", "-C", str(self._repository), *command],
+            input=text,
+            stdin=subprocess.DEVNULL if text is None else None,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=120,
+        )
+
+    def _author(self) -> dict[str, str]:
+        """Names for what git has not been told: a runner has no user.name."""
+        given = {}
+        for field, fallback in FALLBACK.items():
+            if self._git("config", f"user.{field.lower()}").returncode:
+                for role in ("AUTHOR", "COMMITTER"):
+                    given[f"GIT_{role}_{field}"] = os.environ.get(f"GIT_{role}_{field}", fallback)
+        return given
+
+
+def wanted(environment: str) -> Entry | None:
+    """What the environment should run, by the ledger of this repository."""
+    return Ledger().wanted(environment)
+
+
+def write(environment: str, entry: Entry) -> bool:
+    """Write to the ledger of this repository."""
+    return Ledger().write(environment, entry)
+
+
+def promote(to: str = "production", source: str = "staging") -> Entry:
+    """`ml promote`: what `source` wants, `to` wants too."""
+    return Ledger().promote(to, source)
+
+
+def history(environment: str) -> list[Entry]:
+    """The environment's entries, the newest first."""
+    return Ledger().history(environment)
+
+
+def _named(environment: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", environment):
+        raise UserError(f"{environment!r} is no environment's name: use small letters, digits and -")
+    return environment
+
+
+def _same(one: Entry, other: Entry) -> bool:
+    return (one.release, one.commit) == (other.release, other.commit)
+
+
+def _who() -> str:
+    if actor := os.environ.get("GITHUB_ACTOR"):
+        return actor
+    named = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True).stdout.strip()
+    return named or getpass.getuser()
+
+
+def _words(done: subprocess.CompletedProcess[str]) -> str:
+    return " ".join((done.stderr or done.stdout).split())[-300:] or f"exit code {done.returncode}"
