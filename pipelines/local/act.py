@@ -258,8 +258,11 @@ def remove(path: Path) -> None:
 
 
 def die_with_parent() -> None:
-    """A killed caller must leave no run behind it (prctl PR_SET_PDEATHSIG)."""
-    LIBC.prctl(1, signal.SIGTERM)
+    """A killed caller must leave no run behind it (prctl PR_SET_PDEATHSIG).
+
+    Not SIGTERM: act hangs when that comes while it starts a step. Steps end with their terminal.
+    """
+    LIBC.prctl(1, signal.SIGKILL)
 
 
 def follow(command: list[str], environment: Mapping[str, str], folder: Path, story: "Story") -> int:

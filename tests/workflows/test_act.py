@@ -1,7 +1,5 @@
 """Real runs of small workflow files: checkout, artifacts, cache, summaries, failures."""
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,111 +11,13 @@ import pytest
 from pipelines.errors import UserError
 from pipelines.local import act, events, github
 from pipelines.local.act import Place
-from tests.workflows.conftest import PINS, Commit, git
+from tests.workflows.conftest import Commit, git
 
-UP = f"actions/upload-artifact@{PINS['actions/upload-artifact']}"
-DOWN = f"actions/download-artifact@{PINS['actions/download-artifact']}"
-CHECKOUT = f"actions/checkout@{PINS['actions/checkout']}"
-CACHE = f"actions/cache@{PINS['actions/cache']}"
-UV = f"astral-sh/setup-uv@{PINS['astral-sh/setup-uv']}"
-CML = f"iterative/setup-cml@{PINS['iterative/setup-cml']}"
-
-FIRST = f"""
-name: first
-on: {{pull_request: }}
-permissions: {{}}
-jobs:
-  build:
-    runs-on: ubuntu-24.04
-    steps:
-      - uses: {CHECKOUT}
-        with:
-          ref: ${{{{ github.event.pull_request.head.sha }}}}
-          fetch-depth: 0
-          persist-credentials: false
-      - uses: ./.github/actions/setup
-      - run: cat file.txt; git log --oneline origin/main | wc -l; mkdir -p out/deep; cp file.txt out/deep/; cp file.txt top.txt
-      - run: if git push origin HEAD:refs/heads/stolen; then exit 1; fi
-      - uses: {UP}
-        with:
-          name: pair
-          path: |
-            out/
-            top.txt
-      - uses: {UP}
-        with: {{name: single, path: out/, if-no-files-found: error}}
-  check:
-    needs: build
-    runs-on: ubuntu-24.04
-    steps:
-      - uses: {CHECKOUT}
-        with: {{ref: "${{{{ github.event.pull_request.base.sha }}}}", persist-credentials: false}}
-      - uses: {DOWN}
-        with: {{name: pair, path: got}}
-      - run: test "$(cat file.txt)" = base; test "$(cat got/out/deep/file.txt got/top.txt)" = "$(printf 'head\\nhead')"
-      - run: test "$(git rev-list --count HEAD)" = 1
-      - run: exit 4
-        continue-on-error: true
-      - run: echo "### It was $VERDICT" >> "$GITHUB_STEP_SUMMARY"
-        env: {{VERDICT: "${{{{ github.sha }}}}"}}
-  never:
-    if: vars.GREENLIGHT_RUNNER != ''
-    runs-on: ${{{{ vars.GREENLIGHT_RUNNER || 'ubuntu-24.04' }}}}
-    steps:
-      - run: echo on the host of $GREENLIGHT_HOME >> "$GITHUB_STEP_SUMMARY"
-"""
-
-SETUP = f"""
-name: setup
-description: as the repository's own, without the environment
-runs:
-  using: composite
-  steps:
-    - uses: {UV}
-      with: {{enable-cache: "false"}}
-    - uses: {CACHE}
-      with:
-        path: .dvc/cache
-        key: dvc-${{{{ hashFiles('file.txt') }}}}
-        restore-keys: dvc-
-    - shell: bash
-      run: ls .dvc/cache/; echo "${{{{ github.sha }}}}" >> .dvc/cache/seen; uv --version
-"""
-
-SECOND = f"""
-name: second
-on: {{workflow_run: {{workflows: [first], types: [completed]}}}}
-permissions: {{}}
-jobs:
-  post:
-    runs-on: ubuntu-24.04
-    steps:
-      - uses: {CHECKOUT}
-      - run: test "$(cat file.txt)" = base
-      - uses: {DOWN}
-        with:
-          name: single
-          path: evidence
-          run-id: ${{{{ github.event.workflow_run.id }}}}
-          github-token: ${{{{ github.token }}}}
-      - uses: {DOWN}
-        id: missing
-        continue-on-error: true
-        with: {{name: single, path: here}}
-      - run: test "$OUTCOME" = failure
-        env: {{OUTCOME: "${{{{ steps.missing.outcome }}}}"}}
-      - uses: {CML}
-        with: {{version: v0.20.6, vega: false}}
-      - run: cml comment update --target="pr/$N" --publish=false --watermark-title=gate evidence/deep/file.txt
-        env:
-          N: ${{{{ github.event.workflow_run.pull_requests[0].number }}}}
-          REPO_TOKEN: ${{{{ github.token }}}}
-"""
-
+FIXTURES = Path(__file__).parent / "fixtures"
 FILES = {
-    ".github/workflows/first.yml": FIRST,
-    ".github/workflows/second.yml": SECOND,
-    ".github/actions/setup/action.yml": SETUP,
+    ".github/workflows/first.yml": (FIXTURES / "first.yml").read_text(),
+    ".github/workflows/second.yml": (FIXTURES / "second.yml").read_text(),
+    ".github/actions/setup/action.yml": (FIXTURES / "setup.yml").read_text(),
     ".dvc/.gitignore": "/cache\n",
     "file.txt": "base\n",
 }
@@ -162,6 +62,154 @@ def test_a_pull_request_passes_from_job_to_job_and_to_the_next_workflow(
         replace(place, variables={"GREENLIGHT_RUNNER": "host-1"}, environment={"GREENLIGHT_HOME": "/h"}),
     )
     assert hosted.jobs["never"] == "success" and "on the host of /h" in hosted.summary
-    assert f"{pull['merge_commit_sha']}"[:12] in hosted.log.read_text() or True
     (cache,) = [path for path in (place.state / "caches").iterdir() if path.is_dir()]
     assert (cache / "seen").read_text().splitlines() == [pull["merge_commit_sha"]] * 2  # it outlives a run
+
+
+def tiny(*steps: str, more: str = "") -> str:
+    """A workflow with one job of these steps."""
+    lines = "".join(f"      - {step}\n" for step in steps)
+    return f"""
+name: tiny
+on: {{push: }}
+permissions: {{}}
+jobs:
+  only:
+    runs-on: ubuntu-24.04
+    steps:
+{lines}{more}"""
+
+
+def run_tiny(place: Place, commit: Commit, text: str, **options: object) -> act.Run:
+    sha = commit({".github/workflows/tiny.yml": text})
+    return act.run("tiny", events.push(place.repository, "0" * 40, sha), place, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_a_failed_step_fails_the_run_and_shows_its_last_lines_and_the_log(
+    place: Place, commit: Commit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    after = "  after:\n    needs: only\n    runs-on: ubuntu-24.04\n    steps: [{run: echo never}]\n"
+    text = tiny("run: echo before; echo the reason; exit 3", "run: echo not reached", more=after)
+    done = run_tiny(place, commit, text)
+    assert (done.code, done.conclusion) == (1, "failure")
+    assert done.jobs == {"only": "failure", "after": "skipped"}
+    shown = capsys.readouterr().err
+    assert "the reason" in shown and str(done.log) in shown and "not reached" not in shown
+    assert "exit status 3" in done.log.read_text() or "exitcode '3'" in done.log.read_text()
+
+
+@pytest.mark.slow
+def test_secrets_and_inputs_reach_a_step_and_secrets_stay_out_of_the_log(
+    place: Place, commit: Commit
+) -> None:
+    text = tiny('run: test "$KEY" = "a b\\"c" && echo "$KEY" && echo "for $NAME"').replace(
+        "    steps:", "    env: {KEY: '${{ secrets.KEY }}', NAME: '${{ inputs.name }}'}\n    steps:"
+    )
+    text = text.replace("push: ", "workflow_dispatch: {inputs: {name: {type: string}}}")
+    commit({".github/workflows/tiny.yml": text})
+    event = events.workflow_dispatch(place.repository, ".github/workflows/tiny.yml", {"name": "July"})
+    done = act.run("tiny", event, place, secrets={"KEY": 'a b"c'})
+    log = done.log.read_text()
+    assert done.code == 0, log
+    assert "for July" in log and 'a b"c' not in log
+
+
+@pytest.mark.slow
+def test_a_step_sees_no_environment_of_the_caller(
+    place: Place, commit: Commit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIRTUAL_ENV", "/somewhere")
+    monkeypatch.setenv("GITHUB_REF", "refs/heads/other")
+    done = run_tiny(
+        place, commit, tiny('run: test -z "$VIRTUAL_ENV" && test "$GITHUB_REF" = refs/heads/main')
+    )
+    assert done.code == 0, done.log.read_text()
+    assert str(Path(sys.executable).parent) not in act.environment(place, 1, place.state)["PATH"].split(":")
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ("uses: someone/thing@0123456789012345678901234567890123456789", "someone/thing@0123"),
+        ("uses: someone/thing/sub@v1", "someone/thing/sub@v1"),
+        ("uses: actions/checkout/sub@v1", "actions/checkout/sub@v1"),
+        ("{uses: actions/checkout@v1, with: {lfs: true}}", "'lfs'"),
+        ("uses: docker://alpine:3", "docker://alpine:3"),
+        ("uses: ./.github/actions/none", "./.github/actions/none"),
+        ("{if: false, uses: someone/thing@v1}", "someone/thing@v1"),
+    ],
+)
+def test_an_action_without_a_stand_in_is_refused_by_name_before_anything_runs(
+    place: Place, commit: Commit, step: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError) as refused:
+        run_tiny(place, commit, tiny("run: echo started", step))
+    assert message in str(refused.value)
+    assert ".github/workflows/tiny.yml, line 10" in str(refused.value)
+    assert "started" not in capsys.readouterr().err
+    assert not list(place.state.glob("runs/*/log.txt"))
+
+
+def test_an_unknown_action_inside_a_local_action_is_refused_where_it_stands(
+    place: Place, commit: Commit
+) -> None:
+    inner = "name: x\ndescription: x\nruns:\n  using: composite\n  steps:\n    - uses: someone/thing@v1\n"
+    commit({".github/actions/setup/action.yml": inner})
+    with pytest.raises(
+        UserError, match=r"\.github/actions/setup/action\.yml, line 6: uses: someone/thing@v1"
+    ):
+        run_tiny(place, commit, tiny("uses: ./.github/actions/setup"))
+
+
+@pytest.mark.slow
+def test_a_job_for_a_runner_that_is_not_here_is_an_error_not_a_skip(place: Place, commit: Commit) -> None:
+    text = tiny("run: echo").replace("ubuntu-24.04", "the-host")
+    with pytest.raises(UserError, match="'the-host'"):
+        run_tiny(place, commit, text)
+    assert run_tiny(replace(place, variables={"GREENLIGHT_RUNNER": "the-host"}), commit, text).code == 0
+
+
+def test_a_workflow_that_does_not_exist_is_named_with_those_that_do(place: Place, commit: Commit) -> None:
+    sha = commit({".github/workflows/tiny.yml": tiny("run: echo")})
+    with pytest.raises(UserError, match=r"no workflow 'other'.*it has: tiny"):
+        act.run("other", events.push(place.repository, sha, sha), place)
+
+
+@pytest.mark.slow
+def test_a_killed_caller_leaves_no_run_behind(place: Place, commit: Commit) -> None:
+    sha = commit({".github/workflows/tiny.yml": tiny("run: sleep 300")})
+    script = f"""
+from pathlib import Path
+from pipelines.local import act, events
+place = act.Place(Path({str(place.origin)!r}), Path({str(place.state)!r}), {place.repository!r})
+act.run("tiny", events.push(place.repository, {sha!r}, {sha!r}), place)
+"""
+    caller = subprocess.Popen(
+        [sys.executable, "-c", script], stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert caller.stderr is not None
+    assert any("sleep 300" in line for line in caller.stderr)
+    caller.kill()
+    caller.wait()
+    deadline = time.monotonic() + 20
+    while alive(place.state) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not alive(place.state)
+    assert (place.state / "runs/1/source").exists()
+    second = run_tiny(place, commit, tiny("run: echo"))
+    assert (second.id, second.code) == (2, 0)
+    assert not (place.state / "runs/1/source").exists() and not (place.state / "runs/1/act").exists()
+
+
+def alive(state: Path) -> list[str]:
+    """Processes whose command line or folder lies in the state."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words, folder = (process / "cmdline").read_bytes().decode(), str((process / "cwd").readlink())
+        except (OSError, UnicodeDecodeError):
+            continue
+        if str(state) in words or folder.startswith(str(state)):
+            found.append(words)
+    return found

@@ -1,0 +1,146 @@
+"""`ml workflow NAME`: one workflow of this checkout's HEAD, run here with act."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.console import step
+from pipelines.errors import UserError
+from pipelines.files import read_json
+from pipelines.local import act, events, github
+from pipelines.local.act import Place, git
+from pipelines.local.events import MAIN, Event
+
+HEAD = "local"  # the branch that a pull request of this checkout's HEAD comes from
+NOBODY = ("-c", "user.name=greenlight", "-c", "user.email=greenlight@localhost")
+
+
+def run(
+    name: str,
+    *,
+    event: Path | None = None,
+    inputs: Mapping[str, str] | None = None,
+    variables: Mapping[str, str] | None = None,
+    job: str | None = None,
+    verbose: bool = False,
+    checkout: Path = Path(),
+) -> int:
+    """Run `.github/workflows/NAME.yml` as GitHub would, for an event that fits it or the one in a file.
+
+    Everything stays below .greenlight/workflow: a bare repository with HEAD in it, artifacts, caches, the
+    state of GitHub's API and GREENLIGHT_HOME. Returns act's exit code; prints the step summaries.
+    """
+    checkout = Path(git("-C", str(checkout), "rev-parse", "--show-toplevel"))
+    if dirty := git("-C", str(checkout), "status", "--porcelain").splitlines():
+        step(f"{len(dirty)} uncommitted changes are not part of this run: it takes the last commit")
+    home = checkout / ".greenlight/workflow"
+    place = Place(
+        mirror(checkout, home / "origin.git"),
+        home,
+        variables=variables or {},
+        environment={"GREENLIGHT_HOME": str(home / "home")},
+    )
+    with github.serve(home, place.origin, place.repository) as api:
+        place = replace(place, api=api)
+        cause = given(name, event, place) if event else fitting(name, checkout, place, inputs or {})
+        done = act.run(name, cause, place, job=job, verbose=verbose)
+    if done.summary:
+        print(done.summary)
+    return done.code
+
+
+def names(checkout: Path = Path()) -> dict[str, list[str]]:
+    """`ml workflow --list`: each workflow of the checkout and the events that start it."""
+    files = sorted((checkout / ".github/workflows").glob("*.yml"))
+    return {file.stem: list(triggers(file)) for file in files}
+
+
+def triggers(file: Path) -> dict[str, Any]:
+    definition = yaml.safe_load(file.read_text())
+    on = definition.get("on", definition.get(True))  # YAML 1.1 reads a bare `on` as true
+    if isinstance(on, str):
+        return {on: None}
+    return dict.fromkeys(on) if isinstance(on, list) else dict(on)
+
+
+def mirror(checkout: Path, origin: Path) -> Path:
+    """A bare repository whose main is the checkout's HEAD; the ledger that is in it stays."""
+    if not origin.exists():
+        git("init", "--quiet", "--bare", f"--initial-branch={MAIN}", str(origin))
+    git("-C", str(checkout), "push", "--quiet", "--force", str(origin), f"HEAD:refs/heads/{MAIN}")
+    return origin
+
+
+def given(name: str, file: Path, place: Place) -> Event:
+    """The event in a file of the user's; its kind is the workflow's first trigger that the payload fits."""
+    payload = read_json(file)
+    for kind in ("pull_request", "workflow_run", "schedule", "inputs"):
+        if isinstance(payload, dict) and kind in payload:
+            return Event("workflow_dispatch" if kind == "inputs" else kind, payload)
+    if isinstance(payload, dict) and "after" in payload:
+        return Event("push", payload)
+    raise UserError(
+        f"{file} is no payload of pull_request, push, workflow_run, schedule or workflow_dispatch"
+    )
+
+
+def fitting(name: str, checkout: Path, place: Place, inputs: Mapping[str, str]) -> Event:
+    """An event that starts the workflow: the last commit as a pull request or a push, or a dispatch."""
+    file = checkout / ".github/workflows" / f"{name}.yml"
+    if not file.is_file():
+        raise UserError(
+            f"there is no workflow {name!r}; `ml workflow --list` shows: {', '.join(names(checkout))}"
+        )
+    on = triggers(file)
+    if inputs and "workflow_dispatch" not in on:
+        raise UserError(f"{name} takes no inputs: it starts on {', '.join(on)}")
+    if "workflow_dispatch" in on:
+        known = (on["workflow_dispatch"] or {}).get("inputs", {})
+        if unknown := sorted(set(inputs) - set(known)):
+            raise UserError(f"{name} has no input {unknown[0]!r}; it has: {', '.join(known) or 'none'}")
+        defaults = {key: str(field.get("default", "")) for key, field in known.items()}
+        return events.workflow_dispatch(
+            place.repository, f".github/workflows/{name}.yml", {**defaults, **inputs}
+        )
+    after = git("-C", str(place.origin), "rev-parse", MAIN)
+    before = parent(place.origin, after)
+    if "pull_request" in on:
+        return events.pull_request(pull(place, before, after), "opened")
+    if "push" in on:
+        return events.push(place.repository, before, after)
+    if "workflow_run" in on:
+        return events.workflow_run(place.repository, newest(on["workflow_run"]["workflows"], place))
+    return events.schedule(place.repository)
+
+
+def parent(origin: Path, commit: str) -> str:
+    """The commit before, or an empty one where there is none."""
+    try:
+        return git("-C", str(origin), "rev-parse", "--verify", "--quiet", f"{commit}^1")
+    except UserError:
+        tree = git("-C", str(origin), "mktree")
+        return git("-C", str(origin), *NOBODY, "commit-tree", tree, "-m", "Nothing yet")
+
+
+def pull(place: Place, base: str, head: str) -> dict[str, Any]:
+    """A pull request of the last commit onto the one before it."""
+    url = f"{place.api}/repos/{place.repository}/pulls"
+    for old in github.call(f"{url}?state=open"):
+        github.call(f"{url}/{old['number']}", "PATCH", {"state": "closed"})
+    git("-C", str(place.origin), "update-ref", f"refs/heads/{HEAD}", head)
+    git("-C", str(place.origin), "update-ref", f"refs/heads/{MAIN}", base)
+    title = git("-C", str(place.origin), "log", "-1", "--format=%s", head)
+    made: dict[str, Any] = github.call(url, "POST", {"title": title, "head": HEAD, "base": MAIN})
+    return made
+
+
+def newest(workflows: list[str], place: Place) -> dict[str, Any]:
+    """The newest run here of one of the workflows that the asked one follows."""
+    runs = sorted(place.state.glob("runs/*/run.json"), key=lambda path: int(path.parent.name), reverse=True)
+    for file in runs:
+        if (found := read_json(file))["name"] in workflows:
+            return dict(found)
+    raise UserError(f"it follows a run of {' or '.join(workflows)}: run `ml workflow {workflows[0]}` first")

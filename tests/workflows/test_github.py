@@ -1,0 +1,204 @@
+"""The stand-in of GitHub's API held to the documented contract."""
+
+import json
+import re
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.errors import UserError
+from pipelines.local import github
+from pipelines.local.act import Place
+from pipelines.local.github import call
+from tests.workflows.conftest import ROOT, Commit, git
+
+
+@pytest.fixture
+def pull(api: str, commit: Commit) -> dict[str, Any]:
+    commit({"params.yaml": "a: 1\n", "old name.txt": "same\n" * 20})
+    commit({"params.yaml": "a: 2\n", "new.txt": "x\n"}, "proposal")
+    commit({"old name.txt": None, "moved ü.txt": "same\n" * 20}, "proposal")
+    made: dict[str, Any] = call(f"{api}/pulls", "POST", {"title": "Two", "head": "proposal", "base": "main"})
+    return made
+
+
+def answer(
+    url: str, method: str = "GET", body: bytes | None = None, token: str = "t"
+) -> tuple[int, Any, Any]:
+    """Status, JSON and headers, whatever the status is."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(url, body, headers, method=method)
+    try:
+        with github.DIRECT.open(request) as got:
+            return got.status, json.loads(got.read() or b"null"), got.headers
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read()), error.headers
+
+
+def succeed(api: str, sha: str) -> None:
+    call(f"{api}/statuses/{sha}", "POST", {"state": "success", "context": "greenlight/gate"})
+
+
+def test_a_pull_request_has_the_documented_fields(api: str, pull: dict[str, Any], place: Place) -> None:
+    assert {"number", "state", "title", "body", "user", "html_url", "draft", "merged", "mergeable"} <= set(
+        pull
+    )
+    assert pull["head"]["ref"] == "proposal" and pull["base"]["ref"] == "main"
+    assert pull["head"]["label"] == "somebody:proposal"
+    assert pull["head"]["repo"]["full_name"] == pull["base"]["repo"]["full_name"] == place.repository
+    assert pull["base"]["repo"]["default_branch"] == "main"
+    assert (pull["state"], pull["merged"], pull["mergeable"]) == ("open", False, True)
+    parents = git(place.origin, "log", "-1", "--format=%P", f"refs/pull/{pull['number']}/merge").split()
+    assert parents == [pull["base"]["sha"], pull["head"]["sha"]]
+    assert git(place.origin, "rev-parse", f"refs/pull/{pull['number']}/merge") == pull["merge_commit_sha"]
+
+
+def test_files_are_listed_with_the_old_name_of_a_moved_one(api: str, pull: dict[str, Any]) -> None:
+    files = {f["filename"]: f for f in call(f"{api}/pulls/{pull['number']}/files")}
+    assert {name: file["status"] for name, file in files.items()} == {
+        "params.yaml": "modified",
+        "new.txt": "added",
+        "moved ü.txt": "renamed",
+    }
+    assert files["moved ü.txt"]["previous_filename"] == "old name.txt"
+
+
+def test_pull_requests_are_found_by_state_head_base_and_commit(
+    api: str, pull: dict[str, Any], commit: Commit
+) -> None:
+    def numbers(query: str) -> list[int]:
+        return [found["number"] for found in call(f"{api}/{query}")]
+
+    mine = [pull["number"]]
+    assert numbers("pulls") == numbers("pulls?state=all&head=somebody:proposal&base=main") == mine
+    assert numbers(f"commits/{pull['head']['sha']}/pulls") == mine
+    assert numbers("pulls?head=somebody:other") == numbers("pulls?state=closed") == []
+    newer = commit({"new.txt": "y\n"}, "proposal")
+    assert call(f"{api}/pulls/{pull['number']}")["head"]["sha"] == newer
+    assert numbers(f"commits/{pull['head']['sha']}/pulls") == []
+    call(f"{api}/pulls/{pull['number']}", "PATCH", {"state": "closed"})
+    assert numbers("pulls") == [] and numbers("pulls?state=closed") == mine
+
+
+def test_a_pull_request_that_cannot_be_is_refused_with_422(api: str, pull: dict[str, Any]) -> None:
+    for body in ({"head": "proposal"}, {"head": "main"}, {"head": "none"}, {"title": "", "head": "proposal"}):
+        whole = {"title": "x", "base": "main", **body}
+        status, told, _ = answer(f"{api}/pulls", "POST", json.dumps(whole).encode())
+        assert (status, set(told) >= {"message", "documentation_url"}) == (422, True), body
+
+
+def test_comments_are_made_listed_in_pages_and_changed(api: str, pull: dict[str, Any]) -> None:
+    url = f"{api}/issues/{pull['number']}/comments"
+    made = [call(url, "POST", {"body": f"no {n}"}) for n in range(32)]
+    assert {"id", "body", "user", "created_at", "updated_at", "html_url", "issue_url"} <= set(made[0])
+    status, first, headers = answer(url)
+    assert (status, len(first)) == (200, 30)  # 30 a page unless told
+    following = re.match(r'<(.*)>; rel="next"', headers["Link"])
+    assert following and [c["body"] for c in call(following[1])] == ["no 30", "no 31"]
+    assert len(call(f"{url}?per_page=100")) == 32
+    call(f"{api}/issues/comments/{made[0]['id']}", "PATCH", {"body": "changed"})
+    assert call(url)[0]["body"] == "changed"
+    assert answer(f"{api}/issues/comments/999", "PATCH", b'{"body": "x"}')[0] == 404
+    assert answer(url, "POST", json.dumps({"body": "x" * 65537}).encode())[0] == 422
+
+
+def test_the_newest_status_of_each_context_makes_the_combined_one(api: str, pull: dict[str, Any]) -> None:
+    sha = pull["head"]["sha"]
+
+    def combined() -> tuple[str, int]:
+        got = call(f"{api}/commits/{sha}/status")
+        return got["state"], got["total_count"]
+
+    assert combined() == ("pending", 0)
+    call(f"{api}/statuses/{sha}", "POST", {"state": "failure", "context": "a", "description": "why"})
+    assert combined() == ("failure", 1)
+    call(f"{api}/statuses/{sha}", "POST", {"state": "success", "context": "a"})
+    assert combined() == ("success", 1)
+    call(f"{api}/statuses/{sha}", "POST", {"state": "pending", "context": "b"})
+    assert combined() == ("pending", 2)
+    assert [s["state"] for s in call(f"{api}/commits/{sha}/statuses")] == ["pending", "success", "failure"]
+    for wrong in ({"state": "green"}, {"state": "success", "description": "x" * 141}, {}):
+        assert answer(f"{api}/statuses/{sha}", "POST", json.dumps(wrong).encode())[0] == 422
+    assert answer(f"{api}/statuses/{'0' * 40}", "POST", b'{"state": "success"}')[0] == 422
+
+
+def test_a_merge_needs_the_required_status_on_the_head(
+    api: str, pull: dict[str, Any], commit: Commit, place: Place
+) -> None:
+    merge = f"{api}/pulls/{pull['number']}/merge"
+    status, told, _ = answer(merge, "PUT", b"{}")
+    assert (status, "greenlight/gate" in told["message"]) == (405, True)
+    succeed(api, pull["base"]["sha"])
+    assert answer(merge, "PUT", b"{}")[0] == 405  # on another commit
+    succeed(api, pull["head"]["sha"])
+    assert answer(merge, "GET")[0] == 404
+    assert answer(merge, "PUT", b'{"sha": "%s"}' % (b"0" * 40))[0] == 409
+    status, told, _ = answer(merge, "PUT", b"{}")
+    assert (status, told["merged"]) == (200, True)
+    assert git(place.origin, "rev-parse", "main") == told["sha"]
+    parents = git(place.origin, "log", "-1", "--format=%P", "main").split()
+    assert parents == [pull["base"]["sha"], pull["head"]["sha"]]
+    assert answer(merge, "GET")[0] == 204
+    after = call(f"{api}/pulls/{pull['number']}")
+    assert (after["state"], after["merged"], after["merge_commit_sha"]) == ("closed", True, told["sha"])
+    assert len(call(f"{api}/pulls/{pull['number']}/files")) == 3
+    assert answer(merge, "PUT", b"{}")[0] == 405
+
+
+def test_a_branch_that_is_behind_or_in_conflict_is_not_merged(
+    api: str, pull: dict[str, Any], commit: Commit
+) -> None:
+    succeed(api, pull["head"]["sha"])
+    commit({"other.txt": "x"})
+    status, told, _ = answer(f"{api}/pulls/{pull['number']}/merge", "PUT", b"{}")
+    assert (status, "up to date" in told["message"]) == (405, True)
+    commit({"params.yaml": "a: 3\n"})
+    assert call(f"{api}/pulls/{pull['number']}")["mergeable"] is False
+    assert answer(f"{api}/pulls/{pull['number']}/merge", "PUT", b"{}")[0] == 405
+
+
+def test_contents_come_as_they_were_at_a_ref(api: str, pull: dict[str, Any]) -> None:
+    import base64
+
+    at_head = call(f"{api}/contents/params.yaml?ref={pull['head']['sha']}")
+    assert (at_head["encoding"], base64.b64decode(at_head["content"])) == ("base64", b"a: 2\n")
+    assert base64.b64decode(call(f"{api}/contents/params.yaml")["content"]) == b"a: 1\n"
+    assert answer(f"{api}/contents/none")[0] == 404
+
+
+def test_what_is_not_there_is_404_and_written_down(api: str, pull: dict[str, Any], place: Place) -> None:
+    assert answer(f"{api}/hooks")[0] == 404
+    assert answer(api.replace("flights", "other") + "/pulls")[0] == 404
+    assert answer(f"{api}/pulls/77")[0] == answer(f"{api}/pulls/x")[0] == 404
+    state = json.loads((place.state / "github.json").read_text())
+    assert state["unexpected"] == ["GET /repos/somebody/flights/hooks", "GET /repos/somebody/other/pulls"]
+
+
+def test_writing_needs_a_token_and_json(api: str, pull: dict[str, Any]) -> None:
+    url = f"{api}/issues/{pull['number']}/comments"
+    assert answer(url, "POST", b'{"body": "x"}', token="")[0] == 401
+    assert answer(url, "POST", b"{")[0] == 400
+    with pytest.raises(UserError, match="404 Not Found"):
+        call(f"{api}/hooks")
+
+
+def test_state_outlives_the_server(place: Place, commit: Commit, tmp_path: Path) -> None:
+    commit({"a": "1"})
+    commit({"a": "2"}, "proposal")
+    for expected in (0, 1):
+        with github.serve(tmp_path / "api", place.origin, place.repository) as url:
+            pulls = f"{url}/repos/{place.repository}/pulls"
+            assert len(call(pulls)) == expected
+            if not expected:
+                call(pulls, "POST", {"title": "x", "head": "proposal", "base": "main"})
+
+
+def test_the_ruleset_requires_what_the_workflows_report() -> None:
+    rules = json.loads((ROOT / ".github/rulesets/main.json").read_text())["rules"]
+    (checks,) = [rule["parameters"] for rule in rules if rule["type"] == "required_status_checks"]
+    contexts = {check["context"] for check in checks["required_status_checks"]}
+    assert contexts == {"greenlight/gate", "lint", "tests"}
+    assert checks["strict_required_status_checks_policy"] is True
