@@ -42,7 +42,7 @@ def drift(
     """Judge `environment` by its months from `since` (default: after the champion's training) to `through`
     (default: the newest with labels), and write OUT/drift.json and OUT/drift.md.
 
-    Reads HOME/ENVIRONMENT/predictions/*.jsonl, HOME/labels/MONTH.csv and the running release's reference.json.
+    Reads HOME/ENVIRONMENT/predictions/*.jsonl, HOME/labels/MONTH.csv and the running release's `reference`.
     Returns 0 STEADY, 3 INCONCLUSIVE, 4 RETRAIN or FAULT: the JSON's `verdict` says which.
     """
     known = Reference.load(reference)
@@ -55,7 +55,7 @@ def drift(
     counted = months.between(since or known.next_month, through)
     if not counted:
         raise UserError(
-            f"the champion was trained on {through} itself: its months after {known.last} can be checked"
+            f"the champion has seen {through}: the months from {since or known.next_month} on count"
         )
     log = labels.predictions(home / environment / "predictions")
     step(f"{environment}: {len(log.rows):,} predictions with a key in {log.lines:,} lines of the log")
@@ -258,7 +258,7 @@ def _own_skill(sums: stats.DaySums, weights: np.ndarray) -> Any:
 def _own_skills(value: Mapping[str, Any]) -> dict[str, float]:
     """The training months' skills, restated against each month's own label rate.
 
-    reference.json states them against the rate of the months before, which follows from the rows and rates in it.
+    reference.json states them against the rate of the months before, which follows from its rows and rates.
     """
     months_, skills = value["brier_skill"], {}
     for index, entry in enumerate(months_):
@@ -286,9 +286,9 @@ def _state(skill: Mapping[str, Any], wrong: list[Fault], params: Params) -> tupl
 
 def _unknown(month: str, why: str, events: int = 0) -> Month:
     nothing: dict[str, Any] = dict.fromkeys(("label_rate", "mean_p", "brier_skill", "interval", "below"))
-    counts = {"events": events, "predictions": 0, "rows": 0, "days": 0}
-    empty: dict[str, Any] = {"psi": {}, "moved": (), "faults": (), "releases": {}}
-    return Month(month=month, state="unknown", why=why, **counts, **nothing, **empty)
+    nothing |= dict.fromkeys(("predictions", "rows", "days"), 0)
+    nothing |= {"psi": {}, "moved": (), "faults": (), "releases": {}}
+    return Month(month=month, state="unknown", why=why, events=events, **nothing)
 
 
 def _from_first_sign(judged: list[Month]) -> list[Month]:

@@ -9,6 +9,7 @@ then on both sides, and what remains is a difference between what was served and
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -72,21 +73,19 @@ def _outside(column: Column, seen: pd.Series) -> str:
     outside = (seen < low) | (seen > high)
     if outside.mean() <= OUTSIDE:
         return ""
-    value = seen[outside].iloc[0]
-    return f"{_percent(outside.mean())} of the predictions saw a value outside of {low:g} to {high:g}, such as {value:g}"
+    share, value = _percent(outside.mean()), seen[outside].iloc[0]
+    return f"{share} of the predictions saw a value outside of {low:g} to {high:g}, such as {value:g}"
 
 
 def _skewed(column: Column, seen: pd.Series, recorded: pd.Series) -> str:
     if column.type == "category":
-        same = (seen.astype("object") == recorded.astype("object")) | (seen.isna() & recorded.isna())
+        both = (seen.isna() & recorded.isna()).to_numpy()
+        same = (seen.astype("object") == recorded.astype("object")).to_numpy(dtype=bool) | both
     else:
-        pair = [
-            pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64) for values in (seen, recorded)
-        ]
-        same = pd.Series(np.isclose(*pair, rtol=1e-5, atol=1e-6, equal_nan=True), index=seen.index)
+        same = np.isclose(seen.to_numpy(), recorded.to_numpy(), rtol=1e-5, atol=1e-6, equal_nan=True)
     if (share := float((~same).mean())) <= SKEW:
         return ""
-    mine, its = seen[~same].iloc[0], recorded[~same].iloc[0]
+    mine, its = (_text(values[~same].iloc[0]) for values in (seen, recorded))
     return (
         f"{_percent(share)} of the predictions saw another value than the source records "
         f"({mine} where it says {its})"
@@ -108,15 +107,21 @@ def _elsewhere(bins: stats.Bins, asked: pd.Series, all_of_them: pd.Series, psi: 
 
 
 def _bin(bins: stats.Bins, index: int) -> str:
-    names = list(bins.values) + ["other values"] if bins.values else _ranges(bins.edges)
+    names = [*bins.values, "other values"] if bins.values else _ranges(bins.edges)
     return [*names, "missing values"][index]
 
 
 def _ranges(edges: tuple[float, ...]) -> list[str]:
     if not edges:
         return ["values"]
-    between = [f"values from {low:g} to {high:g}" for low, high in zip(edges, edges[1:], strict=False)]
+    between = [f"values from {low:g} to {high:g}" for low, high in pairwise(edges)]
     return [f"values below {edges[0]:g}", *between, f"values from {edges[-1]:g}"]
+
+
+def _text(value: str | float) -> str:
+    if value is None or value != value:
+        return "nothing"
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _percent(share: float) -> str:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from pipelines.contract import Contract
+from pipelines.contract import Column, Contract
 from pipelines.errors import UserError
 from pipelines.problem import features
 from pipelines.problem.columns import CONTRACT
@@ -50,9 +51,7 @@ def predictions(folder: Path, contract: Contract = CONTRACT) -> Log:
     table = pd.DataFrame(entries, columns=[KEY, P, RELEASE, ASKED, *names])
     keyed = table[table[KEY].notna()]
     newest = keyed.sort_values(ASKED, kind="stable").drop_duplicates(KEY, keep="last")
-    for column in contract.loggable:
-        if column.type != "category":
-            newest[column.name] = pd.to_numeric(newest[column.name], errors="coerce")
+    newest = _as_the_model_takes_them(newest, contract.loggable)
     return Log(newest, lines, cut, unreadable, len(table) - len(keyed), len(keyed) - len(newest))
 
 
@@ -65,11 +64,12 @@ def events(folder: Path, month: str, contract: Contract = CONTRACT) -> pd.DataFr
         return None
     table = features.build(months.read(folder, month, month))
     columns = (contract.time, contract.label, *contract.features)
-    return table[[column.name for column in columns]].assign(**{KEY: table[contract.key.name].astype(str)})
+    known = table[[column.name for column in columns]].assign(**{KEY: table[contract.key.name].astype(str)})
+    return _as_the_model_takes_them(known, contract.features)
 
 
 def join(log: Log, table: pd.DataFrame) -> pd.DataFrame:
-    """The predictions of the events of `table`: its columns, P, RELEASE, and each logged feature as NAME + "_seen"."""
+    """The predictions of the events of `table`: its columns, the log's, and each value seen as NAME_seen."""
     return table.merge(log.rows, on=KEY, how="inner", suffixes=("", "_seen"), validate="1:1")
 
 
@@ -81,6 +81,17 @@ def newest_month(folder: Path) -> str:
             f"{folder} has no labels: bring a month's with `ml ingest --through MONTH --labels-to {folder}`"
         )
     return known[-1]
+
+
+def _as_the_model_takes_them(table: pd.DataFrame, columns: Iterable[Column]) -> pd.DataFrame:
+    """Numbers in float32, as in training: an edge between two bins is often a value that occurs, and 8.05546
+    in float64 lies above the same in float32."""
+    numbers = {
+        column.name: pd.to_numeric(table[column.name], errors="coerce").astype("Float64").astype(np.float32)
+        for column in columns
+        if column.type != "category"
+    }
+    return table.assign(**numbers)
 
 
 def _entry(line: bytes, names: Iterable[str]) -> Entry | None:

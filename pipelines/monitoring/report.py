@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from pipelines.monitoring.drift import Check, Month
 
 SAYS = {
-    "STEADY": "The champion is as good as it was asked to be.",
+    "STEADY": "Nothing asks for a new model.",
     "INCONCLUSIVE": "There is too little to say anything, and no data never passes.",
     "RETRAIN": "The champion has grown stale: a model that knows the months since should take its place.",
-    "FAULT": "The data that production sees are faulty. Mend them first: no new model helps, one would learn the fault.",
+    "FAULT": "The data that production sees are faulty. Mend them first: a new model would learn the fault.",
 }
 MARKS = {"good": "good", "bad": "**bad**", "fault": "**fault**", "unknown": "unknown"}
 BAR = 12  # characters
 
 
 def write(check: "Check", out: Path) -> None:
-    """Write OUT/drift.json and OUT/drift.md, print the report, and add it to GitHub's step summary where there is one."""
+    """Write OUT/drift.json and OUT/drift.md, print the report, add it to GitHub's step summary, if any."""
     from pipelines.monitoring.drift import as_json
 
     text = markdown(check)
@@ -55,11 +55,8 @@ def terminal(check: "Check") -> str:
     )
     for month in check.months:
         interval = "{:6.3f} to {:.3f}".format(*month.interval) if month.interval else ""
-        numbers = (_share(month.label_rate), _share(month.mean_p), _number(month.brier_skill))
-        rate, mean, skill = numbers
-        lines.append(
-            f"  {month.month:9}{month.predictions:>12,}{rate:>12}{mean:>9}{skill:>9}  {interval:18} {month.state}"
-        )
+        rates = f"{_share(month.label_rate):>12}{_share(month.mean_p):>9}{_number(month.brier_skill):>9}"
+        lines.append(f"  {month.month:9}{month.predictions:>12,}{rates}  {interval:18} {month.state}")
     return "\n".join(lines)
 
 
@@ -77,12 +74,13 @@ def _months(check: "Check") -> str:
         rows.append(
             f"| {month.month} | {month.events:,} | {_asked(month)} | {_share(month.label_rate)} "
             f"| {_share(month.mean_p)} | {_number(month.brier_skill)} | {interval} "
-            f"| {_bar(month.brier_skill, best)} | {MARKS[month.state]}{': ' + month.why if month.why else ''} |"
+            f"| {_bar(month.brier_skill, best)} | {MARKS[month.state]}{month.why and ': ' + month.why} |"
         )
     floor, row = check.params["brier_skill"], check.params["months"]
     return "\n".join(rows) + (
-        f"\n\nA month below {floor:g} is bad; {row} in a row ask for a new model. Brier skill is against the month's "
-        "own label rate; training months were judged by models of the months before them. Intervals resample days."
+        f"\n\nA month below {floor:g} is bad; {row} in a row ask for a new model. Brier skill is against the "
+        "month's own label rate; training months were judged by models of the months before them. "
+        "Intervals resample days."
     )
 
 
@@ -118,8 +116,8 @@ def _features(check: "Check") -> str:
     return (
         f"<details><summary>Features: {many} of {len(names)} outside of what the training months knew "
         f"(PSI)</summary>\n\n" + "\n".join(rows) + "\n\n"
-        "A threshold is the largest PSI of a training month against the others. A season moves features each year, so "
-        "they say where to look and ask for nothing by themselves.\n\n</details>"
+        "A threshold is the largest PSI of a training month against the others. A season moves features each "
+        "year, so they say where to look and ask for nothing by themselves.\n\n</details>"
     )
 
 
@@ -129,7 +127,7 @@ def _sources(check: "Check") -> str:
     releases = ", ".join(f"`{release[:12]}`" for release in by)
     return (
         f"Trained on {known.first} to {known.last}, label rate {_share(known.label_rate)}. The log has "
-        f"{log['lines']:,} lines: {log['predictions']:,} predictions with a key, {log['repeated']:,} asked again later, "
+        f"{log['lines']:,} lines: {log['predictions']:,} with a key, {log['repeated']:,} asked again later, "
         f"{log['without_key']:,} without a key." + (f" Answered by {releases}." if releases else "")
     )
 
