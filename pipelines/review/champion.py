@@ -1,0 +1,250 @@
+"""The champion: the model that production runs, else the base branch's; its own file, else built again."""
+
+import configparser
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines.console import step
+from pipelines.errors import UserError
+from pipelines.files import read_json, sha256, write_text
+from pipelines.model import Model
+from pipelines.problem import features, source
+from pipelines.problem.columns import CONTRACT
+from pipelines.review import proposal
+from pipelines.review.proposal import Card
+
+FILES = ("models/model.onnx", "models/model.json")
+
+
+@dataclass(frozen=True)
+class Production:
+    """The ledger's entry for production. The caller reads it, because delivery stands above review.
+
+    `folder` is the release in the store, verified, or None where the store cannot give it.
+    """
+
+    release: str
+    commit: str
+    folder: Path | None
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A champion whose file is whole."""
+
+    words: str  # where it comes from, for the report
+    commit: str
+    model: Model
+    sha256: str
+    card: Card
+    base: Path
+
+
+class Missing(Exception):
+    """Why there is a champion but it cannot be had."""
+
+
+def find(base: Path, production: Production | None) -> Champion | None:
+    """The champion of the checkout `base`; None where nothing was ever trained: the first model.
+
+    Missing where there is one that can neither be read nor built again.
+    """
+    if production is not None:
+        words = f"production's release {production.release[:12]}"
+        found = _of_release(base, production, words) if production.folder else None
+        return found or _rebuilt(base, production.commit, words)
+    commit = _git(base, "rev-parse", "HEAD")
+    words = f"the base branch's model ({commit[:12]})"
+    recorded = recorded_in(base)
+    if recorded is None:
+        return None
+    for where in (lambda name, md5: base / name, lambda name, md5: _cache(base) / md5[:2] / md5[2:]):
+        paths = [where(name, md5) for name, md5 in zip(FILES, recorded, strict=True)]
+        if all(
+            path.is_file() and proposal.md5(path) == md5 for path, md5 in zip(paths, recorded, strict=True)
+        ):
+            return _load(base, commit, words, *paths)
+    return _rebuilt(base, commit, words)
+
+
+def _of_release(base: Path, production: Production, words: str) -> Champion | None:
+    assert production.folder is not None
+    try:
+        release = read_json(production.folder / "release.json")
+        model = production.folder / "bento/src/models/model.onnx"
+        if sha256(model) != release["model"]["sha256"]:
+            return None
+        return _load(base, production.commit, words, model, production.folder / "evidence/model.json")
+    except (UserError, OSError, KeyError, TypeError, proposal.Bad, Missing):
+        return None  # built again from its commit then
+
+
+def _load(base: Path, commit: str, words: str, model: Path, card: Path) -> Champion:
+    try:
+        return Champion(words, commit, Model(model), sha256(model), proposal.card(card), base)
+    except (UserError, OSError, proposal.Bad) as error:
+        raise Missing(f"{words} cannot be read: {error}") from None
+
+
+def recorded_in(folder: Path) -> list[str] | None:
+    """The MD5 of each of FILES by the dvc.lock of a checkout; None where nothing was ever trained."""
+    lock = folder / "dvc.lock"
+    if not lock.is_file():
+        return None
+    try:
+        found = proposal.recorded(lock)
+    except Exception as error:  # a merge that went wrong leaves anything
+        raise Missing(f"the champion's dvc.lock cannot be read: {error}") from None
+    return [found[name] for name in FILES] if all(name in found for name in FILES) else None
+
+
+def _cache(base: Path) -> Path:
+    config = configparser.ConfigParser(interpolation=None)
+    config.read([base / ".dvc/config", base / ".dvc/config.local"])
+    return (base / ".dvc" / config.get("cache", "dir", fallback="cache") / "files/md5").resolve()
+
+
+# --- built again -------------------------------------------------------------------------------------------
+
+
+def _rebuilt(base: Path, commit: str, words: str) -> Champion:
+    """The model of `commit`, made by its own code with its own lock; what an earlier run made is kept."""
+    checkout = _worktree(base, commit, words)
+    recorded = recorded_in(checkout)
+    if recorded is None:
+        raise Missing(f"{words} is not to be had: its commit has no models/model.onnx in dvc.lock")
+    paths = [checkout / name for name in FILES]
+    if not all(p.is_file() and proposal.md5(p) == md5 for p, md5 in zip(paths, recorded, strict=True)):
+        step(f"building {words} again, from its commit")
+        code, said = _run(checkout, base, "from pipelines.cli import main; main()", "reproduce")
+        if code or not all(path.is_file() for path in paths):
+            raise Missing(f"{words} could not be built again: {said}")
+    if proposal.md5(paths[0]) == recorded[0]:
+        words += ", built again"
+    else:
+        words += f", built again, not byte for byte: SHA-256 {sha256(paths[0])[:12]}"
+    return _load(base, commit, words, *paths)
+
+
+def _worktree(base: Path, commit: str, words: str) -> Path:
+    folder = base / ".greenlight/champion" / commit[:12]
+    if (folder / ".git").exists() and _try_git(folder, "checkout", "--force", "--detach", commit) is not None:
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _try_git(base, "worktree", "prune")
+    if _try_git(base, "worktree", "add", "--force", "--detach", str(folder.resolve()), commit) is None:
+        raise Missing(f"{words} is not to be had: its commit {commit[:12]} is not in this repository")
+    return folder
+
+
+def _run(checkout: Path, base: Path, program: str, *arguments: str) -> tuple[int, str]:
+    """Run Python code of that checkout: its exit code and the last line of what it said, which is shown."""
+    python = _python(checkout, base)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(checkout.resolve()),  # before any installed copy of the package
+        "PATH": os.pathsep.join([str(python.parent), os.environ.get("PATH", "")]),
+    }
+    environment.pop("MLFLOW_TRACKING_URI", None)  # building a champion again is no run of its own
+    last = "no word of why"
+    with subprocess.Popen(
+        [str(python), "-c", program, *arguments],
+        cwd=checkout,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as run:
+        assert run.stdout is not None
+        for line in run.stdout:
+            if line.strip():
+                last = line.strip().removeprefix("ml: ")[:300]
+                print(f"          {line.rstrip()}", file=sys.stderr, flush=True)
+    return run.returncode, last
+
+
+def _python(checkout: Path, base: Path) -> Path:
+    """The interpreter for that commit: this one, or one of its own where its lock is another."""
+    lock = checkout / "requirements/train.txt"
+    if not lock.is_file() or lock.read_bytes() == (base / "requirements/train.txt").read_bytes():
+        return Path(sys.executable)
+    folder = (base / ".greenlight/venvs" / sha256(lock)[:12]).resolve()
+    python = folder / "bin/python"
+    if not (folder / "ready").is_file():
+        step("making an environment from the champion's own lock")
+        uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+        if uv is None:
+            raise Missing("the champion's lock is another one, and there is no uv to install it with")
+        for command in (
+            [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
+            [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(python), str(lock)],
+        ):
+            run = subprocess.run(command, capture_output=True, text=True)
+            if run.returncode:
+                said = " ".join(run.stderr.split())[:300]
+                raise Missing(f"the champion's own lock cannot be installed: {said}")
+        ml = f"#!{python}\nfrom pipelines.cli import main\nmain()\n"  # the stages of its dvc.yaml call it
+        write_text(folder / "bin/ml", ml).chmod(0o755)
+        write_text(folder / "ready", "")
+    return python
+
+
+# --- features ----------------------------------------------------------------------------------------------
+
+
+def rows(champion: Champion, raw: pd.DataFrame) -> pd.DataFrame:
+    """`raw` (the base's months) with features as the champion's own code makes them.
+
+    Where its pipelines/problem is another one than the base's, that code reads and builds, in its worktree.
+    """
+    base = champion.base
+    here, there = (_try_git(base, "rev-parse", f"{c}:pipelines/problem") for c in ("HEAD", champion.commit))
+    if here == there or champion.commit == _try_git(base, "rev-parse", "HEAD"):
+        return features.build(raw)
+    checkout = _worktree(base, champion.commit, champion.words)
+    out = (checkout / "build/champion-rows.parquet").resolve()
+    time = raw[CONTRACT.time.name]
+    months = [month for month in source.months() if (time.dt.strftime("%Y-%m") == month).any()]
+    step("the champion's features, by its own code")
+    code, said = _run(checkout, base, ROWS, str(out), *months)
+    if code:
+        raise Missing(f"{champion.words}: its own feature code failed: {said}")
+    return pd.read_parquet(out)
+
+
+ROWS = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    import pandas as pd
+    from pipelines.problem import features, source
+    from pipelines.problem.columns import CONTRACT
+    out, *months = sys.argv[1:]
+    raw = pd.concat([source.read(month) for month in months], ignore_index=True)
+    raw = raw.sort_values([CONTRACT.time.name, CONTRACT.key.name], kind="stable", ignore_index=True)
+    table = features.build(raw)
+    Path(out).parent.mkdir(exist_ok=True)
+    table[[CONTRACT.key.name, *(column.name for column in CONTRACT.features)]].to_parquet(out, index=False)
+    """
+)
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    found = _try_git(folder, *arguments)
+    if found is None:
+        raise UserError(f"{folder} is no Git checkout with a commit: the gate needs the base branch's")
+    return found
+
+
+def _try_git(folder: Path, *arguments: str) -> str | None:
+    run = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True)
+    return run.stdout.strip() if run.returncode == 0 else None

@@ -1,0 +1,235 @@
+"""`ml gate`: the decision on a proposal, with its reasons: a fold of the rules' findings."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipelines import stats
+from pipelines.console import step
+from pipelines.files import write_json
+from pipelines.params import Params
+from pipelines.problem.columns import CONTRACT
+from pipelines.review import rules
+from pipelines.review.champion import Production
+from pipelines.review.evidence import Evidence, Finding, Scored, Verdict, gather
+from pipelines.review.scope import changed
+
+CODES: dict[Verdict, int] = {"PASS": 0, "INCONCLUSIVE": 3, "FAIL": 4}
+LEAST_ROWS = 100  # of a slice that the report shows
+MOST_SLICES = 40
+POINTS = 20  # of the report's ROC curve
+TENTHS = 10  # of the report's calibration
+
+
+def run(
+    candidate: Path,
+    base: Path,
+    out: Path = Path("evidence"),
+    production: Production | None = None,
+    head: str | None = None,
+) -> int:
+    """Judge what a proposal's build left in `candidate`, by the rules and thresholds of the checkout `base`.
+
+    `production` is the ledger's entry (None before the first release), `head` the proposal's commit, where
+    `base` has it, for the list of changed files. Writes `out`/gate.json and prints verdict and reasons.
+    Returns 0 PASS, 3 INCONCLUSIVE, 4 FAIL.
+    """
+    evidence = gather(candidate, base, production)
+    findings = rules.judge(evidence)
+    verdict = fold(findings)
+    write_json(out / "gate.json", record(verdict, findings, evidence, base, head))
+    for finding in findings:
+        print(f"{finding.verdict:12}  {finding.rule:18} {finding.sentence}")
+    print(f"{verdict}")
+    step(f"judged: {out / 'gate.json'}")
+    return CODES[verdict]
+
+
+def fold(findings: Iterable[Finding]) -> Verdict:
+    """FAIL before INCONCLUSIVE before PASS; without any finding nothing is known."""
+    verdicts: list[Verdict] = [finding.verdict for finding in findings] or ["INCONCLUSIVE"]
+    return max(verdicts, key=lambda verdict: CODES[verdict])
+
+
+def record(
+    verdict: Verdict, findings: list[Finding], e: Evidence, base: Path, head: str | None
+) -> dict[str, Any]:
+    """gate.json: all that the report says, and what the release keeps as evidence."""
+    return {
+        "verdict": verdict,
+        "findings": [asdict(finding) for finding in findings],
+        "candidate": _candidate(e),
+        "champion": _champion(e),
+        "window": _window(e),
+        "thresholds": e.params.gate.model_dump(),
+        "params": differences(e.params, e.proposal.params) if e.proposal else [],
+        "data": {
+            "base": [e.params.data.first, e.params.data.through],
+            "proposal": [e.proposal.params.data.first, e.proposal.params.data.through]
+            if e.proposal
+            else None,
+        },
+        "code": changed("HEAD", head) if head else None,
+        "metrics": _metrics(e),
+        "months": _months(e),
+        "slices": _slices(e),
+        "calibration": _both(e, _calibration),
+        "roc": _both(e, _roc),
+    }
+
+
+def differences(base: Params, proposal: Params) -> list[dict[str, Any]]:
+    """Each key of params.yaml that differs: {"key": "train.seed", "base": 7, "proposal": 8}."""
+    here, there = _flat(base.model_dump()), _flat(proposal.model_dump())
+    return [
+        {"key": key, "base": here.get(key), "proposal": there.get(key)}
+        for key in dict.fromkeys([*here, *there])
+        if here.get(key) != there.get(key) or (key in here) != (key in there)
+    ]
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {name: value}
+    return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{name}.{key}".strip(".")).items()}
+
+
+def _candidate(e: Evidence) -> dict[str, Any] | None:
+    if e.proposal is None:
+        return None
+    rate = e.scored.rate if e.scored else None
+    return {
+        "sha256": e.proposal.sha256,
+        "locked": e.proposal.locked,
+        **asdict(e.proposal.card),
+        "label_rate": rate,
+    }
+
+
+def _champion(e: Evidence) -> dict[str, Any] | None:
+    if e.champion is None:
+        return None
+    rate = e.beside.rate if e.beside else None
+    found = {"origin": e.champion.words, "commit": e.champion.commit, "sha256": e.champion.sha256}
+    return {**found, **asdict(e.champion.card), "label_rate": rate}
+
+
+def _window(e: Evidence) -> dict[str, Any] | None:
+    if e.window is None or not e.window.days:
+        return None
+    days = e.window.days
+    return {
+        "first": days[0],
+        "last": days[-1],
+        "days": len(days),
+        "rows": len(e.window.label),
+        "label_rate": float(e.window.label.mean()),
+    }
+
+
+def _metrics(e: Evidence) -> list[dict[str, Any]]:
+    """For each metric the champion, the candidate and their difference: value and 90 % interval."""
+    if e.scored is None:
+        return []
+    cost = rules.cost_of(e)
+    rows: list[tuple[str, str, Callable[[Scored, np.ndarray | None], Any]]] = [
+        ("ROC-AUC", "higher", lambda s, w: stats.roc_auc(s.sums, w)),
+        ("log-loss", "lower", lambda s, w: stats.log_loss(s.sums, w)),
+        ("Brier score", "lower", lambda s, w: stats.brier(s.sums, w)),
+        ("Brier skill", "higher", lambda s, w: stats.brier_skill(s.sums, s.rate, w)),
+        ("cost of a decision", "lower", lambda s, w: cost(s.sums, w)),
+    ]
+    found = []
+    for name, better, metric in rows:
+        candidate, here = metric(e.scored, None), metric(e.scored, e.weights)
+        entry = {"name": name, "better": better, "candidate": _value(candidate, here)}
+        if e.beside is not None:
+            champion, there = metric(e.beside, None), metric(e.beside, e.weights)
+            entry["champion"] = _value(champion, there)
+            entry["difference"] = _value(candidate - champion, here - there)
+        found.append(entry)
+    return found
+
+
+def _value(value: float, draws: np.ndarray) -> list[float | None]:
+    return [_finite(number) for number in (value, *stats.interval(draws))]
+
+
+def _finite(number: float) -> float | None:
+    return float(number) if np.isfinite(number) else None
+
+
+def _months(e: Evidence) -> list[dict[str, Any]]:
+    return _parts(e, e.window.rows[CONTRACT.time.name].dt.strftime("%Y-%m"), 1) if e.window else []
+
+
+def _slices(e: Evidence) -> dict[str, list[dict[str, Any]]]:
+    if e.window is None:
+        return {}
+    names = [column.name for column in CONTRACT.slices if column.name in e.window.rows]
+    return {name: _parts(e, e.window.rows[name].astype(str), LEAST_ROWS) for name in names}
+
+
+def _parts(e: Evidence, values: pd.Series, least: int) -> list[dict[str, Any]]:
+    """V cut by `values`: rows, label rate and both models' metrics; the largest of at least `least` rows."""
+    if e.window is None or e.scored is None:
+        return []
+    part = values.to_numpy()
+    found: list[dict[str, Any]] = []
+    for name in sorted(set(part)):
+        inside = part == name
+        if inside.sum() < least:
+            continue
+        entry = {
+            "name": str(name),
+            "rows": int(inside.sum()),
+            "label_rate": float(e.window.label[inside].mean()),
+        }
+        for key, scored in (("candidate", e.scored), ("champion", e.beside)):
+            if scored is not None:
+                one_day = np.zeros(inside.sum(), dtype=np.int64)
+                sums = stats.day_sums(e.window.label[inside], scored.p[inside], one_day, 1, 0.5)
+                entry[key] = {
+                    "log_loss": _finite(stats.log_loss(sums)),
+                    "roc_auc": _finite(stats.roc_auc(sums)),
+                }
+        found.append(entry)
+    largest = sorted(found, key=lambda entry: -entry["rows"])[:MOST_SLICES]
+    return sorted(largest, key=lambda entry: entry["name"])
+
+
+def _both(e: Evidence, curve: Callable[[np.ndarray, np.ndarray], dict[str, Any]]) -> dict[str, Any]:
+    models = {"candidate": e.scored, "champion": e.beside}
+    return {
+        name: curve(e.window.label, scored.p)
+        for name, scored in models.items()
+        if scored is not None and e.window is not None
+    }
+
+
+def _calibration(label: np.ndarray, p: np.ndarray) -> dict[str, Any]:
+    """Tenths of V by p: mean p and observed share of each, with slope and intercept over all rows."""
+    parts = [part for part in np.array_split(np.argsort(p, kind="stable"), TENTHS) if len(part)]
+    intercept, slope = stats.calibration(label, p)
+    return {
+        "predicted": [float(p[part].mean()) for part in parts],
+        "observed": [float(label[part].mean()) for part in parts],
+        "intercept": _finite(intercept),
+        "slope": _finite(slope),
+    }
+
+
+def _roc(label: np.ndarray, p: np.ndarray) -> dict[str, Any]:
+    """The share of positives found at even shares of false alarms."""
+    negatives = np.sort(p[~label])
+    positives = np.sort(p[label])
+    if not len(negatives) or not len(positives):
+        return {"false_alarms": [], "found": []}
+    shares = np.linspace(0, 1, POINTS + 1)
+    limits = np.quantile(negatives, 1 - shares)
+    above = len(positives) - np.searchsorted(positives, limits, "left")
+    return {"false_alarms": shares.tolist(), "found": (above / len(positives)).tolist()}

@@ -1,0 +1,185 @@
+"""What a proposal's build left, read as the hostile data it may be: each file is whole or named as bad."""
+
+import datetime
+import re
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from pipelines.contract import Column, Contract
+from pipelines.errors import UserError
+from pipelines.files import read_json, sha256
+from pipelines.model import Inputs, Model, encode
+from pipelines.params import Params, load
+
+MEGABYTE = 1 << 20
+LARGEST = {".json": 16 * MEGABYTE, ".yaml": MEGABYTE, ".lock": MEGABYTE, ".onnx": 512 * MEGABYTE}
+LARGEST_ROWS = 20_000_000
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+T = TypeVar("T")
+
+
+class Bad(Exception):
+    """What is wrong with a file of the proposal, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What model.json says of a model, as far as the gate needs it."""
+
+    estimator: str
+    settings: str  # as text, for the report
+    first: str  # training days
+    last: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The files of a proposal, read; `window` is V's rows as the proposal's own features.py made them."""
+
+    params: Params
+    card: Card
+    model: Model
+    sha256: str
+    locked: str  # the MD5 of models/model.onnx in the proposal's dvc.lock
+    md5: str  # that of the file here
+    window: pd.DataFrame
+
+
+def read(folder: Path, contract: Contract) -> Proposal:
+    """The proposal in `folder`. Bad names the first file that is missing, cut off or otherwise wrong."""
+    model = folder / "models/model.onnx"
+    return Proposal(
+        params=_read(folder, "params.yaml", load),
+        card=_read(folder, "models/model.json", card),
+        model=_read(folder, "models/model.onnx", Model),
+        sha256=sha256(model),
+        locked=_read(folder, "dvc.lock", recorded_model),
+        md5=md5(model),
+        window=_read(folder, "models/window.parquet", lambda path: _window(path, contract)),
+    )
+
+
+def _read(folder: Path, name: str, reader: Callable[[Path], T]) -> T:
+    path = folder / name
+    try:
+        for part in (path, *path.parents[: len(Path(name).parts) - 1]):
+            if stat.S_ISLNK(part.lstat().st_mode):
+                raise Bad(f"{name} is a link, and a proposal's files must be files")
+        if not path.is_file():
+            raise Bad(f"{name} is not a file")
+        if path.stat().st_size > LARGEST.get(path.suffix, 512 * MEGABYTE):
+            raise Bad(f"{name} is larger than any that the pipeline writes")
+        return reader(path)
+    except FileNotFoundError:
+        raise Bad(f"{name} is not there: the build did not end") from None
+    except Bad:
+        raise
+    except UserError as error:
+        raise Bad(_one_line(str(error).replace(str(folder) + "/", ""))) from None
+    except (Exception, RecursionError) as error:  # whatever a parser says of bytes that nobody vouches for
+        raise Bad(f"{name} cannot be read ({type(error).__name__}: {_one_line(str(error))})") from None
+
+
+def locked_model(folder: Path) -> str | None:
+    """The MD5 of models/model.onnx by the proposal's dvc.lock, where it has one and left no other file."""
+    try:
+        recorded = _read(folder, "dvc.lock", recorded_model)
+        model = folder / "models/model.onnx"
+        return recorded if not model.exists() or _read(folder, "models/model.onnx", md5) == recorded else None
+    except Bad:
+        return None
+
+
+def card(path: Path) -> Card:
+    """A model.json. Bad where a field is missing or of another kind."""
+    value = read_json(path)
+    try:
+        train = value["train"]
+        first, last, rows = train["first"], train["last"], train["rows"]
+        found = Card(
+            str(value["estimator"])[:80], _one_line(str(value.get("settings", ""))), first, last, rows
+        )
+        fine = type(rows) is int and rows > 0 and _is_day(first) and _is_day(last) and first <= last
+    except (KeyError, TypeError):
+        fine = False
+    if not fine:
+        raise Bad("models/model.json does not say when the model was trained (train: first, last, rows)")
+    return found
+
+
+def _is_day(text: Any) -> bool:
+    try:
+        return bool(isinstance(text, str) and DAY.fullmatch(text) and datetime.date.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+def recorded_model(path: Path) -> str:
+    """The MD5 of models/model.onnx in a dvc.lock. Bad where there is none."""
+    found = recorded(path).get("models/model.onnx")
+    if found is None:
+        raise Bad("dvc.lock names no models/model.onnx: run `dvc repro` and commit it")
+    return found
+
+
+def recorded(path: Path) -> dict[str, str]:
+    """The MD5 by path of each stage's outputs in a dvc.lock."""
+    import yaml
+
+    value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        outs = [out for stage in value["stages"].values() for out in stage.get("outs", ())]
+        return {str(out["path"]): str(out["md5"]) for out in outs if "md5" in out}
+    except (AttributeError, KeyError, TypeError):
+        raise Bad("dvc.lock is not one that DVC wrote") from None
+
+
+def md5(path: Path) -> str:
+    """MD5 of a file, which is how dvc.lock names it."""
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _window(path: Path, contract: Contract) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        if file.metadata.num_rows > LARGEST_ROWS:
+            raise Bad(f"models/window.parquet has {file.metadata.num_rows:,} rows")
+        table = file.read().to_pandas(ignore_metadata=True)  # the metadata may name types to construct
+    key = contract.key.name
+    if key not in table.columns:
+        raise Bad(f"models/window.parquet has no column {key}")
+    table[key] = table[key].astype(str)
+    if (twice := table[key].duplicated()).any():
+        raise Bad(f"models/window.parquet: {key} {table[key][twice].iloc[0][:60]!r} stands in two rows")
+    return table
+
+
+def inputs(model: Model, rows: pd.DataFrame) -> Inputs:
+    """The columns of `rows` that `model` asks for, as it takes them. Bad where it cannot have them."""
+    made = {}
+    for name in model.inputs:
+        if name not in rows.columns:
+            raise Bad(f"the model asks for {_one_line(name)!r}, which models/window.parquet does not have")
+        values = rows[name]
+        if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+            numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+            made[name] = encode(Column(name, "number", ""), numbers)
+        else:
+            made[name] = encode(Column(name, "category", ""), values.to_numpy(dtype=object))
+    return made
+
+
+def _one_line(text: str, most: int = 200) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1] + "…"
