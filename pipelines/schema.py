@@ -8,9 +8,9 @@ KINDS = {"category": "string", "integer": "integer", "number": "number", "flag":
 
 
 def request_schema(contract: Contract) -> dict[str, Any]:
-    """JSON schema (draft 2020-12) of one row: the features, and the key where its label is to be found later.
+    """JSON schema (draft 2020-12) of one row: the features, and the key if its label is to be joined.
 
-    Ranges and known values are in the descriptions: an unusual value is answered, and left to the drift check.
+    Ranges and known values are only described: an unusual value is answered, and the drift check sees it.
     """
     properties = {column.name: _property(column) for column in contract.features}
     properties[contract.key.name] = {

@@ -11,10 +11,10 @@ from pipelines.console import step
 from pipelines.contract import Column, Contract
 from pipelines.errors import UserError
 from pipelines.files import write_json, write_text
-from pipelines.model import Model, Row, encode
+from pipelines.model import Model, Row
 from pipelines.params import Params
 from pipelines.problem.columns import CONTRACT
-from pipelines.training import months, prepare
+from pipelines.training import table
 
 MODELS = Path("models")
 GOLDEN = 50  # rows
@@ -22,44 +22,36 @@ POINTS = 200  # of a curve, so that a plot stays small
 BINS = 20  # of the calibration plot
 
 
-def run(params: Params, prepared: Path = prepare.PREPARED, out: Path = MODELS) -> None:
+def run(params: Params, prepared: Path = table.PREPARED, out: Path = MODELS) -> None:
     """Write what models/ says of the model: metrics.json, plots/, months.csv, golden.json, window.parquet and
     serving.json. UserError where there is no labelled day after train.last.
     """
-    table = prepare.load(prepared)
+    rows = table.load(prepared)
     model = Model(out / "model.onnx")
-    p = pd.Series(predict(model, table), index=table.index)
-    v = window(params, table)
+    p = pd.Series(model.predict(table.inputs(rows)), index=rows.index)
+    v = table.later(params, rows)
     labelled = v[v[CONTRACT.label.name].notna()]
     if labelled.empty:
-        raise UserError(f"{prepared} has no labelled row after {params.train.last}: nothing can judge the model")
+        raise UserError(
+            f"{prepared} has no labelled row after {params.train.last}: nothing can judge the model"
+        )
     label, answers = labelled[CONTRACT.label.name].to_numpy(dtype=bool), p[labelled.index].to_numpy()
-    rate = float(table.loc[_trained(params, table), CONTRACT.label.name].mean())
+    rate = float(table.training(params, rows)[CONTRACT.label.name].mean())
     metrics = measure(params, labelled, answers, rate)
     write_json(out / "metrics.json", metrics)
     for name, curve in curves(label, answers).items():
         _write_csv(out / "plots" / f"{name}.csv", curve)
-    _write_csv(out / "months.csv", by_month(params, table, p, rate))
+    _write_csv(out / "months.csv", by_month(params, rows, p, rate))
     write_json(out / "golden.json", golden(model, v))
-    prepare.save(v.drop(columns=CONTRACT.label.name), out / "window.parquet")
+    table.save(v.drop(columns=CONTRACT.label.name), out / "window.parquet")
     write_json(out / "serving.json", serving(params))
     step(f"ROC-AUC {metrics['roc_auc']:.3f}, log-loss {metrics['log_loss']:.4f} on {metrics['days']} days")
     if metrics["days"] < params.gate.days:
         step(f"the gate will want {params.gate.days} days, {metrics['days']} came after {params.train.last}")
 
 
-def predict(model: Model, rows: pd.DataFrame, contract: Contract = CONTRACT) -> np.ndarray:
-    """P(label) of prepared rows: float64 of shape (n,)."""
-    return model.predict({c.name: encode(c, rows[c.name].to_numpy()) for c in contract.features})
-
-
-def window(params: Params, table: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:
-    """V: the rows of the days after train.last, labelled or not; data/ has whole months, so whole days."""
-    return table[table[contract.time.name] >= pd.Timestamp(params.train.last) + pd.DateOffset(months=1)]
-
-
 def measure(params: Params, rows: pd.DataFrame, p: np.ndarray, rate: float) -> dict[str, Any]:
-    """The metrics of labelled rows; `rate` is the training's label rate, which a skill is measured against."""
+    """The metrics of labelled rows; `rate` is the training's label rate, from which skill is measured."""
     sums, days = _sums(params, rows, p)
     return {
         "roc_auc": float(stats.roc_auc(sums)),
@@ -80,17 +72,13 @@ def _sums(params: Params, rows: pd.DataFrame, p: np.ndarray) -> tuple[stats.DayS
     return stats.day_sums(label, p, day, len(names), params.decision.threshold), len(names)
 
 
-def _trained(params: Params, table: pd.DataFrame) -> pd.Series:
-    return months.within(table[CONTRACT.time.name], params.train.first, params.train.last)
-
-
-def by_month(params: Params, table: pd.DataFrame, p: pd.Series, rate: float) -> pd.DataFrame:
+def by_month(params: Params, rows: pd.DataFrame, p: pd.Series, rate: float) -> pd.DataFrame:
     """A line a month; the model has seen those marked `trained`, so they flatter it."""
-    labelled = table[table[CONTRACT.label.name].notna()]
+    labelled = rows[rows[CONTRACT.label.name].notna()]
     lines = []
-    for month, rows in labelled.groupby(labelled[CONTRACT.time.name].dt.to_period("M")):
+    for month, found in labelled.groupby(labelled[CONTRACT.time.name].dt.to_period("M")):
         trained = params.train.first <= str(month) <= params.train.last
-        metrics = measure(params, rows, p[rows.index].to_numpy(), rate)
+        metrics = measure(params, found, p[found.index].to_numpy(), rate)
         kept = ("rows", "label_rate", "roc_auc", "log_loss", "brier_skill")
         lines.append({"month": str(month), "trained": str(trained).lower(), **{k: metrics[k] for k in kept}})
     return pd.DataFrame(lines)
@@ -132,7 +120,10 @@ def golden(model: Model, v: pd.DataFrame, contract: Contract = CONTRACT) -> dict
             chosen |= dict.fromkeys([values.idxmin(), values.idxmax()])
     evenly = v.index[np.unique(np.linspace(0, len(v) - 1, GOLDEN).astype(int))]
     chosen |= dict.fromkeys(evenly)
-    rows = [as_request(row, contract) for row in v.loc[list(chosen)[:GOLDEN]].to_dict("records")]
+    rows = [
+        as_request(dict(zip(v.columns, row, strict=True)), contract)
+        for row in v.loc[list(chosen)[:GOLDEN]].itertuples(index=False)
+    ]
     for column in contract.features:
         if column.type == "category":
             rows[-1] = {**rows[-1], column.name: "never seen"}
@@ -168,5 +159,5 @@ def serving(params: Params, contract: Contract = CONTRACT) -> dict[str, Any]:
     }
 
 
-def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+def _write_csv(path: Path, lines: pd.DataFrame) -> None:
+    write_text(path, lines.to_csv(index=False, lineterminator="\n"))

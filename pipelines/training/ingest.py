@@ -12,12 +12,11 @@ from pipelines.problem.columns import CONTRACT
 from pipelines.training import months
 
 
-
 def ingest(
     through: str, first: str | None = None, folder: Path = months.DATA, labels_to: Path | None = None
 ) -> list[Path]:
-    """Write the months up to `through` from pipelines/problem/source.py, one CSV a month, and return the files
-    that changed.
+    """Write the months up to `through` from pipelines/problem/source.py, one CSV a month, and return the
+    files that changed.
 
     Into `folder`: from `first` (params.yaml: data.first) on. With `labels_to`, only the months after
     params.yaml: data.through, into that folder: what production needs to know later never dirties data/.
@@ -49,7 +48,9 @@ def _write(month: str, folder: Path) -> Path | None:
     names = {column.name for column in CONTRACT.raw}
     if wrong := sorted(names.symmetric_difference(table.columns)):
         verb = "lacks" if wrong[0] in names else "has the unknown"
-        raise UserError(f"pipelines/problem/source.py: {month} {verb} column {wrong[0]}; columns.py names them")
+        raise UserError(
+            f"pipelines/problem/source.py: {month} {verb} column {wrong[0]}; columns.py names them"
+        )
     try:
         content = months.to_csv(table)
     except (ValueError, TypeError, AttributeError) as error:
@@ -61,8 +62,8 @@ def _write(month: str, folder: Path) -> Path | None:
 
 
 def restore(folder: Path = months.DATA) -> None:
-    """Bring `folder` back as its .dvc file records it: from the DVC remote where one is configured, else from
-    DVC's local cache, else from the source; then compare, because DVC itself accepts any difference in silence.
+    """Bring `folder` back as its .dvc file records it: from the DVC remote where one is configured, else
+    from DVC's local cache, else from the source; then compare, because DVC accepts any difference in silence.
 
     UserError where the files differ from the record (changed by hand, or by the source) or a remote fails.
     """
@@ -84,7 +85,8 @@ def restore(folder: Path = months.DATA) -> None:
     if not record.is_as_recorded():
         raise UserError(
             f"{folder}/ differs from {folder}.dvc ({record.difference()}): restore the old data with "
-            f"`rm -r {folder} && ml restore`, or accept the new with `dvc add {folder}` and a commit of {folder}.dvc"
+            f"`rm -r {folder} && ml restore`, or accept the new with `dvc add {folder}` and a commit of "
+            f"{folder}.dvc"
         )
 
 

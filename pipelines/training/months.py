@@ -108,17 +108,23 @@ def _parse(file: Path, contract: Contract) -> "pa.Table":
     try:
         content = file.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{file} does not exist: `ml restore` brings data/ back, `ml ingest` makes a month") from None
+        raise UserError(
+            f"{file} does not exist: `ml restore` brings data/ back, `ml ingest` makes a month"
+        ) from None
     if not content.endswith(b"\n"):
         raise UserError(f"{file} is cut off: its last line has no end; `rm {file}` and `ml restore`")
     names = [column.name for column in contract.raw]
     header = content[: content.index(b"\n")].decode("utf-8", "replace").rstrip("\r").split(",")
     if missing := [name for name in names if name not in header]:
-        raise UserError(f"{file}: the column {missing[0]} is missing; pipelines/problem/columns.py asks for it")
+        raise UserError(
+            f"{file}: the column {missing[0]} is missing; pipelines/problem/columns.py asks for it"
+        )
     if unknown := [name for name in header if name not in names]:
         raise UserError(f"{file}: the column {unknown[0]!r} is not in pipelines/problem/columns.py")
     if header != names:
-        raise UserError(f"{file}: the columns are not in the order of pipelines/problem/columns.py: {', '.join(names)}")
+        raise UserError(
+            f"{file}: the columns are not in the order of pipelines/problem/columns.py ({', '.join(names)})"
+        )
     kinds = {
         "time": pa.timestamp("us"),
         "flag": pa.bool_(),
@@ -130,7 +136,8 @@ def _parse(file: Path, contract: Contract) -> "pa.Table":
     try:
         return csv.read_csv(
             io.BytesIO(content),
-            read_options=csv.ReadOptions(use_threads=False, block_size=len(content) + 1),  # threads lose the line
+            # In one block and one thread, or an error does not know its line.
+            read_options=csv.ReadOptions(use_threads=False, block_size=len(content) + 1),
             convert_options=csv.ConvertOptions(
                 column_types={column.name: kinds[column.type] for column in contract.raw},
                 timestamp_parsers=[MINUTE],

@@ -15,7 +15,9 @@ BLOCK = 30  # days
 Answers = Callable[[Params, pd.DataFrame, pd.DataFrame], np.ndarray]
 
 
-def build(params: Params, rows: pd.DataFrame, answers: Answers, contract: Contract = CONTRACT) -> dict[str, Any]:
+def build(
+    params: Params, rows: pd.DataFrame, answers: Answers, contract: Contract = CONTRACT
+) -> dict[str, Any]:
     """What reference.json says of the labelled training rows.
 
     `features`: for each its bins, their shares, and the PSI above which it counts as drifted; `brier_skill`:
@@ -44,7 +46,10 @@ def _feature(column: Column, values: pd.Series, block: np.ndarray, params: Param
     given = values.to_numpy(dtype=object)
     found = stats.bins(given, category=category, count=len(set(values.dropna())) if category else 10)
     counts = np.array(
-        [found.frequencies(given[block == number]) * (block == number).sum() for number in range(block.max() + 1)]
+        [
+            found.frequencies(given[block == number]) * (block == number).sum()
+            for number in range(block.max() + 1)
+        ]
     )
     whole = counts.sum(axis=0)
     between = [stats.psi(whole - one, one) for one in counts] if len(counts) > 1 else []

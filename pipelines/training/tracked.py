@@ -19,7 +19,8 @@ class Folder:
         self.folder = folder
         if not Path(f"{folder}.dvc").is_file():
             raise UserError(
-                f"{folder}.dvc does not exist: make the data with `ml ingest`, then `dvc add {folder}` and commit it"
+                f"{folder}.dvc does not exist: make the data with `ml ingest`, then `dvc add {folder}` and "
+                "commit it"
             )
         self._repo = Repo(".")
 
@@ -35,7 +36,7 @@ class Folder:
         return self._repo.find_outs_by_path(str(self.folder))[0]
 
     def is_as_recorded(self) -> bool:
-        """Whether the files hash to what the .dvc file says; the files' times and sizes spare most of the work."""
+        """Whether the files hash to what the .dvc file says; known times and sizes spare most of the work."""
         if not self.folder.is_dir() or not any(self.folder.iterdir()):
             return False
         with self._repo.lock:
@@ -87,7 +88,9 @@ class Folder:
 
     def _dvc(self, command: str, what: str) -> None:
         run = subprocess.run(
-            [sys.executable, "-m", "dvc", command, "--quiet", f"{self.folder}.dvc"], capture_output=True, text=True
+            [sys.executable, "-m", "dvc", command, "--quiet", f"{self.folder}.dvc"],
+            capture_output=True,
+            text=True,
         )
         if run.returncode:
             reason = " ".join((run.stderr or run.stdout).split())[:300]

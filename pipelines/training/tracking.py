@@ -26,27 +26,29 @@ def log(params: Params, model: Path, rows: pd.DataFrame, figures: dict[str, floa
     address = os.environ.get("MLFLOW_TRACKING_URI") or LOCAL
     if address == LOCAL:
         Path(".greenlight").mkdir(exist_ok=True)
-    settings = {f"settings.{name}": value for name, value in params.train.settings.items()}
     train = params.train
+    logged: dict[str, object] = {
+        **{name: value for name, value in train.model_dump().items() if name != "settings"},
+        **{f"settings.{name}": value for name, value in train.settings.items()},
+        "rows": len(rows),
+    }
     try:
         client = MlflowClient(tracking_uri=address)
         experiment = client.get_experiment_by_name(CONTRACT.name)
-        number = experiment.experiment_id if experiment else client.create_experiment(CONTRACT.name)
+        where = experiment.experiment_id if experiment else client.create_experiment(CONTRACT.name)
         run = client.create_run(
-            number,
+            where,
             run_name=f"{train.estimator} {train.first} to {train.last}",
             tags={"model_sha256": sha256(model), "git_commit": _commit()},
         ).info.run_id
-        for name, value in {"estimator": train.estimator, "seed": train.seed, **settings}.items():
-            client.log_param(run, name, value)
-        for name, value in {"first": train.first, "last": train.last, "rows": len(rows)}.items():
-            client.log_param(run, f"train.{name}", value)
-        for name, value in figures.items():
-            client.log_metric(run, name, value)
+        for param, value in logged.items():
+            client.log_param(run, param, value)
+        for figure, number in figures.items():
+            client.log_metric(run, figure, number)
         client.set_terminated(run)
     except MlflowException as error:
         raise UserError(
-            f"MLFLOW_TRACKING_URI names a server that does not take the run ({str(error).splitlines()[0][:200]}): "
+            f"MLFLOW_TRACKING_URI names a server that refuses the run ({str(error).splitlines()[0][:200]}): "
             "start it, or unset the variable to log to .greenlight/mlflow.db"
         ) from None
 

@@ -1,0 +1,134 @@
+"""`ml reproduce`: bring the data back, run the stages that something changed for, compare with the commit."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.console import step
+from pipelines.errors import Refused, UserError
+from pipelines.training import ingest
+
+LOCK = "dvc.lock"
+Lock = Mapping[str, Any]
+
+
+def reproduce(locked: bool = False) -> None:
+    """Restore data/, run `dvc repro`, and say what differs from the dvc.lock of HEAD.
+
+    With `locked`, as ci runs it, a dvc.lock whose inputs (data, code, params) are not those of this commit
+    is a UserError; other outputs of the same inputs are only noted, with both hashes (another CPU rounds in
+    another way).
+    A stage's own UserError or Refused is raised again.
+    """
+    ingest.restore()
+    repro()
+    committed = _committed()
+    if committed is None:
+        step(f"{LOCK} is new: commit it with data.dvc")
+        return
+    difference = compare(committed, yaml.safe_load(Path(LOCK).read_text(encoding="utf-8")))
+    if difference.inputs and locked:
+        raise UserError(
+            f"{LOCK} is not of this commit's inputs ({', '.join(difference.inputs[:4])}): run `ml reproduce` "
+            f"and commit {LOCK}"
+        )
+    if difference.inputs:
+        step(f"{LOCK} has changed with {', '.join(difference.inputs)}: commit it with them")
+    for line in difference.outputs if not difference.inputs else ():
+        step(f"the same inputs gave another {line}")
+    if not difference.inputs and not difference.outputs:
+        step(f"everything is as {LOCK} says")
+
+
+def repro() -> None:
+    """Run `dvc repro`, its progress on standard error."""
+    command = [sys.executable, "-m", "dvc", "repro"]
+    if _has_remote():
+        command.append("--pull")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # the stages call `ml`
+    run = subprocess.Popen(
+        command,
+        env={**os.environ, "PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    assert run.stdout is not None
+    lines = []
+    for line in run.stdout:
+        lines.append(line.rstrip())
+        if not line.startswith("ml: "):  # the sentence comes once, at the end
+            print(line, end="", file=sys.stderr, flush=True)
+    if run.wait():
+        raise _failure(lines)
+
+
+def _failure(lines: list[str]) -> Exception:
+    """What to raise for a failed `dvc repro`: the stage's own sentence where it left one."""
+    said = [line.removeprefix("ml: ") for line in lines if line.startswith("ml: ")]
+    code = next((found[1] for line in lines if (found := re.search(r"exited with (\d+)", line))), None)
+    if said and code in ("2", "4"):
+        return Refused(said[-1]) if code == "4" else UserError(said[-1])
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    if code is None and errors:
+        return UserError(f"`dvc repro` did not run: {errors[-1]}")
+    return RuntimeError(errors[-1] if errors else "dvc repro failed without a word")
+
+
+def _has_remote() -> bool:
+    run = subprocess.run(
+        [sys.executable, "-m", "dvc", "config", "core.remote"], capture_output=True, text=True
+    )
+    return run.returncode == 0 and bool(run.stdout.strip())
+
+
+def _committed() -> Lock | None:
+    run = subprocess.run(["git", "show", f"HEAD:./{LOCK}"], capture_output=True, text=True)
+    return yaml.safe_load(run.stdout) if run.returncode == 0 else None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Between two dvc.lock: `inputs` by name, `outputs` as lines with both hashes."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def compare(old: Lock, new: Lock) -> Difference:
+    """What two dvc.lock differ in. A dependency that is another stage's output counts as output."""
+    before, after = old.get("stages", {}), new.get("stages", {})
+    made = _outputs(before) | _outputs(after)
+    inputs: dict[str, None] = {}
+    for stage in [*before, *(name for name in after if name not in before)]:
+        one, two = _inputs(before.get(stage, {})), _inputs(after.get(stage, {}))
+        inputs |= {name: None for name in [*one, *two] if one.get(name) != two.get(name) and name not in made}
+    outputs = [
+        f"{path}: {made_before}, now {made_after}"
+        for path in sorted(made)
+        if (made_before := _outputs(before).get(path)) != (made_after := _outputs(after).get(path))
+    ]
+    return Difference(tuple(inputs), tuple(outputs))
+
+
+def _outputs(stages: Lock) -> dict[str, str]:
+    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", ())}
+
+
+def _inputs(stage: Lock) -> dict[str, Any]:
+    found: dict[str, Any] = {dep["path"]: dep["md5"] for dep in stage.get("deps", ())}
+    for file, values in stage.get("params", {}).items():
+        for key, value in values.items():
+            if isinstance(value, dict):
+                found |= {f"{file}: {key}.{name}": inner for name, inner in value.items()}
+            else:
+                found[f"{file}: {key}"] = value
+    return {**found, f"the command `{stage['cmd']}`": True} if "cmd" in stage else found

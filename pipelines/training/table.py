@@ -1,0 +1,48 @@
+"""The table of features, build/prepared.parquet: its file, its parts, and how the model takes its rows."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines.contract import Contract
+from pipelines.errors import UserError
+from pipelines.files import write_bytes
+from pipelines.model import Inputs, encode
+from pipelines.params import Params
+from pipelines.problem.columns import CONTRACT
+from pipelines.training import months
+
+PREPARED = Path("build/prepared.parquet")
+
+
+def save(rows: pd.DataFrame, path: Path = PREPARED) -> None:
+    """Write rows as Parquet, in one step; the same rows give the same bytes."""
+    write_bytes(path, rows.to_parquet(index=False))
+
+
+def load(path: Path = PREPARED) -> pd.DataFrame:
+    """Read such a file. UserError where it is not there."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: run `dvc repro`, which makes it")
+    return pd.read_parquet(path)
+
+
+def training(params: Params, rows: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:
+    """The rows with a label of the months train.first to train.last. UserError where there are none."""
+    inside = months.within(rows[contract.time.name], params.train.first, params.train.last)
+    found = rows[inside & rows[contract.label.name].notna()]
+    if found.empty:
+        raise UserError(
+            f"params.yaml: train: no labelled row from {params.train.first} to {params.train.last}"
+        )
+    return found
+
+
+def later(params: Params, rows: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:
+    """V: the rows of the days after train.last, labelled or not; data/ has whole months, so whole days."""
+    return rows[rows[contract.time.name] >= pd.Timestamp(params.train.last) + pd.DateOffset(months=1)]
+
+
+def inputs(rows: pd.DataFrame, contract: Contract = CONTRACT) -> Inputs:
+    """The features of `rows` as the ONNX model takes them."""
+    return {column.name: encode(column, rows[column.name].to_numpy()) for column in contract.features}
