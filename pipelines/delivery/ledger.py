@@ -48,7 +48,7 @@ class Ledger:
         self._repository, self._remote = Path(repository), remote
 
     def wanted(self, environment: str) -> Entry | None:
-        """The environment's entry, or None. UserError where origin cannot be reached or the file is broken."""
+        """The environment's entry, or None. UserError where origin is out of reach or the file is broken."""
         return self._entry(self._fetch(), environment)
 
     def write(self, environment: str, entry: Entry) -> bool:

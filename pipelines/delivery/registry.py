@@ -1,0 +1,74 @@
+"""The MLflow registry, which mirrors the ledger: a version for each model, an alias for each environment."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import UserError
+from pipelines.files import sha256
+from pipelines.problem.columns import CONTRACT
+
+LOCAL = "sqlite:///.greenlight/mlflow.db"
+
+
+def register(environment: str, model: Path, release: str, commit: str, stored: Path) -> str:
+    """The version of this model in the registry, made where it has none, under the environment's alias.
+
+    The registry is MLFLOW_TRACKING_URI's, by default sqlite in .greenlight/, which points at `stored`, the
+    model's folder in the store; a server gets the file. UserError where it does not answer.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    address, name = os.environ.get("MLFLOW_TRACKING_URI") or LOCAL, CONTRACT.name
+    tags = {"model_sha256": sha256(model), "git_commit": commit}
+    if local := address == LOCAL:
+        Path(".greenlight").mkdir(exist_ok=True)
+    try:
+        client = MlflowClient(tracking_uri=address, registry_uri=address)
+        if (version := _version(client, tags)) is None:
+            run = _run(client, tags)
+            if not local:
+                client.log_artifact(run.info.run_id, str(model), "model")
+            source = stored.absolute().as_uri() if local else f"{run.info.artifact_uri}/model"
+            _make_registered(client)
+            made = client.create_model_version(name, source, run_id=run.info.run_id, tags=tags)
+            version = str(made.version)
+        client.set_registered_model_alias(name, environment, version)
+        client.set_model_version_tag(name, version, "release", release)
+    except MlflowException as error:
+        raise UserError(
+            f"MLFLOW_TRACKING_URI names a server that does not take the model "
+            f"({str(error).splitlines()[0][:200]}): start it, or unset the variable to use {LOCAL}"
+        ) from None
+    return version
+
+
+def _version(client: Any, tags: dict[str, str]) -> str | None:
+    wanted = f"name = '{CONTRACT.name}' and tags.model_sha256 = '{tags['model_sha256']}'"
+    found = client.search_model_versions(wanted)
+    return str(found[0].version) if found else None
+
+
+def _make_registered(client: Any) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(CONTRACT.name, description=CONTRACT.decision.positive)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _run(client: Any, tags: dict[str, str]) -> Any:
+    """The run that trained the model; where it was trained under another registry, a new one."""
+    experiment = client.get_experiment_by_name(CONTRACT.name)
+    where = experiment.experiment_id if experiment else client.create_experiment(CONTRACT.name)
+    runs = client.search_runs([where], f"tags.model_sha256 = '{tags['model_sha256']}'", max_results=1)
+    if runs:
+        return runs[0]
+    run = client.create_run(where, run_name="release", tags=tags)
+    client.set_terminated(run.info.run_id)
+    return run
