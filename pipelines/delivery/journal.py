@@ -81,9 +81,8 @@ class Move:
         return self._last("turn-back", "reason")
 
     def fact(self, step: str) -> dict[str, Any] | None:
-        """What is known of a finished step."""
-        facts = [e for e in self.events if e["event"] == "fact" and e["step"] == step]
-        return facts[-1] if facts else None
+        """What was known of a step when it was first finished."""
+        return next((e for e in self.events if e["event"] == "fact" and e["step"] == step), None)
 
     def _last(self, event: str, key: str) -> str | None:
         found = [e[key] for e in self.events if e["event"] == event]

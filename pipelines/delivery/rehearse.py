@@ -1,0 +1,82 @@
+"""A rollout where no host is attached: everything for real, on a host that lives as long as the command."""
+
+import json
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+from pipelines.console import step
+from pipelines.delivery import rollout, terraform
+from pipelines.delivery.load import Load
+from pipelines.delivery.store import Store
+from pipelines.files import write_json
+from pipelines.model import Golden
+
+ENVIRONMENT = "rehearsal"
+
+
+def rehearse(new: str, previous: str | None = None, store: Store | None = None) -> int:
+    """Flip from the release `previous` (None: from nothing) to `new` under load, and take all down again.
+
+    Prints Markdown for a job summary. Returns 4 when the new release was refused or a request was lost.
+    """
+    store = store or Store()
+    folder = store.get(new)
+    home = Path(tempfile.mkdtemp(prefix="greenlight-rehearsal-"))
+    write_json(home / ENVIRONMENT / "terraform.tfvars.json", {"port": _four_free_ports()})
+    try:
+        host = terraform.up(ENVIRONMENT, home)
+        if previous and (code := rollout.move(host, previous, store)):
+            print(f"**Rehearsal: the previous release `{previous[:12]}` does not start any more.**")
+            return code
+        golden = Golden.load(folder / "bento" / "src" / "models" / "golden.json")
+        bodies = [json.dumps({"rows": [row]}).encode() for row in golden.rows]
+        if previous is None:
+            code, load = rollout.move(host, new, store), None
+        else:
+            with Load(host.edge_url, bodies) as load:
+                code = rollout.move(host, new, store)
+        print(_summary(new, previous, code, load))
+        return 4 if code or (load and load.lost) else 0
+    finally:
+        step("taking the rehearsal down")
+        try:
+            terraform.down(ENVIRONMENT, home)
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def _summary(new: str, previous: str | None, code: int, load: Load | None) -> str:
+    lines = [
+        "### Rehearsal (no host is attached)",
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| from | {f'`{previous[:12]}`' if previous else 'nothing'} |",
+        f"| to | `{new[:12]}`: {'refused' if code else 'took the traffic'} |",
+    ]
+    if load:
+        lost = ", ".join(f"{count} × {reason}" for reason, count in load.lost.most_common())
+        lines += [
+            f"| requests sent | {load.sent} |",
+            f"| lost | {load.lost.total()}{f' ({lost})' if lost else ''} |",
+            *(f"| answered by `{release[:12]}` | {count} |" for release, count in load.answered.items()),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _four_free_ports() -> int:
+    """The first of four neighbours that nobody listens on."""
+    for first in range(20_000, 32_000, 4):  # below the range from which the kernel gives ports to callers
+        probes = [socket.socket() for _ in range(4)]
+        try:
+            for offset, probe in enumerate(probes):
+                probe.bind(("127.0.0.1", first + offset))
+            return first
+        except OSError:
+            continue
+        finally:
+            for probe in probes:
+                probe.close()
+    raise OSError("no four free ports between 20000 and 32000")
