@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.errors import Refused, UserError
+
+if TYPE_CHECKING:
+    from pipelines.review.champion import Production
 
 app = typer.Typer(
     name="ml",
@@ -47,15 +50,19 @@ def main() -> None:
 
 @app.command(rich_help_panel=PIPELINE)
 def ingest(
-    through: Annotated[str, typer.Option(help="The newest month to write, such as 2013-06.")],
+    through: Annotated[str, typer.Option(help="The newest month to write, such as 2013-06, or `latest`.")],
     labels_to: Annotated[
-        Path | None, typer.Option(help="Write the months after data.through there, not into data/.")
-    ] = None,
+        str,
+        typer.Option(
+            help="Write the months after data.through into this folder, not into data/; "
+            "`host` is the labels of $GREENLIGHT_HOME."
+        ),
+    ] = "",
 ) -> None:
     """Write the source's months into data/, a file each; the same bytes each time."""
     from pipelines.training.ingest import ingest
 
-    ingest(through, labels_to=labels_to)
+    ingest(_month(through), labels_to=_labels(labels_to))
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -112,6 +119,318 @@ def reproduce(
     from pipelines.training.reproduce import reproduce
 
     reproduce(locked=locked)
+
+
+# --- review -----------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=REVIEW)
+def scope(
+    base: Annotated[str, typer.Option(help="The commit before.")],
+    head: Annotated[str, typer.Option(help="The commit after.")],
+) -> None:
+    """Say whether the commits from base to head change what makes a model or a release."""
+    from pipelines.review import scope
+
+    _finish(scope.run(base, head))
+
+
+@app.command(rich_help_panel=REVIEW)
+def gate(
+    candidate: Annotated[
+        Path, typer.Option(help="What the proposal's build left: models/, params.yaml, dvc.lock.")
+    ],
+    base: Annotated[Path, typer.Option(help="The checkout that judges: its code, its thresholds.")] = Path(),
+    head: Annotated[
+        str | None, typer.Option(help="The proposal's commit, for the list of changed files.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where gate.json goes.")] = Path("evidence"),
+) -> None:
+    """Judge a proposal: exits with 0 for PASS, 3 for INCONCLUSIVE, 4 for FAIL."""
+    from pipelines.review import gate
+
+    _finish(gate.run(candidate, base, out, production=_production(), head=head))
+
+
+def _production() -> "Production | None":
+    """What the ledger says of production, and its files where the store has them."""
+    from pipelines.delivery import ledger
+    from pipelines.delivery.store import Store
+    from pipelines.review.champion import Production
+
+    entry = ledger.wanted("production")
+    if entry is None:
+        return None
+    store = Store()
+    folder = store.get(entry.release) if store.has(entry.release) else None
+    return Production(entry.release, entry.commit, folder)
+
+
+@app.command(rich_help_panel=REVIEW)
+def report(
+    evidence: Annotated[Path, typer.Argument(help="The folder of gate.json.")] = Path("evidence"),
+    show: Annotated[bool, typer.Option("--show", help="Print it here as well.")] = False,
+) -> None:
+    """Write the pull request's report, report.md, from gate.json."""
+    from pipelines.review import report
+
+    path = report.run(evidence)
+    if show:
+        report.show(path)
+
+
+@app.command(rich_help_panel=REVIEW)
+def comment(
+    event: Annotated[Path, typer.Option(help="The payload of the workflow_run event.")],
+    evidence: Annotated[Path, typer.Option(help="The folder of the downloaded report.")] = Path("evidence"),
+) -> None:
+    """Set the commit status greenlight/gate and name the pull request: the trusted side of a proposal."""
+    from pipelines.review import comment
+
+    _finish(comment.run(event, evidence))
+
+
+# --- delivery ---------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=DELIVERY)
+def release(env: Env = "staging") -> None:
+    """Build the release of this commit, put it into the store, and let the ledger want it."""
+    from pipelines.delivery.release import release
+
+    print(release(env))
+
+
+@app.command(rich_help_panel=DELIVERY)
+def promote(env: Env = "production") -> None:
+    """Let the ledger want in one environment what staging wants."""
+    from pipelines.delivery import ledger
+
+    entry = ledger.promote(env)
+    print(f"{env} wants {entry.release[:12]} of commit {entry.commit[:12]}")
+
+
+@app.command(rich_help_panel=DELIVERY)
+def image(
+    release: Annotated[
+        str, typer.Argument(help="A release id, or its beginning; staging's by default.")
+    ] = "",
+) -> None:
+    """Build the release's container image, where a Docker engine answers."""
+    from pipelines.delivery.image import image
+
+    _finish(image(release or None))
+
+
+@store.command("list")
+def store_list() -> None:
+    """The releases in the store, newest first."""
+    from pipelines.delivery.store import Store
+
+    for found in Store().list():
+        print(f"{found['id'][:12]}  commit {found['commit'][:12]}  {found['created']}")
+
+
+@store.command("add")
+def store_add(
+    folder: Annotated[Path, typer.Argument(help="A folder of releases, such as a downloaded artifact.")],
+) -> None:
+    """Take in releases that another machine built; each is hashed against its id."""
+    from pipelines.delivery.store import Store
+
+    for release in Store().add_all(folder):
+        print(release[:12])
+
+
+@infra.command("up")
+def infra_up(env: Env) -> None:
+    """Make the host what infra/ says, and start what does not run. Again changes nothing."""
+    from pipelines.delivery import terraform
+
+    terraform.up(env)
+
+
+@infra.command("plan")
+def infra_plan(env: Env) -> None:
+    """Show what `up` would change."""
+    from pipelines.delivery import terraform
+
+    print(terraform.plan(env))
+
+
+@infra.command("down")
+def infra_down(env: Env) -> None:
+    """Stop and remove an environment; its journal, its predictions and the store stay."""
+    from pipelines.delivery import terraform
+
+    terraform.down(env)
+
+
+@app.command(rich_help_panel=DELIVERY)
+def deploy(env: Env) -> None:
+    """Move an environment to the release that the ledger wants. After a kill, the same command goes on."""
+    from pipelines.delivery import rollout
+
+    _finish(rollout.deploy(env))
+
+
+@app.command(rich_help_panel=DELIVERY)
+def rollback(env: Env) -> None:
+    """Return to the newest release before this one whose rollout completed."""
+    from pipelines.delivery import rollout
+
+    _finish(rollout.rollback(env))
+
+
+@app.command(rich_help_panel=DELIVERY)
+def status(env: Env) -> None:
+    """Show what is wanted, what runs, and where the two differ."""
+    from pipelines.delivery import rollout
+
+    _finish(rollout.status(env))
+
+
+@app.command(rich_help_panel=DELIVERY)
+def rehearse() -> None:
+    """Try staging's release on this machine: the previous one up, the flip under load, all down again."""
+    from pipelines.delivery import rehearse
+
+    _finish(rehearse.rehearse())
+
+
+# --- monitoring -------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=MONITORING)
+def replay(
+    month: Annotated[str, typer.Option(help="The month whose events are sent, such as 2013-07.")],
+    env: Env = "production",
+    url: Annotated[str, typer.Option(help="Where to; by default the environment's edge.")] = "",
+    one_row: Annotated[bool, typer.Option("--one-row", help="One row a request, not 100.")] = False,
+    rate: Annotated[float | None, typer.Option(help="At most so many requests a second.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Go round until this file exists, or for so many seconds.")
+    ] = None,
+    tally: Annotated[Path | None, typer.Option(help="Write the counts there, as JSON.")] = None,
+) -> None:
+    """Send a month's events to an environment and count every answer; exits with 4 when one was lost."""
+    from pipelines.delivery.host import Host
+    from pipelines.monitoring.replay import parse_until, replay
+
+    counts = replay(
+        month,
+        url or Host.load(env).edge_url,
+        batch=1 if one_row else 100,
+        rate=rate,
+        until=parse_until(until),
+        tally=tally,
+    )
+    print(counts.table())
+    _finish(counts.exit_code)
+
+
+@app.command(rich_help_panel=MONITORING)
+def drift(
+    env: Env = "production",
+    through: Annotated[
+        str, typer.Option(help="The newest month to look at; `latest` is the source's.")
+    ] = "latest",
+    out: Annotated[Path, typer.Option(help="Where drift.json and drift.md go.")] = Path("build/drift"),
+) -> None:
+    """Compare what production saw with what its model was trained on: 0 STEADY, 3 INCONCLUSIVE, 4 RETRAIN."""
+    from pipelines.delivery.host import home
+    from pipelines.delivery.rollout import running
+    from pipelines.monitoring.drift import drift
+    from pipelines.params import load
+
+    reference = running(env) / "evidence/reference.json"
+    _finish(drift(env, _month(through), home(), reference, load(), out))
+
+
+@app.command(rich_help_panel=MONITORING)
+def retrain(
+    evidence: Annotated[Path, typer.Argument(help="The folder of drift.json and drift.md.")] = Path(
+        "build/drift"
+    ),
+) -> None:
+    """Where the drift check asks for it, open a pull request that trains on the newer months too."""
+    from pipelines.monitoring import retrain
+
+    _finish(retrain.propose(evidence))
+
+
+# --- on this machine --------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=LOCAL)
+def workflow(
+    name: Annotated[str, typer.Argument(help="A file of .github/workflows, without .yml.")] = "",
+    event: Annotated[Path | None, typer.Option(help="A payload, as JSON; by default one is made.")] = None,
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", help="NAME=VALUE of a dispatched run.")
+    ] = None,
+    variables: Annotated[
+        list[str] | None, typer.Option("--var", help="NAME=VALUE of the repository.")
+    ] = None,
+    job: Annotated[str | None, typer.Option(help="Only this job and those that it needs.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show all output.")] = False,
+    show: Annotated[bool, typer.Option("--list", help="Show the workflows and what starts them.")] = False,
+) -> None:
+    """Run a real workflow file here, on the last commit."""
+    from pipelines.local import workflow
+
+    if show or not name:
+        for known, triggers in workflow.names().items():
+            print(f"{known:10} {', '.join(triggers)}")
+        return
+    _finish(
+        workflow.run(
+            name, event=event, inputs=_pairs(inputs), variables=_pairs(variables), job=job, verbose=verbose
+        )
+    )
+
+
+@app.command(rich_help_panel=LOCAL)
+def demo() -> None:
+    """The whole loop, in .greenlight/demo."""
+    from pipelines.local.demo import demo
+
+    _finish(demo())
+
+
+@app.command(rich_help_panel=LOCAL)
+def down() -> None:
+    """Stop what the demo left running."""
+    from pipelines.local.demo import down
+
+    down()
+
+
+# --- arguments --------------------------------------------------------------------------------------------
+
+
+def _month(text: str) -> str:
+    """A month; `latest` is the newest that the source has."""
+    if text != "latest":
+        return text
+    from pipelines.problem import source
+
+    return source.months()[-1]
+
+
+def _labels(text: str) -> Path | None:
+    if text != "host":
+        return Path(text) if text else None
+    from pipelines.delivery.host import home
+
+    return home() / "labels"
+
+
+def _pairs(texts: list[str] | None) -> dict[str, str]:
+    pairs = dict(text.partition("=")[::2] for text in texts or ())
+    if bad := [text for text in texts or () if "=" not in text]:
+        raise UserError(f"{bad[0]!r} is not NAME=VALUE")
+    return pairs
 
 
 def _finish(code: int) -> None:

@@ -1,0 +1,377 @@
+"""`ml demo`: the whole loop on this machine, chapter by chapter, by the repository's own workflow files."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.rule import Rule
+
+from pipelines.delivery import terraform
+from pipelines.errors import UserError
+from pipelines.files import read_json, write_json, write_text
+from pipelines.local import act, events, github
+from pipelines.local.act import Place, Run
+from pipelines.review import report
+
+FOLDER = Path(".greenlight/demo")
+REPOSITORY = "you/greenlight"
+ENVIRONMENTS = ("staging", "production")
+MONTHS = ("2013-07", "2013-08", "2013-09", "2013-10")
+WATCHED = 2000  # requests that the second release must be watched with, at least
+MARK = "GREENLIGHT_DEMO"  # in the environment of all that the demo starts, so that `down` finds it
+
+GOOD = {"max_iter": "200"}
+BAD = {"max_iter": "5"}
+BETTER = {"max_iter": "250"}
+
+
+def demo() -> int:
+    """Run the loop in .greenlight/demo; 0 when every chapter ended as it must."""
+    down()
+    started = time.monotonic()
+    with open_stage() as stage:
+        for chapter in CHAPTERS:
+            said = (chapter.__doc__ or "").strip()
+            stage.console.print()
+            stage.console.print(Rule(f"[bold]{said}", align="left", style="green"))
+            chapter(stage)
+        farewell(stage, time.monotonic() - started)
+    return 0
+
+
+def down() -> None:
+    """Stop whatever an earlier demo left running, also one that was killed."""
+    home = FOLDER.absolute() / "home"
+    os.environ["GREENLIGHT_HOME"] = str(home)
+    for environment in ENVIRONMENTS:
+        if (home / environment / "host.json").exists():
+            terraform.down(environment)
+    mark = str(FOLDER.absolute())
+    left = [process for process in psutil.process_iter() if _environ(process).get(MARK) == mark]
+    for process in left:
+        process.kill()
+    psutil.wait_procs(left, timeout=10)
+
+
+def _environ(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ() if process.pid != os.getpid() else {}
+    except psutil.Error:
+        return {}
+
+
+# --- the chapters -----------------------------------------------------------------------------------------
+
+
+def a_good_proposal(stage: "Stage") -> None:
+    """1. A good proposal: twice the trees"""
+    pull = stage.propose("more-trees", "Twice the trees", GOOD)
+    stage.judge(pull, expected="success")
+
+
+def a_bad_proposal(stage: "Stage") -> None:
+    """2. A bad proposal: hardly trained"""
+    pull = stage.propose("hasty", "Train in a tenth of the time", BAD)
+    stage.judge(pull, expected="failure")
+    try:
+        stage.merge(pull)
+    except UserError as refused:
+        stage.say(f"Merging it is refused by the branch rules: {refused}")
+    else:
+        raise AssertionError("a proposal without a green status was merged")
+
+
+def the_first_release(stage: "Stage") -> None:
+    """3. The merge: first release, to staging and production"""
+    stage.release(stage.pull("more-trees"))
+
+
+def the_second_release(stage: "Stage") -> None:
+    """4. The second release, blue-green under load"""
+    pull = stage.propose("even-more-trees", "A few trees more", BETTER)
+    stage.judge(pull, expected="success")
+    stage.say("Flights of July are sent to production, one a request, while the release goes out.")
+    with stage.load("2013-07") as tally:
+        stage.release(pull)
+    counts = read_json(tally)
+    stage.say(
+        f"{counts['sent']:,} requests sent, {counts['lost']} lost, {counts['mixed']} answered by a mixture; "
+        + ", then ".join(f"{n:,} by {release[:12]}" for release, n in counts["releases"].items())
+    )
+    stage.must(
+        counts["lost"] == counts["mixed"] == 0 and counts["sent"] >= WATCHED and len(counts["releases"]) == 2,
+        f"at least {WATCHED} requests, none lost, two releases: {tally}",
+    )
+
+
+def summer_and_autumn(stage: "Stage") -> None:
+    """5. July to October arrive: has the model gone stale?"""
+    stage.send(MONTHS[0])
+    stage.check_drift(MONTHS[0], retrain=False)
+    for month in MONTHS[1:]:
+        stage.send(month)
+    stage.check_drift(MONTHS[-1], retrain=True)
+
+
+def the_way_back(stage: "Stage") -> None:
+    """6. Rollback: production returns to the release before"""
+    before = stage.running("production")
+    stage.workflow(
+        "rollback",
+        events.workflow_dispatch(REPOSITORY, ".github/workflows/rollback.yml", {"environment": "production"}),
+    )
+    after = stage.running("production")
+    stage.say(f"Production answered with {before[:12]}, and now with {after[:12]}.")
+    stage.must(after != before, "rollback changed nothing")
+
+
+CHAPTERS: tuple[Callable[["Stage"], None], ...] = (
+    a_good_proposal,
+    a_bad_proposal,
+    the_first_release,
+    the_second_release,
+    summer_and_autumn,
+    the_way_back,
+)
+
+
+def farewell(stage: "Stage", seconds: float) -> None:
+    """Where to look, and what to try."""
+    request = write_json(stage.folder / "request.json", {"rows": stage.golden_rows()[:1]})
+    production = stage.edge("production")
+    body = os.path.relpath(request, Path.cwd())
+    stage.console.print()
+    stage.console.print(Rule(f"[bold]The loop took {seconds / 60:.1f} minutes", align="left", style="green"))
+    for name, where in {
+        "production": production,
+        "staging": stage.edge("staging"),
+        "reports": os.path.relpath(stage.folder / "reports"),
+        "ledger": f"git -C {os.path.relpath(stage.place.origin)} log -p environments",
+        "try": f"curl -s {production}/predict -H 'content-type: application/json' -d @{body}",
+        "API": f"{production}/docs.json",
+        "stop": "make down",
+    }.items():
+        stage.console.print(f"  [bold]{name:<11}[/bold]{where}", soft_wrap=True, highlight=False)
+
+
+# --- the stage --------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def open_stage() -> Iterator["Stage"]:
+    """A bare origin, the author's clone, GitHub's stand-in and a host of its own, in an empty folder."""
+    folder = FOLDER.absolute()
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "reports").mkdir(parents=True)
+    console = Console(highlight=False)
+    if changes := _git("status", "--porcelain", "--untracked-files=no"):
+        names = ", ".join(line[3:] for line in changes.splitlines())
+        console.print(f"[yellow]The demo runs the last commit; not in it: {names}", soft_wrap=True)
+    origin = folder / "origin.git"
+    _git("init", "--quiet", "--bare", "--initial-branch=main", str(origin))
+    _git("push", "--quiet", str(origin), "HEAD:refs/heads/main")
+    _git("clone", "--quiet", str(origin), str(folder / "author"))
+    with github.serve(folder / "github", origin, REPOSITORY) as api:
+        environment = {
+            MARK: str(folder),
+            "GREENLIGHT_HOME": str(folder / "home"),
+            "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+        }
+        os.environ.update(environment)
+        for name in ENVIRONMENTS:
+            write_json(folder / "home" / name / "terraform.tfvars.json", {"port": free_ports(4)})
+        place = Place(
+            origin,
+            folder / "runs",
+            REPOSITORY,
+            api,
+            variables={act.RUNNER: "greenlight-host"},
+            environment=environment,
+        )
+        yield Stage(folder, place, console)
+
+
+_given: set[int] = set()
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` neighbouring ports that nobody listens on and that were not given before."""
+    for first in range(18080, 28080, 10):
+        block = set(range(first, first + count))
+        if not block & _given and all(_is_free(port) for port in block):
+            _given.update(block)
+            return first
+    raise UserError("no free ports between 18080 and 28080 on 127.0.0.1: stop some servers")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a chapter can do: act as the author, as GitHub, as the callers of production."""
+
+    folder: Path
+    place: Place
+    console: Console
+
+    def say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True)
+
+    def must(self, held: bool, what: str) -> None:
+        """The demo is a test too: a chapter that ends otherwise ends the demo."""
+        if not held:
+            raise UserError(f"the demo did not end as it must: {what}; logs are in {self.place.state}/runs")
+
+    # the author
+
+    def propose(self, branch: str, title: str, settings: Mapping[str, str]) -> dict[str, Any]:
+        """Edit params.yaml, rebuild, commit params.yaml and dvc.lock, push, open the pull request."""
+        clone = self.folder / "author"
+        self.author("git", "fetch", "--quiet", "origin")
+        self.author("git", "checkout", "--quiet", "-B", branch, "origin/main")
+        changed = ", ".join(f"{name}: {value}" for name, value in settings.items())
+        self.say(f"The author edits params.yaml ({changed}), rebuilds the model and opens a pull request.")
+        edit(clone / "params.yaml", settings)
+        self.author("make", ".venv/ready")
+        self.author("ml", "reproduce")
+        self.author("git", "commit", "--quiet", "--message", title, "params.yaml", "dvc.lock")
+        self.author("git", "push", "--quiet", "--force", "origin", branch)
+        pull: dict[str, Any] = self.api(
+            "POST", "/pulls", {"title": title, "head": branch, "base": "main", "body": ""}
+        )
+        return pull
+
+    def author(self, *command: str) -> None:
+        """Run a command in the author's clone, with its own environment; its progress goes to the screen."""
+        clone = self.folder / "author"
+        alien = ("VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+        environment = {name: value for name, value in os.environ.items() if name not in alien}
+        environment["PATH"] = f"{clone}/.venv/bin:{environment['PATH']}"
+        environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{self.folder}/author.db"
+        done = subprocess.run(
+            command, cwd=clone, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        self.must(done.returncode == 0, f"{' '.join(command)} exited with {done.returncode} in {clone}")
+
+    # GitHub
+
+    def api(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        return github.call(f"{self.place.api}/repos/{REPOSITORY}{path}", method, body)
+
+    def pull(self, branch: str) -> dict[str, Any]:
+        (found,) = self.api("GET", f"/pulls?head=you:{branch}&state=open")
+        return dict(found)
+
+    def workflow(self, name: str, event: events.Event) -> Run:
+        """Run a workflow, which must end green."""
+        self.say(f"[dim].github/workflows/{name}.yml[/dim]")
+        done = act.run(name, event, self.place)
+        self.must(done.code == 0, f"workflow {name} failed: {done.log}")
+        return done
+
+    def judge(self, pull: Mapping[str, Any], expected: str) -> None:
+        """The workflows `propose` and `comment`; then the report and the status, as a reviewer sees them."""
+        run = self.workflow("propose", events.pull_request(pull, "opened"))
+        self.workflow("comment", events.workflow_run(REPOSITORY, run.as_json(REPOSITORY)))
+        (comment,) = self.api("GET", f"/issues/{pull['number']}/comments")
+        path = write_text(self.folder / "reports" / f"{pull['head']['ref']}.md", comment["body"])
+        report.show(path)
+        (status,) = self.api("GET", f"/commits/{pull['head']['sha']}/status")["statuses"]
+        colour = "green" if status["state"] == "success" else "red"
+        self.say(
+            f"Commit status [{colour}]{status['context']}: {status['state']}[/] ({status['description']})"
+        )
+        self.must(status["state"] == expected, f"the status of {pull['title']!r} is not {expected}")
+
+    def merge(self, pull: Mapping[str, Any]) -> str:
+        merged = self.api("PUT", f"/pulls/{pull['number']}/merge", {"sha": pull["head"]["sha"]})
+        return str(merged["sha"])
+
+    def release(self, pull: Mapping[str, Any]) -> None:
+        """Merge, which pushes to main, which starts the workflow `release`."""
+        before = _git("-C", str(self.place.origin), "rev-parse", "main")
+        after = self.merge(pull)
+        self.say(f"{pull['title']!r} is merged.")
+        self.workflow("release", events.push(REPOSITORY, before, after))
+        for name in ENVIRONMENTS:
+            self.say(f"{name} answers with release {self.running(name)[:12]} at {self.edge(name)}")
+
+    def check_drift(self, month: str, retrain: bool) -> None:
+        """The workflow `drift` for a month, and its verdict."""
+        run = self.workflow(
+            "drift",
+            events.workflow_dispatch(REPOSITORY, ".github/workflows/drift.yml", {"through": month}),
+        )
+        path = write_text(self.folder / "reports" / f"drift-{month}.md", run.summary)
+        report.show(path)
+        self.must(("RETRAIN" in run.summary) == retrain, f"the drift check's verdict for {month}: {path}")
+
+    # the callers of production
+
+    def edge(self, environment: str) -> str:
+        return str(read_json(self.folder / "home" / environment / "host.json")["edge_url"])
+
+    def running(self, environment: str) -> str:
+        """The release that answers behind the edge."""
+        with github.DIRECT.open(f"{self.edge(environment)}/release", timeout=10) as answer:
+            return str(json.load(answer)["release"])
+
+    def golden_rows(self) -> list[dict[str, Any]]:
+        return list(read_json(self.folder / "author/models/golden.json")["rows"])
+
+    @contextmanager
+    def load(self, month: str) -> Iterator[Path]:
+        """Send a month's events to production, one a request, until the block ends; yields the tally."""
+        tally, stop = self.folder / "tally.json", self.folder / "stop"
+        command = [sys.executable, "-m", "pipelines.cli", "replay", "--month", month, "--tally", str(tally)]
+        command += ["--env", "production", "--one-row", "--rate", "100", "--until", str(stop)]
+        with (self.folder / "replay.txt").open("w") as log:
+            caller = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            try:
+                yield tally
+            finally:
+                stop.touch()
+                code = caller.wait(timeout=60)
+        self.must(code in (0, 4), f"the replay exited with {code}: {log.name}")
+
+    def send(self, month: str) -> None:
+        """A whole month to production, in batches."""
+        command = [sys.executable, "-m", "pipelines.cli", "replay", "--month", month, "--env", "production"]
+        self.must(subprocess.run(command).returncode == 0, f"requests of {month} were lost")
+
+
+def edit(path: Path, settings: Mapping[str, str]) -> None:
+    """Set keys of a YAML file and leave the rest, comments too, as it is."""
+    text = path.read_text()
+    for name, value in settings.items():
+        text, found = re.subn(rf"(?m)^( *{name}: *)[^\s#]+", rf"\g<1>{value}", text)
+        if found != 1:
+            raise UserError(
+                f"params.yaml: the demo changes train.settings.{name}, which your problem does not have: "
+                "set GOOD, BAD and BETTER in pipelines/local/demo.py to settings of yours"
+            )
+    write_text(path, text)
+
+
+def _git(*arguments: str) -> str:
+    return act.git(*arguments)
