@@ -11,13 +11,6 @@ from pipelines.local.act import Place
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
-PINS = {
-    line.split("uses:")[1].split("@")[0].strip(): line.split("@")[1].split()[0]
-    for file in [*WORKFLOWS, *ROOT.glob(".github/actions/*/action.yml")]
-    for line in file.read_text().splitlines()
-    if "uses:" in line and "@" in line
-}
-
 Commit = Callable[..., str]
 
 

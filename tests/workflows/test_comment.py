@@ -1,0 +1,293 @@
+"""`ml comment` and `ml scope`: whose verdict counts, for which commit; what a hostile artifact cannot do."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.errors import UserError
+from pipelines.local import events
+from pipelines.local.act import Place, Run
+from pipelines.local.github import call
+from pipelines.review import comment, scope
+from tests.workflows.conftest import Commit, git
+
+PASS = {"rule": "roc_auc", "verdict": "PASS", "sentence": "ROC-AUC is as good", "numbers": {}}
+FAIL = {"rule": "log_loss", "verdict": "FAIL", "sentence": "log-loss is worse by 0.02", "numbers": {}}
+UNSURE = {"rule": "window", "verdict": "INCONCLUSIVE", "sentence": "V has 7 days, not 28", "numbers": {}}
+PARAMS = "train:\n  seed: 1\ngate:\n  days: 28\n"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A pull request after its run of `propose`."""
+
+    api: str
+    pull: dict[str, Any]
+    folder: Path
+    output: Path
+
+    def judge(self, conclusion: str = "success", **changes: Any) -> dict[str, str]:
+        """Run `ml comment` on what lies in `folder`; the status of the head, and the outputs."""
+        run = Run(7, "propose", comment.WORKFLOW, events.pull_request(self.pull), 0, {}, "", Path())
+        completed = run.as_json("somebody/flights") | {"conclusion": conclusion} | changes
+        payload = events.workflow_run("somebody/flights", completed).payload
+        event = self.folder.parent / "event.json"
+        event.write_text(json.dumps(payload))
+        self.output.write_text("")
+        assert comment.run(event, self.folder) == 0
+        statuses = call(f"{self.api}/commits/{self.pull['head']['sha']}/status")["statuses"]
+        told = dict(line.split("=", 1) for line in self.output.read_text().splitlines())
+        if statuses:
+            assert statuses[0]["context"] == "greenlight/gate" and len(statuses) == 1
+            told |= {"state": statuses[0]["state"], "sentence": statuses[0]["description"]}
+        return told
+
+    def leave(self, gate: Any, report: str = "# Report\n") -> None:
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / "gate.json").write_text(gate if isinstance(gate, str) else json.dumps(gate))
+        (self.folder / "report.md").write_text(report)
+
+
+Propose = Callable[..., Proposal]
+
+
+@pytest.fixture
+def propose(api: str, commit: Commit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Propose:
+    """propose(files): a pull request that changes these files of a small repository."""
+    monkeypatch.setenv("GITHUB_API_URL", api.split("/repos/")[0])
+    monkeypatch.setenv("GITHUB_REPOSITORY", "somebody/flights")
+    monkeypatch.setenv("GITHUB_TOKEN", "t")
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    commit(
+        {"params.yaml": PARAMS, "README.md": "x\n", "pipelines/stats.py": "a = 1\n" * 9, "dvc.lock": "1\n"}
+    )
+
+    def put(files: dict[str, str | None], branch: str = "proposal", base: str = "main") -> Proposal:
+        commit(files, branch, base)
+        made = call(f"{api}/pulls", "POST", {"title": "x", "head": branch, "base": base})
+        return Proposal(api, made, tmp_path / "evidence", tmp_path / "output")
+
+    return put
+
+
+BETTER = {"params.yaml": PARAMS.replace("seed: 1", "seed: 2"), "dvc.lock": "2\n"}
+
+
+@pytest.mark.parametrize(
+    ("gate", "state", "sentence"),
+    [
+        ({"verdict": "PASS", "findings": [PASS, PASS]}, "success", "PASS: all 2 rules hold"),
+        ({"verdict": "FAIL", "findings": [PASS, UNSURE, FAIL]}, "failure", "FAIL: log-loss is worse by 0.02"),
+        ({"verdict": "INCONCLUSIVE", "findings": [UNSURE]}, "failure", "INCONCLUSIVE: V has 7 days, not 28"),
+    ],
+)
+def test_the_verdict_becomes_the_status_of_the_head(
+    propose: Propose, gate: Any, state: str, sentence: str
+) -> None:
+    proposal = propose(BETTER)
+    proposal.leave(gate)
+    told = proposal.judge()
+    assert (told["state"], told["sentence"]) == (state, sentence)
+    assert (told["number"], told["report"]) == (str(proposal.pull["number"]), "true")
+
+
+def test_no_evidence_is_an_error_not_a_pass(propose: Propose) -> None:
+    told = propose(BETTER).judge(conclusion="failure")
+    assert told["state"] == "error" and "the run ended (failure) before the gate did" in told["sentence"]
+    assert told["report"] == "false"
+
+
+def test_no_model_changed_is_success_without_evidence(propose: Propose) -> None:
+    told = propose({"README.md": "y\n", "docs/a/b.txt": "x\n"}).judge()
+    assert (told["state"], told["sentence"], told["report"]) == ("success", "no model changed", "false")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {".github/workflows/ci.yml": "x"},
+        {"pipelines/review/rules.py": "x"},
+        {"pipelines/stats.py": "a = 2\n"},
+        {"pipelines/stats.py": None, "pipelines/sums.py": "a = 1\n" * 9},  # moved away
+        {"dvc.yaml": "x"},
+        {"pyproject.toml": "x"},
+        {"requirements/train.txt": "x"},
+        {"params.yaml": PARAMS.replace("days: 28", "days: 1")},
+        {"params.yaml": "gate: [\n"},
+        {"params.yaml": None},
+    ],
+    ids=lambda files: next(iter(files)),
+)
+def test_a_proposal_that_touches_the_judge_gets_no_success(
+    propose: Propose, files: dict[str, str | None]
+) -> None:
+    proposal = propose(BETTER | files)
+    proposal.leave({"verdict": "PASS", "findings": [PASS]})
+    told = proposal.judge()
+    assert told["state"] == "pending" and "a maintainer decides: it touches the judge (" in told["sentence"]
+    proposal.leave({"verdict": "FAIL", "findings": [FAIL]})
+    assert proposal.judge()["state"] == "failure"
+
+
+HOSTILE = {
+    "no JSON": "{",
+    "deep JSON": "[" * 100_000,
+    "a list": [],
+    "another verdict": {"verdict": "SUCCESS", "findings": [PASS]},
+    "a verdict of another type": {"verdict": ["PASS"], "findings": [PASS]},
+    "no findings": {"verdict": "PASS"},
+    "PASS without a finding": {"verdict": "PASS", "findings": []},
+    "FAIL without its finding": {"verdict": "FAIL", "findings": [PASS]},
+    "findings of text": {"verdict": "PASS", "findings": ["x"]},
+    "a sentence of another type": {"verdict": "FAIL", "findings": [FAIL | {"sentence": 3}]},
+    "too large": {"verdict": "PASS", "findings": [PASS], "more": "x" * comment.GATE_LIMIT},
+}
+
+
+@pytest.mark.parametrize("gate", HOSTILE.values(), ids=HOSTILE)
+def test_an_artifact_of_the_wrong_shape_is_no_evidence(propose: Propose, gate: Any) -> None:
+    proposal = propose(BETTER)
+    proposal.leave(gate)
+    told = proposal.judge()
+    assert told["state"] == "error" and told["report"] == "false"
+    assert "no evidence: the artifact is not a report" in told["sentence"]
+
+
+def test_a_hostile_sentence_is_cut_and_cleaned(propose: Propose) -> None:
+    proposal = propose(BETTER)
+    sentence = "worse\n::set-output name=number::1\x1b[2J\u202e" + "x" * 500
+    proposal.leave({"verdict": "FAIL", "findings": [FAIL | {"sentence": sentence}]})
+    told = proposal.judge()
+    assert len(told["sentence"]) == 140 and told["sentence"].isprintable()
+    assert told["number"] == str(proposal.pull["number"])
+
+
+def test_a_report_is_a_plain_file_of_a_comments_size_and_notifies_nobody(
+    propose: Propose, tmp_path: Path
+) -> None:
+    proposal = propose(BETTER)
+    gate = {"verdict": "PASS", "findings": [PASS]}
+    proposal.leave(gate, "hello @everyone and @a/team \0 a @ b")
+    assert proposal.judge()["report"] == "true"
+    report = (proposal.folder / "report.md").read_text()
+    assert "@e" not in report and "@a" not in report and "\0" not in report and "a @ b" in report
+    proposal.leave(gate, "x" * (comment.REPORT_LIMIT + 1))
+    assert proposal.judge()["state"] == "error"
+    secret = tmp_path / "secret"
+    secret.write_text("host's own")
+    for link in (proposal.folder / "report.md", proposal.folder / "gate.json"):
+        proposal.leave(gate)
+        link.unlink()
+        link.symlink_to(secret)
+        assert "is not a plain file" in proposal.judge()["sentence"]
+    proposal.leave(gate)
+    (proposal.folder / "report.md").write_bytes(b"\xff\xfe")
+    assert proposal.judge()["state"] == "error"
+
+
+def test_the_artifact_cannot_name_the_pull_request(propose: Propose) -> None:
+    other = propose({"README.md": "z\n"}, "other")
+    proposal = propose(BETTER)
+    proposal.leave({"verdict": "PASS", "findings": [PASS], "number": other.pull["number"]})
+    assert proposal.judge()["number"] == str(proposal.pull["number"])
+    assert call(f"{proposal.api}/commits/{other.pull['head']['sha']}/status")["total_count"] == 0
+
+
+def test_a_head_that_moved_on_or_was_closed_gets_no_status(propose: Propose, commit: Commit) -> None:
+    proposal = propose(BETTER)
+    proposal.leave({"verdict": "PASS", "findings": [PASS]})
+    commit({"dvc.lock": "3\n"}, "proposal")
+    assert proposal.judge() == {}
+
+
+def test_one_verdict_does_not_serve_two_pull_requests_nor_another_base(
+    propose: Propose, commit: Commit
+) -> None:
+    commit({"dvc.lock": "easy\n"}, "easy")
+    proposal = propose(BETTER, base="easy")
+    proposal.leave({"verdict": "PASS", "findings": [PASS]})
+    told = proposal.judge()
+    assert told["state"] == "error" and "not for easy" in told["sentence"]
+    call(f"{proposal.api}/pulls", "POST", {"title": "x", "head": "proposal", "base": "main"})
+    told = proposal.judge()
+    assert told["state"] == "error" and "have the same head" in told["sentence"]
+
+
+def test_another_branch_with_the_same_head_is_another_proposal(propose: Propose, place: Place) -> None:
+    proposal = propose(BETTER)
+    git(place.origin, "branch", "twin", "proposal")
+    proposal.leave({"verdict": "PASS", "findings": [PASS]})
+    assert proposal.judge(head_branch="twin") == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"event": "push"}, {"path": ".github/workflows/ci.yml"}, {"head_sha": "main"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_only_runs_of_propose_for_a_pull_request_are_heard(propose: Propose, change: dict[str, str]) -> None:
+    proposal = propose(BETTER)
+    with pytest.raises(UserError, match=r"event\.json"):
+        proposal.judge(**change)
+
+
+def test_without_its_token_or_github_it_says_so(propose: Propose, monkeypatch: pytest.MonkeyPatch) -> None:
+    proposal = propose(BETTER)
+    monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match="GitHub does not answer"):
+        proposal.judge()
+    monkeypatch.delenv("GITHUB_TOKEN")
+    with pytest.raises(UserError, match="GITHUB_TOKEN is not set"):
+        proposal.judge()
+
+
+# --- ml scope ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with monkeypatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("GITHUB_OUTPUT", str(folder.parent / "out.txt"))
+        patch.setenv("GITHUB_STEP_SUMMARY", str(folder.parent / "sum.txt"))
+        yield folder.parent
+
+
+@pytest.mark.parametrize(
+    ("files", "model"),
+    [
+        ({"README.md": "y"}, False),
+        ({"docs/x.png": "y", "tests/code/test_x.py": "", ".github/workflows/ci.yml": "y"}, False),
+        ({"params.yaml": "y"}, True),
+        ({"README.md": "y", "dvc.lock": "y"}, True),
+        ({"something/new": "y"}, True),
+        ({"docs": "y"}, True),
+        ({"docs/moved.py": "a = 1\n" * 9, "pipelines/stats.py": None}, True),
+    ],
+)
+def test_scope_says_whether_a_change_can_make_another_model(
+    commit: Commit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, Any], model: bool
+) -> None:
+    base = commit({"pipelines/stats.py": "a = 1\n" * 9, "README.md": "x"})
+    head = commit(files)
+    with inside(tmp_path / "clone", monkeypatch) as told:
+        assert scope.run(base, head) == 0
+        assert (told / "out.txt").read_text() == f"model={str(model).lower()}\n"
+        assert (told / "sum.txt").exists() is not model  # a run that does nothing says so
+
+
+def test_scope_takes_an_unknown_base_for_a_change(
+    commit: Commit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = commit({"README.md": "x"})
+    with inside(tmp_path / "clone", monkeypatch) as told:
+        scope.run("0" * 40, head)
+        assert (told / "out.txt").read_text() == "model=true\n"
+        with pytest.raises(UserError, match="git cannot compare"):
+            scope.run(head, "none")

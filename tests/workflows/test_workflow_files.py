@@ -1,0 +1,196 @@
+"""The workflow files themselves: pinned, least permission, no logic, clean by every checker."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.local.act import RUNNER
+from pipelines.local.uses import STAND_INS, remote_uses, stand_ins
+from tests.workflows.conftest import ROOT, WORKFLOWS
+
+NAMES = ["ci", "comment", "drift", "propose", "release", "rollback"]
+BIN = Path(sys.executable).parent
+GIT_ENVIRONMENT = {"PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent"}
+
+
+def load(name: str) -> dict[str, Any]:
+    found: dict[Any, Any] = yaml.safe_load((ROOT / f".github/workflows/{name}.yml").read_text())
+    found["on"] = found.pop(True, None) or found["on"]  # YAML 1.1 reads `on` as true
+    return found
+
+
+def jobs() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for name in NAMES:
+        for key, job in load(name)["jobs"].items():
+            yield name, key, job
+
+
+JOBS = [pytest.param(name, job, id=f"{name}-{key}") for name, key, job in jobs()]
+
+
+def test_these_workflows_are_there_under_their_names() -> None:
+    assert [file.stem for file in WORKFLOWS] == NAMES
+    assert [load(name)["name"] for name in NAMES] == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_workflow_gives_no_permission_to_all_its_jobs(name: str) -> None:
+    assert load(name)["permissions"] == {}
+
+
+@pytest.mark.parametrize(("name", "job"), JOBS)
+def test_a_job_has_a_name_a_timeout_a_fixed_runner_and_stated_permissions(
+    name: str, job: dict[str, Any]
+) -> None:
+    assert {"name", "timeout-minutes", "permissions"} <= set(job)
+    assert job["runs-on"] in ("ubuntu-24.04", f"${{{{ vars.{RUNNER} || 'ubuntu-24.04' }}}}")
+
+
+WRITES = {
+    ("comment", "pull-requests"),
+    ("comment", "statuses"),
+    ("release", "contents"),
+    ("rollback", "contents"),
+}
+
+
+def test_only_these_workflows_may_write_these_things() -> None:
+    found = {(n, k) for n, _, job in jobs() for k, v in job["permissions"].items() if v != "read"}
+    assert found == WRITES
+
+
+@pytest.mark.parametrize(("name", "job"), JOBS)
+def test_code_of_a_pull_request_never_runs_on_the_host_or_with_a_secret(
+    name: str, job: dict[str, Any]
+) -> None:
+    if "pull_request" in load(name)["on"]:
+        assert job["runs-on"] == "ubuntu-24.04"
+        assert set(job["permissions"].values()) <= {"read"}
+        assert "secrets." not in str(job) and "environment" not in job
+    assert "pull_request_target" not in load(name)["on"]
+
+
+def test_the_gate_sees_nothing_of_the_proposal_but_its_artifact() -> None:
+    build, gate = load("propose")["jobs"]["build"], load("propose")["jobs"]["gate"]
+    checkouts = {
+        key: [s["with"]["ref"] for s in job["steps"] if s.get("uses", "").startswith("actions/checkout")]
+        for key, job in (("build", build), ("gate", gate))
+    }
+    assert checkouts == {
+        "build": ["${{ github.event.pull_request.head.sha }}"],
+        "gate": ["${{ github.event.pull_request.base.sha }}"],
+    }
+    setups = [s for s in gate["steps"] if s.get("uses") == "./.github/actions/setup"]
+    assert [s.get("with") for s in setups] == [None]  # no cache: a proposal's build could have written it
+
+
+def test_the_trusted_workflow_checks_out_the_default_branch_only() -> None:
+    (job,) = load("comment")["jobs"].values()
+    (checkout,) = [s for s in job["steps"] if s.get("uses", "").startswith("actions/checkout")]
+    assert checkout["with"] == {"persist-credentials": False}
+    assert load("comment")["on"]["workflow_run"] == {"workflows": ["propose"], "types": ["completed"]}
+
+
+@pytest.mark.parametrize(("name", "job"), JOBS)
+def test_a_job_that_cannot_write_contents_keeps_no_credentials(name: str, job: dict[str, Any]) -> None:
+    for step in job["steps"]:
+        if step.get("uses", "").startswith("actions/checkout"):
+            may = job["permissions"]["contents"] == "write"
+            assert step["with"]["persist-credentials"] is may
+
+
+ONE_COMMAND = re.compile(r"^(ml|dvc|git|make|cml|echo|cat) [^\n;|&]*\n?$")
+
+
+@pytest.mark.parametrize(("name", "job"), JOBS)
+def test_a_step_is_one_command_or_one_action(name: str, job: dict[str, Any]) -> None:
+    for step in job["steps"]:
+        assert "uses" in step or ONE_COMMAND.match(step["run"]), step
+        assert "${{" not in step.get("run", "")  # an expression in a script is an injection
+
+
+def test_no_workflow_filters_by_path_so_required_checks_always_report() -> None:
+    assert not [name for name in NAMES if "paths" in str(load(name)["on"])]
+
+
+PIN = re.compile(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d[\w.]*$")
+
+
+def test_every_remote_action_is_pinned_to_a_commit_with_its_version_beside_it() -> None:
+    files = [*WORKFLOWS, *ROOT.glob(".github/actions/*/action.yml")]
+    lines = [line.rstrip() for file in files for line in file.read_text().splitlines() if " uses: " in line]
+    remote = [line for line in lines if "uses: ./" not in line]
+    assert len(remote) > 20
+    assert not [line for line in remote if not PIN.search(line)]
+    assert not PIN.search("uses: actions/checkout@v7")
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
+def test_every_remote_action_has_a_stand_in_that_knows_its_inputs(file: Path) -> None:
+    used = {f"{use.repository}@{use.ref}" for use in remote_uses(ROOT, file)}
+    assert used == set(stand_ins(ROOT, file))
+
+
+def test_every_stand_in_is_of_an_action_that_is_used() -> None:
+    used = {use.repository.replace("/", "-") for file in WORKFLOWS for use in remote_uses(ROOT, file)}
+    assert used == {folder.name for folder in STAND_INS.iterdir() if folder.is_dir()}
+
+
+# --- the checkers of `make lint`, each with a workflow that it must refuse ----------------------------------
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The repository's .github in a repository of its own."""
+    shutil.copytree(ROOT / ".github", tmp_path / ".github")
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    return tmp_path
+
+
+CHECKERS = {
+    "zizmor": ["zizmor", "--offline", "--quiet", "--no-progress", "."],
+    "schema": ["check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS],
+    "act": ["act", "--validate", "--strict"],
+}
+BAD = {
+    "zizmor": ("run: make lint", "run: make lint ${{ github.event.pull_request.title }}"),
+    "schema": ("runs-on: ubuntu-24.04", "runs_on: ubuntu-24.04"),
+    "act": ("timeout-minutes: 10", "timeout-minuets: 10"),
+}
+
+
+def check(checker: str, folder: Path) -> int:
+    command = [
+        str(folder / word.relative_to(ROOT)) if isinstance(word, Path) else word for word in CHECKERS[checker]
+    ]
+    command[0] = str(BIN / command[0])
+    done = subprocess.run(
+        command, cwd=folder, env=GIT_ENVIRONMENT, capture_output=True, stdin=subprocess.DEVNULL
+    )
+    return done.returncode
+
+
+@pytest.mark.parametrize("checker", CHECKERS)
+def test_the_workflows_are_clean_and_a_bad_one_is_not(checker: str, checkout: Path) -> None:
+    assert check(checker, checkout) == 0
+    file = checkout / ".github/workflows/ci.yml"
+    good, bad = BAD[checker]
+    assert good in file.read_text()
+    file.write_text(file.read_text().replace(good, bad))
+    assert check(checker, checkout) != 0
+
+
+def test_the_hooks_come_from_the_locked_environment() -> None:
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["repo"] == "local"
+    assert {hook["language"] for hook in repository["hooks"]} == {"system"}
+    programs = {hook["entry"].split()[0] for hook in repository["hooks"]}
+    assert programs == {"ruff", "mypy", "shellcheck", "zizmor", "check-jsonschema", "act", "ml-terraform"}
+    assert not [program for program in programs if not (BIN / program).exists()]
