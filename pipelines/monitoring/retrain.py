@@ -1,0 +1,205 @@
+"""`ml retrain`: where the drift check asks for it, a pull request whose model knows the newer months.
+
+A proposal like any other: the gate judges it, a person merges it. Nothing here touches the checkout.
+"""
+
+import base64
+import io
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ruamel.yaml import YAML
+
+from pipelines import params
+from pipelines.console import step, summary
+from pipelines.errors import UserError
+from pipelines.files import read_json, write_text
+from pipelines.review.comment import GitHub
+
+Build = Callable[[Path, str], None]
+
+BASE = "main"
+BOT = ("greenlight", "greenlight@users.noreply.github.com")
+FILES = ("params.yaml", "data.dvc", "dvc.lock")
+NOTE = (
+    "Trains on all months through {last}; {through} judges. The window grows and does not roll: on the flights "
+    "a window of six months lost 0.05 of log-loss in December. If no check starts, this was opened with "
+    "GITHUB_TOKEN, whose pull requests start no workflow: close it and open it again."
+)
+
+
+def propose(evidence: Path, remote: str = "origin", build: Build | None = None) -> int:
+    """Read EVIDENCE/drift.json; on RETRAIN push the branch retrain/MONTH and open its pull request.
+
+    The branch is `main` with params.yaml moved on to that month, its data ingested and the stages run. A
+    proposal of that month that is open already is brought up to date, never doubled. Without GITHUB_TOKEN
+    and GITHUB_REPOSITORY the branch is pushed and the command that opens the pull request is printed.
+    Returns 0. UserError where git, the source or GitHub refuses, or people have committed to the branch.
+    """
+    check = read_json(evidence / "drift.json")
+    if check["verdict"] != "RETRAIN":
+        step(f"nothing to propose: the drift check's verdict is {check['verdict']}")
+        return 0
+    through, branch = check["through"], f"retrain/{check['through']}"
+    with tempfile.TemporaryDirectory(prefix="greenlight-retrain-") as folder:
+        clone = Path(folder)
+        _clone(clone, remote)
+        if not _move_on(clone / "params.yaml", through):
+            step(f"nothing to propose: {BASE} knows {through} already")
+            return 0
+        step(f"{branch}: ingest and training, in a clone of {remote}/{BASE}")
+        (build or _build)(clone, through)
+        _push(clone, branch, f"Train through {_before(through)}: {check['reasons'][0]}")
+    _open(evidence, branch, through, check["environment"])
+    return 0
+
+
+def move_on(text: str, through: str) -> str:
+    """params.yaml with data.through and train.last moved to `through` and the month before; comments stay."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 10_000
+    value = yaml.load(text)
+    value["data"]["through"] = through
+    value["train"]["last"] = _before(through)
+    params.parse(YAML(typ="safe").load(text := _dump(yaml, value)))
+    return text
+
+
+def _dump(yaml: YAML, value: Any) -> str:
+    out = io.StringIO()
+    yaml.dump(value, out)
+    return out.getvalue()
+
+
+def _move_on(file: Path, through: str) -> bool:
+    if params.load(file).data.through >= through:
+        return False
+    write_text(file, move_on(file.read_text(encoding="utf-8"), through))
+    return True
+
+
+def _before(month: str) -> str:
+    return str(pd.Period(month, freq="M") - 1)
+
+
+def _clone(folder: Path, remote: str) -> None:
+    """The base branch as the remote has it now, with this checkout's DVC cache and remotes."""
+    url = _git(Path(), "remote", "get-url", remote)
+    url = str(Path(url).absolute()) if Path(url).is_dir() else url
+    _git(Path(), "clone", "--quiet", "--branch", BASE, url, str(folder))
+    settings = Path(".dvc/config.local")
+    if settings.is_file():
+        write_text(folder / settings, settings.read_text())
+    cache = Path(".dvc/cache").absolute()
+    if cache.is_dir():
+        _run(folder, sys.executable, "-m", "dvc", "cache", "dir", "--local", str(cache))
+
+
+def _build(clone: Path, through: str) -> None:
+    """The old months must be what they were; the new ones are added; then the stages run."""
+    ml = (sys.executable, "-m", "pipelines.cli")
+    dvc = (sys.executable, "-m", "dvc")
+    moved = (clone / "params.yaml").read_text(encoding="utf-8")
+    _git(clone, "checkout", "--quiet", "params.yaml")
+    _run(clone, *ml, "restore")
+    write_text(clone / "params.yaml", moved)
+    _run(clone, *ml, "ingest", "--through", through)
+    _run(clone, *dvc, "add", "--quiet", "data")
+    _run(clone, *ml, "reproduce")
+    if _run(clone, *dvc, "config", "core.remote", check=False).strip():
+        step("dvc push")
+        _run(clone, *dvc, "push", "--quiet")
+
+
+def _push(clone: Path, branch: str, message: str) -> None:
+    """One commit on the base. A branch that says the same stays; one with people's commits is theirs."""
+    _git(clone, "add", "--", *FILES)
+    author = ("-c", f"user.name={BOT[0]}", "-c", f"user.email={BOT[1]}")
+    _git(clone, *author, "checkout", "--quiet", "-B", branch)
+    _git(clone, *author, "commit", "--quiet", "--no-verify", "--message", message)
+    there = f"origin/{branch}"
+    old = _git(clone, "rev-parse", "--verify", "--quiet", there, check=False)
+    if old:
+        authors = set(_git(clone, "log", "--format=%ae", f"origin/{BASE}..{there}").split())
+        if authors - {BOT[1]}:
+            raise UserError(
+                f"{branch} has commits of {', '.join(sorted(authors - {BOT[1]}))}: merge or delete it"
+            )
+        same = _git(clone, "rev-parse", f"{there}^{{tree}}") == _git(clone, "rev-parse", "HEAD^{tree}")
+        if same and _git(clone, "merge-base", there, f"origin/{BASE}") == _git(
+            clone, "rev-parse", f"origin/{BASE}"
+        ):
+            step(f"{branch} is up to date")
+            return
+    _git(
+        clone,
+        "push",
+        "--quiet",
+        f"--force-with-lease=refs/heads/{branch}:{old}",
+        "origin",
+        f"HEAD:refs/heads/{branch}",
+    )
+    step(f"{branch} is pushed")
+
+
+def _open(evidence: Path, branch: str, through: str, environment: str) -> None:
+    title = f"Retrain through {_before(through)}"
+    note = NOTE.format(last=_before(through), through=through)
+    body = f"{(evidence / 'drift.md').read_text(encoding='utf-8')}\n{note}\n"
+    if not (os.environ.get("GITHUB_TOKEN") and os.environ.get("GITHUB_REPOSITORY")):
+        file = write_text(evidence / "proposal.md", body)
+        print(f"gh pr create --base {BASE} --head {branch} --title '{title}' --body-file {file}")
+        return
+    github = GitHub.from_environment()
+    owner = os.environ["GITHUB_REPOSITORY"].partition("/")[0]
+    open_ones = github.call("GET", f"/pulls?state=open&base={BASE}&head={owner}:{branch}")
+    if open_ones:
+        pull = github.call("PATCH", f"/pulls/{open_ones[0]['number']}", {"title": title, "body": body})
+    else:
+        fields = {"title": title, "body": body, "head": branch, "base": BASE}
+        pull = github.call("POST", "/pulls", fields)
+    said = f"#{pull['number']} {title}: {pull['html_url']}"
+    summary(f"The drift check of {environment} {'updated' if open_ones else 'opened'} {said}")
+    print(said)
+
+
+def _git(folder: Path, *arguments: str, check: bool = True) -> str:
+    return _run(folder, "git", *arguments, check=check).strip()
+
+
+def _run(folder: Path, *command: str, check: bool = True) -> str:
+    """Standard output. A failed command's last sentence is the UserError."""
+    done = subprocess.run(command, cwd=folder, env=_environment(folder), capture_output=True, text=True)
+    if check and done.returncode:
+        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()] or ["no word"]
+        words = re.sub(r"^(ml|fatal|ERROR|error): ", "", said[-1].strip())
+        shown = " ".join(
+            ("ml" if part == "pipelines.cli" else part)
+            for part in command
+            if part not in (sys.executable, "-m")
+        )
+        raise UserError(f"`{shown}` failed: {words}")
+    return done.stdout
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """The clone's own code before the installed one; GitHub's token where no list of processes shows it."""
+    found = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+    if folder != Path():
+        found["PYTHONPATH"] = str(folder)
+        found["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{found.get('PATH', '')}"
+    if token := os.environ.get("GITHUB_TOKEN"):
+        server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
+        credentials = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+        found["GIT_CONFIG_COUNT"] = "1"
+        found["GIT_CONFIG_KEY_0"] = f"http.{server}/.extraheader"
+        found["GIT_CONFIG_VALUE_0"] = f"AUTHORIZATION: basic {credentials}"
+    return found
