@@ -16,6 +16,7 @@ from pipelines.problem.columns import CONTRACT
 from pipelines.review import rules
 from pipelines.review.champion import Production
 from pipelines.review.evidence import Evidence, Finding, Scored, Verdict, gather
+from pipelines.review.proposal import one_line
 from pipelines.review.scope import changed
 
 CODES: dict[Verdict, int] = {"PASS": 0, "INCONCLUSIVE": 3, "FAIL": 4}
@@ -83,13 +84,18 @@ def record(
 
 
 def differences(base: Params, proposal: Params) -> list[dict[str, Any]]:
-    """Each key of params.yaml that differs: {"key": "train.seed", "base": 7, "proposal": 8}."""
+    """Each key of params.yaml that differs: {"key": "train.seed", "base": "7", "proposal": "8"}."""
     here, there = _flat(base.model_dump()), _flat(proposal.model_dump())
     return [
-        {"key": key, "base": here.get(key), "proposal": there.get(key)}
+        {"key": one_line(key), "base": _shown(here, key), "proposal": _shown(there, key)}
         for key in dict.fromkeys([*here, *there])
-        if here.get(key) != there.get(key) or (key in here) != (key in there)
+        if _shown(here, key) != _shown(there, key)
     ]
+
+
+def _shown(values: dict[str, Any], key: str) -> str:
+    """A value as text, as it may not be one that JSON has: a proposal can write `.nan`, for one."""
+    return one_line(str(values[key])) if key in values else "–"
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
@@ -225,11 +231,13 @@ def _calibration(label: np.ndarray, p: np.ndarray) -> dict[str, Any]:
 
 def _roc(label: np.ndarray, p: np.ndarray) -> dict[str, Any]:
     """The share of positives found at even shares of false alarms."""
-    negatives = np.sort(p[~label])
-    positives = np.sort(p[label])
-    if not len(negatives) or not len(positives):
+    order = np.argsort(-p, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(p[order]) != 0, True))  # of each run of equal p
+    found, false = (np.append(0, np.cumsum(kind[order])[last]) for kind in (label, ~label))
+    if not found[-1] or not false[-1]:
         return {"false_alarms": [], "found": []}
     shares = np.linspace(0, 1, POINTS + 1)
-    limits = np.quantile(negatives, 1 - shares)
-    above = len(positives) - np.searchsorted(positives, limits, "left")
-    return {"false_alarms": shares.tolist(), "found": (above / len(positives)).tolist()}
+    return {
+        "false_alarms": shares.tolist(),
+        "found": np.interp(shares, false / false[-1], found / found[-1]).tolist(),
+    }

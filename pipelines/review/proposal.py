@@ -55,14 +55,15 @@ class Proposal:
 def read(folder: Path, contract: Contract) -> Proposal:
     """The proposal in `folder`. Bad names the first file that is missing, cut off or otherwise wrong."""
     model = folder / "models/model.onnx"
+    session = _read(folder, "models/model.onnx", Model)
     return Proposal(
         params=_read(folder, "params.yaml", load),
         card=_read(folder, "models/model.json", card),
-        model=_read(folder, "models/model.onnx", Model),
+        model=session,
         sha256=sha256(model),
         locked=_read(folder, "dvc.lock", recorded_model),
         md5=md5(model),
-        window=_read(folder, "models/window.parquet", lambda path: _window(path, contract)),
+        window=_read(folder, "models/window.parquet", lambda path: _window(path, contract, session.inputs)),
     )
 
 
@@ -82,9 +83,9 @@ def _read(folder: Path, name: str, reader: Callable[[Path], T]) -> T:
     except Bad:
         raise
     except UserError as error:
-        raise Bad(_one_line(str(error).replace(str(folder) + "/", ""))) from None
+        raise Bad(one_line(str(error).replace(str(folder) + "/", ""))) from None
     except (Exception, RecursionError) as error:  # whatever a parser says of bytes that nobody vouches for
-        raise Bad(f"{name} cannot be read ({type(error).__name__}: {_one_line(str(error))})") from None
+        raise Bad(f"{name} cannot be read ({type(error).__name__}: {one_line(str(error))})") from None
 
 
 def locked_model(folder: Path) -> str | None:
@@ -104,9 +105,9 @@ def card(path: Path) -> Card:
         train = value["train"]
         first, last, rows = train["first"], train["last"], train["rows"]
         found = Card(
-            str(value["estimator"])[:80], _one_line(str(value.get("settings", ""))), first, last, rows
+            one_line(str(value["estimator"]), 80), one_line(str(value.get("settings", ""))), first, last, rows
         )
-        fine = type(rows) is int and rows > 0 and _is_day(first) and _is_day(last) and first <= last
+        fine = type(rows) is int and 0 < rows < 1e12 and _is_day(first) and _is_day(last) and first <= last
     except (KeyError, TypeError):
         fine = False
     if not fine:
@@ -149,16 +150,18 @@ def md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _window(path: Path, contract: Contract) -> pd.DataFrame:
+def _window(path: Path, contract: Contract, asked: tuple[str, ...]) -> pd.DataFrame:
     import pyarrow.parquet as pq
+
+    key = contract.key.name
 
     with pq.ParquetFile(path) as file:
         if file.metadata.num_rows > LARGEST_ROWS:
             raise Bad(f"models/window.parquet has {file.metadata.num_rows:,} rows")
-        table = file.read().to_pandas(ignore_metadata=True)  # the metadata may name types to construct
-    key = contract.key.name
-    if key not in table.columns:
-        raise Bad(f"models/window.parquet has no column {key}")
+        if key not in file.schema_arrow.names:
+            raise Bad(f"models/window.parquet has no column {key}")
+        columns = [name for name in (key, *asked) if name in file.schema_arrow.names]
+        table = file.read(columns=list(dict.fromkeys(columns))).to_pandas(ignore_metadata=True)
     table[key] = table[key].astype(str)
     if (twice := table[key].duplicated()).any():
         raise Bad(f"models/window.parquet: {key} {table[key][twice].iloc[0][:60]!r} stands in two rows")
@@ -170,7 +173,7 @@ def inputs(model: Model, rows: pd.DataFrame) -> Inputs:
     made = {}
     for name in model.inputs:
         if name not in rows.columns:
-            raise Bad(f"the model asks for {_one_line(name)!r}, which models/window.parquet does not have")
+            raise Bad(f"the model asks for {one_line(name)!r}, which models/window.parquet does not have")
         values = rows[name]
         if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
             numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -180,6 +183,7 @@ def inputs(model: Model, rows: pd.DataFrame) -> Inputs:
     return made
 
 
-def _one_line(text: str, most: int = 200) -> str:
-    text = " ".join(text.split())
+def one_line(text: str, most: int = 200) -> str:
+    """A proposal's text as one short line that can be written as UTF-8."""
+    text = " ".join(text[: 10 * most].encode("utf-8", "replace").decode().split())
     return text if len(text) <= most else text[: most - 1] + "…"
