@@ -266,6 +266,8 @@ def _routes(route: Route | None, version: str) -> dict[str, Any]:
                 },
             }
         }
+    # With the version, because Envoy does not take up the version of a table that is the same otherwise.
+    ours = {"route": asdict(route) if route else None, "version": version}
     return {
         "version_info": version,
         "resources": [
@@ -274,7 +276,7 @@ def _routes(route: Route | None, version: str) -> dict[str, Any]:
                 "name": ROUTES,
                 "validate_clusters": True,  # else a route to nowhere is taken, and answers 503
                 "request_headers_to_remove": [CHECK_HEADER],
-                "metadata": {"filter_metadata": {"greenlight": {"route": asdict(route) if route else None}}},
+                "metadata": {"filter_metadata": {"greenlight": ours}},
                 "virtual_hosts": [
                     {"name": "edge", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, **action}]}
                 ],

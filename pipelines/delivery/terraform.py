@@ -7,6 +7,7 @@ is used, and what is applied is a saved plan.
 
 import contextlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -26,6 +27,7 @@ from pipelines.delivery.journal import held
 from pipelines.errors import Refused, UserError
 from pipelines.files import read_json
 
+logging.getLogger("python_terraform").setLevel(logging.ERROR)  # it warns of a plan that has changes
 ROOT = Path(__file__).parents[2]
 LOCAL = ROOT / "infra" / "local"
 
