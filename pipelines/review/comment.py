@@ -25,7 +25,7 @@ from pipelines.review.scope import append, changes_model, judged_by
 CONTEXT = "greenlight/gate"  # the required check, .github/rulesets/main.json
 WORKFLOW = ".github/workflows/propose.yml"
 GATE_LIMIT = 1_000_000  # bytes of gate.json
-REPORT_LIMIT = 60_000  # characters; GitHub refuses a comment above 65,536
+REPORT_LIMIT = 64_000  # characters; GitHub refuses a comment above 65,536, CML's mark included
 SENTENCE_LIMIT = 140  # characters of a commit status
 FILES_LIMIT = 3000  # files that GitHub lists of a pull request
 
