@@ -1,0 +1,565 @@
+"""The gate on real, small models: each proposal gets its verdict for its own reason."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+import yaml
+from onnx import TensorProto, helper
+
+from pipelines import params as parameters
+from pipelines.problem import source
+from pipelines.problem.columns import CONTRACT
+from pipelines.review import gate
+from pipelines.review.champion import Production
+from pipelines.training import evaluate, prepare, train
+
+ROOT = Path(__file__).parents[2]
+LABEL = CONTRACT.label.name
+PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text()) | {
+    "data": {"first": "2013-04", "through": "2013-06"},
+    "train": {
+        "first": "2013-04",
+        "last": "2013-05",
+        "seed": 7,
+        "estimator": "hist_gradient_boosting",
+        "settings": {"max_iter": 60, "learning_rate": 0.1, "max_leaf_nodes": 15, "min_samples_leaf": 300},
+    },
+}
+
+
+def changed(**sections: dict[str, Any]) -> dict[str, Any]:
+    return PARAMS | {name: PARAMS[name] | values for name, values in sections.items()}
+
+
+def settings(**values: Any) -> dict[str, Any]:
+    return changed(train={"settings": PARAMS["train"]["settings"] | values})
+
+
+@dataclass
+class Made:
+    """A model with what stands around it, as the pipeline would leave it."""
+
+    model: bytes
+    params: dict[str, Any] = field(default_factory=lambda: PARAMS)
+    first: str = "2013-04-01"
+    last: str = "2013-05-31"
+    lock: str | None = None  # the MD5 in dvc.lock, where it is not the model's
+
+    def write(self, folder: Path, window: pd.DataFrame | None = None) -> Path:
+        models = folder / "models"
+        models.mkdir(parents=True, exist_ok=True)
+        (models / "model.onnx").write_bytes(self.model)
+        card = {
+            "estimator": "made",
+            "settings": {},
+            "train": {"first": self.first, "last": self.last, "rows": 54321},
+        }
+        (models / "model.json").write_text(json.dumps(card))
+        (folder / "params.yaml").write_text(yaml.safe_dump(self.params))
+        outs = [
+            {
+                "path": "models/model.json",
+                "md5": hashlib.md5((models / "model.json").read_bytes()).hexdigest(),
+            },
+            {"path": "models/model.onnx", "md5": self.lock or hashlib.md5(self.model).hexdigest()},
+        ]
+        (folder / "dvc.lock").write_text(yaml.safe_dump({"stages": {"train": {"outs": outs}}}))
+        if window is not None:
+            window.to_parquet(models / "window.parquet")
+        return folder
+
+
+@pytest.fixture(scope="session")
+def table() -> pd.DataFrame:
+    months = ("2013-04", "2013-05", "2013-06", "2013-07")
+    return prepare.prepare(pd.concat([source.read(month) for month in months], ignore_index=True))
+
+
+@pytest.fixture(scope="session")
+def window(table: pd.DataFrame) -> pd.DataFrame:
+    time = table[CONTRACT.time.name]
+    june = (time >= "2013-06-01") & (time < "2013-07-01")
+    return table[june].drop(columns=LABEL).reset_index(drop=True)
+
+
+@pytest.fixture(scope="session")
+def fitted(table: pd.DataFrame) -> Callable[..., Made]:
+    made: dict[str, Made] = {}
+
+    def fit(values: dict[str, Any] = PARAMS) -> Made:
+        name = json.dumps(values, sort_keys=True)
+        if name not in made:
+            made[name] = Made(train.fit(parameters.parse(values), table), values)
+        return made[name]
+
+    return fit
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    return subprocess.run(
+        ["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def base(tmp_path: Path, fitted: Callable[..., Made]) -> Path:
+    """A base branch with a model, whose file is there."""
+    return commit(fitted().write(tmp_path / "base"))
+
+
+def commit(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / ".gitignore").write_text("models/\n.greenlight/\n")
+    git(folder, "init", "--quiet")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "-m", "base")
+    return folder
+
+
+def judge(
+    candidate: Path, base: Path, production: Production | None = None
+) -> tuple[str, dict[str, dict[str, Any]], dict[str, Any]]:
+    """Verdict, findings by rule, gate.json."""
+    code = gate.run(candidate, base, candidate.parent / "evidence", production)
+    written = json.loads((candidate.parent / "evidence/gate.json").read_text())
+    assert code == {"PASS": 0, "INCONCLUSIVE": 3, "FAIL": 4}[written["verdict"]]
+    return written["verdict"], {finding["rule"]: finding for finding in written["findings"]}, written
+
+
+def refused(findings: dict[str, dict[str, Any]]) -> set[str]:
+    return {rule for rule, finding in findings.items() if finding["verdict"] == "FAIL"}
+
+
+def onnx_model(inputs: list[str], nodes: list[onnx.NodeProto]) -> bytes:
+    """A graph from float columns to `probabilities`, whose first input is called x."""
+    graph = helper.make_graph(
+        [helper.make_node("Identity", [inputs[0]], ["x"]), *nodes],
+        "made",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in inputs],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 2])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def linear(name: str, slope: float, intercept: float) -> bytes:
+    """p = sigmoid(intercept + slope * column)."""
+    scalar = [
+        helper.make_node("Constant", [], [n], value=helper.make_tensor(n, TensorProto.FLOAT, [1], [v]))
+        for n, v in (("slope", slope), ("intercept", intercept), ("one", 1.0))
+    ]
+    steps = [
+        helper.make_node("Mul", ["x", "slope"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "intercept"], ["logit"]),
+        helper.make_node("Sigmoid", ["logit"], ["p"]),
+        helper.make_node("Sub", ["one", "p"], ["q"]),
+        helper.make_node("Concat", ["q", "p"], ["probabilities"], axis=1),
+    ]
+    return onnx_model([name], scalar + steps)
+
+
+def not_a_number() -> bytes:
+    nodes = [
+        helper.make_node("Sub", ["x", "x"], ["zero"]),
+        helper.make_node("Div", ["zero", "zero"], ["nan"]),
+        helper.make_node("Concat", ["nan", "nan"], ["probabilities"], axis=1),
+    ]
+    return onnx_model(["distance"], nodes)
+
+
+# --- the three proposals ----------------------------------------------------------------------------------
+
+
+def test_a_better_model_passes_and_is_called_better(fitted, base, window, tmp_path) -> None:
+    better = fitted(settings(max_leaf_nodes=31, max_iter=100))
+    weak = fitted(settings(max_iter=8))
+    verdict, findings, written = judge(
+        better.write(tmp_path / "candidate", window), commit(weak.write(tmp_path / "weak"))
+    )
+    assert verdict == "PASS"
+    assert "shown better" in findings["log_loss"]["sentence"]
+    assert {change["key"] for change in written["params"]} == {
+        "train.settings.max_iter",
+        "train.settings.max_leaf_nodes",
+    }
+    assert written["window"]["days"] == 30 and written["window"]["first"] == "2013-06-01"
+    assert "base branch" in written["champion"]["origin"]
+
+
+def test_an_undertrained_model_fails_on_log_loss_far_beyond_the_margin(
+    fitted, base, window, tmp_path
+) -> None:
+    bad = fitted(settings(max_iter=3))
+    verdict, findings, _ = judge(bad.write(tmp_path / "candidate", window), base)
+    assert verdict == "FAIL"
+    assert "log_loss" in refused(findings)
+    assert findings["log_loss"]["numbers"]["low"] > 4 * PARAMS["gate"]["margin"]["log_loss"]
+
+
+def test_the_champions_own_bytes_pass_as_no_change(fitted, base, window, tmp_path) -> None:
+    verdict, findings, _ = judge(fitted().write(tmp_path / "candidate", window), base)
+    assert verdict == "PASS" and set(findings) == {"unchanged"}
+
+
+def test_a_build_that_left_nothing_but_the_bases_lock_changes_no_model(fitted, base, tmp_path) -> None:
+    candidate = fitted().write(tmp_path / "candidate")
+    shutil.rmtree(candidate / "models")
+    assert judge(candidate, base)[0] == "PASS"
+
+
+def test_other_bytes_with_the_same_answers_pass_as_equal(fitted, base, window, tmp_path) -> None:
+    model = onnx.load_from_string(fitted().model)
+    model.doc_string = "the same model in other words"
+    verdict, findings, _ = judge(Made(model.SerializeToString()).write(tmp_path / "candidate", window), base)
+    assert verdict == "PASS" and "equal" in findings and "log_loss" not in findings
+
+
+def test_the_first_model_passes_on_the_floors_alone(fitted, window, tmp_path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/params.yaml").write_text(yaml.safe_dump(PARAMS))
+    verdict, findings, written = judge(
+        fitted().write(tmp_path / "candidate", window), commit(tmp_path / "base")
+    )
+    assert verdict == "PASS" and written["champion"] is None
+    assert {"floor_roc_auc", "floor_brier_skill"} < set(findings) and "roc_auc" not in findings
+
+
+# --- each rule refuses for its own reason -----------------------------------------------------------------
+
+
+def test_a_first_model_below_the_floors_fails(window, tmp_path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/params.yaml").write_text(yaml.safe_dump(PARAMS))
+    backwards = Made(linear("departure_minute", -0.002, 1.0))
+    verdict, findings, _ = judge(backwards.write(tmp_path / "candidate", window), commit(tmp_path / "base"))
+    assert verdict == "FAIL" and refused(findings) == {"floor_roc_auc", "floor_brier_skill"}
+
+
+def test_answers_that_are_no_numbers_fail(base, window, tmp_path) -> None:
+    verdict, findings, _ = judge(Made(not_a_number()).write(tmp_path / "candidate", window), base)
+    assert verdict == "FAIL" and refused(findings) == {"rows"}
+    assert "NaN" in findings["rows"]["sentence"]
+
+
+def test_an_input_that_is_known_only_afterwards_fails(base, table, window, tmp_path) -> None:
+    leaking = Made(linear("arrival_delay", 0.1, -1.5))
+    leak = window.assign(arrival_delay=np.arange(len(window), dtype=np.float32) % 60)
+    verdict, findings, _ = judge(leaking.write(tmp_path / "candidate", leak), base)
+    assert verdict == "FAIL" and "inputs" in refused(findings)
+    assert "arrival_delay" in findings["inputs"]["sentence"]
+
+
+def test_a_model_that_has_trained_on_days_of_v_fails(fitted, base, window, tmp_path) -> None:
+    cheat = Made(fitted(settings(max_iter=50)).model, last="2013-06-20")
+    verdict, findings, _ = judge(cheat.write(tmp_path / "candidate", window), base)
+    assert verdict == "FAIL" and refused(findings) == {"leakage"}
+    assert findings["leakage"]["numbers"]["days"] == 20
+
+
+def test_a_lock_that_names_another_model_fails(fitted, base, window, tmp_path) -> None:
+    other = Made(fitted(settings(max_iter=50)).model, lock="0" * 32)
+    verdict, findings, _ = judge(other.write(tmp_path / "candidate", window), base)
+    assert verdict == "FAIL" and refused(findings) == {"lock"}
+
+
+def test_a_labelled_row_that_the_proposal_left_out_fails(fitted, base, window, table, tmp_path) -> None:
+    labelled = table[LABEL].notna() & (table[CONTRACT.time.name] >= "2013-06-01")
+    key = table[CONTRACT.key.name][labelled].iloc[7]
+    fewer = window[window[CONTRACT.key.name] != key]
+    made = fitted(settings(max_iter=50))
+    verdict, findings, _ = judge(made.write(tmp_path / "candidate", fewer), base)
+    assert verdict == "FAIL" and refused(findings) == {"rows"}
+    assert key in findings["rows"]["sentence"]
+
+
+def test_a_row_without_a_label_may_be_left_out(fitted, base, window, table, tmp_path) -> None:
+    unlabelled = table[CONTRACT.key.name][table[LABEL].isna()]
+    fewer = window[~window[CONTRACT.key.name].isin(unlabelled)]
+    assert len(fewer) < len(window)
+    made = fitted(settings(max_leaf_nodes=31, max_iter=100))
+    _, findings, _ = judge(made.write(tmp_path / "candidate", fewer), base)
+    assert "rows" not in findings and "log_loss" in findings
+
+
+def test_a_row_that_stands_twice_fails(fitted, base, window, tmp_path) -> None:
+    twice = pd.concat([window, window.iloc[:1]])
+    verdict, findings, _ = judge(fitted(settings(max_iter=50)).write(tmp_path / "candidate", twice), base)
+    assert verdict == "FAIL" and "stands in two rows" in findings["files"]["sentence"]
+
+
+def test_an_input_that_the_window_lacks_fails(fitted, base, window, tmp_path) -> None:
+    made = fitted(settings(max_iter=50)).write(tmp_path / "candidate", window.drop(columns="distance"))
+    verdict, findings, _ = judge(made, base)
+    assert verdict == "FAIL" and "'distance'" in findings["rows"]["sentence"]
+
+
+def test_a_text_where_the_model_takes_numbers_fails(fitted, base, window, tmp_path) -> None:
+    made = fitted(settings(max_iter=50)).write(tmp_path / "candidate", window.assign(distance="far"))
+    verdict, findings, _ = judge(made, base)
+    assert verdict == "FAIL" and refused(findings) == {"rows"}
+
+
+# --- no data never passes ---------------------------------------------------------------------------------
+
+
+def test_an_empty_window_is_inconclusive(fitted, window, tmp_path) -> None:
+    """The champion has trained through June, and the proposal brings no later month."""
+    base = commit(Made(fitted().model, last="2013-06-30").write(tmp_path / "base"))
+    verdict, findings, _ = judge(fitted(settings(max_iter=50)).write(tmp_path / "candidate", window), base)
+    assert verdict == "INCONCLUSIVE" and findings["days"]["numbers"]["days"] == 0
+
+
+def test_a_window_of_too_few_days_is_inconclusive(fitted, window, tmp_path) -> None:
+    base = commit(
+        Made(fitted(settings(max_iter=50)).model, changed(gate={"days": 31})).write(tmp_path / "base")
+    )
+    verdict, findings, _ = judge(fitted().write(tmp_path / "candidate", window), base)
+    assert verdict == "INCONCLUSIVE"
+    assert {rule for rule, f in findings.items() if f["verdict"] != "PASS"} == {"days"}
+
+
+def test_v_begins_after_both_trainings(fitted, base, table, tmp_path) -> None:
+    july = table[table[CONTRACT.time.name] >= "2013-07-01"].drop(columns=LABEL)
+    values = changed(data={"through": "2013-07"}, train={"last": "2013-06"})
+    later = Made(fitted(values).model, values, last="2013-06-30")
+    _, _, written = judge(later.write(tmp_path / "candidate", july), base)
+    assert (written["window"]["first"], written["window"]["last"]) == ("2013-07-01", "2013-07-31")
+    assert written["data"] == {"base": ["2013-04", "2013-06"], "proposal": ["2013-04", "2013-07"]}
+
+
+def test_the_bases_thresholds_count_and_not_the_proposals(fitted, base, window, tmp_path) -> None:
+    generous = {
+        "days": 7,
+        "margin": {"roc_auc": 0.9, "log_loss": 9.0},
+        "floor": {"roc_auc": 0.1, "brier_skill": -9.0},
+    }
+    values = settings(max_iter=3) | {"gate": PARAMS["gate"] | generous}
+    bad = Made(fitted(settings(max_iter=3)).model, values)
+    verdict, findings, written = judge(bad.write(tmp_path / "candidate", window), base)
+    assert verdict == "FAIL" and "log_loss" in refused(findings)
+    assert written["thresholds"]["margin"]["log_loss"] == PARAMS["gate"]["margin"]["log_loss"]
+
+
+# --- the champion -----------------------------------------------------------------------------------------
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_a_champion_cut_in_half_comes_from_dvcs_cache(fitted, base, window, tmp_path) -> None:
+    for name in ("model.onnx", "model.json"):
+        content = (base / "models" / name).read_bytes()
+        md5 = hashlib.md5(content).hexdigest()
+        cached = base / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        cached.write_bytes(content)
+    cut(base / "models/model.onnx")
+    verdict, findings, _ = judge(fitted(settings(max_iter=3)).write(tmp_path / "candidate", window), base)
+    assert verdict == "FAIL" and "log_loss" in findings and "champion" not in findings
+
+
+def test_a_champion_cut_in_half_that_cannot_be_built_again_is_inconclusive(
+    fitted, base, window, tmp_path
+) -> None:
+    cut(base / "models/model.onnx")
+    verdict, findings, written = judge(
+        fitted(settings(max_iter=50)).write(tmp_path / "candidate", window), base
+    )
+    assert verdict == "INCONCLUSIVE" and written["champion"] is None
+    assert "could not be built again" in findings["champion"]["sentence"]
+    assert "roc_auc" not in findings
+
+
+BUILDER = """
+import shutil, sys
+def main():
+    assert sys.argv[1] == "reproduce"
+    shutil.copytree("made", "models", dirs_exist_ok=True)
+"""
+
+
+def test_a_champion_is_built_again_by_its_own_commit(fitted, window, tmp_path) -> None:
+    folder = fitted().write(tmp_path / "base")
+    shutil.copytree(folder / "models", folder / "made")
+    (folder / "pipelines").mkdir()
+    (folder / "pipelines/__init__.py").write_text("")
+    (folder / "pipelines/cli.py").write_text(BUILDER)
+    base = commit(folder)
+    shutil.rmtree(base / "models")
+    bad = fitted(settings(max_iter=3)).write(tmp_path / "candidate", window)
+    for _ in range(2):  # the second time from what the first one made
+        verdict, findings, written = judge(bad, base)
+        assert verdict == "FAIL" and "log_loss" in findings
+        assert written["champion"]["origin"].endswith("built again")
+    assert git(base, "status", "--porcelain") == ""
+
+
+def released(made: Made, folder: Path) -> Path:
+    """A release in the store, as `ml release` leaves it."""
+    made.write(folder)
+    (folder / "bento/src").mkdir(parents=True)
+    (folder / "models").rename(folder / "bento/src/models")
+    (folder / "evidence").mkdir()
+    (folder / "bento/src/models/model.json").rename(folder / "evidence/model.json")
+    release = {"model": {"sha256": hashlib.sha256(made.model).hexdigest()}}
+    (folder / "release.json").write_text(json.dumps(release))
+    return folder
+
+
+def test_productions_release_is_the_champion_and_not_the_base_branch(fitted, base, window, tmp_path) -> None:
+    weak = fitted(settings(max_iter=3))
+    production = Production("f" * 64, git(base, "rev-parse", "HEAD"), released(weak, tmp_path / "release"))
+    verdict, findings, written = judge(
+        fitted(settings(max_iter=50)).write(tmp_path / "candidate", window), base, production
+    )
+    assert verdict == "PASS" and "shown better" in findings["log_loss"]["sentence"]
+    assert written["champion"]["origin"] == "production's release ffffffffffff"
+
+
+def test_a_release_with_another_model_than_it_says_is_not_trusted(fitted, base, window, tmp_path) -> None:
+    folder = released(fitted(settings(max_iter=3)), tmp_path / "release")
+    cut(folder / "bento/src/models/model.onnx")
+    production = Production("f" * 64, git(base, "rev-parse", "HEAD"), folder)
+    verdict, findings, _ = judge(
+        fitted(settings(max_iter=50)).write(tmp_path / "candidate", window), base, production
+    )
+    assert verdict == "INCONCLUSIVE" and findings["champion"]["verdict"] == "INCONCLUSIVE"
+
+
+def test_a_release_whose_commit_is_gone_is_inconclusive(fitted, base, window, tmp_path) -> None:
+    production = Production("f" * 64, "0" * 40, None)
+    verdict, findings, _ = judge(
+        fitted(settings(max_iter=50)).write(tmp_path / "candidate", window), base, production
+    )
+    assert verdict == "INCONCLUSIVE" and "is not in this repository" in findings["champion"]["sentence"]
+
+
+def test_a_champion_is_scored_with_its_own_feature_code(fitted, window, tmp_path) -> None:
+    """Production's features.py called midnight every departure; the base has put that right since."""
+    folder = fitted().write(tmp_path / "base")
+    shutil.copytree(ROOT / "pipelines", folder / "pipelines", ignore=shutil.ignore_patterns("__pycache__"))
+    code = folder / "pipelines/problem/features.py"
+    right = code.read_text()
+    code.write_text(right.replace("departure.dt.hour * 60 + departure.dt.minute", "0"))
+    assert code.read_text() != right
+    base = commit(folder)
+    old = git(base, "rev-parse", "HEAD")
+    code.write_text(right)
+    git(base, "commit", "--quiet", "-am", "right")
+    production = Production("f" * 64, old, released(fitted(), tmp_path / "release"))
+    same_model = onnx.load_from_string(fitted().model)
+    same_model.doc_string = "again"
+    candidate = Made(same_model.SerializeToString()).write(tmp_path / "candidate", window)
+    verdict, findings, _ = judge(candidate, base, production)
+    assert verdict == "PASS" and "equal" not in findings
+    assert "shown better" in findings["roc_auc"]["sentence"]
+
+
+# --- hostile files ----------------------------------------------------------------------------------------
+
+FILES = ("params.yaml", "dvc.lock", "models/model.json", "models/model.onnx", "models/window.parquet")
+
+
+def halve(path: Path) -> None:
+    cut(path)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def noise(path: Path) -> None:
+    path.write_bytes(np.random.default_rng(1).bytes(5000))
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def to_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def to_link(path: Path) -> None:
+    path.rename(path.with_name("real"))
+    path.symlink_to("real")
+
+
+def nested(path: Path) -> None:
+    path.write_text("[" * 100_000)
+
+
+def number(path: Path) -> None:
+    path.write_text("7")
+
+
+@pytest.mark.parametrize("spoil", [halve, empty, noise, remove, to_folder, to_link, nested, number])
+@pytest.mark.parametrize("name", FILES)
+def test_a_bad_file_of_the_proposal_is_a_verdict_and_never_a_traceback(
+    name, spoil, fitted, base, window, tmp_path
+) -> None:
+    candidate = fitted(settings(max_iter=50)).write(tmp_path / "candidate", window.iloc[:100])
+    spoil(candidate / name)
+    verdict, findings, _ = judge(candidate, base)
+    assert verdict == "FAIL" and refused(findings) == {"files"}
+    assert str(tmp_path) not in findings["files"]["sentence"]
+
+
+HOSTILE_PARAMS = {
+    "a month that the source does not have": changed(data={"through": "2099-01"}),
+    "an unknown key": PARAMS | {"extra": 1},
+    "training beyond the data": changed(train={"last": "2013-06"}),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_PARAMS)
+def test_params_that_make_no_sense_are_a_verdict(name, fitted, base, window, tmp_path) -> None:
+    made = Made(fitted(settings(max_iter=50)).model, HOSTILE_PARAMS[name])
+    verdict, findings, _ = judge(made.write(tmp_path / "candidate", window.iloc[:100]), base)
+    assert verdict == "FAIL" and "params.yaml" in findings["files"]["sentence"]
+
+
+@pytest.mark.parametrize("value", ["10000-01-01", "2013-02-30", "2013-1-1", 7, None, "\ud800"])
+def test_a_card_without_real_days_is_a_verdict(value, fitted, base, window, tmp_path) -> None:
+    made = Made(fitted(settings(max_iter=50)).model, last=value)
+    verdict, findings, _ = judge(made.write(tmp_path / "candidate", window.iloc[:100]), base)
+    assert verdict == "FAIL" and "model.json" in findings["files"]["sentence"]
+
+
+def test_settings_that_json_cannot_hold_are_written_as_text(fitted, base, window, tmp_path) -> None:
+    values = settings(max_iter=50, learning_rate=float("nan"), **{"\ud800": "\ud800", "big": 10**400})
+    candidate = Made(fitted(settings(max_iter=3)).model, settings(max_iter=3)).write(
+        tmp_path / "candidate", window
+    )
+    text = yaml.safe_dump(values, allow_unicode=False)
+    (candidate / "params.yaml").write_text(text)
+    verdict, _, written = judge(candidate, base)
+    assert verdict == "FAIL" and len(written["params"]) >= 3
+
+
+def test_a_proposal_whose_window_is_the_pipelines_own_can_be_scored(fitted, base, table, tmp_path) -> None:
+    """What evaluate writes is what the gate reads."""
+    values = parameters.parse(settings(max_iter=3))
+    table[table[CONTRACT.time.name] < "2013-07-01"].to_parquet(tmp_path / "prepared.parquet", index=False)
+    made = fitted(settings(max_iter=3))
+    candidate = made.write(tmp_path / "candidate")
+    evaluate.run(values, tmp_path / "prepared.parquet", candidate / "models")
+    _, _, written = judge(candidate, base)
+    metrics = json.loads((candidate / "models/metrics.json").read_text())
+    gates = {metric["name"]: metric["candidate"][0] for metric in written["metrics"]}
+    assert gates["ROC-AUC"] == pytest.approx(metrics["roc_auc"], abs=1e-12)
+    assert gates["log-loss"] == pytest.approx(metrics["log_loss"], abs=1e-12)
+    assert gates["Brier skill"] == pytest.approx(metrics["brier_skill"], abs=1e-12)
