@@ -126,9 +126,15 @@ class Edge:
         for config in dump.get("configs", []):
             if config.get("route_config", {}).get("name") == ROUTES:
                 version = str(config.get("version_info", ""))
-                wrong = config.get("error_state", {}).get("details")
-                return version, wrong or f"it is at {version}"
-        return "", "it has no routes"
+                return version, f"it is at {version}{self._complaint()}"
+        return "", f"it has no routes{self._complaint()}"
+
+    def _complaint(self) -> str:
+        """Why a route file was rejected, which Envoy tells nowhere but in its log."""
+        log = self.folder / "envoy.log"
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        rejected = [line.partition("rejected: ")[2] for line in lines if "rejected: " in line]
+        return f" ({rejected[-1]})" if rejected else ""
 
     def _hosts(self, slot: str) -> list[dict[str, Any]]:
         port = self.slots[slot]

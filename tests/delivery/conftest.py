@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.delivery import rollout, terraform
+from pipelines import params
+from pipelines.delivery import terraform
 from pipelines.delivery.host import Host
 from pipelines.delivery.rehearse import _four_free_ports
-from pipelines.delivery.slots import process
 from pipelines.delivery.store import Store
 from pipelines.files import write_json
 from tests.delivery import tiny
@@ -57,23 +57,14 @@ def make(bento: Path, store: Store) -> Callable[..., str]:
     return tiny.maker(bento, store)
 
 
-@pytest.fixture
-def empty(host: Host) -> Iterator[Host]:
-    """The host with nothing deployed and no past."""
-    host.edge.route_to(None)
-    for slot in host.slots:
-        process.stop(host, slot)
-    (host.folder / "journal.jsonl").unlink(missing_ok=True)
-    yield host
-
-
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The template's watch takes longer than these tests need."""
-    limits = rollout.params.load().rollout.model_copy(update={"watch": 1.0, "healthy_within": 30.0})
-    monkeypatch.setattr(rollout.params, "load", lambda: _Params(limits))
+def limits(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Shorter waits than the template's; a test may set others."""
+    given = params.load()
 
+    def use(**seconds: float) -> None:
+        changed = given.model_copy(update={"rollout": given.rollout.model_copy(update=seconds)})
+        monkeypatch.setattr(params, "load", lambda: changed)
 
-class _Params:
-    def __init__(self, limits: object) -> None:
-        self.rollout = limits
+    use(watch=0.6, healthy_within=30.0)
+    return use

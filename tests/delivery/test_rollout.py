@@ -4,8 +4,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipelines.delivery import rollout
@@ -32,20 +34,38 @@ def better(make: Callable[..., str]) -> str:
 
 
 @pytest.fixture
-def live(empty: Host, store: Store, good: str) -> Host:
-    assert rollout.move(empty, good, store) == 0
-    return empty
+def live(host: Host, store: Store, good: str) -> Host:
+    """The host with `good` on one slot, the other one idle and nothing half-way."""
+    assert rollout.move(host, good, store) == 0
+    return host
 
 
-def test_a_flip_under_load_loses_nothing_and_the_old_slot_ends(live: Host, store: Store, better: str) -> None:
+@dataclass(frozen=True)
+class Sides:
+    """Where traffic is, and where it would go."""
+
+    busy: str
+    idle: str
+
+
+@pytest.fixture
+def sides(live: Host) -> Sides:
+    route = live.edge.route()
+    assert route
+    return Sides(route.slot, "green" if route.slot == "blue" else "blue")
+
+
+def test_a_flip_under_load_loses_nothing_and_the_old_slot_ends(
+    live: Host, sides: Sides, store: Store, better: str
+) -> None:
     with Load(live.edge_url, tiny.BODIES, per_second=400) as load:
         time.sleep(0.5)
         assert rollout.move(live, better, store) == 0
         time.sleep(0.5)
     assert not load.lost
     assert load.sent > 200 and load.answered[better] > 0 and len(load.answered) == 2
-    assert live.edge.route() == Route("green", better)
-    assert process.running(live, "green") == better and process.running(live, "blue") is None
+    assert live.edge.route() == Route(sides.idle, better)
+    assert process.running(live, sides.idle) == better and process.running(live, sides.busy) is None
 
 
 def test_the_load_sees_what_is_lost(live: Host) -> None:
@@ -56,59 +76,70 @@ def test_the_load_sees_what_is_lost(live: Host) -> None:
     assert load.lost["status 503"] > 0 and load.answered
 
 
-def test_a_release_that_is_live_already_is_left_alone(live: Host, store: Store, good: str) -> None:
-    pid, lines = live.supervisor.pid("slot-blue"), len(Journal(live.folder / "journal.jsonl").read())
+def test_a_release_that_is_live_already_is_left_alone(
+    live: Host, sides: Sides, store: Store, good: str
+) -> None:
+    pid, lines = live.supervisor.pid(f"slot-{sides.busy}"), len(Journal(live.folder / "journal.jsonl").read())
     assert rollout.move(live, good, store) == 0
-    assert live.supervisor.pid("slot-blue") == pid
+    assert live.supervisor.pid(f"slot-{sides.busy}") == pid
     assert len(Journal(live.folder / "journal.jsonl").read()) == lines
 
 
 def test_a_release_with_wrong_golden_rows_never_gets_traffic(
-    live: Host, store: Store, make: Callable[..., str], good: str, capsys: pytest.CaptureFixture[str]
+    live: Host,
+    sides: Sides,
+    store: Store,
+    make: Callable[..., str],
+    good: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     wrong = make("wrong", p=0.26)
     with Load(live.edge_url, tiny.BODIES) as load:
         assert rollout.move(live, wrong, store) == 4
     assert set(load.answered) == {good} and not load.lost
-    assert live.edge.route() == Route("blue", good) and process.running(live, "green") is None
+    assert live.edge.route() == Route(sides.busy, good) and process.running(live, sides.idle) is None
     assert "max |Δp| is 0.01" in capsys.readouterr().err
 
 
 def test_a_release_that_fails_its_callers_loses_the_traffic_again_and_no_request(
-    live: Host, store: Store, make: Callable[..., str], good: str, capsys: pytest.CaptureFixture[str]
+    live: Host,
+    sides: Sides,
+    store: Store,
+    make: Callable[..., str],
+    good: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     failing = make("failing", errors=True)
     with Load(live.edge_url, tiny.BODIES) as load:
         assert rollout.move(live, failing, store) == 4
     assert set(load.answered) == {good} and not load.lost  # the old slot answered in its place
-    assert live.edge.route() == Route("blue", good)
+    assert live.edge.route() == Route(sides.busy, good)
     assert "failed at" in capsys.readouterr().err
 
 
 def test_a_release_that_does_not_start_leaves_traffic_and_shows_its_last_words(
     live: Host,
+    sides: Sides,
     store: Store,
     make: Callable[..., str],
     good: str,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    limits: Callable[..., None],
 ) -> None:
-    limits = rollout.params.load().rollout.model_copy(update={"healthy_within": 3.0})  # type: ignore[attr-defined]
-    monkeypatch.setattr(rollout.params.load(), "rollout", limits)
-    monkeypatch.setattr(rollout.params, "load", lambda: type("P", (), {"rollout": limits}))
+    limits(healthy_within=3.0)
     broken = make("broken", exit=True)
     assert rollout.move(live, broken, store) == 4
-    assert live.edge.route() == Route("blue", good) and live.edge.healthy("blue")
+    assert live.edge.route() == Route(sides.busy, good) and live.edge.healthy(sides.busy)
     assert "as the test asked" in capsys.readouterr().err
 
 
 def test_a_changed_release_is_refused_before_a_slot_starts(
-    live: Host, store: Store, make: Callable[..., str], good: str
+    live: Host, sides: Sides, store: Store, make: Callable[..., str], good: str
 ) -> None:
     changed = make("changed")
     (store.folder / changed / "bento" / "src" / "service.py").write_text("")
     assert rollout.move(live, changed, store) == 4
-    assert live.edge.route() == Route("blue", good) and process.running(live, "green") is None
+    assert live.edge.route() == Route(sides.busy, good) and process.running(live, sides.idle) is None
 
 
 def test_a_second_deploy_says_who_holds_the_environment(live: Host, store: Store, better: str) -> None:
@@ -120,64 +151,68 @@ def test_a_second_deploy_says_who_holds_the_environment(live: Host, store: Store
 
 
 def test_a_worker_that_outlived_its_server_does_not_keep_the_port(
-    live: Host, store: Store, good: str
+    live: Host, sides: Sides, store: Store, good: str
 ) -> None:
-    import psutil
-
-    master = psutil.Process(live.supervisor.pid("slot-blue"))
+    master = psutil.Process(live.supervisor.pid(f"slot-{sides.busy}"))
     (worker,) = master.children()
     master.kill()
     _until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
-    _until(lambda: live.edge.healthy("blue") and live.supervisor.pid("slot-blue") not in (0, master.pid))
-    assert rollout.checks.answers(f"http://127.0.0.1:{live.slots['blue']}") == good
+    _until(lambda: not live.edge.healthy(sides.busy))  # its checks take a moment to notice
+    _until(lambda: live.edge.healthy(sides.busy))
+    assert live.supervisor.pid(f"slot-{sides.busy}") not in (0, master.pid)
+    assert rollout.checks.answers(f"http://127.0.0.1:{live.slots[sides.busy]}") == good
 
 
-def test_the_edge_refuses_a_route_to_nowhere_and_keeps_the_old_one(live: Host, good: str) -> None:
+def test_the_edge_refuses_a_route_to_nowhere_and_keeps_the_old_one(
+    live: Host, sides: Sides, good: str
+) -> None:
     with pytest.raises(Refused, match="unknown cluster"):
         live.edge.route_to(Route("red", "0" * 64), within=1)
-    assert live.edge.route() == Route("blue", good)
+    assert live.edge.route() == Route(sides.busy, good)
     live.edge.confirm()
     assert rollout.checks.answers(live.edge_url) == good
 
 
-@pytest.mark.parametrize("nth", [1, 3, 6, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18])
-def test_killed_at_any_line_of_the_journal_the_same_command_finishes(
-    live: Host, store: Store, better: str, nth: int
+# A move's lines: 1 begin; intent and fact of fetch (2, 3), start (4, 5), healthy (6, 7), golden rows (8, 9),
+# flip (10, 11), watch (12, 13), settle (14, 15) and retire (16, 17); 18 end. The kill comes before the line.
+@pytest.mark.parametrize("line", [5, 11, 13, 14, 17])
+def test_killed_before_a_line_of_the_journal_the_same_command_finishes(
+    host: Host, store: Store, good: str, better: str, line: int
 ) -> None:
-    with Load(live.edge_url, tiny.BODIES) as load:
-        assert _killed_deploy(live, store, better, nth) == -9
-        assert rollout.move(live, better, store) == 0
+    new = _other(host, store, good, better)
+    with Load(host.edge_url, tiny.BODIES) as load:
+        assert _killed_deploy(host, store, new, line) == -9
+        assert rollout.move(host, new, store) == 0
         time.sleep(0.2)
     assert not load.lost, load.lost
-    assert live.edge.route() == Route("green", better)
-    assert process.running(live, "blue") is None
-    assert Journal(live.folder / "journal.jsonl").moves()[-1].result == "completed"
+    _assert_settled(host, new)
+    assert Journal(host.folder / "journal.jsonl").moves()[-1].result == "completed"
 
 
-@pytest.mark.parametrize("nth", [5, 10, 14, 16])
-def test_killed_half_way_another_wanted_release_wins(
-    live: Host, store: Store, better: str, make: Callable[..., str], nth: int
+@pytest.mark.parametrize("line", [9, 11, 14])
+def test_killed_half_way_another_release_that_is_wanted_wins(
+    host: Host, store: Store, good: str, better: str, make: Callable[..., str], line: int
 ) -> None:
-    other = make("other")
-    with Load(live.edge_url, tiny.BODIES) as load:
-        assert _killed_deploy(live, store, better, nth) == -9
-        assert rollout.move(live, other, store) == 0
+    new, third = _other(host, store, good, better), make("third")
+    with Load(host.edge_url, tiny.BODIES) as load:
+        assert _killed_deploy(host, store, new, line) == -9
+        assert rollout.move(host, third, store) == 0
     assert not load.lost, load.lost
-    route = live.edge.route()
-    assert route and route.release == other and route.fallback is None
-    assert sorted(str(process.running(live, slot)) for slot in live.slots) == sorted(["None", other])
+    _assert_settled(host, third)
+    assert all(move.result for move in Journal(host.folder / "journal.jsonl").moves())
 
 
-@pytest.mark.parametrize("nth", [12, 13, 14])
+@pytest.mark.parametrize("line", [14])
 def test_killed_while_it_turns_back_the_same_command_turns_back(
-    live: Host, store: Store, make: Callable[..., str], good: str, nth: int
+    live: Host, sides: Sides, store: Store, make: Callable[..., str], good: str, line: int
 ) -> None:
     failing = make("failing", errors=True)
     with Load(live.edge_url, tiny.BODIES) as load:
-        _killed_deploy(live, store, failing, nth)
+        assert _killed_deploy(live, store, failing, line) == -9
         assert rollout.move(live, failing, store) == 4
     assert not load.lost, load.lost
-    assert live.edge.route() == Route("blue", good) and process.running(live, "green") is None
+    assert live.edge.route() == Route(sides.busy, good)
+    _assert_settled(live, good)
 
 
 def test_a_cut_last_line_of_the_journal_is_no_line(tmp_path: Path) -> None:
@@ -206,21 +241,36 @@ write, count = journal.Journal.write, 0
 def counted(*arguments, **details):
     global count
     count += 1
-    if count == int(sys.argv[3]) :
-        if count % 2:
-            write(*arguments, **details)  # half of the kills come after the line, half before it
+    if count == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
     write(*arguments, **details)
 
 journal.Journal.write = counted
-limits = params.load().rollout.model_copy(update={"watch": 1.0})
-params.load = lambda: type("P", (), {"rollout": limits})
+given = params.load()
+quick = given.model_copy(update={"rollout": given.rollout.model_copy(update={"watch": 0.6})})
+params.load = lambda: quick
 sys.exit(rollout.move(Host.load("staging", Path(sys.argv[1])), sys.argv[2], Store(sys.argv[4])))
 """
 
 
-def _killed_deploy(host: Host, store: Store, release: str, nth: int) -> int:
-    arguments = [str(host.home), release, str(nth), str(store.folder)]
+def _other(host: Host, store: Store, good: str, better: str) -> str:
+    """One of the two that is not live; the other one is."""
+    route = host.edge.route()
+    if route is None or route.release not in (good, better):
+        assert rollout.move(host, good, store) == 0
+        return better
+    return better if route.release == good else good
+
+
+def _assert_settled(host: Host, release: str) -> None:
+    route = host.edge.route()
+    assert route and route.release == release and route.fallback is None
+    runs = {slot: process.running(host, slot) for slot in host.slots}
+    assert runs.pop(route.slot) == release and list(runs.values()) == [None]
+
+
+def _killed_deploy(host: Host, store: Store, release: str, line: int) -> int:
+    arguments = [str(host.home), release, str(line), str(store.folder)]
     done = subprocess.run(
         [sys.executable, "-c", KILLED, *arguments], cwd=tiny.ROOT, capture_output=True, text=True
     )
