@@ -219,7 +219,16 @@ def image(
     """Build the release's container image, where a Docker engine answers."""
     from pipelines.delivery.image import image
 
-    _finish(image(release or None))
+    _finish(image(release or _wanted("staging")))
+
+
+def _wanted(env: str) -> str:
+    from pipelines.delivery import ledger
+
+    entry = ledger.wanted(env)
+    if entry is None:
+        raise UserError(f"the ledger wants nothing for {env} yet: run `ml release --env {env}`")
+    return entry.release
 
 
 @store.command("list")
@@ -238,8 +247,11 @@ def store_add(
     """Take in releases that another machine built; each is hashed against its id."""
     from pipelines.delivery.store import Store
 
-    for release in Store().add_all(folder):
-        print(release[:12])
+    releases = [path.parent for path in sorted(folder.glob("*/release.json"))]
+    if not releases:
+        raise UserError(f"{folder} holds no release: each is a folder with a release.json")
+    for release in releases:
+        print(Store().add(release))
 
 
 @infra.command("up")
@@ -293,9 +305,13 @@ def status(env: Env) -> None:
 @app.command(rich_help_panel=DELIVERY)
 def rehearse() -> None:
     """Try staging's release on this machine: the previous one up, the flip under load, all down again."""
-    from pipelines.delivery import rehearse
+    from pipelines.delivery import ledger
+    from pipelines.delivery.rehearse import rehearse
+    from pipelines.delivery.store import Store
 
-    _finish(rehearse.rehearse())
+    new = _wanted("staging")
+    before = (entry.release for entry in ledger.history("staging") if entry.release != new)
+    _finish(rehearse(new, next(filter(Store().has, before), None)))
 
 
 # --- monitoring -------------------------------------------------------------------------------------------
@@ -338,12 +354,15 @@ def drift(
     out: Annotated[Path, typer.Option(help="Where drift.json and drift.md go.")] = Path("build/drift"),
 ) -> None:
     """Compare what production saw with what its model was trained on: 0 STEADY, 3 INCONCLUSIVE, 4 RETRAIN."""
-    from pipelines.delivery.host import home
-    from pipelines.delivery.rollout import running
+    from pipelines.delivery.host import Host, home
+    from pipelines.delivery.store import Store
     from pipelines.monitoring.drift import drift
     from pipelines.params import load
 
-    reference = running(env) / "evidence/reference.json"
+    route = Host.load(env).edge.route()
+    if route is None:
+        raise UserError(f"{env} serves no release yet: run `ml deploy --env {env}`")
+    reference = Store().get(route.release) / "evidence/reference.json"
     _finish(drift(env, _month(through), home(), reference, load(), out))
 
 
