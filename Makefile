@@ -7,6 +7,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 export BENTOML_DO_NOT_TRACK := True
 export GX_ANALYTICS_ENABLED := false
+UV := $(shell PATH="$(filter-out $(CURDIR)/.venv/bin,$(subst :, ,$(PATH)))"; PATH="$${PATH// /:}" command -v uv)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/ready
 
@@ -29,12 +30,13 @@ lint: $(READY) ## every check that ci runs on the code
 bench: $(READY) ## measure the README's figures; ONLY=NAME runs one
 	@for b in $(or $(ONLY),$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))); do python -m benchmarks.$$b || exit; done
 
-# The environment is made anew when the lock changes. uv is the machine's, else the lock's own.
+# Follows the lock: only what has changed is installed. uv is the machine's, else the lock's own.
 $(READY): requirements/dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no python3 on PATH: install Python 3.11 or newer, with venv" >&2; exit 2; }
 	@echo "Making .venv from requirements/dev.txt ..." >&2
-	@if command -v uv >/dev/null; then uv venv --quiet --clear --python $(PYTHON) .venv; else \
-	  $(PYTHON) -m venv --clear .venv && .venv/bin/python -m pip install --quiet "$$(grep -oE '^uv==[0-9.]+' $<)"; fi
+	@if [ -n "$(UV)" ]; then $(UV) venv --quiet --allow-existing --python $(PYTHON) .venv; \
+	  elif [ ! -x .venv/bin/uv ]; then $(PYTHON) -m venv --clear .venv && \
+	    .venv/bin/python -m pip install --quiet "$$(grep -oE '^uv==[0-9.]+' $<)"; fi
 	@VIRTUAL_ENV=$(CURDIR)/.venv uv pip sync --quiet --require-hashes --build-constraints <(grep -oE '^setuptools==[0-9.]+' $<) $<
 	@VIRTUAL_ENV=$(CURDIR)/.venv uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
