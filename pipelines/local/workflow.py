@@ -14,7 +14,7 @@ from pipelines.local import act, events, github
 from pipelines.local.act import Place, git
 from pipelines.local.events import MAIN, Event
 
-HEAD = "local"  # the branch that a pull request of this checkout's HEAD comes from
+HEAD = "checkout"  # the branch that holds this checkout's HEAD, and that its pull request comes from
 NOBODY = ("-c", "user.name=greenlight", "-c", "user.email=greenlight@localhost")
 
 
@@ -67,21 +67,22 @@ def triggers(file: Path) -> dict[str, Any]:
 
 
 def mirror(checkout: Path, origin: Path) -> Path:
-    """A bare repository whose main is the checkout's HEAD; the ledger that is in it stays."""
+    """A bare repository with the checkout's HEAD on a branch; the ledger that is in it stays."""
     if not origin.exists():
         git("init", "--quiet", "--bare", f"--initial-branch={MAIN}", str(origin))
-    git("-C", str(checkout), "push", "--quiet", "--force", str(origin), f"HEAD:refs/heads/{MAIN}")
+    git("-C", str(checkout), "push", "--quiet", "--force", str(origin), f"HEAD:refs/heads/{HEAD}")
     return origin
 
 
 def given(name: str, file: Path, place: Place) -> Event:
-    """The event in a file of the user's; its kind is the workflow's first trigger that the payload fits."""
+    """The event in a file of the user's, of the kind that its fields show; it runs on the last commit."""
     payload = read_json(file)
+    head = newest_commit(place, main=True)
     for kind in ("pull_request", "workflow_run", "schedule", "inputs"):
         if isinstance(payload, dict) and kind in payload:
-            return Event("workflow_dispatch" if kind == "inputs" else kind, payload)
+            return Event("workflow_dispatch" if kind == "inputs" else kind, payload, head)
     if isinstance(payload, dict) and "after" in payload:
-        return Event("push", payload)
+        return Event("push", payload, head)
     raise UserError(
         f"{file} is no payload of pull_request, push, workflow_run, schedule or workflow_dispatch"
     )
@@ -97,23 +98,31 @@ def fitting(name: str, checkout: Path, place: Place, inputs: Mapping[str, str]) 
     on = triggers(file)
     if inputs and "workflow_dispatch" not in on:
         raise UserError(f"{name} takes no inputs: it starts on {', '.join(on)}")
+    if "workflow_run" in on:  # main stays where the followed run left it
+        followed = newest_run(on["workflow_run"]["workflows"], place)
+        return replace(events.workflow_run(place.repository, followed), sha=newest_commit(place, main=False))
+    after = newest_commit(place, main=True)
     if "workflow_dispatch" in on:
         known = (on["workflow_dispatch"] or {}).get("inputs", {})
         if unknown := sorted(set(inputs) - set(known)):
             raise UserError(f"{name} has no input {unknown[0]!r}; it has: {', '.join(known) or 'none'}")
         defaults = {key: str(field.get("default", "")) for key, field in known.items()}
-        return events.workflow_dispatch(
-            place.repository, f".github/workflows/{name}.yml", {**defaults, **inputs}
-        )
-    after = git("-C", str(place.origin), "rev-parse", MAIN)
+        path = f".github/workflows/{name}.yml"
+        return events.workflow_dispatch(place.repository, path, {**defaults, **inputs})
     before = parent(place.origin, after)
     if "pull_request" in on:
-        return events.pull_request(pull(place, before, after), "opened")
+        return events.pull_request(pull(place, before), "opened")
     if "push" in on:
         return events.push(place.repository, before, after)
-    if "workflow_run" in on:
-        return events.workflow_run(place.repository, newest(on["workflow_run"]["workflows"], place))
     return events.schedule(place.repository)
+
+
+def newest_commit(place: Place, main: bool) -> str:
+    """The checkout's HEAD in the bare repository; `main`: it becomes the default branch's newest commit."""
+    commit = git("-C", str(place.origin), "rev-parse", f"refs/heads/{HEAD}")
+    if main:
+        git("-C", str(place.origin), "update-ref", f"refs/heads/{MAIN}", commit)
+    return commit
 
 
 def parent(origin: Path, commit: str) -> str:
@@ -125,19 +134,18 @@ def parent(origin: Path, commit: str) -> str:
         return git("-C", str(origin), *NOBODY, "commit-tree", tree, "-m", "Nothing yet")
 
 
-def pull(place: Place, base: str, head: str) -> dict[str, Any]:
-    """A pull request of the last commit onto the one before it."""
+def pull(place: Place, base: str) -> dict[str, Any]:
+    """A pull request of the last commit onto `base`, which becomes the default branch's newest commit."""
     url = f"{place.api}/repos/{place.repository}/pulls"
     for old in github.call(f"{url}?state=open"):
         github.call(f"{url}/{old['number']}", "PATCH", {"state": "closed"})
-    git("-C", str(place.origin), "update-ref", f"refs/heads/{HEAD}", head)
     git("-C", str(place.origin), "update-ref", f"refs/heads/{MAIN}", base)
-    title = git("-C", str(place.origin), "log", "-1", "--format=%s", head)
+    title = git("-C", str(place.origin), "log", "-1", "--format=%s", HEAD)
     made: dict[str, Any] = github.call(url, "POST", {"title": title, "head": HEAD, "base": MAIN})
     return made
 
 
-def newest(workflows: list[str], place: Place) -> dict[str, Any]:
+def newest_run(workflows: list[str], place: Place) -> dict[str, Any]:
     """The newest run here of one of the workflows that the asked one follows."""
     runs = sorted(place.state.glob("runs/*/run.json"), key=lambda path: int(path.parent.name), reverse=True)
     for file in runs:

@@ -85,6 +85,8 @@ def decide(github: "GitHub", pulls: list[dict[str, Any]], finding: Finding) -> t
             f"the gate judges proposals for {base['repo']['default_branch']}, not for {base['ref']}",
         )
     paths = changed_paths(github, pull)
+    if paths == []:
+        return "error", "the pull request changes no file, so there is nothing to judge"
     judges = ["more files than GitHub lists"] if paths is None else judged_by(paths)
     if (
         paths is not None

@@ -108,6 +108,12 @@ def test_no_model_changed_is_success_without_evidence(propose: Propose) -> None:
     assert (told["state"], told["sentence"], told["report"]) == ("success", "no model changed", "false")
 
 
+def test_a_pull_request_without_files_is_not_one_without_a_model(propose: Propose) -> None:
+    proposal = propose({})
+    proposal.leave({"verdict": "PASS", "findings": [PASS]})
+    assert proposal.judge()["state"] == "error"
+
+
 @pytest.mark.parametrize(
     "files",
     [

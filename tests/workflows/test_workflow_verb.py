@@ -66,8 +66,12 @@ def test_the_last_commit_is_run_as_a_pull_request_and_what_is_not_committed_is_n
     shown = capsys.readouterr()
     assert shown.out.split() == [git(checkout, "rev-parse", "HEAD~1"), git(checkout, "rev-parse", "HEAD")]
     assert "1 uncommitted changes are not part of this run" in shown.err
+    git(checkout, "commit", "--quiet", "--allow-empty", "--message", "newer")
+    head = git(checkout, "rev-parse", "HEAD~1")
     assert workflow.run("after", checkout=checkout) == 0
-    assert capsys.readouterr().out == f"after run 1 of {git(checkout, 'rev-parse', 'HEAD')}\n"
+    main = git(checkout / ".greenlight/workflow/origin.git", "rev-parse", "main")
+    assert main == git(checkout, "rev-parse", "HEAD~2")  # the followed run's base, not this commit
+    assert capsys.readouterr().out == f"after run 1 of {head}\n"
     assert workflow.run("propose", checkout=checkout) == 0  # again, with the pull request of before
     assert git(checkout, "status", "--porcelain") == "?? new.txt"
 
