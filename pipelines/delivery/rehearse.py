@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from pipelines.console import step
+from pipelines.delivery import host as hosts
 from pipelines.delivery import rollout, terraform
 from pipelines.delivery.load import Load
 from pipelines.delivery.store import Store
@@ -24,7 +25,10 @@ def rehearse(new: str, previous: str | None = None, store: Store | None = None) 
     store = store or Store()
     folder = store.get(new)
     home = Path(tempfile.mkdtemp(prefix="greenlight-rehearsal-"))
-    write_json(home / ENVIRONMENT / "terraform.tfvars.json", {"port": _four_free_ports()})
+    for shared in ("tools", "venvs"):  # what is the same for all is made once
+        (hosts.home() / shared).mkdir(parents=True, exist_ok=True)
+        (home / shared).symlink_to(hosts.home() / shared)
+    write_json(home / ENVIRONMENT / "terraform.tfvars.json", {"port": four_free_ports()})
     try:
         host = terraform.up(ENVIRONMENT, home)
         if previous and (code := rollout.move(host, previous, store)):
@@ -66,7 +70,7 @@ def _summary(new: str, previous: str | None, code: int, load: Load | None) -> st
     return "\n".join(lines) + "\n"
 
 
-def _four_free_ports() -> int:
+def four_free_ports() -> int:
     """The first of four neighbours that nobody listens on."""
     for first in range(20_000, 32_000, 4):  # below the range from which the kernel gives ports to callers
         probes = [socket.socket() for _ in range(4)]

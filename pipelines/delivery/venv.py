@@ -19,6 +19,7 @@ def make(folder: Path, lock: Path) -> Path:
     last, makes it whole. Refused with uv's last words when it cannot be made.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    folder = folder.parent.resolve() / folder.name  # its scripts keep working when a link to it is gone
     with (folder.parent / f"{folder.name}.lock").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         if not (folder / "ready").exists():

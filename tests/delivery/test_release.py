@@ -1,0 +1,263 @@
+"""A release: what goes into its id, what it refuses, what it leaves where."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines import console
+from pipelines.delivery import commit
+from pipelines.delivery.ledger import Ledger
+from pipelines.delivery.release import release
+from pipelines.delivery.store import Store
+from pipelines.errors import Refused, UserError
+from pipelines.files import read_json, sha256, sha256_of_tree, write_json
+from tests import project
+
+
+@pytest.fixture(autouse=True)
+def limits() -> None:
+    """Not the rollout's shorter waits: these tests read a params.yaml of their own."""
+
+
+@pytest.fixture(autouse=True)
+def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_TRACKING_URI", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Path]:
+    folder = project.copy(tmp_path / "project")
+    with project.inside(folder):
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Store, str, str]]:
+    """A checkout, the store, the id of its release and the summary's text."""
+    folder = project.copy(tmp_path_factory.mktemp("released") / "project")
+    store, summary = Store(folder.parent / "store"), folder.parent / "summary.md"
+    before = os.environ.pop("MLFLOW_TRACKING_URI", None)
+    os.environ["GITHUB_STEP_SUMMARY"] = str(summary)
+    with project.inside(folder):
+        number = release(store=store)
+    del os.environ["GITHUB_STEP_SUMMARY"]
+    if before:
+        os.environ["MLFLOW_TRACKING_URI"] = before
+    yield folder, store, number, summary.read_text()
+
+
+def test_a_release_holds_the_model_its_lock_its_service_and_its_evidence(released) -> None:
+    folder, store, number, summary = released
+    found = store.get(number)
+    about = read_json(found / "release.json")
+    source = found / "bento" / "src"
+    assert about["id"] == number == sha256_of_tree(source)
+    assert about["commit"] == project.git(folder, "rev-parse", "HEAD")
+    assert about["model"] == {"sha256": sha256(source / "models/model.onnx"), "version": "1"}
+    assert about["rebuilt"] == {"sha256": sha256(folder / "models/model.onnx"), "max_dp": 0.0}
+    assert about["lock"] == sha256(source / "requirements/serve.txt")
+    evidence = {path.name for path in (found / "evidence").iterdir()}
+    assert evidence >= {"metrics.json", "model.json", "reference.json"}
+    assert number in summary and "MLflow version 1" in summary
+
+
+def test_a_release_holds_nothing_else(released) -> None:
+    _, store, number, _ = released
+    source = store.get(number) / "bento" / "src"
+    held = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+    rooms = {name.split("/")[1] for name in held if name.count("/") == 2}
+    assert rooms == {"problem", "serving"}
+    assert {name for name in held if name.startswith("pipelines/problem/")} == {
+        "pipelines/problem/__init__.py",
+        "pipelines/problem/columns.py",
+    }
+    assert {name for name in held if not name.startswith("pipelines/")} == {
+        "bentofile.yaml",
+        "models/golden.json",
+        "models/model.onnx",
+        "models/serving.json",
+        "requirements/serve.txt",
+    }
+
+
+def test_a_release_is_wanted_by_staging_and_mirrored_in_mlflow(released) -> None:
+    from mlflow.tracking import MlflowClient
+
+    folder, _, number, _ = released
+    entry = Ledger(folder).wanted("staging")
+    assert entry is not None
+    assert (entry.release, entry.why, entry.model) == (number, "release", "1")
+    assert 0 < entry.evidence["roc_auc"] < 1
+    address = f"sqlite:///{folder}/.greenlight/mlflow.db"
+    client = MlflowClient(tracking_uri=address, registry_uri=address)
+    version = client.get_model_version_by_alias("flight-delay", "staging")
+    run = client.get_run(version.run_id)
+    assert version.tags["release"] == number
+    assert run.data.tags["model_sha256"] == sha256(folder / "models/model.onnx"), "the training's own run"
+
+
+def test_the_checkout_stays_clean(released) -> None:
+    folder, *_ = released
+    assert project.git(folder, "status", "--porcelain") == ""
+
+
+def test_the_same_content_is_the_same_release_and_is_not_built_twice(
+    released, tmp_path, monkeypatch, capsys
+) -> None:
+    _, store, number, _ = released
+    elsewhere = project.copy(tmp_path / "elsewhere")
+    (elsewhere / "README.md").write_text("another commit\n")
+    head = project.commit(elsewhere, "no part of the release")
+    before = (store.folder / number / "release.json").stat().st_mtime_ns
+    with project.inside(elsewhere):
+        assert release(store=store) == number
+    assert (store.folder / number / "release.json").stat().st_mtime_ns == before
+    assert "lies in" in capsys.readouterr().err
+    entry = Ledger(elsewhere).wanted("staging")
+    assert entry is not None and entry.commit == head
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "bentofile.yaml",
+        "pipelines/serving/service.py",
+        "pipelines/contract.py",
+        "requirements/serve.txt",
+        "models/model.onnx",
+        "models/golden.json",
+        "models/serving.json",
+    ],
+)
+def test_each_part_changes_the_id(checkout: Path, part: str) -> None:
+    before = sha256_of_tree(checkout, commit.files(checkout))
+    with (checkout / part).open("a") as file:
+        file.write("\n")
+    assert sha256_of_tree(checkout, commit.files(checkout)) != before
+
+
+@pytest.mark.parametrize("part", ["pipelines/training/train.py", "README.md", "models/metrics.json"])
+def test_what_is_no_part_of_it_does_not_change_the_id(checkout: Path, part: str) -> None:
+    before = sha256_of_tree(checkout, commit.files(checkout))
+    with (checkout / part).open("a") as file:
+        file.write("\n")
+    assert sha256_of_tree(checkout, commit.files(checkout)) == before
+
+
+def nothing_was_released(folder: Path, store: Store) -> bool:
+    return not store.list() and not list(store.folder.glob("*")) and Ledger(folder).wanted("staging") is None
+
+
+def test_a_change_that_is_not_committed_is_refused(checkout: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    with (checkout / "pipelines/serving/service.py").open("a") as file:
+        file.write("# changed\n")
+    with pytest.raises(UserError, match=r"pipelines/serving/service\.py is not as the commit has it"):
+        release(store=store)
+    assert nothing_was_released(checkout, store)
+
+
+def test_a_file_that_the_commit_does_not_know_is_refused(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "pipelines/serving/extra.py").write_text("")
+    with pytest.raises(UserError, match=r"pipelines/serving/extra\.py is not as the commit has it"):
+        release(store=Store(tmp_path / "store"))
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "golden.json", "window.parquet", "metrics.json"])
+def test_models_that_are_not_of_the_lock_are_refused(checkout: Path, tmp_path: Path, name: str) -> None:
+    with (checkout / "models" / name).open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(UserError, match=f"models/{name} is not the one that dvc.lock names"):
+        release(store=Store(tmp_path / "store"))
+
+
+def test_models_that_are_missing_are_refused(checkout: Path, tmp_path: Path) -> None:
+    shutil.rmtree(checkout / "models")
+    with pytest.raises(UserError, match=r"models/\S+ does not exist: run `ml reproduce`"):
+        release(store=Store(tmp_path / "store"))
+
+
+def test_params_that_the_model_was_not_made_with_are_refused(checkout: Path, tmp_path: Path) -> None:
+    text = (checkout / "params.yaml").read_text()
+    (checkout / "params.yaml").write_text(text.replace("batch: 1000", "batch: 10"))
+    project.commit(checkout, "another batch, without `ml reproduce`")
+    with pytest.raises(UserError, match=r"params\.yaml: serving has changed since the model was made"):
+        release(store=Store(tmp_path / "store"))
+
+
+def test_code_that_the_model_was_not_made_with_is_refused(checkout: Path, tmp_path: Path) -> None:
+    with (checkout / "pipelines/training/train.py").open("a") as file:
+        file.write("# changed\n")
+    project.commit(checkout, "another training, without `ml reproduce`")
+    with pytest.raises(UserError, match=r"train\.py has changed since the model was made"):
+        release(store=Store(tmp_path / "store"))
+
+
+def test_a_model_that_its_lock_and_seed_do_not_give_is_refused(checkout: Path, tmp_path: Path) -> None:
+    """Somebody trained with another seed and locked the result: every hash agrees, the answers do not."""
+    text = (checkout / "params.yaml").read_text()
+    (checkout / "params.yaml").write_text(text.replace("seed: 7", "seed: 8"))
+    project.lock(checkout)
+    project.commit(checkout, "the model is not of this seed")
+    store = Store(tmp_path / "store")
+    with pytest.raises(Refused, match=r"max \|Δp\| is"):
+        release(store=store)
+    assert nothing_was_released(checkout, store)
+
+
+def test_a_build_that_fails_leaves_nothing(checkout: Path, tmp_path: Path) -> None:
+    bentofile = yaml.safe_load((checkout / "bentofile.yaml").read_text())
+    bentofile["service"] = "pipelines.serving.service:Absent"
+    (checkout / "bentofile.yaml").write_text(yaml.safe_dump(bentofile))
+    project.commit(checkout, "no such service")
+    store = Store(tmp_path / "store")
+    with pytest.raises(UserError, match="bentoml build failed"):
+        release(store=store)
+    assert nothing_was_released(checkout, store)
+
+
+def test_a_tracking_server_that_does_not_answer_is_one_sentence(released, monkeypatch) -> None:
+    folder, store, *_ = released
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with project.inside(folder), pytest.raises(UserError, match="MLFLOW_TRACKING_URI names a server"):
+        release(store=store)
+
+
+def test_a_pattern_without_a_file_is_named(checkout: Path) -> None:
+    bentofile = yaml.safe_load((checkout / "bentofile.yaml").read_text())
+    bentofile["include"].append("pipelines/nothing.py")
+    (checkout / "bentofile.yaml").write_text(yaml.safe_dump(bentofile))
+    with pytest.raises(UserError, match=r"pipelines/nothing\.py, which bentofile\.yaml includes"):
+        commit.files(checkout)
+
+
+def test_the_gates_verdict_goes_along(checkout: Path, released, tmp_path) -> None:
+    from pipelines.delivery import release as module
+
+    write_json(checkout / "evidence/gate.json", {"verdict": "PASS"})
+    (tmp_path / "evidence").mkdir()
+    shutil.rmtree(tmp_path / "evidence")
+    module._copy_evidence(checkout, tmp_path / "evidence")
+    assert json.loads((tmp_path / "evidence/gate.json").read_text()) == {"verdict": "PASS"}
+    assert module._figures(checkout)["verdict"] == "PASS"
+
+
+def test_a_summary_is_added_where_there_is_a_run(tmp_path, monkeypatch) -> None:
+    console.summary("nobody reads this")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    console.summary("one")
+    console.summary("two\n")
+    assert (tmp_path / "summary.md").read_text() == "one\n\ntwo\n\n"
+
+
+def test_the_build_leaves_no_bento_in_the_users_home(released, tmp_path) -> None:
+    assert not any(Path(store).exists() for store in (Path.home() / "bentoml" / "bentos" / "flight-delay",))
+    assert subprocess.run(["git", "-C", str(released[0]), "diff", "--quiet"]).returncode == 0

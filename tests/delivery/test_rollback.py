@@ -1,0 +1,132 @@
+"""Deploy, rollback and status as the ledger drives them, and the rehearsal."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelines.delivery import ledger, rollout
+from pipelines.delivery.host import Host
+from pipelines.delivery.journal import Journal
+from pipelines.delivery.ledger import Entry
+from pipelines.delivery.rehearse import rehearse
+from pipelines.delivery.store import Store
+from pipelines.errors import UserError
+
+A, B, C = ("a" * 64, "b" * 64, "c" * 64)
+
+
+def journal_of(path: Path, *moves: tuple[str, str]) -> Journal:
+    journal = Journal(path / "journal.jsonl")
+    for number, (release, result) in enumerate(moves):
+        journal.write(
+            str(number), "begin", **{"release": release, "slot": "blue", "from": None, "why": "release"}
+        )
+        journal.write(str(number), "end", result=result)
+    return journal
+
+
+def history_of(*entries: tuple[str, str]) -> list[Entry]:
+    """Oldest first here; the ledger's is newest first."""
+    return [Entry(release=release, commit="0" * 40, by="me", why=why) for release, why in reversed(entries)]  # type: ignore[arg-type]
+
+
+def test_the_target_is_the_newest_release_that_completed(tmp_path: Path) -> None:
+    journal = journal_of(tmp_path, (A, "completed"), (B, "failed"), (C, "completed"))
+    history = history_of((A, "release"), (B, "release"), (C, "release"))
+    assert rollout.safe(journal, history) == A
+
+
+def test_a_wanted_release_that_was_refused_gives_way_to_the_one_that_runs(tmp_path: Path) -> None:
+    journal = journal_of(tmp_path, (A, "completed"), (B, "completed"), (C, "failed"))
+    assert rollout.safe(journal, history_of((A, "release"), (B, "release"), (C, "release"))) == B
+
+
+def test_a_release_that_was_rolled_back_from_never_comes_back(tmp_path: Path) -> None:
+    journal = journal_of(tmp_path, (A, "completed"), (B, "completed"), (C, "completed"), (B, "completed"))
+    history = history_of((A, "release"), (B, "release"), (C, "release"), (B, "rollback"))
+    assert rollout.safe(journal, history) == A
+    journal.write("9", "begin", **{"release": A, "slot": "blue", "from": None, "why": "rollback"})
+    journal.write("9", "end", result="completed")
+    with pytest.raises(UserError, match="nothing to go back to"):
+        rollout.safe(journal, [*history_of((A, "rollback")), *history])
+
+
+def test_without_a_past_there_is_nothing_to_go_back_to(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing to go back to"):
+        rollout.safe(journal_of(tmp_path, (A, "completed")), history_of((A, "release")))
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone whose origin holds the ledger; the verbs run in it."""
+    origin, clone = tmp_path / "origin.git", tmp_path / "clone"
+    for command in (["init", "-q", "--bare", str(origin)], ["clone", "-q", str(origin), str(clone)]):
+        subprocess.run(["git", *command], check=True, capture_output=True)
+    monkeypatch.chdir(clone)
+    return clone
+
+
+def want(release: str) -> None:
+    ledger.write("staging", Entry(release=release, commit=release[:40], by="me"))
+
+
+@pytest.mark.slow
+def test_rollback_twice_never_brings_the_bad_one_back(
+    host: Host,
+    home: Path,
+    make: Callable[..., str],
+    repository: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(UserError, match="wants nothing for staging"):
+        rollout.deploy("staging")
+    first, second = make("first"), make("second")
+    for release in (first, second):
+        want(release)
+        assert rollout.deploy("staging") == 0
+    assert rollout.status("staging") == 0
+    assert "differs" not in capsys.readouterr().out
+
+    assert rollout.rollback("staging") == 0
+    entry, route = ledger.wanted("staging"), host.edge.route()
+    assert entry and route and entry.release == route.release == first
+    assert entry.why == "rollback" and entry.commit == first[:40]
+    with pytest.raises(UserError, match="nothing to go back to"):
+        rollout.rollback("staging")
+    entry = ledger.wanted("staging")
+    assert entry and entry.release == first
+
+    want(make("unwell", p=0.9))
+    assert rollout.deploy("staging") == 4
+    assert rollout.status("staging") == 0
+    assert "differs: run `ml deploy" in capsys.readouterr().out
+    assert rollout.rollback("staging") == 0  # to what runs: nothing moves
+    assert rollout.status("staging") == 0
+    assert "differs" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_host_that_is_down_is_one_sentence(host: Host, home: Path, make: Callable[..., str]) -> None:
+    host.supervisor.shutdown()
+    with pytest.raises(UserError, match="run `ml infra up --env staging`"):
+        rollout.move(host, make("first"), Store(home / "store"))
+
+
+@pytest.mark.slow
+def test_a_rehearsal_counts_what_it_sent_and_leaves_nothing(
+    store: Store,
+    make: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    first, second = make("first"), make("second")
+    assert rehearse(second, first, store) == 0
+    told = capsys.readouterr().out
+    assert "| lost | 0 |" in told and f"| answered by `{second[:12]}` |" in told
+    assert rehearse(make("unwell", p=0.9), None, store) == 4
+    assert not list(tmp_path.glob("greenlight-rehearsal-*"))

@@ -1,0 +1,140 @@
+"""The store: a release is whole and what its id says, or it is not given out."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.delivery.store import Store
+from pipelines.errors import UserError
+from pipelines.files import read_json, sha256_of_tree, write_json, write_text
+
+
+def fill(folder: Path, text: str, **fields: object) -> str:
+    """A release's folder with content that no service needs; returns its id."""
+    write_text(folder / "bento/src/models/model.onnx", text)
+    write_text(folder / "bento/src/requirements/serve.txt", "bentoml\n")
+    write_text(folder / "bento/bento.yaml", "service: x\n")
+    write_text(folder / "evidence/metrics.json", "{}")
+    number = sha256_of_tree(folder / "bento/src")
+    write_json(folder / "release.json", {"id": number, "commit": "c", "image": None, **fields})
+    return number
+
+
+def put(store: Store, scratch: Path, text: str, **fields: object) -> str:
+    number = fill(scratch / text, text, **fields)
+    assert store.add(scratch / text) == number
+    return number
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def test_a_release_is_given_by_its_id_or_its_beginning(store: Store, tmp_path: Path) -> None:
+    number = put(store, tmp_path, "one")
+    assert store.get(number) == store.get(number[:8]) == store.folder / number
+
+
+def test_the_folder_is_the_environments_or_in_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENLIGHT_HOME", "/somewhere")
+    monkeypatch.delenv("GREENLIGHT_STORE", raising=False)
+    assert Store().folder == Path("/somewhere/store")
+    monkeypatch.setenv("GREENLIGHT_STORE", "/elsewhere")
+    assert Store().folder == Path("/elsewhere")
+
+
+@pytest.mark.parametrize("name", ["bento/src/models/model.onnx", "bento/src/requirements/serve.txt"])
+def test_a_changed_file_is_refused(store: Store, tmp_path: Path, name: str) -> None:
+    number = put(store, tmp_path, "one")
+    with (store.folder / number / name).open("a") as file:
+        file.write("!")
+    with pytest.raises(UserError, match="src was changed"):
+        store.get(number)
+
+
+def test_an_added_file_is_refused(store: Store, tmp_path: Path) -> None:
+    number = put(store, tmp_path, "one")
+    (store.folder / number / "bento/src/sitecustomize.py").write_text("")
+    with pytest.raises(UserError, match="src was changed"):
+        store.get(number)
+
+
+@pytest.mark.parametrize("name", ["bento/src/models/model.onnx", "bento/bento.yaml"])
+def test_a_cut_release_is_refused(store: Store, tmp_path: Path, name: str) -> None:
+    number = put(store, tmp_path, "one")
+    (store.folder / number / name).unlink()
+    with pytest.raises(UserError, match=r"was changed|is not whole"):
+        store.get(number)
+
+
+def test_another_releases_content_under_an_id_is_refused(store: Store, tmp_path: Path) -> None:
+    one, two = put(store, tmp_path, "one"), put(store, tmp_path, "two")
+    (store.folder / one).rename(tmp_path / "away")
+    (store.folder / two).rename(store.folder / one)
+    with pytest.raises(UserError, match="is not of the release"):
+        store.get(one)
+
+
+def test_an_id_that_is_not_there_is_named_with_the_way_out(store: Store, tmp_path: Path) -> None:
+    put(store, tmp_path, "one")
+    with pytest.raises(UserError, match=r"release 000000000000 is not in .*ml release"):
+        store.get("0" * 64)
+
+
+@pytest.mark.parametrize("given", ["", "abc", "../../etc", "main", "ABCDEF0123", "0" * 65])
+def test_what_is_no_id_is_refused(store: Store, given: str) -> None:
+    with pytest.raises(UserError, match="is no release id"):
+        store.get(given)
+
+
+def test_an_ambiguous_beginning_is_refused(store: Store) -> None:
+    for last in "ab":
+        write_json(store.folder / ("0" * 63 + last) / "release.json", {"id": "0" * 63 + last})
+    with pytest.raises(UserError, match="begins 2 releases"):
+        store.get("0" * 8)
+
+
+def test_a_release_that_is_not_finished_never_appears(store: Store) -> None:
+    with pytest.raises(KeyboardInterrupt), store.put("0" * 64) as folder:
+        fill(folder, "half")
+        assert store.list() == []
+        raise KeyboardInterrupt
+    assert list(store.folder.iterdir()) == []
+
+
+def test_a_release_that_is_not_what_its_id_says_never_appears(store: Store) -> None:
+    with pytest.raises(UserError), store.put("0" * 64) as folder:
+        fill(folder, "other")
+    assert list(store.folder.iterdir()) == []
+
+
+def test_a_damaged_download_is_not_taken(store: Store, tmp_path: Path) -> None:
+    fill(tmp_path / "download", "one")
+    (tmp_path / "download/bento/src/models/model.onnx").write_text("on")
+    with pytest.raises(UserError, match="src was changed"):
+        store.add(tmp_path / "download")
+    with pytest.raises(UserError, match=r"release\.json does not exist"):
+        store.add(tmp_path)
+    assert store.list() == []
+
+
+def test_taking_the_same_release_twice_changes_nothing(store: Store, tmp_path: Path) -> None:
+    number = put(store, tmp_path, "one")
+    before = (store.folder / number).stat().st_ino
+    assert store.add(tmp_path / "one") == number
+    assert (store.folder / number).stat().st_ino == before
+
+
+def test_releases_are_listed_newest_first(store: Store, tmp_path: Path) -> None:
+    put(store, tmp_path, "old", created="2026-01-01T00:00:00+00:00")
+    put(store, tmp_path, "new", created="2026-02-01T00:00:00+00:00")
+    (store.folder / ".new-half").mkdir()
+    assert [release["created"][:7] for release in store.list()] == ["2026-02", "2026-01"]
+
+
+def test_a_note_changes_the_card_and_not_the_id(store: Store, tmp_path: Path) -> None:
+    number = put(store, tmp_path, "one")
+    store.note(number, image={"digest": "sha256:1"})
+    about = read_json(store.get(number) / "release.json")
+    assert about["image"] == {"digest": "sha256:1"} and about["commit"] == "c"

@@ -1,0 +1,272 @@
+"""`ml infra`: python-terraform's faults are real and worked around; a host comes, comes back and goes."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from python_terraform import IsFlagged
+from python_terraform import Terraform as PythonTerraform
+
+from pipelines.delivery import host as hosts
+from pipelines.delivery import rollout, terraform
+from pipelines.delivery.host import Host
+from pipelines.delivery.rehearse import four_free_ports
+from pipelines.delivery.slots import launch
+from pipelines.delivery.store import Store
+from pipelines.delivery.terraform import ROOT, Terraform
+from pipelines.errors import Refused, UserError
+from pipelines.files import write_json
+
+MODULE = """
+terraform {
+  backend "local" {}
+}
+variable "word" {
+  type = string
+}
+resource "terraform_data" "one" {
+  triggers_replace = var.word
+  provisioner "local-exec" {
+    command = "test ${var.word} != bad || { echo 'ml: it is bad' >&2; exit 2; }"
+  }
+}
+output "word" {
+  value = var.word
+}
+output "all" {
+  value = { word = var.word, list = [1, 2] }
+}
+"""
+
+BINARIES = {
+    "terraform": shutil.which("terraform"),
+    "ml-terraform": str(Path(sys.executable).parent / "ml-terraform"),
+}
+
+
+@pytest.fixture(params=BINARIES)
+def binary(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The machine's Terraform and the one of the lock: both must do."""
+    path = BINARIES[request.param]
+    if path is None:
+        pytest.skip("there is no terraform on PATH; ml-terraform is tested")
+    monkeypatch.setattr(terraform, "_binary", lambda: path)
+    return path
+
+
+@pytest.fixture
+def tiny_module(tmp_path: Path, binary: str) -> Callable[[str], Terraform]:
+    """make(word): the module above with that variable, initialised."""
+    module = tmp_path / "module"
+    module.mkdir()
+    (module / "main.tf").write_text(MODULE)
+
+    def make(word: str) -> Terraform:
+        made = Terraform(module, tmp_path / "state", {"word": word})
+        made.init()
+        return made
+
+    return make
+
+
+@pytest.fixture
+def applied(tiny_module: Callable[[str], Terraform]) -> Terraform:
+    made = tiny_module("good")
+    assert made.plan() == "1 to add, 0 to change, 0 to destroy"
+    made.apply()
+    return made
+
+
+@pytest.fixture
+def theirs(applied: Terraform, binary: str) -> Iterator[PythonTerraform]:
+    """python-terraform as its manual says, on what `applied` made."""
+    with terraform._environment(applied.folder):
+        yield PythonTerraform(
+            working_dir=str(applied.module), terraform_bin_path=binary, variables=applied.variables
+        )
+
+
+def test_their_output_of_one_name_fails_and_ours_answers(theirs: PythonTerraform, applied: Terraform) -> None:
+    with pytest.raises(TypeError):
+        theirs.output("word")
+    assert applied.outputs() == {"word": "good", "all": {"word": "good", "list": [1, 2]}}
+
+
+def test_their_destroy_fails_and_leaves_all_and_ours_destroys(
+    theirs: PythonTerraform, applied: Terraform
+) -> None:
+    code, _, err = theirs.destroy()
+    assert code != 0 and "-force" in err
+    assert applied.outputs()
+    applied.plan(destroy=True)
+    applied.apply()
+    assert applied.outputs() == {}
+
+
+def test_their_apply_fails_for_want_of_a_yes_and_ours_asks_nothing(
+    tiny_module: Callable[[str], Terraform], binary: str
+) -> None:
+    made = tiny_module("good")
+    with terraform._environment(made.folder):
+        runner = PythonTerraform(
+            working_dir=str(made.module), terraform_bin_path=binary, variables=made.variables
+        )
+        code, _, err = runner.apply()
+    assert code != 0 and "approv" in err
+    made.plan()
+    made.apply()
+    assert made.outputs()["word"] == "good"
+
+
+def test_a_variable_file_of_theirs_is_kept_out_of_the_saved_plan(applied: Terraform, binary: str) -> None:
+    with terraform._environment(applied.folder):
+        runner = PythonTerraform(
+            working_dir=str(applied.module), terraform_bin_path=binary, variables=applied.variables
+        )
+        code, _, err = runner.apply(str(applied.folder / "plan"), skip_plan=True)
+    assert code != 0 and "plan" in err.lower()  # it passes variables beside a plan that holds them already
+
+
+def test_a_plan_that_changes_nothing_says_so(applied: Terraform) -> None:
+    assert applied.plan() == ""
+
+
+def test_a_failed_apply_is_one_sentence_with_the_first_error(
+    tiny_module: Callable[[str], Terraform],
+) -> None:
+    made = tiny_module("bad")
+    made.plan()
+    with pytest.raises(Refused, match=r"^terraform apply: it is bad$"):
+        made.apply()
+    (made.module / "main.tf").write_text(MODULE + "resource {}")
+    with pytest.raises(Refused, match=r"^terraform plan: Missing type for resource [^\n]+$"):
+        made.plan()
+
+
+def test_a_cli_configuration_that_does_not_exist_is_unset(
+    applied: Terraform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TF_CLI_CONFIG_FILE", "/nowhere/terraformrc")
+    assert applied.outputs()["word"] == "good"
+    with terraform._environment(applied.folder):
+        assert "TF_CLI_CONFIG_FILE" not in os.environ
+    assert os.environ["TF_CLI_CONFIG_FILE"] == "/nowhere/terraformrc"
+
+
+def test_the_module_stays_clean(applied: Terraform) -> None:
+    assert [path.name for path in applied.module.iterdir()] == ["main.tf"]
+
+
+def test_the_modules_are_formatted_and_valid(binary: str, tmp_path: Path) -> None:
+    with terraform._environment(tmp_path):
+        runner = PythonTerraform(working_dir=str(ROOT / "infra"), terraform_bin_path=binary)
+        code, out, _ = runner.cmd("fmt", check=IsFlagged, recursive=IsFlagged)
+    assert code == 0, out
+
+
+# --- the real module --------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_up_twice_changes_nothing(host: Host, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pids = _pids(host)
+    terraform.up("staging", home)
+    assert "no changes" in capsys.readouterr().err
+    assert _pids(host) == pids and len(pids) == 2
+
+
+@pytest.mark.slow
+def test_what_runs_is_tied_to_no_job(host: Host) -> None:
+    supervisor = psutil.Process(int((host.folder / "supervisor" / "supervisord.pid").read_text()))
+    assert os.getsid(supervisor.pid) == supervisor.pid
+    assert supervisor.environ().keys() <= {*hosts.KEPT, launch.MARK, "DO_NOT_TRACK"}
+    assert str(host.home) in supervisor.cmdline()[0]
+    assert not any(str(ROOT) in file.path for file in supervisor.open_files())
+
+
+@pytest.mark.slow
+def test_after_the_supervisor_was_killed_up_brings_all_back(
+    host: Host, home: Path, store: Store, make: Callable[..., str]
+) -> None:
+    release = make("good")
+    assert rollout.move(host, release, store) == 0
+    for process in _processes(host):
+        process.kill()  # as after a reboot
+    assert not hosts.alive(host)
+    terraform.up("staging", home)
+    until = time.monotonic() + 30
+    while not host.edge.healthy("blue") and time.monotonic() < until:
+        time.sleep(0.1)
+    assert rollout.checks.answers(host.edge_url) == release
+
+
+@pytest.mark.slow
+def test_a_port_in_use_is_named_and_nothing_is_started(host: Host, home: Path) -> None:
+    first = four_free_ports()
+    write_json(home / "production" / "terraform.tfvars.json", {"port": first})
+    with (
+        socket.create_server(("127.0.0.1", first + 3)),
+        pytest.raises(UserError, match=rf"port {first + 3} \(green of production\) is in use .*tfvars\.json"),
+    ):
+        terraform.up("production", home)
+    assert {path.name for path in (home / "production").iterdir()} <= {
+        "lock",
+        "terraform",
+        "terraform.tfvars.json",
+    }
+    assert hosts.alive(host)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"port": 80}, "port must be a whole number from 1024"),
+        ({"port": "many"}, "number"),
+        ({"prt": 8080}, "prt is no variable"),
+        ([], "must be a mapping"),
+    ],
+)
+def test_a_wrong_variable_file_is_one_sentence_that_names_it(
+    tmp_path: Path, content: Any, words: str
+) -> None:
+    path = write_json(tmp_path / "staging" / "terraform.tfvars.json", content)
+    with pytest.raises(UserError) as raised:
+        terraform.plan("staging", tmp_path)
+    assert str(path) in str(raised.value) and words in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_an_environment_without_a_host_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="run `ml infra up --env staging`"):
+        Host.load("staging", tmp_path)
+
+
+@pytest.mark.slow
+def test_down_leaves_no_process_and_keeps_the_past(host: Host, home: Path) -> None:
+    (host.folder / "predictions" / "x.jsonl").write_text("{}\n")
+    terraform.down("staging", home)
+    assert not _processes(host) and not host.socket.exists()
+    left = {path.name for path in host.folder.iterdir()}
+    assert {"predictions", "terraform"} <= left and not left & {"edge", "slots", "supervisor", "host.json"}
+    terraform.down("staging", home)
+    clean = subprocess.run(
+        ["git", "status", "--porcelain", "infra"], cwd=ROOT, capture_output=True, text=True
+    ).stdout
+    assert ".terraform" not in clean
+
+
+def _processes(host: Host) -> list[psutil.Process]:
+    marks = (host.mark, *(hosts.process.mark(host, colour) for colour in host.slots))
+    return [process for mark in marks for process in launch.leftovers(mark)]
+
+
+def _pids(host: Host) -> set[int]:
+    return {process.pid for process in _processes(host)}
