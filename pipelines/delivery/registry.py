@@ -19,6 +19,7 @@ def register(environment: str, model: Path, release: str, commit: str, stored: P
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
