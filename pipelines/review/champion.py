@@ -13,7 +13,7 @@ import pandas as pd
 
 from pipelines.console import step
 from pipelines.errors import UserError
-from pipelines.files import read_json, sha256, write_text
+from pipelines.files import read_json, sha256, write_json, write_text
 from pipelines.model import Model
 from pipelines.problem import features, source
 from pipelines.problem.columns import CONTRACT
@@ -67,9 +67,7 @@ def find(base: Path, production: Production | None) -> Champion | None:
         return None
     for where in (lambda name, md5: base / name, lambda name, md5: _cache(base) / md5[:2] / md5[2:]):
         paths = [where(name, md5) for name, md5 in zip(FILES, recorded, strict=True)]
-        if all(
-            path.is_file() and proposal.md5(path) == md5 for path, md5 in zip(paths, recorded, strict=True)
-        ):
+        if _are(paths, recorded):
             return _load(base, commit, words, *paths)
     return _rebuilt(base, commit, words)
 
@@ -84,6 +82,13 @@ def _of_release(base: Path, production: Production, words: str) -> Champion | No
         return _load(base, production.commit, words, model, production.folder / "evidence/model.json")
     except (UserError, OSError, KeyError, TypeError, proposal.Bad, Missing):
         return None  # built again from its commit then
+
+
+def _are(paths: list[Path], recorded: list[str]) -> bool:
+    """Whether every file is there, with that MD5."""
+    return all(
+        path.is_file() and proposal.md5(path) == md5 for path, md5 in zip(paths, recorded, strict=True)
+    )
 
 
 def _load(base: Path, commit: str, words: str, model: Path, card: Path) -> Champion:
@@ -121,11 +126,13 @@ def _rebuilt(base: Path, commit: str, words: str) -> Champion:
     if recorded is None:
         raise Missing(f"{words} is not to be had: its commit has no models/model.onnx in dvc.lock")
     paths = [checkout / name for name in FILES]
-    if not all(p.is_file() and proposal.md5(p) == md5 for p, md5 in zip(paths, recorded, strict=True)):
+    made = base / ".greenlight/champion" / f"{commit[:12]}.json"  # another machine may round otherwise
+    if not _are(paths, recorded) and not (made.is_file() and _are(paths, read_json(made))):
         step(f"building {words} again, from its commit")
         code, said = _run(checkout, base, "from pipelines.cli import main; main()", "reproduce")
         if code or not all(path.is_file() for path in paths):
             raise Missing(f"{words} could not be built again: {said}")
+        write_json(made, [proposal.md5(path) for path in paths])
     if proposal.md5(paths[0]) == recorded[0]:
         words += ", built again"
     else:
@@ -135,12 +142,12 @@ def _rebuilt(base: Path, commit: str, words: str) -> Champion:
 
 def _worktree(base: Path, commit: str, words: str) -> Path:
     folder = base / ".greenlight/champion" / commit[:12]
-    if (folder / ".git").exists() and _try_git(folder, "checkout", "--force", "--detach", commit) is not None:
+    if (folder / ".git").exists() and ask_git(folder, "checkout", "--force", "--detach", commit) is not None:
         return folder
     shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _try_git(base, "worktree", "prune")
-    if _try_git(base, "worktree", "add", "--force", "--detach", str(folder.resolve()), commit) is None:
+    ask_git(base, "worktree", "prune")
+    if ask_git(base, "worktree", "add", "--force", "--detach", str(folder.resolve()), commit) is None:
         raise Missing(f"{words} is not to be had: its commit {commit[:12]} is not in this repository")
     return folder
 
@@ -207,8 +214,8 @@ def rows(champion: Champion, raw: pd.DataFrame) -> pd.DataFrame:
     Where its pipelines/problem is another one than the base's, that code reads and builds, in its worktree.
     """
     base = champion.base
-    here, there = (_try_git(base, "rev-parse", f"{c}:pipelines/problem") for c in ("HEAD", champion.commit))
-    if here == there or champion.commit == _try_git(base, "rev-parse", "HEAD"):
+    here, there = (ask_git(base, "rev-parse", f"{c}:pipelines/problem") for c in ("HEAD", champion.commit))
+    if here == there or champion.commit == ask_git(base, "rev-parse", "HEAD"):
         return features.build(raw)
     checkout = _worktree(base, champion.commit, champion.words)
     out = (checkout / "build/champion-rows.parquet").resolve()
@@ -239,12 +246,13 @@ ROWS = textwrap.dedent(
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    found = _try_git(folder, *arguments)
+    found = ask_git(folder, *arguments)
     if found is None:
         raise UserError(f"{folder} is no Git checkout with a commit: the gate needs the base branch's")
     return found
 
 
-def _try_git(folder: Path, *arguments: str) -> str | None:
+def ask_git(folder: Path, *arguments: str) -> str | None:
+    """What git says in a checkout; None where it refuses."""
     run = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True)
     return run.stdout.strip() if run.returncode == 0 else None

@@ -14,10 +14,9 @@ from pipelines.files import write_json
 from pipelines.params import Params
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import rules
-from pipelines.review.champion import Production
+from pipelines.review.champion import Production, ask_git
 from pipelines.review.evidence import Evidence, Finding, Scored, Verdict, gather
 from pipelines.review.proposal import one_line
-from pipelines.review.scope import changed
 
 CODES: dict[Verdict, int] = {"PASS": 0, "INCONCLUSIVE": 3, "FAIL": 4}
 LEAST_ROWS = 100  # of a slice that the report shows
@@ -74,13 +73,19 @@ def record(
             if e.proposal
             else None,
         },
-        "code": changed("HEAD", head) if head else None,
+        "code": _files(base, head) if head else None,
         "metrics": _metrics(e),
         "months": _months(e),
         "slices": _slices(e),
         "calibration": _both(e, _calibration),
         "roc": _both(e, _roc),
     }
+
+
+def _files(base: Path, head: str) -> list[str] | None:
+    """The files that the proposal changes; None where `base` does not have its commit."""
+    said = ask_git(base, "diff", "--name-only", "--no-renames", "-z", f"HEAD...{head}", "--")
+    return None if said is None else [one_line(path) for path in said.split("\0") if path]
 
 
 def differences(base: Params, proposal: Params) -> list[dict[str, Any]]:

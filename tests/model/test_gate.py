@@ -235,6 +235,20 @@ def test_the_first_model_passes_on_the_floors_alone(fitted, window, tmp_path) ->
     assert {"floor_roc_auc", "floor_brier_skill"} < set(findings) and "roc_auc" not in findings
 
 
+def test_the_files_that_a_proposal_changes_are_named_where_its_commit_is_known(
+    fitted, base, window, tmp_path
+) -> None:
+    (base / "features.py").write_text("new")
+    git(base, "add", ".")
+    git(base, "commit", "--quiet", "-m", "proposal")
+    head = git(base, "rev-parse", "HEAD")
+    git(base, "reset", "--quiet", "--hard", "HEAD~")
+    candidate = fitted(settings(max_iter=3)).write(tmp_path / "candidate", window)
+    for commit_of, files in ((head, ["features.py"]), ("0" * 40, None), ("--output=x", None)):
+        gate.run(candidate, base, tmp_path / "evidence", head=commit_of)
+        assert json.loads((tmp_path / "evidence/gate.json").read_text())["code"] == files
+
+
 # --- each rule refuses for its own reason -----------------------------------------------------------------
 
 
@@ -404,6 +418,23 @@ def test_a_champion_is_built_again_by_its_own_commit(fitted, window, tmp_path) -
         assert verdict == "FAIL" and "log_loss" in findings
         assert written["champion"]["origin"].endswith("built again")
     assert git(base, "status", "--porcelain") == ""
+
+
+def test_a_champion_that_comes_out_with_other_bytes_is_built_once_and_named_so(
+    fitted, window, tmp_path
+) -> None:
+    folder = Made(fitted().model, lock="0" * 32).write(tmp_path / "base")
+    shutil.copytree(folder / "models", folder / "made")
+    (folder / "pipelines").mkdir()
+    (folder / "pipelines/__init__.py").write_text("")
+    once = "import pathlib\ndef main():\n    pathlib.Path('again').touch(exist_ok=False)\n"
+    (folder / "pipelines/cli.py").write_text(once + "    inner()\n" + BUILDER.replace("main", "inner"))
+    base = commit(folder)
+    shutil.rmtree(base / "models")
+    bad = fitted(settings(max_iter=3)).write(tmp_path / "candidate", window)
+    for _ in range(2):
+        verdict, _, written = judge(bad, base)
+        assert verdict == "FAIL" and "not byte for byte" in written["champion"]["origin"]
 
 
 def released(made: Made, folder: Path) -> Path:
