@@ -200,7 +200,6 @@ def arguments(
         "GITHUB_REPOSITORY": place.repository,
         "GITHUB_RUN_ID": str(number),
         "GITHUB_API_URL": place.api,
-        **place.environment,
     }
     return [
         *(program("act"), event.name, "--json", "--rm", "--no-cache-server", "--action-offline-mode"),
@@ -238,6 +237,8 @@ def environment(place: Place, number: int, folder: Path) -> dict[str, str]:
         "GREENLIGHT_CACHES": str((place.state / "caches").absolute()),
         "GREENLIGHT_PYTHON": sys.executable,
         "GREENLIGHT_UV": program("uv"),
+        # Not by --env, which would win over the `env` of a job.
+        **place.environment,
     }
 
 

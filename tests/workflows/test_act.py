@@ -116,6 +116,16 @@ def test_secrets_and_inputs_reach_a_step_and_secrets_stay_out_of_the_log(
 
 
 @pytest.mark.slow
+def test_the_runners_environment_gives_way_to_a_jobs(place: Place, commit: Commit) -> None:
+    text = tiny('run: test "$OF_RUNNER $OF_JOB" = "runner job"').replace(
+        "    steps:", "    env: {OF_JOB: job}\n    steps:"
+    )
+    host = replace(place, environment={"OF_RUNNER": "runner", "OF_JOB": "runner"})
+    done = run_tiny(host, commit, text)
+    assert done.code == 0, done.log.read_text()
+
+
+@pytest.mark.slow
 def test_a_step_sees_no_environment_of_the_caller(
     place: Place, commit: Commit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
