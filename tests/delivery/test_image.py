@@ -1,0 +1,176 @@
+"""The image of a release: built where an engine answers, and a sentence where none does."""
+
+import http.client
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelines.delivery import image as module
+from pipelines.delivery.image import image
+from pipelines.delivery.release import release
+from pipelines.delivery.store import Store
+from pipelines.errors import Refused, UserError
+from pipelines.files import read_json
+from pipelines.model import Golden
+from tests import project
+from tests.delivery.test_store import fill
+
+Engine = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def limits() -> None:
+    """Not the rollout's shorter waits."""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    fill(tmp_path / "release", "one", name="little")
+    store = Store(tmp_path / "store")
+    store.add(tmp_path / "release")
+    return store
+
+
+@pytest.fixture
+def number(store: Store) -> str:
+    return str(store.list()[0]["id"])
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """engine(SHELL) puts a `docker` on PATH that keeps its arguments in `calls` and then does SHELL."""
+    for name in ("DOCKER_HOST", "GREENLIGHT_BASE_IMAGE", *module.CERTIFICATES):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+
+    def make(shell: str) -> Path:
+        docker, calls = tmp_path / "bin" / "docker", tmp_path / "calls"
+        docker.parent.mkdir()
+        docker.write_text(f'#!/bin/sh\necho "$@" >> {calls}\ncase "$*" in\n{shell}\nesac\n')
+        docker.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{docker.parent}{os.pathsep}/usr/bin{os.pathsep}/bin")
+        return calls
+
+    return make
+
+
+BUILDS = """
+*Size*) echo 123000000;;
+*Id*) echo sha256:abc;;
+"""
+
+
+def test_without_an_engine_the_summary_says_how_to_have_one(
+    store, number, engine: Engine, tmp_path, capsys
+) -> None:
+    engine("version*) echo 'cannot connect' >&2; exit 1;;")
+    assert image(number, store) == 0
+    for text in (capsys.readouterr().err, (tmp_path / "summary.md").read_text()):
+        assert "no Docker engine answers here; start one" in text
+    assert read_json(store.get(number) / "release.json")["image"] is None
+
+
+def test_without_docker_at_all_too(store, number, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    assert image(number, store) == 0
+    assert "no Docker engine answers here" in capsys.readouterr().err
+
+
+def test_an_engine_that_was_configured_and_does_not_answer_is_an_error(
+    store, number, engine: Engine, monkeypatch
+) -> None:
+    engine("version*) exit 1;;")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"DOCKER_HOST names an engine that does not answer"):
+        image(number, store)
+
+
+def test_a_base_that_cannot_be_had_is_said(store, number, engine: Engine, tmp_path) -> None:
+    calls = engine("'image inspect '*) exit 1;;\npull*) echo 'no route to the registry' >&2; exit 1;;")
+    assert image(number, store) == 0
+    summary = (tmp_path / "summary.md").read_text()
+    assert "python:3.11-slim cannot be had (no route to the registry); set GREENLIGHT_BASE_IMAGE" in summary
+    assert "build" not in calls.read_text()
+
+
+def test_a_base_that_was_configured_and_cannot_be_had_is_an_error(
+    store, number, engine: Engine, monkeypatch
+) -> None:
+    engine("'image inspect '*) exit 1;;\npull*) exit 1;;")
+    monkeypatch.setenv("GREENLIGHT_BASE_IMAGE", "company/base")
+    with pytest.raises(UserError, match="GREENLIGHT_BASE_IMAGE must name an image"):
+        image(number, store)
+
+
+def test_the_release_names_its_images_digest(store, number, engine: Engine, tmp_path) -> None:
+    calls = engine(BUILDS)
+    assert image(number[:12], store) == 0
+    about = read_json(store.get(number) / "release.json")
+    name = f"little:{number[:16]}"
+    assert about["image"] == {"name": name, "digest": "sha256:abc", "base": "python:3.11-slim"}
+    assert f"--build-arg=RELEASE={number}" in calls.read_text()
+    assert "sha256:abc" in (tmp_path / "summary.md").read_text()
+
+
+def test_an_image_that_is_there_is_not_built_again(store, number, engine: Engine) -> None:
+    calls = engine(BUILDS)
+    image(number, store)
+    image(number, store)
+    assert calls.read_text().count("build --tag") == 1
+
+
+def test_a_build_that_fails_is_refused_and_not_recorded(store, number, engine: Engine) -> None:
+    engine("build*) echo 'hash mismatch' >&2; exit 1;;")
+    with pytest.raises(Refused, match="could not be built: hash mismatch"):
+        image(number, store)
+    assert read_json(store.get(number) / "release.json")["image"] is None
+
+
+def docker(*command: str) -> str:
+    done = subprocess.run(["docker", *command], capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+@pytest.mark.slow
+def test_the_real_image_answers_the_golden_rows(tmp_path: Path) -> None:
+    base = os.environ.get("GREENLIGHT_BASE_IMAGE") or module.BASE
+    if not docker("version", "--format", "{{.Server.Version}}"):
+        pytest.skip("no Docker engine answers")
+    if not docker("image", "inspect", base) and not docker("pull", "--quiet", base):
+        pytest.skip(f"the base image {base} cannot be had: name another one with GREENLIGHT_BASE_IMAGE")
+    store = Store(tmp_path / "store")
+    with project.inside(project.copy(tmp_path / "project")):
+        number = release(store=store)
+    image(number, store)
+    about = read_json(store.get(number) / "release.json")["image"]
+    container = docker(
+        *("run", "--detach", "--read-only", "--tmpfs", "/tmp", "--publish", "127.0.0.1::3000"),
+        about["digest"],
+    )
+    try:
+        port = int(docker("port", container, "3000/tcp").rpartition(":")[2])
+        golden = Golden.load(store.get(number) / "bento/src/models/golden.json")
+        answer = _ask(port, json.dumps({"rows": golden.rows}).encode())
+        assert answer["release"] == number
+        assert golden.largest_difference([prediction["p"] for prediction in answer["predictions"]]) < 1e-6
+    finally:
+        docker("rm", "--force", container)
+        docker("rmi", "--force", about["name"])
+
+
+def _ask(port: int, body: bytes) -> dict:
+    until = time.monotonic() + 60
+    while True:
+        try:
+            line = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            line.request("POST", "/predict", body, {"content-type": "application/json"})
+            return json.loads(line.getresponse().read())
+        except (OSError, http.client.HTTPException):
+            assert time.monotonic() < until
+            time.sleep(0.2)
