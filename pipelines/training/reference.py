@@ -64,9 +64,10 @@ def _feature(column: Column, values: pd.Series, block: np.ndarray, params: Param
 
 
 def _blocks(time: pd.Series) -> np.ndarray:
-    """Each row's block of BLOCK days; what is left over at the end belongs to the last whole one."""
+    """Each row's block of days: equal ones of about BLOCK."""
     day = (time.dt.normalize() - time.min().normalize()).dt.days.to_numpy()
-    return np.minimum(day // BLOCK, max(int(day.max() + 1) // BLOCK - 1, 0))
+    days = int(day.max()) + 1
+    return day * max(round(days / BLOCK), 1) // days
 
 
 def _skills(params: Params, rows: pd.DataFrame, answers: Answers, contract: Contract) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The run of a training in MLflow: what was tried, and how it went. Nothing reads it to decide anything."""
 
+import logging
 import os
 import subprocess
 from pathlib import Path
@@ -20,6 +21,7 @@ def log(params: Params, model: Path, rows: pd.DataFrame, figures: dict[str, floa
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 

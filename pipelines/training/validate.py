@@ -90,7 +90,10 @@ def expect(
             run_id=gx.RunIdentifier(run_name=month),
         )
         for run in checked.run_results.values():
-            results += [_plain(month, result) for result in run.results]
+            # The table's own expectations first: a lost column makes others fail too.
+            results += sorted(
+                (_plain(month, found) for found in run.results), key=lambda r: "column" in r["setting"]
+            )
     context.build_data_docs()
     return results
 
@@ -161,6 +164,8 @@ def sentence(result: dict[str, Any], folder: Path) -> str:
         else f"found {observed}"
     )
     words = {
+        "expect_table_columns_to_match_ordered_list": "to be those of columns.py, in that order",
+        "expect_column_values_to_be_in_type_list": "to be of the type {type_list}",
         "expect_column_values_to_be_between": "to lie from {min_value} to {max_value}",
         "expect_column_values_to_not_be_null": "to be there in {mostly:.1%} of the rows",
         "expect_column_values_to_be_unique": "to be unique",

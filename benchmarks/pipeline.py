@@ -1,0 +1,84 @@
+"""`make bench ONLY=pipeline`: what the stages cost beside fitting and predicting, in a fresh clone of HEAD."""
+
+import importlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks import figure
+
+STAGES = ("validate", "prepare", "train", "evaluate")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        clone = Path(temporary) / "clone"
+        subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
+        figure("restore of data/ from the source", timed(clone, "ml", "restore"), "s")
+        beside, fitting, predicting = 0.0, 0.0, 0.0
+        for stage in STAGES:
+            started = time.perf_counter()
+            said = call(clone, sys.executable, "-m", "benchmarks.pipeline", stage)
+            seconds = time.perf_counter() - started
+            fit, predict = (float(word) for word in said.split()[-2:])
+            fitting, predicting, beside = (
+                fitting + fit,
+                predicting + predict,
+                beside + seconds - fit - predict,
+            )
+            figure(f"stage {stage}", seconds, "s")
+        figure("fit in the stages", fitting, "s")
+        figure("predict in the stages", predicting, "s")
+        figure("sum of the stages outside fit and predict", beside, "s")
+        figure("ml reproduce, everything to do", timed(clone, "ml", "reproduce"), "s")
+        noop = min(timed(clone, "dvc", "repro", "--quiet") for _ in range(3))
+        figure("dvc repro, nothing to do", noop, "s", "<= 3", noop <= 3)
+
+
+def timed(clone: Path, *command: str) -> float:
+    started = time.perf_counter()
+    call(clone, *command)
+    return time.perf_counter() - started
+
+
+def call(clone: Path, *command: str) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(clone), "DVC_NO_ANALYTICS": "1"}
+    done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}: {done.returncode}\n{done.stderr}")
+    return done.stdout
+
+
+def stage(name: str) -> None:
+    """Run a stage here, and print the seconds that it spent in fit and in predict."""
+    spent = {"fit": 0.0, "predict": 0.0}
+    from sklearn.pipeline import Pipeline
+
+    from pipelines.model import Model
+    from pipelines.params import load
+
+    def measured(function: Callable[..., Any], kind: str) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return function(*arguments, **named)
+            finally:
+                spent[kind] += time.perf_counter() - started
+
+        return call
+
+    Pipeline.fit = measured(Pipeline.fit, "fit")
+    Pipeline.predict_proba = measured(Pipeline.predict_proba, "predict")
+    Model.predict = measured(Model.predict, "predict")  # type: ignore[method-assign]
+    importlib.import_module(f"pipelines.training.{name}").run(load())
+    print(spent["fit"], spent["predict"])
+
+
+if __name__ == "__main__":
+    stage(sys.argv[1]) if len(sys.argv) > 1 else main()

@@ -1,0 +1,74 @@
+"""params.yaml: a typo is one sentence that names the key."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.errors import UserError
+from pipelines.params import load, parse
+
+
+@pytest.fixture
+def value() -> dict[str, Any]:
+    return yaml.safe_load(Path("params.yaml").read_text())
+
+
+def test_the_repository_s_own_params_are_accepted(value: dict[str, Any]) -> None:
+    assert parse(value) == load()
+
+
+def test_threshold_follows_from_the_costs(value: dict[str, Any]) -> None:
+    value["decision"] = {"false_alarm": 1.0, "miss": 4.0}
+    assert parse(value).decision.threshold == 0.2
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "wrong", "said"),
+    [
+        (
+            "train",
+            "sede",
+            7,
+            "params.yaml: train.sede is not a known key; the keys of train are first, last, seed",
+        ),
+        ("train", "seed", "seven", "params.yaml: train.seed is 'seven', but input should be a valid integer"),
+        ("train", "seed", 7.5, "params.yaml: train.seed is 7.5, but"),
+        ("data", "through", "2013-13", "params.yaml: data.through is '2013-13', but"),
+        ("data", "through", "2013-05", "data.first <= train.first <= train.last < data.through"),
+        ("train", "first", "2013-06", "data.first <= train.first <= train.last < data.through"),
+        ("decision", "miss", 0, "params.yaml: decision.miss is 0, but input should be greater than 0"),
+        ("gate", "days", 3, "params.yaml: gate.days is 3, but"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_with_its_key(
+    value: dict[str, Any], section: str, key: str, wrong: object, said: str
+) -> None:
+    value[section][key] = wrong
+    with pytest.raises(UserError) as error:
+        parse(value)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_section_is_named(value: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"params\.yaml: trian is not a known key; the keys are data, train"):
+        parse(value | {"trian": {}})
+
+
+def test_a_missing_key_is_named(value: dict[str, Any]) -> None:
+    del value["train"]["seed"]
+    with pytest.raises(UserError, match=r"params\.yaml: train\.seed is missing"):
+        parse(value)
+
+
+def test_a_missing_file_and_broken_yaml_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        load(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("data: [1\n")
+    with pytest.raises(UserError, match="is not valid YAML"):
+        load(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("- 1\n")
+    with pytest.raises(UserError, match="must be a mapping"):
+        load(tmp_path / "params.yaml")

@@ -1,0 +1,78 @@
+"""What more than one folder of tests builds on: three months of data, and a model of two of them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from pipelines.params import Params, parse
+from tests.problems.yours import REPOSITORY, make_it_yours, with_data
+
+for name in ("DO_NOT_TRACK", "DVC_NO_ANALYTICS", "MLFLOW_DISABLE_TELEMETRY", "BENTOML_DO_NOT_TRACK"):
+    os.environ.setdefault(name, "true")
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+
+@pytest.fixture(scope="session")
+def small_params() -> Params:
+    """params.yaml on three months: two to train, one to judge."""
+    from pipelines.problem import source
+
+    value = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    first, second, third = source.months()[:3]
+    value["data"] = {"first": first, "through": third}
+    value["train"] |= {"first": first, "last": second}
+    return parse(value)
+
+
+@pytest.fixture(scope="session")
+def small_data(small_params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data/ of three months."""
+    from pipelines.training.ingest import ingest
+
+    folder = tmp_path_factory.mktemp("small") / "data"
+    ingest(small_params.data.through, first=small_params.data.first, folder=folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_raw(small_params: Params, small_data: Path) -> pd.DataFrame:
+    from pipelines.training import months
+
+    return months.read(small_data, small_params.data.first, small_params.data.through)
+
+
+@pytest.fixture(scope="session")
+def small_built(
+    small_params: Params, small_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """A folder with the build/prepared.parquet and models/ of three months."""
+    from pipelines.training import evaluate, prepare, train
+
+    folder = tmp_path_factory.mktemp("built")
+    prepared, models = folder / "build/prepared.parquet", folder / "models"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        prepare.run(small_params, small_data, prepared)
+        train.run(small_params, prepared, models)
+        evaluate.run(small_params, prepared, models)
+    yield folder
+
+
+@pytest.fixture(scope="session")
+def yours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This repository made somebody's own with the second problem, its pipeline run and committed. Copy it to
+    change it: `copy_of`.
+    """
+    return with_data(make_it_yours(tmp_path_factory.mktemp("yours")))
+
+
+@pytest.fixture
+def copy_of_yours(yours: Path, tmp_path: Path) -> Path:
+    """`yours`, to be changed by one test; with DVC's cache, so that nothing runs twice."""
+    import shutil
+
+    return Path(shutil.copytree(yours, tmp_path / "yours", symlinks=True))

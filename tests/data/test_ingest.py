@@ -1,0 +1,92 @@
+"""The months of data/ come from the source, the same bytes each time, whole or not at all."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipelines import files, params
+from pipelines.errors import UserError
+from pipelines.problem import source
+from pipelines.problem.columns import CONTRACT
+from pipelines.training import months
+from pipelines.training.ingest import ingest
+
+
+def test_the_same_month_is_the_same_bytes_and_left_alone(small_data: Path, tmp_path: Path) -> None:
+    first = source.months()[0]
+    ingest(first, first=first, folder=tmp_path)
+    assert (tmp_path / f"{first}.csv").read_bytes() == (small_data / f"{first}.csv").read_bytes()
+    before = (tmp_path / f"{first}.csv").stat()
+    assert ingest(first, first=first, folder=tmp_path) == []
+    assert (tmp_path / f"{first}.csv").stat().st_ino == before.st_ino
+    (tmp_path / f"{first}.csv").write_text("changed\n")
+    assert ingest(first, first=first, folder=tmp_path) == [tmp_path / f"{first}.csv"]
+
+
+def test_a_file_is_in_the_contract_s_order_sorted_and_complete(small_data: Path) -> None:
+    content = (small_data / f"{source.months()[0]}.csv").read_text()
+    table = pd.read_csv(small_data / f"{source.months()[0]}.csv", dtype=str, keep_default_na=False)
+    assert list(table.columns) == [column.name for column in CONTRACT.raw]
+    order = table[[CONTRACT.time.name, CONTRACT.key.name]]
+    assert order.equals(order.sort_values([CONTRACT.time.name, CONTRACT.key.name]))
+    assert set(table[CONTRACT.label.name]) <= {"true", "false", ""}
+    assert content.endswith("\n") and "\r" not in content
+
+
+def test_rows_read_back_as_they_were_written(small_raw: pd.DataFrame) -> None:
+    month = months.within(small_raw[CONTRACT.time.name], source.months()[0], source.months()[0])
+    written = months.to_csv(small_raw[month].sample(frac=1, random_state=1))
+    again = months.to_csv(small_raw[month])
+    assert written == again
+
+
+def test_a_month_that_the_source_does_not_have_names_those_it_has(tmp_path: Path) -> None:
+    last = source.months()[-1]
+    after = str(pd.Period(last, "M") + 1)
+    with pytest.raises(UserError, match=f"no month {after}.*{source.months()[0]} to {last}"):
+        ingest(after, first=last, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_of_later_months_never_go_into_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    through = params.load().data.through
+    later = months.between(through, str(pd.Period(through, "M") + 1))[1]
+    (tmp_path / "params.yaml").write_text(Path("params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    assert ingest(later, labels_to=Path("labels")) == [Path("labels") / f"{later}.csv"]
+    assert not Path("data").exists()
+    with pytest.raises(UserError, match="nothing to ingest"):
+        ingest(through, labels_to=Path("labels"))
+
+
+@pytest.mark.parametrize("fault", ["missing", "extra", "seconds"])
+def test_a_source_that_does_not_fit_the_contract_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_raw: pd.DataFrame, fault: str
+) -> None:
+    last_raw = CONTRACT.raw[-2].name
+    table = small_raw.head(10)
+    changed, said = {
+        "missing": (table.drop(columns=last_raw), f"lacks column {last_raw}"),
+        "extra": (table.assign(surprise=1), "unknown column surprise"),
+        "seconds": (
+            table.assign(**{CONTRACT.time.name: table[CONTRACT.time.name] + pd.Timedelta(seconds=1)}),
+            "a time with seconds",
+        ),
+    }[fault]
+    monkeypatch.setattr(source, "read", lambda month: changed)
+    with pytest.raises(UserError, match=rf"pipelines/problem/source\.py.*{said}"):
+        ingest(source.months()[0], first=source.months()[0], folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_write_that_dies_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "replace", die)
+    with pytest.raises(KeyboardInterrupt):
+        ingest(source.months()[0], first=source.months()[0], folder=tmp_path)
+    assert not list(tmp_path.iterdir())

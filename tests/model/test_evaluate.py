@@ -1,0 +1,150 @@
+"""What is said of a model on V, and that it is true."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from pipelines.contract import Column
+from pipelines.errors import UserError
+from pipelines.model import Golden, Model
+from pipelines.params import Params
+from pipelines.problem.columns import CONTRACT
+from pipelines.training import evaluate, table
+
+LABEL = CONTRACT.label.name
+
+
+@pytest.fixture(scope="module")
+def rows(small_built: Path) -> pd.DataFrame:
+    return table.load(small_built / "build/prepared.parquet")
+
+
+@pytest.fixture(scope="module")
+def model(small_built: Path) -> Model:
+    return Model(small_built / "models/model.onnx")
+
+
+@pytest.fixture(scope="module")
+def said(small_built: Path) -> dict[str, Any]:
+    return json.loads((small_built / "models/metrics.json").read_text())
+
+
+def test_metrics_are_those_of_sklearn_on_the_later_days(
+    small_params: Params, rows: pd.DataFrame, model: Model, said: dict[str, Any]
+) -> None:
+    v = table.later(small_params, rows).dropna(subset=[LABEL])
+    label, p = v[LABEL].to_numpy(dtype=bool), model.predict(table.inputs(v))
+    assert said["rows"] == len(v)
+    assert said["days"] == v[CONTRACT.time.name].dt.normalize().nunique()
+    assert said["roc_auc"] == pytest.approx(sklearn_metrics.roc_auc_score(label, p))
+    assert said["log_loss"] == pytest.approx(sklearn_metrics.log_loss(label, p))
+    assert said["brier"] == pytest.approx(sklearn_metrics.brier_score_loss(label, p))
+    act = p >= small_params.decision.threshold
+    costs = small_params.decision.false_alarm * (act & ~label) + small_params.decision.miss * (~act & label)
+    assert said["expected_cost"] == pytest.approx(costs.mean())
+
+
+def test_the_model_beats_the_base_rate_and_deciding_without_it(
+    small_params: Params, rows: pd.DataFrame, said: dict[str, Any]
+) -> None:
+    v = table.later(small_params, rows).dropna(subset=[LABEL])
+    rate = float(table.training(small_params, rows)[LABEL].mean())
+    always = sklearn_metrics.log_loss(v[LABEL].to_numpy(dtype=bool), np.full(len(v), rate))
+    assert said["log_loss"] < always
+    assert said["brier_skill"] > 0 and said["roc_auc"] > 0.6
+    act_on_all = small_params.decision.false_alarm * (1 - said["label_rate"])
+    act_on_none = small_params.decision.miss * said["label_rate"]
+    assert said["expected_cost"] < min(act_on_all, act_on_none)
+
+
+def test_golden_rows_get_their_answers_and_no_other_model_gives_them(
+    small_built: Path, small_params: Params, rows: pd.DataFrame, model: Model, tmp_path: Path
+) -> None:
+    from pipelines.training import train
+
+    golden = Golden.load(small_built / "models/golden.json")
+    assert golden.largest_difference(model.predict_rows(CONTRACT.features, golden.rows)) == 0.0
+    other = small_params.model_copy(update={"train": small_params.train.model_copy(update={"seed": 1})})
+    (tmp_path / "other.onnx").write_bytes(train.fit(other, rows))
+    answers = Model(tmp_path / "other.onnx").predict_rows(CONTRACT.features, golden.rows)
+    assert golden.largest_difference(answers) > 1e-4
+
+
+def test_golden_rows_hold_what_a_caller_may_send(small_built: Path, rows: pd.DataFrame) -> None:
+    golden = Golden.load(small_built / "models/golden.json")
+    assert len(golden.rows) == evaluate.GOLDEN
+
+    def values(column: Column) -> list[Any]:
+        return [row[column.name] for row in golden.rows]
+
+    for column in CONTRACT.features:
+        assert (None in values(column)) == bool(column.missing) or column.type == "category"
+        if column.type == "category":
+            assert "never seen" in values(column)
+        elif column.type == "integer":
+            assert all(isinstance(value, int) for value in values(column) if value is not None)
+
+
+def test_a_row_goes_through_json_unchanged(model: Model, rows: pd.DataFrame) -> None:
+    some = rows.iloc[:: len(rows) // 500]
+    requests = [evaluate.as_request(row) for row in some.to_dict("records")]
+    answers = model.predict_rows(CONTRACT.features, json.loads(json.dumps(requests)))
+    np.testing.assert_array_equal(answers, model.predict(table.inputs(some)))
+
+
+def test_the_window_has_every_later_row_and_no_label(
+    small_built: Path, small_params: Params, rows: pd.DataFrame
+) -> None:
+    window = pd.read_parquet(small_built / "models/window.parquet")
+    v = table.later(small_params, rows)
+    assert v[LABEL].isna().any()
+    assert len(window) == len(v)
+    assert LABEL not in window.columns
+    assert set(window.columns).isdisjoint(column.name for column in CONTRACT.forbidden)
+
+
+def test_the_months_say_which_the_model_has_seen(small_built: Path, small_params: Params) -> None:
+    lines = pd.read_csv(small_built / "models/months.csv")
+    assert list(lines["trained"]) == [True, True, False]
+    assert lines["month"].iloc[-1] == small_params.data.through
+
+
+def test_plots_are_small_and_what_dvc_yaml_draws(small_built: Path) -> None:
+    import yaml
+
+    plots = yaml.safe_load(Path("dvc.yaml").read_text())["plots"]
+    for plot in plots:
+        (axes,) = plot.values()
+        for file, column in axes["y"].items():
+            curve = pd.read_csv(small_built / file)
+            assert {axes["x"], column} <= set(curve.columns)
+            assert 2 <= len(curve) <= evaluate.POINTS
+            assert curve.notna().all(axis=None)
+
+
+def test_serving_reads_only_what_callers_rely_on(small_built: Path, small_params: Params) -> None:
+    assert json.loads((small_built / "models/serving.json").read_text()) == {
+        "name": CONTRACT.name,
+        "api": small_params.serving.api,
+        "threshold": small_params.decision.threshold,
+        "batch": small_params.serving.batch,
+    }
+
+
+def test_no_labelled_later_day_is_an_error(
+    small_built: Path, small_params: Params, rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.copy(small_built / "models/model.onnx", tmp_path)
+    later = table.later(small_params, rows).index
+    unlabelled = rows.assign(**{LABEL: rows[LABEL].mask(rows.index.isin(later))})
+    table.save(unlabelled, tmp_path / "prepared.parquet")
+    with pytest.raises(UserError, match="nothing can judge the model"):
+        evaluate.run(small_params, tmp_path / "prepared.parquet", tmp_path)
+    assert not (tmp_path / "metrics.json").exists()

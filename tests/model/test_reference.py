@@ -1,0 +1,79 @@
+"""The reference that the drift check compares with: quiet on its own data, loud on a fault."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines import stats
+from pipelines.params import Params
+from pipelines.problem.columns import CONTRACT
+from pipelines.training import reference, table
+
+
+@pytest.fixture(scope="module")
+def rows(small_params: Params, small_built: Path) -> pd.DataFrame:
+    return table.training(small_params, table.load(small_built / "build/prepared.parquet"))
+
+
+@pytest.fixture(scope="module")
+def known(small_built: Path) -> dict[str, Any]:
+    return json.loads((small_built / "models/reference.json").read_text())
+
+
+def drifted(known: dict[str, Any], rows: pd.DataFrame) -> list[str]:
+    found = []
+    for entry in known["features"]:
+        now = reference.bins(entry).frequencies(rows[entry["name"]].to_numpy(dtype=object))
+        if stats.psi(entry["frequencies"], now) > entry["threshold"]:
+            found.append(entry["name"])
+    return found
+
+
+def test_every_feature_has_bins_shares_and_a_threshold(small_params: Params, known: dict[str, Any]) -> None:
+    assert [entry["name"] for entry in known["features"]] == [column.name for column in CONTRACT.features]
+    for entry in known["features"]:
+        assert sum(entry["frequencies"]) == pytest.approx(1)
+        assert entry["threshold"] >= small_params.drift.psi
+
+
+def test_no_month_of_the_reference_drifts_from_it(known: dict[str, Any], rows: pd.DataFrame) -> None:
+    for _, month in rows.groupby(rows[CONTRACT.time.name].dt.to_period("M")):
+        assert drifted(known, month) == []
+
+
+def test_a_fault_drifts_alone(known: dict[str, Any], rows: pd.DataFrame) -> None:
+    number = next(column.name for column in CONTRACT.features if column.type == "number")
+    category = next(column.name for column in CONTRACT.features if column.type == "category")
+    lost = rows.assign(**{number: rows[number].where(rows.index % 2 == 0)})
+    assert drifted(known, lost) == [number]
+    shifted = rows.assign(**{number: rows[number] * 3})
+    assert drifted(known, shifted) == [number]
+    renamed = rows.assign(**{category: np.where(rows.index % 2 == 0, "never seen", rows[category])})
+    assert drifted(known, renamed) == [category]
+
+
+def test_each_month_but_the_first_has_a_skill_of_the_months_before(
+    small_params: Params, known: dict[str, Any], rows: pd.DataFrame
+) -> None:
+    assert [entry["month"] for entry in known["brier_skill"]] == [small_params.train.last]
+    entry = known["brier_skill"][0]
+    assert -1 < entry["brier_skill"] < 1
+    assert known["label_rate"] == pytest.approx(float(rows[CONTRACT.label.name].mean()))
+
+
+def test_skill_is_honest_a_month_is_never_answered_by_a_model_that_saw_it(
+    small_params: Params, rows: pd.DataFrame
+) -> None:
+    seen = []
+
+    def answers(params: Params, past: pd.DataFrame, now: pd.DataFrame) -> np.ndarray:
+        seen.append((past[CONTRACT.time.name].max(), now[CONTRACT.time.name].min()))
+        return np.full(len(now), float(past[CONTRACT.label.name].mean()))
+
+    built = reference.build(small_params, rows, answers)
+    assert seen and all(past < now for past, now in seen)
+    assert all(entry["brier_skill"] == pytest.approx(0) for entry in built["brier_skill"])

@@ -1,0 +1,73 @@
+"""`ml reproduce` compares with the committed dvc.lock, and hands on why a stage failed."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from pipelines.errors import Refused, UserError
+from pipelines.training.reproduce import _failure, compare
+
+LOCK: dict[str, Any] = {
+    "schema": "2.0",
+    "stages": {
+        "prepare": {
+            "cmd": "ml prepare",
+            "deps": [{"path": "data", "md5": "d1"}, {"path": "prepare.py", "md5": "p1"}],
+            "outs": [{"path": "build/prepared.parquet", "md5": "b1"}],
+        },
+        "train": {
+            "cmd": "ml train",
+            "deps": [{"path": "build/prepared.parquet", "md5": "b1"}],
+            "params": {"params.yaml": {"train": {"seed": 7, "last": "2013-05"}, "drift.psi": 0.1}},
+            "outs": [{"path": "models/model.onnx", "md5": "m1"}],
+        },
+    },
+}
+
+
+@pytest.fixture
+def lock() -> dict[str, Any]:
+    return copy.deepcopy(LOCK)
+
+
+def test_the_same_lock_differs_in_nothing(lock: dict[str, Any]) -> None:
+    found = compare(LOCK, lock)
+    assert found.inputs == () and found.outputs == ()
+
+
+def test_a_changed_parameter_is_named_by_its_key(lock: dict[str, Any]) -> None:
+    lock["stages"]["train"]["params"]["params.yaml"]["train"]["seed"] = 8
+    lock["stages"]["train"]["outs"][0]["md5"] = "m2"
+    found = compare(LOCK, lock)
+    assert found.inputs == ("params.yaml: train.seed",)
+
+
+def test_changed_data_and_code_are_inputs(lock: dict[str, Any]) -> None:
+    lock["stages"]["prepare"]["deps"][0]["md5"] = "d2"
+    lock["stages"]["prepare"]["deps"][1]["md5"] = "p2"
+    assert compare(LOCK, lock).inputs == ("data", "prepare.py")
+
+
+def test_another_output_of_the_same_inputs_is_no_input(lock: dict[str, Any]) -> None:
+    lock["stages"]["prepare"]["outs"][0]["md5"] = "b2"
+    lock["stages"]["train"]["deps"][0]["md5"] = "b2"
+    found = compare(LOCK, lock)
+    assert found.inputs == ()
+    assert found.outputs == ("build/prepared.parquet: b1, now b2",)
+
+
+def test_a_new_stage_is_an_input(lock: dict[str, Any]) -> None:
+    lock["stages"]["explain"] = {"cmd": "ml explain", "deps": [], "outs": []}
+    assert compare(LOCK, lock).inputs == ("the command `ml explain`",)
+
+
+def test_a_stage_s_own_sentence_is_raised_again() -> None:
+    ended = "ERROR: failed to reproduce 'train': failed to run: ml train, exited with "
+    mistake = _failure(["ml: params.yaml: train.sede is not a known key", f"{ended}2"])
+    assert isinstance(mistake, UserError) and "train.sede" in str(mistake)
+    verdict = _failure(["ml: data/2013-01.csv: expected", f"{ended}4"])
+    assert isinstance(verdict, Refused)
+    assert isinstance(_failure(["Traceback ...", f"{ended}1"]), RuntimeError)
+    locked = _failure(["ERROR: Unable to acquire lock."])
+    assert isinstance(locked, UserError) and "Unable to acquire lock" in str(locked)

