@@ -34,12 +34,15 @@ def server(respond: Respond) -> Iterator[tuple[str, list[Any]]]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # headers and body in one packet, or the client waits 40 ms for the second
 
         def do_POST(self) -> None:
             rows = json.loads(self.rfile.read(int(self.headers["content-length"])))["rows"]
             with lock:
                 number = len(seen)
-                seen.append({"rows": rows, "id": self.headers["x-request-id"], "port": self.client_address[1]})
+                seen.append(
+                    {"rows": rows, "id": self.headers["x-request-id"], "port": self.client_address[1]}
+                )
             answer = respond(number, rows)
             if answer is None:
                 self.close_connection = True
@@ -100,7 +103,10 @@ def test_requests_have_their_own_ids_and_come_over_kept_and_new_connections() ->
             lambda number, rows: (200, {}, b'{"release": "one", "predictions": [{"p": NaN}]}'),
             "not a probability for each row",
         ),
-        (lambda number, rows: (200, {"x-request-id": "x"}, good(number, rows)[2]), "the answer to another request"),
+        (
+            lambda number, rows: (200, {"x-request-id": "x"}, good(number, rows)[2]),
+            "the answer to another request",
+        ),
     ],
 )
 def test_whatever_is_no_whole_answer_is_lost(respond: Respond, reason: str) -> None:
@@ -169,7 +175,12 @@ def test_until_takes_seconds_or_a_file() -> None:
 
 def test_load_goes_to_this_machine_only() -> None:
     assert local_address("http://127.0.0.1:18080") == ("127.0.0.1", 18080)
-    for url in ("http://example.org:80", "https://127.0.0.1:1", "127.0.0.1:80", "http://127.0.0.1.example.org"):
+    for url in (
+        "http://example.org:80",
+        "https://127.0.0.1:1",
+        "127.0.0.1:80",
+        "http://127.0.0.1.example.org",
+    ):
         with pytest.raises(UserError, match="this machine only"):
             local_address(url)
 
@@ -177,7 +188,7 @@ def test_load_goes_to_this_machine_only() -> None:
 def test_nothing_is_sent_where_nothing_listens() -> None:
     with server(good) as (url, _):
         pass
-    with pytest.raises(UserError, match="nothing listens at .*ml deploy"):
+    with pytest.raises(UserError, match=r"nothing listens at .*ml deploy"):
         replay("2013-07", url)
 
 

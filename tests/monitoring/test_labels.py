@@ -1,0 +1,87 @@
+"""The log of predictions is read as it is found on a host where processes were killed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.errors import UserError
+from pipelines.files import write_bytes
+from pipelines.monitoring import labels
+from pipelines.problem import source
+from pipelines.problem.columns import CONTRACT
+from pipelines.training import months
+
+
+def line(
+    key: str | None = "a", p: Any = 0.5, time: str = "2026-01-01T00:00:00.000+00:00", **more: Any
+) -> bytes:
+    entry = {"time": time, "request": "q", "row": 0, "release": "r1", "features": {}, "key": key, "p": p}
+    return json.dumps(entry | more).encode() + b"\n"
+
+
+def test_a_cut_last_line_is_left_out_and_counted(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "1.jsonl", line("a") + line("b")[:40])
+    write_bytes(tmp_path / "2.jsonl", line("c"))
+    log = labels.predictions(tmp_path)
+    assert sorted(log.rows[labels.KEY]) == ["a", "c"]
+    assert (log.lines, log.cut, log.unreadable) == (3, 1, 0)
+
+
+def test_a_whole_last_line_without_its_end_is_kept(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "1.jsonl", line("a").rstrip())
+    assert (len(labels.predictions(tmp_path).rows), labels.predictions(tmp_path).cut) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [b"{}\n", b"\xff\n", b"[1]\n", b"\n", line(p=1.5), line(p=None), line(p="0.5"), line(features=None)],
+)
+def test_a_line_that_is_no_prediction_is_left_out_and_counted(tmp_path: Path, bad: bytes) -> None:
+    write_bytes(tmp_path / "1.jsonl", line("a") + bad + line("b"))
+    log = labels.predictions(tmp_path)
+    assert (len(log.rows), log.unreadable, log.cut) == (2, 1, 0)
+
+
+def test_of_a_key_asked_twice_the_newest_prediction_counts(tmp_path: Path) -> None:
+    old, new = line("a", 0.1, "2026-01-01T00:00:00"), line("a", 0.9, "2026-01-02T00:00:00")
+    write_bytes(tmp_path / "1.jsonl", new)
+    write_bytes(tmp_path / "2.jsonl", old)  # read later, yet older
+    log = labels.predictions(tmp_path)
+    assert list(log.rows[labels.P]) == [0.9]
+    assert log.repeated == 1
+
+
+def test_a_prediction_without_a_key_is_counted_and_joined_to_nothing(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "1.jsonl", line(None) + line("a"))
+    log = labels.predictions(tmp_path)
+    assert (list(log.rows[labels.KEY]), log.without_key) == (["a"], 1)
+
+
+def test_no_log_is_no_rows(tmp_path: Path) -> None:
+    assert labels.predictions(tmp_path / "nowhere").rows.empty
+
+
+def test_predictions_find_the_events_of_their_month_by_key(tmp_path: Path) -> None:
+    raw = source.read("2013-02")
+    write_bytes(tmp_path / "2013-02.csv", months.to_csv(raw))
+    table = labels.events(tmp_path, "2013-02")
+    assert table is not None and len(table) == len(raw)
+    mine = raw.iloc[[3, 5]][CONTRACT.key.name]
+    write_bytes(
+        tmp_path / "log/1.jsonl", line(mine.iloc[0], 0.1) + line(mine.iloc[1], 0.2) + line("another month's")
+    )
+    joined = labels.join(labels.predictions(tmp_path / "log"), table).set_index(labels.KEY)
+    assert joined[labels.P].to_dict() == dict(zip(mine, (0.1, 0.2), strict=True))
+    label = raw.set_index(CONTRACT.key.name)[CONTRACT.label.name]
+    assert joined[CONTRACT.label.name].to_dict() == label[mine].to_dict()
+
+
+def test_labels_that_have_not_come_are_none_and_spoilt_ones_are_one_sentence(tmp_path: Path) -> None:
+    assert labels.events(tmp_path, "2013-02") is None
+    with pytest.raises(UserError, match="has no labels"):
+        labels.newest_month(tmp_path)
+    write_bytes(tmp_path / "2013-02.csv", months.to_csv(source.read("2013-02"))[:-20])
+    with pytest.raises(UserError, match=r"2013-02\.csv"):
+        labels.events(tmp_path, "2013-02")

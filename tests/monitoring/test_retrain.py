@@ -1,0 +1,175 @@
+"""A drift check that asks for a new model opens a proposal, once, and touches nothing else."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import params
+from pipelines.errors import UserError
+from pipelines.files import write_json, write_text
+from pipelines.local import github
+from pipelines.monitoring.retrain import move_on, propose
+
+REPOSITORY = Path(__file__).parents[2]
+BRANCH = "retrain/2013-10"
+
+
+def git(folder: Path, *arguments: str) -> str:
+    who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    command = ["git", "-C", str(folder), *who, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def evidence(tmp_path: Path) -> Path:
+    write_text(tmp_path / "drift/drift.md", "## Drift check: RETRAIN\n")
+    check = {
+        "verdict": "RETRAIN",
+        "through": "2013-10",
+        "environment": "production",
+        "reasons": ["bad twice"],
+    }
+    write_json(tmp_path / "drift/drift.json", check)
+    return tmp_path / "drift"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout of a small repository with a bare origin; the working directory."""
+    origin, checkout = tmp_path / "origin.git", tmp_path / "checkout"
+    subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(origin)], check=True)
+    subprocess.run(["git", "clone", "--quiet", str(origin), str(checkout)], check=True, capture_output=True)
+    write_text(checkout / "params.yaml", (REPOSITORY / "params.yaml").read_text())
+    for name in ("data.dvc", "dvc.lock"):
+        write_text(checkout / name, "old\n")
+    git(checkout, "checkout", "--quiet", "-B", "main")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "--quiet", "--message", "first")
+    git(checkout, "push", "--quiet", "origin", "main")
+    monkeypatch.chdir(checkout)
+    for name in ("GITHUB_TOKEN", "GITHUB_REPOSITORY", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+    return checkout
+
+
+@pytest.fixture
+def api(tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    (tmp_path / "github").mkdir()
+    with github.serve(tmp_path / "github", tmp_path / "origin.git") as url:
+        monkeypatch.setenv("GITHUB_API_URL", url)
+        monkeypatch.setenv("GITHUB_TOKEN", "local-token")
+        monkeypatch.setenv("GITHUB_REPOSITORY", "you/greenlight")
+        yield f"{url}/repos/you/greenlight"
+
+
+def build(clone: Path, through: str) -> None:
+    """In place of ingest and training, which take a minute."""
+    write_text(clone / "data.dvc", f"through {through}\n")
+    write_text(clone / "dvc.lock", f"through {through}\n")
+
+
+def pulls(api: str) -> list[dict[str, Any]]:
+    return list(github.call(f"{api}/pulls?state=open"))
+
+
+def test_the_proposal_moves_the_months_on_and_carries_the_report(
+    evidence: Path, checkout: Path, api: str
+) -> None:
+    assert propose(evidence, build=build) == 0
+    (pull,) = pulls(api)
+    assert pull["head"]["ref"] == BRANCH and pull["base"]["ref"] == "main"
+    assert pull["body"].startswith("## Drift check: RETRAIN")
+    git(checkout, "fetch", "--quiet")
+    changed = git(checkout, "diff", "--name-only", "origin/main", f"origin/{BRANCH}").split()
+    assert changed == ["data.dvc", "dvc.lock", "params.yaml"]
+    new = params.parse(__import__("yaml").safe_load(git(checkout, "show", f"origin/{BRANCH}:params.yaml")))
+    assert (new.data.through, new.train.last) == ("2013-10", "2013-09")
+    assert git(checkout, "status", "--porcelain") == ""
+    assert git(checkout, "branch", "--show-current") == "main"
+
+
+def test_a_second_run_updates_the_open_proposal(evidence: Path, checkout: Path, api: str) -> None:
+    propose(evidence, build=build)
+    before = pulls(api)[0]
+    write_text(evidence / "drift.md", "## Drift check: RETRAIN, again\n")
+    propose(evidence, build=build)
+    (pull,) = pulls(api)
+    assert pull["number"] == before["number"] and "again" in pull["body"]
+    assert (
+        pull["head"]["sha"] == before["head"]["sha"]
+    )  # nothing new: no push, which would start the checks again
+
+
+def test_a_proposal_is_rebuilt_on_a_base_that_has_moved(evidence: Path, checkout: Path, api: str) -> None:
+    propose(evidence, build=build)
+    write_text(checkout / "README.md", "new\n")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "--quiet", "--message", "second")
+    git(checkout, "push", "--quiet", "origin", "main")
+    propose(evidence, build=build)
+    assert len(pulls(api)) == 1
+    git(checkout, "fetch", "--quiet")
+    assert git(checkout, "merge-base", "origin/main", f"origin/{BRANCH}") == git(
+        checkout, "rev-parse", "origin/main"
+    )
+
+
+def test_a_branch_on_which_people_work_is_left_alone(evidence: Path, checkout: Path, api: str) -> None:
+    propose(evidence, build=build)
+    git(checkout, "fetch", "--quiet")
+    git(checkout, "checkout", "--quiet", BRANCH)
+    git(checkout, "commit", "--quiet", "--allow-empty", "--message", "by hand")
+    git(checkout, "push", "--quiet", "origin", BRANCH)
+    mine = git(checkout, "rev-parse", "HEAD")
+    with pytest.raises(UserError, match=r"has commits of ada@example\.org"):
+        propose(evidence, build=build)
+    assert git(checkout, "ls-remote", "origin", BRANCH).split()[0] == mine
+
+
+@pytest.mark.parametrize("verdict", ["STEADY", "INCONCLUSIVE", "FAULT"])
+def test_no_other_verdict_proposes_anything(evidence: Path, checkout: Path, api: str, verdict: str) -> None:
+    write_json(evidence / "drift.json", {"verdict": verdict, "through": "2013-10"})
+    assert propose(evidence, build=build) == 0
+    assert pulls(api) == []
+    assert BRANCH not in git(checkout, "ls-remote", "origin")
+
+
+def test_a_base_that_knows_the_month_already_needs_no_proposal(
+    evidence: Path, checkout: Path, api: str
+) -> None:
+    write_text(checkout / "params.yaml", move_on((checkout / "params.yaml").read_text(), "2013-10"))
+    git(checkout, "commit", "--quiet", "--all", "--message", "moved on")
+    git(checkout, "push", "--quiet", "origin", "main")
+    propose(evidence, build=build)
+    assert pulls(api) == []
+
+
+def test_without_a_token_the_command_is_printed(
+    evidence: Path, checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    propose(evidence, build=build)
+    assert f"gh pr create --base main --head {BRANCH}" in capsys.readouterr().out
+    assert BRANCH in git(checkout, "ls-remote", "origin")
+
+
+def test_a_failed_step_is_one_sentence_and_pushes_nothing(evidence: Path, checkout: Path) -> None:
+    def broken(clone: Path, through: str) -> None:
+        from pipelines.monitoring.retrain import _run
+
+        _run(clone, "sh", "-c", "echo 'ml: the source has no month 2013-10' >&2; exit 2")
+
+    with pytest.raises(UserError, match="failed: the source has no month 2013-10"):
+        propose(evidence, build=broken)
+    assert BRANCH not in git(checkout, "ls-remote", "origin")
+
+
+def test_only_two_values_of_params_yaml_change_and_its_comments_stay() -> None:
+    before = (REPOSITORY / "params.yaml").read_text()
+    after = move_on(before, "2014-01")
+    pairs = zip(before.splitlines(), after.splitlines(), strict=True)
+    changed = [(old, new) for old, new in pairs if old != new]
+    assert [new.split("#")[0].strip() for _, new in changed] == ["through: 2014-01", "last: 2013-12"]
+    assert all(old.partition("#")[2] == new.partition("#")[2] for old, new in changed)
