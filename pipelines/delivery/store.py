@@ -114,6 +114,8 @@ def _verify(folder: Path, number: str) -> None:
         raise UserError(f"{folder / 'release.json'} is not of the release {number[:12]}: {way_out}")
     if not (folder / "bento" / "bento.yaml").is_file() or not (folder / "evidence").is_dir():
         raise UserError(f"{folder} is not whole: it needs bento/bento.yaml and evidence/: {way_out}")
+    if links := [path for path in folder.rglob("*") if path.is_symlink()]:
+        raise UserError(f"{links[0]} is a link, and a release's files lie in its folder: {way_out}")
     if (found := sha256_of_tree(folder / "bento" / "src")) != number:
         raise UserError(f"{folder / 'bento' / 'src'} was changed: it hashes to {found[:12]}: {way_out}")
 

@@ -24,6 +24,7 @@ SETTINGS = Settings.load(MODELS / "serving.json")
 READER = Reader(CONTRACT, SETTINGS.batch)
 RELEASE = os.environ.get("GREENLIGHT_RELEASE") or "unreleased"
 SLOT = os.environ.get("GREENLIGHT_SLOT") or "none"
+LARGEST = 65_536 + 8_192 * SETTINGS.batch  # bytes of a body; rows of the longest texts fit
 LONGEST_ID = 128  # characters of a request id that are kept
 CHECK = "x-greenlight-check"  # on a rollout's own questions, which are no predictions; the edge strips it
 SWITCH = 0.0005  # seconds; by default an answer waits up to 5 ms for the log's thread
@@ -43,7 +44,7 @@ class PredictRequest(bentoml.IODescriptor):
     @classmethod
     async def from_http_request(cls, request: Request, serde: Any) -> bentoml.IODescriptor:
         check = CHECK in request.headers
-        return cls.model_construct(body=await request.body(), number=_number(request), check=check)
+        return cls.model_construct(body=await _body(request), number=_number(request), check=check)
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -108,6 +109,10 @@ class Service:
         answered with 400 and {"error": "rows[3].field: ..."}.
         """
         try:
+            if len(body) > LARGEST:
+                raise UserError(
+                    f"the body is larger than {LARGEST:,} bytes, the most that one request may be"
+                )
             rows = READER.read(body)
             answer = self.predictor.answer(rows)
         except UserError as error:
@@ -131,6 +136,16 @@ def _prediction_log() -> PredictionLog | None:
 
     dropped = Counter("greenlight_predictions_dropped_total", "Predictions that the log could not keep")
     return PredictionLog(Path(folder), CONTRACT, release=RELEASE, slot=SLOT, dropped=dropped.inc)
+
+
+async def _body(request: Request) -> bytes:
+    """The body, or so much of it that it is too large: no caller fills the memory."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST:
+            break
+    return bytes(body)
 
 
 def _number(request: Request) -> str:

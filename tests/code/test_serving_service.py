@@ -199,6 +199,12 @@ def test_too_many_rows_are_400(server: Server, row: dict[str, Any]) -> None:
     assert status == 400 and answer["error"].startswith(f"rows: has more than {batch:,} rows")
 
 
+def test_a_body_beyond_all_measure_is_400_and_not_kept(server: Server, row: dict[str, Any]) -> None:
+    batch = read_json(server.models / "serving.json")["batch"]
+    status, answer, _ = server.ask("POST", "/predict", b" " * (65_537 + 8_192 * batch))
+    assert status == 400 and answer["error"].startswith("the body is larger than")
+
+
 def test_a_bad_request_leaves_no_traceback(server: Server) -> None:
     server.ask("POST", "/predict", b"no JSON")
     assert "Traceback" not in server.log.read_text()

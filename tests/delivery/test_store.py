@@ -119,6 +119,14 @@ def test_a_damaged_download_is_not_taken(store: Store, tmp_path: Path) -> None:
     assert store.list() == []
 
 
+def test_a_release_with_a_link_out_of_it_is_not_taken(store: Store, tmp_path: Path) -> None:
+    fill(tmp_path / "download", "one")
+    (tmp_path / "download/evidence/report.md").symlink_to("/etc/hostname")
+    with pytest.raises(UserError, match=r"report\.md is a link"):
+        store.add(tmp_path / "download")
+    assert store.list() == []
+
+
 def test_taking_the_same_release_twice_changes_nothing(store: Store, tmp_path: Path) -> None:
     number = put(store, tmp_path, "one")
     before = (store.folder / number).stat().st_ino
