@@ -125,6 +125,9 @@ def to_onnx(pipeline: Pipeline, contract: Contract = CONTRACT) -> bytes:
         for node in graph.graph.node:
             node.output[:] = [name if made == output.name else made for made in node.output]
         output.name = name
+    operators = sorted(graph.opset_import, key=lambda entry: entry.domain)  # skl2onnx keeps them in a set
+    del graph.opset_import[:]
+    graph.opset_import.extend(operators)
     return bytes(graph.SerializeToString(deterministic=True))
 
 
