@@ -1,4 +1,4 @@
-"""`make bench ONLY=pipeline`: what the stages cost beside fitting and predicting, in a fresh clone of HEAD."""
+"""What the stages cost beside fitting and predicting, in a clone of HEAD: `make bench ONLY=pipeline`."""
 
 import importlib
 import os
