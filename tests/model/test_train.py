@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +37,33 @@ def test_training_twice_gives_the_same_bytes(
     assert again == sha256(small_built / "models/model.onnx")
     other_seed = train.fit(changed(small_params, seed=small_params.train.seed + 1), rows)
     assert hashlib.sha256(other_seed).hexdigest() != again
+
+
+def test_another_process_gives_the_same_bytes_whatever_its_hash_seed(
+    small_params: Params, small_built: Path
+) -> None:
+    """Within one process even the order of a set repeats, so this takes two."""
+    script = (
+        "import hashlib, sys; from pathlib import Path; from pipelines.params import Params; "
+        "from pipelines.problem.estimators import ESTIMATORS; from pipelines.training import table, train; "
+        "params = Params.model_validate_json(sys.argv[1]); rows = table.load(Path(sys.argv[2])).iloc[::10]; "
+        "of = lambda name: params.train.model_copy(update={'estimator': name, 'settings': {}}); "
+        "[print(hashlib.sha256(train.fit(params.model_copy(update={'train': of(name)}), rows)).hexdigest())"
+        " for name in sorted(ESTIMATORS)]"
+    )
+    arguments = [small_params.model_dump_json(), str(small_built / "build/prepared.parquet")]
+    hashes = [
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", script, *arguments],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    ]
+    assert len(hashes[0].split()) == len(ESTIMATORS)
+    assert len(set(hashes)) == 1
 
 
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))
