@@ -7,11 +7,13 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 export BENTOML_DO_NOT_TRACK := True
 export GX_ANALYTICS_ENABLED := false
+export ORT_DISABLE_TELEMETRY := 1
+unexport PYTHONDONTWRITEBYTECODE # compiled imports are twice as fast
 UV := $(shell PATH="$(filter-out $(CURDIR)/.venv/bin,$(subst :, ,$(PATH)))"; PATH="$${PATH// /:}" command -v uv)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/ready
 
-.PHONY: help demo test lint bench down lock
+.PHONY: help demo test lint bench down environment lock
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 12
 
@@ -30,16 +32,23 @@ lint: $(READY) ## every check that ci runs on the code
 bench: $(READY) ## measure the README's figures; ONLY=NAME runs one
 	@for b in $(or $(ONLY),$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))); do python -m benchmarks.$$b || exit; done
 
-# Follows the lock: only what has changed is installed. uv is the machine's, else the lock's own.
+# A runner that keeps an environment of the same lock names it by GREENLIGHT_VENV: then a link is enough.
 $(READY): requirements/dev.txt pyproject.toml
+	@if cmp --silent $< "$(GREENLIGHT_VENV)/lock"; then ln -sfn "$(GREENLIGHT_VENV)" .venv; \
+	  else $(MAKE) --no-print-directory environment; fi
+	@touch $@
+
+# Follows the lock: only what has changed is installed. uv is the machine's, else the lock's own.
+environment:
 	@test -n "$(PYTHON)" || { echo "make: no python3 on PATH: install Python 3.11 or newer, with venv" >&2; exit 2; }
 	@echo "Making .venv from requirements/dev.txt ..." >&2
 	@if [ -n "$(UV)" ]; then $(UV) venv --quiet --allow-existing --python $(PYTHON) .venv; \
 	  elif [ ! -x .venv/bin/uv ]; then $(PYTHON) -m venv --clear .venv && \
-	    .venv/bin/python -m pip install --quiet "$$(grep -oE '^uv==[0-9.]+' $<)"; fi
-	@VIRTUAL_ENV=$(CURDIR)/.venv uv pip sync --quiet --require-hashes --build-constraints <(grep -oE '^setuptools==[0-9.]+' $<) $<
+	    .venv/bin/python -m pip install --quiet "$$(grep -oE '^uv==[0-9.]+' requirements/dev.txt)"; fi
+	@VIRTUAL_ENV=$(CURDIR)/.venv uv pip sync --quiet --require-hashes \
+	  --build-constraints <(grep -oE '^setuptools==[0-9.]+' requirements/dev.txt) requirements/dev.txt
 	@VIRTUAL_ENV=$(CURDIR)/.venv uv pip install --quiet --no-deps --no-build-isolation --editable .
-	@touch $@
+	@cp requirements/dev.txt .venv/lock
 
 lock: ## resolve requirements/*.txt again from pyproject.toml
 	@rm -f requirements/*.txt

@@ -1,12 +1,15 @@
 """An ONNX model and its golden rows: load, predict, check. All that the service needs to answer."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
 import onnxruntime
 
 from pipelines.contract import Column

@@ -223,7 +223,7 @@ def environment(place: Place, number: int, folder: Path) -> dict[str, str]:
     """This process's environment less what a runner does not have, and what the stand-ins need."""
     own = str(Path(sys.executable).parent)
     alien = re.compile(
-        r"^(VIRTUAL_ENV|PYTHON(PATH|HOME)|PYTEST_.*|COV_.*|GITHUB_.*|ACTIONS_.*|RUNNER_.*|MAKE.*|MFLAGS)$"
+        r"^(VIRTUAL_ENV|PYTHON(PATH|HOME|DONTWRITEBYTECODE)|PYTEST_.*|COV_.*|GITHUB_.*|ACTIONS_.*|RUNNER_.*|MAKE.*|MFLAGS)$"
     )
     kept = {name: value for name, value in os.environ.items() if not alien.match(name)}
     path = [entry for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if entry != own]
@@ -237,6 +237,9 @@ def environment(place: Place, number: int, folder: Path) -> dict[str, str]:
         "GREENLIGHT_CACHES": str((place.state / "caches").absolute()),
         "GREENLIGHT_PYTHON": sys.executable,
         "GREENLIGHT_UV": program("uv"),
+        # This environment serves the jobs whose lock is the same; each imports its own checkout.
+        "GREENLIGHT_VENV": sys.prefix,
+        "PYTHONPATH": ".",
         # Not by --env, which would win over the `env` of a job.
         **place.environment,
     }

@@ -265,8 +265,9 @@ class Stage:
     def author(self, *command: str) -> None:
         """Run a command in the author's clone, with its own environment; its progress goes to the screen."""
         clone = self.folder / "author"
-        alien = ("VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+        alien = ("VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
         environment = {name: value for name, value in os.environ.items() if name not in alien}
+        environment |= {"GREENLIGHT_VENV": sys.prefix, "PYTHONPATH": "."}  # as the runs of act have it
         environment["PATH"] = f"{clone}/.venv/bin:{environment['PATH']}"
         environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{self.folder}/author.db"
         done = subprocess.run(

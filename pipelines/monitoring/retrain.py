@@ -29,8 +29,8 @@ BASE = "main"
 BOT = ("greenlight", "greenlight@users.noreply.github.com")
 FILES = ("params.yaml", "data.dvc", "dvc.lock")
 NOTE = (
-    "Trains on all months through {last}; {through} judges. The window grows and does not roll: on flights "
-    "a window of six months lost 0.05 of log-loss in December. If no check starts, this was opened with "
+    "Trains on all months through {last}; {through} judges. The window grows and does not roll, so "
+    "that every season stays in it. If no check starts, this was opened with "
     "GITHUB_TOKEN, whose pull requests start no workflow: close it and open it again."
 )
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from pipelines.console import step
 from pipelines.errors import UserError
-from pipelines.files import read_json, sha256, write_json, write_text
+from pipelines.files import read_json, sha256, write_bytes, write_json, write_text
 from pipelines.model import Model
 from pipelines.problem import features, source
 from pipelines.problem.columns import CONTRACT
@@ -65,11 +65,8 @@ def find(base: Path, production: Production | None) -> Champion | None:
     recorded = recorded_in(base)
     if recorded is None:
         return None
-    for where in (lambda name, md5: base / name, lambda name, md5: _cache(base) / md5[:2] / md5[2:]):
-        paths = [where(name, md5) for name, md5 in zip(FILES, recorded, strict=True)]
-        if _are(paths, recorded):
-            return _load(base, commit, words, *paths)
-    return _rebuilt(base, commit, words)
+    paths = [base / name for name in FILES]
+    return _load(base, commit, words, *paths) if _are(paths, recorded) else _rebuilt(base, commit, words)
 
 
 def _of_release(base: Path, production: Production, words: str) -> Champion | None:
@@ -110,10 +107,12 @@ def recorded_in(folder: Path) -> list[str] | None:
     return [found[name] for name in FILES] if all(name in found for name in FILES) else None
 
 
-def _cache(base: Path) -> Path:
+def _cached(base: Path, recorded: list[str]) -> list[Path]:
+    """Where DVC's cache of the base checkout keeps files of these MD5s, if it has them."""
     config = configparser.ConfigParser(interpolation=None)
     config.read([base / ".dvc/config", base / ".dvc/config.local"])
-    return (base / ".dvc" / config.get("cache", "dir", fallback="cache") / "files/md5").resolve()
+    cache = (base / ".dvc" / config.get("cache", "dir", fallback="cache") / "files/md5").resolve()
+    return [cache / md5[:2] / md5[2:] for md5 in recorded]
 
 
 # --- built again -------------------------------------------------------------------------------------------
@@ -125,7 +124,9 @@ def _rebuilt(base: Path, commit: str, words: str) -> Champion:
     recorded = recorded_in(checkout)
     if recorded is None:
         raise Missing(f"{words} is not to be had: its commit has no models/model.onnx in dvc.lock")
-    paths = [checkout / name for name in FILES]
+    paths, cached = [checkout / name for name in FILES], _cached(base, recorded)
+    if _are(cached, recorded):
+        return _load(base, commit, words, *cached)
     made = base / ".greenlight/champion" / f"{commit[:12]}.json"  # another machine may round otherwise
     if not _are(paths, recorded) and not (made.is_file() and _are(paths, read_json(made))):
         step(f"building {words} again, from its commit")
@@ -133,6 +134,9 @@ def _rebuilt(base: Path, commit: str, words: str) -> Champion:
         if code or not all(path.is_file() for path in paths):
             raise Missing(f"{words} could not be built again: {said}")
         write_json(made, [proposal.md5(path) for path in paths])
+        if _are(paths, recorded):
+            for path, kept in zip(paths, cached, strict=True):
+                write_bytes(kept, path.read_bytes())
     if proposal.md5(paths[0]) == recorded[0]:
         words += ", built again"
     else:
