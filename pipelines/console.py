@@ -14,7 +14,16 @@ def step(text: str) -> None:
 
 
 def summary(text: str) -> None:
-    """Add Markdown to the workflow run's summary, where there is one (GITHUB_STEP_SUMMARY)."""
-    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+    """Add Markdown to the summary of a workflow's run, where there is one (GITHUB_STEP_SUMMARY)."""
+    _append("GITHUB_STEP_SUMMARY", f"{text.rstrip()}\n\n")
+
+
+def output(name: str, value: str) -> None:
+    """Set an output of a workflow's step, where there is one (GITHUB_OUTPUT)."""
+    _append("GITHUB_OUTPUT", f"{name}={value}\n")
+
+
+def _append(variable: str, text: str) -> None:
+    if path := os.environ.get(variable):
         with Path(path).open("a", encoding="utf-8") as file:
-            file.write(f"{text.rstrip()}\n\n")
+            file.write(text)

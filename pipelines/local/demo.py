@@ -174,7 +174,7 @@ def farewell(stage: "Stage", seconds: float) -> None:
 def open_stage() -> Iterator["Stage"]:
     """A bare origin, the author's clone, GitHub's stand-in and a host of its own, in an empty folder."""
     folder = FOLDER.absolute()
-    shutil.rmtree(folder, ignore_errors=True)
+    clear(folder, keep=folder / "runs/caches")  # as GitHub keeps its caches between runs
     (folder / "reports").mkdir(parents=True)
     console = Console(highlight=False)
     if changes := _git("status", "--porcelain", "--untracked-files=no"):
@@ -202,6 +202,19 @@ def open_stage() -> Iterator["Stage"]:
             environment=environment,
         )
         yield Stage(folder, place, console)
+
+
+def clear(folder: Path, keep: Path) -> None:
+    """Delete all in `folder` but `keep`."""
+    for path in folder.iterdir() if folder.exists() else ():
+        if path == keep:
+            continue
+        if keep.is_relative_to(path):
+            clear(path, keep)
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 _given: set[int] = set()

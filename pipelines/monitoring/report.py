@@ -1,9 +1,9 @@
 """The drift check's report: Markdown for people and for the retraining proposal, JSON for machines."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.console import summary
 from pipelines.files import write_json, write_text
 
 if TYPE_CHECKING:
@@ -26,9 +26,7 @@ def write(check: "Check", out: Path) -> None:
     text = markdown(check)
     write_json(out / "drift.json", as_json(check))
     write_text(out / "drift.md", text)
-    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(text)
+    summary(text)
     print(terminal(check))
 
 

@@ -18,9 +18,10 @@ from urllib.parse import quote
 
 import yaml
 
+from pipelines.console import output
 from pipelines.errors import UserError
 from pipelines.files import read_json, write_text
-from pipelines.review.scope import append, changes_model, judged_by
+from pipelines.review.scope import changes_model, judged_by
 
 CONTEXT = "greenlight/gate"  # the required check, .github/rulesets/main.json
 WORKFLOW = ".github/workflows/propose.yml"
@@ -67,8 +68,8 @@ def run(event: Path, evidence: Path) -> int:
     }
     github.call("POST", f"/statuses/{completed['head_sha']}", status)
     print(f"{CONTEXT} on {completed['head_sha'][:12]}: {state}: {sentence}")
-    append("GITHUB_OUTPUT", f"number={pulls[0]['number']}")
-    append("GITHUB_OUTPUT", f"report={str(finding.report is not None).lower()}")
+    output("number", str(pulls[0]["number"]))
+    output("report", str(finding.report is not None).lower())
     return 0
 
 

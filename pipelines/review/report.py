@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.console import step
+from pipelines.console import step, summary
 from pipelines.errors import UserError
 from pipelines.files import read_json, write_text
 
@@ -29,9 +29,7 @@ def run(evidence: Path = Path("evidence"), out: Path | None = None) -> Path:
     Returns its path. UserError where gate.json is missing or not the gate's.
     """
     path = write_text(out or evidence / "report.md", render(_read(evidence)))
-    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(path.read_text(encoding="utf-8") + "\n")
+    summary(path.read_text(encoding="utf-8"))
     step(f"written: {path}")
     return path
 

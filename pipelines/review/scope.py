@@ -1,10 +1,9 @@
 """What a change touches: the model, the judge, or neither."""
 
-import os
 import subprocess
 from collections.abc import Iterable
-from pathlib import Path
 
+from pipelines.console import output, summary
 from pipelines.errors import UserError
 
 # What cannot change a model or a release. Everything else may, so an unknown path means: look closely.
@@ -34,9 +33,9 @@ def run(base: str, head: str) -> int:
     else:
         sentence = "No model changed: only documentation, tests or workflows did, so nothing is built."
     print(sentence)
-    append("GITHUB_OUTPUT", f"model={str(model).lower()}")
+    output("model", str(model).lower())
     if not model:
-        append("GITHUB_STEP_SUMMARY", sentence)
+        summary(sentence)
     return 0
 
 
@@ -63,10 +62,3 @@ def changed(base: str, head: str) -> list[str] | None:
     if done.returncode:
         raise UserError(f"git cannot compare {base} with {head}: {' '.join(done.stderr.split())}")
     return [path for path in done.stdout.split("\0") if path]
-
-
-def append(variable: str, line: str) -> None:
-    """Add a line to one of the files that a workflow's step reads, where there is one."""
-    if name := os.environ.get(variable):
-        with Path(name).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")

@@ -12,6 +12,7 @@ from pipelines.params import Params
 from pipelines.problem.columns import CONTRACT
 
 BLOCK = 30  # days
+FOLDS = 4  # months, the newest: each costs a training, and older ones say little of the next
 Answers = Callable[[Params, pd.DataFrame, pd.DataFrame], np.ndarray]
 
 
@@ -21,7 +22,7 @@ def build(
     """What reference.json says of the labelled training rows.
 
     `features`: for each its bins, their shares, and the PSI above which it counts as drifted; `brier_skill`:
-    for each month but the first the skill of a model of the months before (rolling origin), against always
+    for each of the newest months the skill of a model of the months before (rolling origin), against always
     saying those months' label rate.
     """
     time = rows[contract.time.name]
@@ -73,7 +74,7 @@ def _blocks(time: pd.Series) -> np.ndarray:
 def _skills(params: Params, rows: pd.DataFrame, answers: Answers, contract: Contract) -> list[dict[str, Any]]:
     month = rows[contract.time.name].dt.to_period("M")
     skills = []
-    for name in sorted(month.unique())[1:]:
+    for name in sorted(month.unique())[1:][-FOLDS:]:
         past, now = rows[month < name], rows[month == name]
         label = now[contract.label.name].to_numpy(dtype=bool)
         rate = float(past[contract.label.name].mean())

