@@ -22,11 +22,16 @@ from pipelines.delivery import terraform
 from pipelines.errors import UserError
 from pipelines.files import read_json, write_json, write_text
 from pipelines.local import act, events, github
-from pipelines.local.act import Place, Run
+from pipelines.local.act import Place, Run, git
 from pipelines.review import report
 
 FOLDER = Path(".greenlight/demo")
 REPOSITORY = "you/greenlight"
+AUTHOR = {
+    f"GIT_{role}_{field}": f"author{end}"
+    for role in ("AUTHOR", "COMMITTER")
+    for field, end in (("NAME", ""), ("EMAIL", "@localhost"))
+}
 ENVIRONMENTS = ("staging", "production")
 MONTHS = ("2013-07", "2013-08", "2013-09", "2013-10")
 WATCHED = 2000  # requests that the second release must be watched with, at least
@@ -177,13 +182,13 @@ def open_stage() -> Iterator["Stage"]:
     clear(folder, keep=folder / "runs/caches")  # as GitHub keeps its caches between runs
     (folder / "reports").mkdir(parents=True)
     console = Console(highlight=False)
-    if changes := _git("status", "--porcelain", "--untracked-files=no"):
+    if changes := git("status", "--porcelain", "--untracked-files=no"):
         names = ", ".join(line[3:] for line in changes.splitlines())
         console.print(f"[yellow]The demo runs the last commit; not in it: {names}", soft_wrap=True)
     origin = folder / "origin.git"
-    _git("init", "--quiet", "--bare", "--initial-branch=main", str(origin))
-    _git("push", "--quiet", str(origin), "HEAD:refs/heads/main")
-    _git("clone", "--quiet", str(origin), str(folder / "author"))
+    git("init", "--quiet", "--bare", "--initial-branch=main", str(origin))
+    git("push", "--quiet", str(origin), "HEAD:refs/heads/main")
+    git("clone", "--quiet", str(origin), str(folder / "author"))
     with github.serve(folder / "github", origin, REPOSITORY) as api:
         environment = {
             MARK: str(folder),
@@ -280,7 +285,10 @@ class Stage:
         clone = self.folder / "author"
         alien = ("VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
         environment = {name: value for name, value in os.environ.items() if name not in alien}
-        environment |= {"GREENLIGHT_VENV": sys.prefix, "PYTHONPATH": "."}  # as the runs of act have it
+        environment |= AUTHOR | {
+            "GREENLIGHT_VENV": sys.prefix,
+            "PYTHONPATH": ".",
+        }  # as the runs of act have it
         environment["PATH"] = f"{clone}/.venv/bin:{environment['PATH']}"
         environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{self.folder}/author.db"
         done = subprocess.run(
@@ -324,7 +332,7 @@ class Stage:
 
     def release(self, pull: Mapping[str, Any]) -> None:
         """Merge, which pushes to main, which starts the workflow `release`."""
-        before = _git("-C", str(self.place.origin), "rev-parse", "main")
+        before = git("-C", str(self.place.origin), "rev-parse", "main")
         after = self.merge(pull)
         self.say(f"{pull['title']!r} is merged.")
         self.workflow("release", events.push(REPOSITORY, before, after))
@@ -386,7 +394,3 @@ def edit(path: Path, settings: Mapping[str, str]) -> None:
                 "set GOOD, BAD and BETTER in pipelines/local/demo.py to settings of yours"
             )
     write_text(path, text)
-
-
-def _git(*arguments: str) -> str:
-    return act.git(*arguments)
