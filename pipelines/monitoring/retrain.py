@@ -176,10 +176,24 @@ def _git(folder: Path, *arguments: str, check: bool = True) -> str:
 
 
 def _run(folder: Path, *command: str, check: bool = True) -> str:
-    """Standard output. A failed command's last sentence is the UserError."""
-    done = subprocess.run(command, cwd=folder, env=_environment(folder), capture_output=True, text=True)
-    if check and done.returncode:
-        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()] or ["no word"]
+    """Standard output; the progress of `ml` is shown. A failed command's last sentence is the UserError."""
+    errors = []
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as out,
+        subprocess.Popen(
+            command, cwd=folder, env=_environment(folder), stdout=out, stderr=subprocess.PIPE, text=True
+        ) as run,
+    ):
+        assert run.stderr is not None
+        for line in run.stderr:
+            errors.append(line)
+            if "pipelines.cli" in command:
+                print(line, end="", file=sys.stderr, flush=True)
+        code = run.wait()
+        out.seek(0)
+        printed = out.read()
+    if check and code:
+        said = [line for line in (errors or printed.splitlines()) if line.strip()] or ["no word"]
         words = re.sub(r"^(ml|fatal|ERROR|error): ", "", said[-1].strip())
         shown = " ".join(
             ("ml" if part == "pipelines.cli" else part)
@@ -187,7 +201,7 @@ def _run(folder: Path, *command: str, check: bool = True) -> str:
             if part not in (sys.executable, "-m")
         )
         raise UserError(f"`{shown}` failed: {words}")
-    return done.stdout
+    return printed
 
 
 def _environment(folder: Path) -> dict[str, str]:
