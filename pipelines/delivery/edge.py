@@ -1,6 +1,5 @@
 """The edge: Envoy in front of the two slots. Its route file alone says who gets traffic."""
 
-import contextlib
 import http.client
 import json
 import time
@@ -15,6 +14,7 @@ from pipelines.files import read_json, write_json
 
 ROUTES = "edge"  # the name of the one route table
 CHECK_HEADER = "x-greenlight-check"  # marks the deployer's own requests to a slot; callers cannot send it
+VERSION_CHECK = "version"  # its value in the one request that the edge answers itself
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,18 @@ class Edge:
         self.folder, self.url, self.admin_url, self.slots = folder, url, admin_url, slots
         self.route_file = folder / "routes" / "routes.json"
 
+    def command(self, tools: Path) -> list[str]:
+        """What runs the edge, by the Envoy of `tools`.
+
+        One worker: it takes up healths and routes in the order in which the main thread told them, so a route
+        never comes before the health of its slot, and one answer tells what all requests get. It carries more
+        than ten times what a slot does.
+        """
+        return [
+            *(str(tools / "bin" / "envoy"), "-c", str(self.folder / "bootstrap.json")),
+            *("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"),
+        ]
+
     def write_bootstrap(self) -> None:
         """Write Envoy's static configuration and, where there is none yet, a route file that answers 503."""
         if not self.route_file.exists():
@@ -56,16 +68,24 @@ class Edge:
         return Route(**value["route"]) if value["route"] else None
 
     def route_to(self, route: Route | None, within: float = 10.0) -> None:
-        """Send traffic there (nowhere: None), and return once Envoy says that it does.
+        """Send traffic there (nowhere: None), and return once no request that arrives goes elsewhere.
 
-        Refused, with the file as it was before, when Envoy does not take it within `within` seconds.
+        Refused, with the file as it was before, when Envoy does not take it within `within` seconds. Where
+        traffic goes there already, the file is written all the same: whoever wrote it may have been killed
+        before Envoy took it.
         """
         before = self.route_file.read_bytes() if self.route_file.exists() else None
-        self._confirm(self._write_route(route), within, before)
-
-    def confirm(self, within: float = 10.0) -> None:
-        """Return once Envoy says that it applied the route file as it is. Refused after `within` seconds."""
-        self._confirm(str(read_json(self.route_file)["version_info"]), within, None)
+        version, until, answer = self._write_route(route), time.monotonic() + within, ""
+        while time.monotonic() < until:
+            if (answer := self._version()) == version:
+                return
+            time.sleep(0.02)
+        if before is not None:
+            write_json(self.route_file, json.loads(before))
+        said = f"it is at {answer}" if answer else "it does not answer"
+        raise Refused(
+            f"the edge did not take the route to {version} within {within:.0f} s: {said}{self._complaint()}"
+        )
 
     def ready(self) -> bool:
         """Whether Envoy answers and takes requests."""
@@ -95,7 +115,7 @@ class Edge:
     def drain(self, slot: str, within: float) -> int:
         """Wait until no request is in flight at a slot and none arrives; returns how many still are."""
         until, calm, last = time.monotonic() + within, 0, -1
-        while calm < 3:  # a worker of Envoy may take up the routes a moment after the main thread said so
+        while calm < 3:  # a request that waits for a connection, or for its repetition, is not in flight
             now = self.stats(slot)
             calm = calm + 1 if now.active == 0 and now.total == last else 0
             last = now.total
@@ -109,25 +129,18 @@ class Edge:
         write_json(self.route_file, _routes(route, version))
         return version
 
-    def _confirm(self, version: str, within: float, undo: bytes | None) -> None:
-        until, said = time.monotonic() + within, "it does not answer"
-        while time.monotonic() < until:
-            with contextlib.suppress(Refused):
-                applied, said = self._applied()
-                if applied == version:
-                    return
-            time.sleep(0.02)
-        if undo is not None:
-            write_json(self.route_file, json.loads(undo))
-        raise Refused(f"the edge did not take the route to {version} within {within:.0f} s: {said}")
+    def _version(self) -> str:
+        """The version of the routes by which the edge's worker answers now; "" where it does not answer.
 
-    def _applied(self) -> tuple[str, str]:
-        dump = self._ask("/config_dump?resource=dynamic_route_configs")
-        for config in dump.get("configs", []):
-            if config.get("route_config", {}).get("name") == ROUTES:
-                version = str(config.get("version_info", ""))
-                return version, f"it is at {version}{self._complaint()}"
-        return "", f"it has no routes{self._complaint()}"
+        Not the admin page's: Envoy's main thread shows a version before the worker has it. There is one
+        worker (see `command`), so that its answer holds for all requests that come after it.
+        """
+        request = urllib.request.Request(self.url, headers={CHECK_HEADER: VERSION_CHECK})
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                return str(answer.read().decode())
+        except (OSError, http.client.HTTPException, ValueError):
+            return ""
 
     def _complaint(self) -> str:
         """Why a route file was rejected, which Envoy tells nowhere but in its log."""
@@ -211,8 +224,10 @@ def _cluster(name: str, edge: Edge, slot: str, fallback: str) -> dict[str, Any]:
         "type": "STATIC",
         "connect_timeout": "2s",
         "common_lb_config": {
-            "healthy_panic_threshold": {"value": 0}
-        },  # never send to what is known to be down
+            "healthy_panic_threshold": {"value": 0},  # never send to what is known to be down
+            # Else a health that changes twice in a second reaches the worker a second after the admin page.
+            "update_merge_window": "0s",
+        },
         "circuit_breakers": {"thresholds": [no_limit, {**no_limit, "priority": "HIGH"}]},
         "health_checks": [
             {
@@ -272,8 +287,8 @@ def _routes(route: Route | None, version: str) -> dict[str, Any]:
                 },
             }
         }
-    # With the version, because Envoy does not take up the version of a table that is the same otherwise.
-    ours = {"route": asdict(route) if route else None, "version": version}
+    ours = {"route": asdict(route) if route else None}
+    check = {"name": CHECK_HEADER, "string_match": {"exact": VERSION_CHECK}}
     return {
         "version_info": version,
         "resources": [
@@ -284,7 +299,17 @@ def _routes(route: Route | None, version: str) -> dict[str, Any]:
                 "request_headers_to_remove": [CHECK_HEADER],
                 "metadata": {"filter_metadata": {"greenlight": ours}},
                 "virtual_hosts": [
-                    {"name": "edge", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, **action}]}
+                    {
+                        "name": "edge",
+                        "domains": ["*"],
+                        "routes": [
+                            {
+                                "match": {"prefix": "/", "headers": [check]},
+                                "direct_response": {"status": 200, "body": {"inline_string": version}},
+                            },
+                            {"match": {"prefix": "/"}, **action},
+                        ],
+                    }
                 ],
             }
         ],

@@ -172,10 +172,6 @@ def check_ports(host: Host) -> None:
 
 def _supervisord_conf(host: Host) -> str:
     folder, quoted = host.folder, process.quoted
-    envoy = [
-        str(host.tools / "bin" / "envoy"),
-        *("-c", str(folder / "edge" / "bootstrap.json"), "--disable-hot-restart", "--log-level", "warning"),
-    ]
     return f"""\
 [supervisord]
 nodaemon = true
@@ -198,7 +194,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 serverurl = unix://{quoted(str(host.socket))}
 
 [program:edge]
-command = {process.command_line(envoy)}
+command = {process.command_line(host.edge.command(host.tools))}
 autorestart = true
 startretries = 1000000
 startsecs = 0

@@ -186,10 +186,7 @@ class Rollout:
         fallback = self.origin.slot if self.origin else None
         if "watch" in self.done:
             return
-        if self.edge.route() == (route := Route(self.slot, self.release, fallback)):
-            self.edge.confirm()
-        else:
-            self.edge.route_to(route)
+        self.edge.route_to(Route(self.slot, self.release, fallback))
 
     def watch(self) -> None:
         """The edge's count of failures on the new slot stays where it was, with at least our own requests."""
@@ -212,10 +209,7 @@ class Rollout:
 
     def settle(self) -> None:
         """From here on there is no way back but another move."""
-        if self.edge.route() == (route := Route(self.slot, self.release)):
-            self.edge.confirm()
-        else:
-            self.edge.route_to(route)
+        self.edge.route_to(Route(self.slot, self.release))
 
     def retire(self) -> None:
         """The old slot ends once no request is in flight there."""
@@ -234,8 +228,7 @@ class Rollout:
         self.journal.write(self.id, "turn-back", reason=reason)
         words = process.last_words(self.host, self.slot)
         if self._can_return():
-            if self.edge.route() != self.origin:
-                self.edge.route_to(self.origin)
+            self.edge.route_to(self.origin)
             self._stop(self.slot)
             to = (
                 f"is with {self.origin.release[:12]} on {self.origin.slot}" if self.origin else "goes nowhere"

@@ -1,9 +1,13 @@
 """A move loses nothing, whatever the new release is worth."""
 
+import http.server
+import json
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +15,11 @@ import psutil
 import pytest
 
 from pipelines.delivery import rollout
-from pipelines.delivery.edge import Route
+from pipelines.delivery.edge import Edge, Route
 from pipelines.delivery.host import Host
 from pipelines.delivery.journal import Journal, held
 from pipelines.delivery.load import Load
+from pipelines.delivery.rehearse import four_free_ports
 from pipelines.delivery.slots import process
 from pipelines.delivery.store import Store
 from pipelines.errors import Refused, UserError
@@ -169,8 +174,94 @@ def test_the_edge_refuses_a_route_to_nowhere_and_keeps_the_old_one(
     with pytest.raises(Refused, match="unknown cluster"):
         live.edge.route_to(Route("red", "0" * 64), within=1)
     assert live.edge.route() == Route(sides.busy, good)
-    live.edge.confirm()
     assert rollout.checks.answers(live.edge_url) == good
+    live.edge.route_to(Route(sides.busy, good))
+
+
+def test_the_edge_has_one_worker_so_that_one_answer_tells_what_all_requests_get(host: Host) -> None:
+    tasks = Path(f"/proc/{host.supervisor.pid('edge')}/task").glob("*/comm")
+    assert sum(task.read_text().startswith("wrk:") for task in tasks) == 1
+
+
+class Slot:
+    """A slot that becomes ready, or not, at once; what it gets while it is not ready is lost."""
+
+    def __init__(self, port: int, release: str) -> None:
+        self.ready, self.release, slot = False, release, self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                self.rfile.read(int(self.headers.get("content-length", 0)))
+                body = json.dumps({"release": slot.release}).encode()
+                self.send_response(200 if slot.ready else 503)
+                self.send_header("x-greenlight-release", slot.release)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_POST = do_GET
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def alone(host: Host, tmp_path: Path) -> Iterator[tuple[Edge, dict[str, Slot], subprocess.Popen[bytes]]]:
+    """An edge of its own before two such slots."""
+    port = four_free_ports()
+    ports = {"blue": port + 2, "green": port + 3}
+    edge = Edge(tmp_path, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}", ports)
+    edge.write_bootstrap()
+    slots = {colour: Slot(ports[colour], colour * 8) for colour in ports}
+    with (tmp_path / "envoy.log").open("wb") as log:
+        envoy = subprocess.Popen(edge.command(host.tools), stdout=log, stderr=log)
+    _until(edge.ready)
+    yield edge, slots, envoy
+    envoy.kill()
+    envoy.wait()
+    for slot in slots.values():
+        slot.server.shutdown()
+        slot.server.server_close()
+
+
+def test_a_slot_that_just_became_healthy_has_the_traffic_at_once_though_envoy_stalls(
+    alone: tuple[Edge, dict[str, Slot], subprocess.Popen[bytes]],
+) -> None:
+    edge, slots, envoy = alone
+    over = threading.Event()
+
+    def stalls() -> None:
+        while not over.wait(0.4):
+            envoy.send_signal(signal.SIGSTOP)
+            over.wait(0.3)
+            envoy.send_signal(signal.SIGCONT)
+
+    slots["blue"].ready = True
+    _until(lambda: edge.healthy("blue"))
+    edge.route_to(Route("blue", slots["blue"].release))
+    stalling = threading.Thread(target=stalls)
+    stalling.start()
+    try:
+        with Load(edge.url, [b"{}"]) as load:
+            for new, old in [("green", "blue"), ("blue", "green")] * 2:
+                for ready in (True, False, True):  # its health changes more than once in a second
+                    slots[new].ready = ready
+                    _until(lambda new=new, ready=ready: edge.healthy(new) == ready)  # type: ignore[misc]
+                edge.route_to(Route(new, slots[new].release, old))
+                assert rollout.checks.answers(edge.url) == slots[new].release
+                edge.route_to(Route(new, slots[new].release))
+                assert edge.drain(old, within=10) == 0
+                slots[old].ready = False
+    finally:
+        over.set()
+        stalling.join()
+    assert not load.lost, load.lost
+    assert len(load.answered) == 2
 
 
 # A move's lines: 1 begin; intent and fact of fetch (2, 3), start (4, 5), healthy (6, 7), golden rows (8, 9),
