@@ -46,8 +46,7 @@ class Edge:
         """What runs the edge, by the Envoy of `tools`.
 
         One worker: it takes up healths and routes in the order in which the main thread told them, so a route
-        never comes before the health of its slot, and one answer tells what all requests get. It carries more
-        than ten times what a slot does.
+        never comes before the health of its slot, and one answer tells what all requests get.
         """
         return [
             *(str(tools / "bin" / "envoy"), "-c", str(self.folder / "bootstrap.json")),
