@@ -236,8 +236,11 @@ def store_list() -> None:
     """The releases in the store, newest first."""
     from pipelines.delivery.store import Store
 
-    for found in Store().list():
+    store = Store()
+    for found in store.list():
         print(f"{found['id'][:12]}  commit {found['commit'][:12]}  {found['created']}")
+    if not store.list():
+        print(f"{store.folder} holds no release yet: `ml release` makes one")
 
 
 @store.command("add")
