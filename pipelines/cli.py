@@ -1,5 +1,6 @@
 """`ml`: every verb of the template. A verb's module is imported when that verb runs."""
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -206,6 +207,8 @@ def promote(env: Env = "production") -> None:
     """Let the ledger want in one environment what staging wants."""
     from pipelines.delivery import ledger
 
+    if env != "production":
+        raise UserError(f"--env {env!r}: what staging wants is promoted to production, nowhere else")
     entry = ledger.promote(env)
     print(f"{env} wants {entry.release[:12]} of commit {entry.commit[:12]}")
 
@@ -433,8 +436,10 @@ def down() -> None:
 
 def _month(text: str) -> str:
     """A month; `latest` is the newest that the source has."""
-    if text != "latest":
+    if re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text):
         return text
+    if text != "latest":
+        raise UserError(f"--through {text!r} is no month: write it as 2013-06, or `latest`")
     from pipelines.problem import source
 
     return source.months()[-1]

@@ -14,7 +14,7 @@ Setting = bool | int | float | str | None
 
 
 class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Data(_Closed):
@@ -120,6 +120,8 @@ def load(path: Path | str = "params.yaml") -> Params:
         value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: run `ml` at the top of the repository") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     return parse(value, str(path))
@@ -136,7 +138,9 @@ def parse(value: Any, name: str = "params.yaml") -> Params:
 
 
 def _sentence(name: str, error: ValidationError) -> str:
-    first = error.errors()[0]
+    errors = error.errors()
+    # A mistyped key is also a missing one; the word that stands in the file says more.
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"{name}: {field} is not a known key; {_keys_beside(first['loc'])}"

@@ -6,7 +6,7 @@ import socket
 import tempfile
 from pathlib import Path
 
-from pipelines.console import step
+from pipelines.console import step, summary
 from pipelines.delivery import host as hosts
 from pipelines.delivery import rollout, terraform
 from pipelines.delivery.load import Load
@@ -41,7 +41,9 @@ def rehearse(new: str, previous: str | None = None, store: Store | None = None) 
         else:
             with Load(host.edge_url, bodies) as load:
                 code = rollout.move(host, new, store)
-        print(_summary(new, previous, code, load))
+        words = _summary(new, previous, code, load)
+        print(words)
+        summary(words)
         return 4 if code or (load and load.lost) else 0
     finally:
         step("taking the rehearsal down")

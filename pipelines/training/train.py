@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import threadpoolctl  # type: ignore[import-untyped]
 from sklearn.pipeline import Pipeline
+from sklearn.utils._param_validation import InvalidParameterError
 
 from pipelines.console import step
 from pipelines.contract import Contract
@@ -63,7 +64,10 @@ def fit_pipeline(params: Params, rows: pd.DataFrame) -> Pipeline:
             f"{CONTRACT.label.name} has one value only from {params.train.first} to {params.train.last}"
         )
     with threadpoolctl.threadpool_limits(limits=1):
-        return pipeline.fit(frame(rows), label)
+        try:
+            return pipeline.fit(frame(rows), label)
+        except InvalidParameterError as error:
+            raise UserError(f"params.yaml: train: {' '.join(str(error).split())}") from None
 
 
 def estimator(params: Params) -> Pipeline:

@@ -72,3 +72,20 @@ def test_a_missing_file_and_broken_yaml_are_one_sentence(tmp_path: Path) -> None
     (tmp_path / "params.yaml").write_text("- 1\n")
     with pytest.raises(UserError, match="must be a mapping"):
         load(tmp_path / "params.yaml")
+
+
+def test_a_mistyped_key_is_named_rather_than_the_one_that_is_missing(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "params.yaml").read_text().replace("  days: 28", "  dayz: 28")
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"gate\.dayz is not a known key"):
+        load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("number", [".nan", ".inf"])
+def test_no_number_that_is_none_switches_the_gate_off(tmp_path: Path, number: str) -> None:
+    text = (
+        (Path(__file__).parents[2] / "params.yaml").read_text().replace("roc_auc: 0.65", f"roc_auc: {number}")
+    )
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"gate\.floor\.roc_auc"):
+        load(tmp_path / "params.yaml")
