@@ -7,8 +7,7 @@ from typing import Any
 from pipelines.errors import UserError
 from pipelines.files import sha256
 from pipelines.problem.columns import CONTRACT
-
-LOCAL = "sqlite:///.greenlight/mlflow.db"
+from pipelines.training import tracking
 
 
 def register(environment: str, model: Path, release: str, commit: str, stored: Path) -> str:
@@ -23,10 +22,9 @@ def register(environment: str, model: Path, release: str, commit: str, stored: P
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
-    address, name = os.environ.get("MLFLOW_TRACKING_URI") or LOCAL, CONTRACT.name
+    address, name = tracking.address(), CONTRACT.name
+    local = not os.environ.get("MLFLOW_TRACKING_URI")
     tags = {"model_sha256": sha256(model), "git_commit": commit}
-    if local := address == LOCAL:
-        Path(".greenlight").mkdir(exist_ok=True)
     try:
         client = MlflowClient(tracking_uri=address, registry_uri=address)
         if (version := _version(client, tags)) is None:
@@ -42,7 +40,7 @@ def register(environment: str, model: Path, release: str, commit: str, stored: P
     except MlflowException as error:
         raise UserError(
             f"MLFLOW_TRACKING_URI names a server that does not take the model "
-            f"({str(error).splitlines()[0][:200]}): start it, or unset the variable to use {LOCAL}"
+            f"({str(error).splitlines()[0][:200]}): start it, or unset the variable to use {tracking.LOCAL}"
         ) from None
     return version
 

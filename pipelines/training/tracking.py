@@ -12,7 +12,7 @@ from pipelines.files import sha256
 from pipelines.params import Params
 from pipelines.problem.columns import CONTRACT
 
-LOCAL = "sqlite:///.greenlight/mlflow.db"
+LOCAL = Path(".greenlight/mlflow.db")
 
 
 def log(params: Params, model: Path, rows: pd.DataFrame, figures: dict[str, float]) -> None:
@@ -25,9 +25,6 @@ def log(params: Params, model: Path, rows: pd.DataFrame, figures: dict[str, floa
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
-    address = os.environ.get("MLFLOW_TRACKING_URI") or LOCAL
-    if address == LOCAL:
-        Path(".greenlight").mkdir(exist_ok=True)
     train = params.train
     logged: dict[str, object] = {
         **{name: value for name, value in train.model_dump().items() if name != "settings"},
@@ -35,7 +32,7 @@ def log(params: Params, model: Path, rows: pd.DataFrame, figures: dict[str, floa
         "rows": len(rows),
     }
     try:
-        client = MlflowClient(tracking_uri=address)
+        client = MlflowClient(tracking_uri=address())
         experiment = client.get_experiment_by_name(CONTRACT.name)
         where = experiment.experiment_id if experiment else client.create_experiment(CONTRACT.name)
         run = client.create_run(
@@ -51,8 +48,19 @@ def log(params: Params, model: Path, rows: pd.DataFrame, figures: dict[str, floa
     except MlflowException as error:
         raise UserError(
             f"MLFLOW_TRACKING_URI names a server that refuses the run ({str(error).splitlines()[0][:200]}): "
-            "start it, or unset the variable to log to .greenlight/mlflow.db"
+            f"start it, or unset the variable to log to {LOCAL}"
         ) from None
+
+
+def address() -> str:
+    """MLFLOW_TRACKING_URI, by default sqlite in .greenlight/ of the working directory.
+
+    Absolute, since MLflow keeps one connection for each address for the life of the process.
+    """
+    if given := os.environ.get("MLFLOW_TRACKING_URI"):
+        return given
+    LOCAL.parent.mkdir(exist_ok=True)
+    return f"sqlite:///{LOCAL.absolute()}"
 
 
 def _commit() -> str:

@@ -578,7 +578,7 @@ def test_a_card_without_real_days_is_a_verdict(value, fitted, base, window, tmp_
 
 
 def test_settings_that_json_cannot_hold_are_written_as_text(fitted, base, window, tmp_path) -> None:
-    values = settings(max_iter=50, learning_rate=float("nan"), **{"\ud800": "\ud800", "big": 10**400})
+    values = settings(max_iter=50, **{"\ud800": "\ud800", "big": 10**400})
     candidate = Made(fitted(settings(max_iter=3)).model, settings(max_iter=3)).write(
         tmp_path / "candidate", window
     )

@@ -165,3 +165,15 @@ def test_numbers_reach_sklearn_as_they_reach_onnx(rows: pd.DataFrame) -> None:
     for column in CONTRACT.features:
         if column.type != "category":
             np.testing.assert_array_equal(given[column.name].to_numpy(), taken[column.name][:, 0])
+
+
+def test_each_working_directory_has_its_own_local_registry(tmp_path, monkeypatch) -> None:
+    """MLflow keeps a connection for each address: one relative address would join two checkouts."""
+    from mlflow.tracking import MlflowClient
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        MlflowClient(tracking_uri=tracking.address()).create_experiment("flights")
+    assert all((tmp_path / name / tracking.LOCAL).is_file() for name in ("one", "two"))
