@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
 import yaml
 
 from pipelines.console import step
@@ -150,6 +151,7 @@ def next_run(state: Path) -> tuple[int, Path]:
     runs.mkdir(parents=True, exist_ok=True)
     for old in runs.glob("*/pid"):
         if not Path(f"/proc/{old.read_text() or 0}").exists():
+            end_steps(old.parent / "act")
             for leftover in ("source", "act", "secrets", "pid"):
                 remove(old.parent / leftover)
     number = 1 + max((int(path.name) for path in runs.iterdir() if path.name.isdigit()), default=0)
@@ -161,6 +163,17 @@ def next_run(state: Path) -> tuple[int, Path]:
         else:
             write_text(runs / str(number) / "pid", str(os.getpid()))
             return number, runs / str(number)
+
+
+def end_steps(folder: Path) -> None:
+    """Kill a step that act had just forked when it was killed: it has no terminal yet to end with."""
+    for process in psutil.process_iter():
+        try:
+            if any(word.startswith(f"{folder.absolute()}/") for word in process.cmdline()):
+                for one in (*process.children(recursive=True), process):
+                    one.kill()
+        except psutil.Error:  # gone, a zombie, or another user's
+            continue
 
 
 def check_out(origin: Path, event: Event, folder: Path) -> str:

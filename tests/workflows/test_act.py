@@ -1,11 +1,14 @@
 """Real runs of small workflow files: checkout, artifacts, cache, summaries, failures."""
 
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipelines.errors import UserError
@@ -200,16 +203,42 @@ act.run("tiny", events.push(place.repository, {sha!r}, {sha!r}), place)
     )
     assert caller.stderr is not None
     assert any("sleep 300" in line for line in caller.stderr)
+    assert wait_until(lambda: any(words.startswith("sleep") for words in alive(place.state)))
     caller.kill()
     caller.wait()
-    deadline = time.monotonic() + 20
-    while alive(place.state) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not alive(place.state)
+    assert wait_until(lambda: not alive(place.state))
     assert (place.state / "runs/1/source").exists()
     second = run_tiny(place, commit, tiny("run: echo"))
     assert (second.id, second.code) == (2, 0)
     assert not (place.state / "runs/1/source").exists() and not (place.state / "runs/1/act").exists()
+
+
+@pytest.mark.slow
+def test_a_step_that_outlived_its_act_is_ended_by_the_next_run(place: Place, commit: Commit) -> None:
+    """act can die between the fork of a step and the step's terminal: then no hang-up reaches it."""
+    script = place.state / "runs/1/act/workflow/0.sh"
+    script.parent.mkdir(parents=True)
+    script.write_text("sleep 300\nexit\n")
+    other = place.state / "elsewhere.sh"
+    other.write_text(script.read_text())
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (place.state / "runs/1/pid").write_text(str(gone.pid))
+    with subprocess.Popen(["bash", str(script)]) as step, subprocess.Popen(["bash", str(other)]) as stranger:
+        assert run_tiny(place, commit, tiny("run: echo")).code == 0
+        assert step.wait(timeout=20) == -signal.SIGKILL
+        assert stranger.poll() is None
+        for child in psutil.Process(stranger.pid).children():
+            child.kill()
+        stranger.kill()
+    assert wait_until(lambda: not alive(place.state))
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return true()
 
 
 def alive(state: Path) -> list[str]:
