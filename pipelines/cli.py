@@ -10,6 +10,7 @@ import typer
 from pipelines.errors import Refused, UserError
 
 if TYPE_CHECKING:
+    from pipelines.delivery.ledger import Entry
     from pipelines.review.champion import Production
 
 app = typer.Typer(
@@ -111,6 +112,15 @@ def evaluate() -> None:
 
 
 @app.command(rich_help_panel=PIPELINE)
+def verify() -> None:
+    """Stage 5: train again from the same seed, and on shuffled outcomes, for the gate."""
+    from pipelines.params import load
+    from pipelines.training import verify
+
+    verify.run(load())
+
+
+@app.command(rich_help_panel=PIPELINE)
 def reproduce(
     locked: Annotated[
         bool, typer.Option("--locked", help="Refuse when dvc.lock is not the one that was committed.")
@@ -148,18 +158,18 @@ def gate(
     out: Annotated[Path, typer.Option(help="Where gate.json goes.")] = Path("evidence"),
 ) -> None:
     """Judge a proposal: exits with 0 for PASS, 3 for INCONCLUSIVE, 4 for FAIL."""
+    from pipelines.delivery import ledger
     from pipelines.review import gate
 
-    _finish(gate.run(candidate, base, out, production=_production(), head=head))
+    production, anchor = (_production(entry) for entry in (ledger.wanted("production"), None))
+    _finish(gate.run(candidate, base, out, production, anchor, head))
 
 
-def _production() -> "Production | None":
-    """What the ledger says of production, and its files where the store has them."""
-    from pipelines.delivery import ledger
+def _production(entry: "Entry | None") -> "Production | None":
+    """What the ledger says of a release, and its files where the store has them."""
     from pipelines.delivery.store import Store
     from pipelines.review.champion import Production
 
-    entry = ledger.wanted("production")
     if entry is None:
         return None
     store = Store()

@@ -1,10 +1,12 @@
 """The types in which a problem is written: each column once, with all that is known about it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
 Type = Literal["category", "integer", "number", "flag", "time", "text"]
+Verdict = Literal["PASS", "INCONCLUSIVE", "FAIL"]
 
 
 @dataclass(frozen=True)
@@ -129,3 +131,14 @@ class Contract:
     def loggable(self) -> tuple[Column, ...]:
         """The features that the prediction log may keep."""
         return tuple(column for column in self.features if column.loggable)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one rule of the gate says: a verdict, one sentence, and the numbers behind it."""
+
+    rule: str
+    verdict: Verdict
+    sentence: str
+    numbers: Mapping[str, float | None] = field(default_factory=dict)
+    warning: bool = False  # a PASS that a reviewer should look at

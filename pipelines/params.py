@@ -47,10 +47,12 @@ class Decision(_Closed):
 
 
 class Margin(_Closed):
-    """How much worse than the champion still counts as not worse."""
+    """How much worse than the champion still counts as not worse; `cost` is a share of the champion's."""
 
     roc_auc: Positive
     log_loss: Positive
+    cost: Positive = 0.02
+    calibration: Positive = 0.10
 
 
 class Floor(_Closed):
@@ -60,13 +62,40 @@ class Floor(_Closed):
     brier_skill: float
 
 
+class Slice(_Closed):
+    """Which slices are judged, and how much log-loss one may lose."""
+
+    rows: Annotated[int, Field(ge=1)] = 500
+    days: Annotated[int, Field(ge=2)] = 10
+    fail: Positive = 0.005
+    warn: Positive = 0.010
+
+
+class Budget(_Closed):
+    """What a model may cost to serve, as a multiple of the champion's."""
+
+    size: Positive = 2.0
+    latency: Positive = 1.5
+
+
+class Leak(_Closed):
+    """The ROC-AUC from which a single feature, or a model of shuffled outcomes, knows too much."""
+
+    feature: Annotated[float, Field(gt=0.5, le=1)] = 0.80
+    shuffled: Annotated[float, Field(gt=0.5, le=1)] = 0.55
+
+
 class Gate(_Closed):
-    """When a proposal may merge."""
+    """When a proposal may merge. What later versions of the template added has a default."""
 
     days: Annotated[int, Field(ge=7)]
     resamples: Annotated[int, Field(ge=100)]
     margin: Margin
     floor: Floor
+    slice: Slice = Slice()
+    budget: Budget = Budget()
+    leak: Leak = Leak()
+    rules: list[str] = []
 
 
 class Serving(_Closed):

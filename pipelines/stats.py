@@ -36,7 +36,6 @@ def day_sums(label: np.ndarray, p: np.ndarray, day: np.ndarray, days: int, thres
     so `wins` holds all that any reweighting of the days needs, ties included.
     """
     label, p = np.asarray(label, dtype=bool), np.asarray(p, dtype=np.float64)
-    safe = np.clip(p, _EPSILON, 1 - _EPSILON)  # as sklearn.metrics.log_loss does
     act = p >= threshold
 
     def total(values: np.ndarray) -> np.ndarray:
@@ -51,12 +50,18 @@ def day_sums(label: np.ndarray, p: np.ndarray, day: np.ndarray, days: int, thres
     return DaySums(
         rows=total(np.ones(len(p))),
         positives=total(label),
-        log_loss=total(-np.log(np.where(label, safe, 1 - safe))),
+        log_loss=total(log_losses(label, p)),
         brier=total((p - label) ** 2),
         false_alarms=total(act & ~label),
         misses=total(~act & label),
         wins=wins,
     )
+
+
+def log_losses(label: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Each row's negative log-likelihood in nats: (n,); p is clipped as sklearn.metrics.log_loss does it."""
+    safe = np.clip(p, _EPSILON, 1 - _EPSILON)
+    return -np.log(np.where(label, safe, 1 - safe))
 
 
 def day_weights(days: int, resamples: int, seed: int, block: int = BLOCK) -> np.ndarray:
@@ -124,25 +129,88 @@ def interval(draws: np.ndarray, level: float = 0.90) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def calibration(label: np.ndarray, p: np.ndarray, rounds: int = 25) -> tuple[float, float]:
-    """Intercept and slope of the logistic regression of `label` on logit(p) (Cox 1958): calibrated is 0, 1.
+def simultaneous(
+    point: np.ndarray, draws: np.ndarray, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Point and one-sided simultaneous bounds, below and above, of S differences: three arrays of shape (S,).
 
-    A slope below 1: the probabilities are too extreme. NaN where the fit does not exist.
+    `draws` of shape (B, S). t* is the `level` quantile of max_s (draw_s - point_s) / se_s, so that all lower
+    bounds hold at once with that probability (max-statistic: Westfall & Young 1993, Romano & Wolf 2005).
     """
-    y = np.asarray(label, dtype=np.float64)
+    error = np.maximum(draws.std(axis=0, ddof=1), _EPSILON)
+    studentised = (draws - point) / error
+    below = np.quantile(studentised.max(axis=1), level)
+    above = np.quantile(-studentised.min(axis=1), level)
+    return point, point - below * error, point + above * error
+
+
+def calibration(label: np.ndarray, p: np.ndarray) -> tuple[float, float]:
+    """Intercept and slope of calibration: 0 and 1 where p is calibrated (Cox 1958, Steyerberg et al. 2010).
+
+    The slope is that of the logistic regression of `label` on logit(p); below 1 the probabilities are too
+    extreme. The intercept is that with the slope held at 1 (calibration in the large); above 0 they are too
+    low. NaN where the fit does not exist.
+    """
+    x, y = _logit(p), np.asarray(label, dtype=np.float64)
+    ones = np.ones((len(y), 1))
+    return float(_logistic(ones, y, x)[0]), float(_logistic(np.column_stack([ones, x]), y)[1])
+
+
+def calibration_draws(label: np.ndarray, p: np.ndarray, day: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Intercept and slope in each resample of the days: `weights` (B, D) give (B, 2).
+
+    Each is one Newton step from the fit on all days, which has the bootstrap's first-order accuracy (Davidson
+    & MacKinnon 1999), and needs sums of days only.
+    """
+    x, y = _logit(p), np.asarray(label, dtype=np.float64)
+    ones = np.ones((len(y), 1))
+    both = np.column_stack([ones, x])
+    intercept = _one_step(ones, y, day, weights, _logistic(ones, y, x), x)[:, 0]
+    slope = _one_step(both, y, day, weights, _logistic(both, y), np.zeros(len(y)))[:, 1]
+    return np.column_stack([intercept, slope])
+
+
+def _logit(p: np.ndarray) -> np.ndarray:
     safe = np.clip(np.asarray(p, dtype=np.float64), 1e-9, 1 - 1e-9)
-    x = np.column_stack([np.ones(len(y)), np.log(safe / (1 - safe))])
-    beta = np.array([0.0, 1.0])
-    for _ in range(rounds):  # Newton's method; the likelihood is concave
-        fitted = 1 / (1 + np.exp(-np.clip(x @ beta, -30, 30)))
+    return np.log(safe / (1 - safe))
+
+
+def _logistic(x: np.ndarray, y: np.ndarray, offset: np.ndarray | float = 0.0, rounds: int = 25) -> np.ndarray:
+    """Coefficients of shape (k,) for x of shape (n, k), by Newton's method; the likelihood is concave."""
+    beta = np.zeros(x.shape[1])
+    for _ in range(rounds):
+        fitted = 1 / (1 + np.exp(-np.clip(x @ beta + offset, -30, 30)))
         information = x.T @ (x * (fitted * (1 - fitted))[:, None])
         if not np.isfinite(information).all() or np.linalg.cond(information) > 1e12:
-            return math.nan, math.nan
+            return np.full(x.shape[1], math.nan)
         step = np.linalg.solve(information, x.T @ (y - fitted))
         beta = beta + step
         if np.abs(step).max() < 1e-10:
-            break
-    return float(beta[0]), float(beta[1])
+            return beta
+    return np.full(x.shape[1], math.nan)
+
+
+def _one_step(
+    x: np.ndarray,
+    y: np.ndarray,
+    day: np.ndarray,
+    weights: np.ndarray,
+    beta: np.ndarray,
+    offset: np.ndarray,
+) -> np.ndarray:
+    days, k = weights.shape[1], x.shape[1]
+    fitted = 1 / (1 + np.exp(-np.clip(x @ beta + offset, -30, 30)))
+    spread = fitted * (1 - fitted)
+
+    def by_day(values: np.ndarray) -> np.ndarray:
+        return np.bincount(day, weights=values, minlength=days)
+
+    score = np.column_stack([by_day(x[:, i] * (y - fitted)) for i in range(k)])
+    information = np.stack([by_day(x[:, i] * x[:, j] * spread) for i in range(k) for j in range(k)], axis=1)
+    drawn = (weights @ information).reshape(-1, k, k)
+    if not np.isfinite(drawn).all() or (np.linalg.cond(drawn) > 1e12).any():
+        return np.full((len(weights), k), math.nan)
+    return beta + np.linalg.solve(drawn, (weights @ score)[:, :, None])[:, :, 0]
 
 
 @dataclass(frozen=True)

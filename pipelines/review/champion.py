@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 from pipelines.console import step
 from pipelines.errors import UserError
 from pipelines.files import read_json, sha256, write_bytes, write_json, write_text
-from pipelines.model import Model
+from pipelines.model import Golden, Model
 from pipelines.problem import features, source
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import proposal
 from pipelines.review.proposal import Card
 
-FILES = ("models/model.onnx", "models/model.json")
+FILES = ("models/model.onnx", "models/model.json", "models/golden.json")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,10 @@ class Champion:
     commit: str
     model: Model
     sha256: str
+    size: int  # bytes of the model
     card: Card
+    golden: Golden  # requests that it answers
+    api: int | None  # params.yaml: serving.api of its commit
     base: Path
 
 
@@ -51,13 +55,13 @@ class Missing(Exception):
     """Why there is a champion but it cannot be had."""
 
 
-def find(base: Path, production: Production | None) -> Champion | None:
+def find(base: Path, production: Production | None, what: str = "production's release") -> Champion | None:
     """The champion of the checkout `base`; None where nothing was ever trained: the first model.
 
     Missing where there is one that can neither be read nor built again.
     """
     if production is not None:
-        words = f"production's release {production.release[:12]}"
+        words = f"{what} {production.release[:12]}"
         found = _of_release(base, production, words) if production.folder else None
         return found or _rebuilt(base, production.commit, words)
     commit = _git(base, "rev-parse", "HEAD")
@@ -73,10 +77,10 @@ def _of_release(base: Path, production: Production, words: str) -> Champion | No
     assert production.folder is not None
     try:
         release = read_json(production.folder / "release.json")
-        model = production.folder / "bento/src/models/model.onnx"
-        if sha256(model) != release["model"]["sha256"]:
+        models, card = production.folder / "bento/src/models", production.folder / "evidence/model.json"
+        if sha256(models / "model.onnx") != release["model"]["sha256"]:
             return None
-        return _load(base, production.commit, words, model, production.folder / "evidence/model.json")
+        return _load(base, production.commit, words, models / "model.onnx", card, models / "golden.json")
     except (UserError, OSError, KeyError, TypeError, proposal.Bad, Missing):
         return None  # built again from its commit then
 
@@ -88,11 +92,31 @@ def _are(paths: list[Path], recorded: list[str]) -> bool:
     )
 
 
-def _load(base: Path, commit: str, words: str, model: Path, card: Path) -> Champion:
+def _load(base: Path, commit: str, words: str, model: Path, card: Path, golden: Path) -> Champion:
     try:
-        return Champion(words, commit, Model(model), sha256(model), proposal.card(card), base)
+        return Champion(
+            words,
+            commit,
+            Model(model),
+            sha256(model),
+            model.stat().st_size,
+            proposal.card(card),
+            Golden.load(golden),
+            _api(base, commit),
+            base,
+        )
     except (UserError, OSError, proposal.Bad) as error:
         raise Missing(f"{words} cannot be read: {error}") from None
+
+
+def _api(base: Path, commit: str) -> int | None:
+    """What callers of that commit relied on."""
+    said = ask_git(base, "show", f"{commit}:params.yaml")
+    try:
+        api = yaml.safe_load(said or "")["serving"]["api"]
+    except (KeyError, TypeError, yaml.YAMLError):
+        return None
+    return api if isinstance(api, int) else None
 
 
 def recorded_in(folder: Path) -> list[str] | None:

@@ -6,21 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pipelines import stats
 from pipelines.console import step
+from pipelines.contract import Finding, Verdict
 from pipelines.files import write_json
 from pipelines.params import Params
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import rules
-from pipelines.review.champion import Production, ask_git
-from pipelines.review.evidence import Evidence, Finding, Scored, Verdict, gather
-from pipelines.review.proposal import one_line
+from pipelines.review.champion import Champion, Production, ask_git
+from pipelines.review.evidence import Evidence, Scored, gather
+from pipelines.review.proposal import Card, one_line
+from pipelines.review.rules import calibration, metrics, slices
 
 CODES: dict[Verdict, int] = {"PASS": 0, "INCONCLUSIVE": 3, "FAIL": 4}
-LEAST_ROWS = 100  # of a slice that the report shows
-MOST_SLICES = 40
 POINTS = 20  # of the report's ROC curve
 TENTHS = 10  # of the report's calibration
 
@@ -30,15 +29,17 @@ def run(
     base: Path,
     out: Path = Path("evidence"),
     production: Production | None = None,
+    anchor: Production | None = None,
     head: str | None = None,
 ) -> int:
     """Judge what a proposal's build left in `candidate`, by the rules and thresholds of the checkout `base`.
 
-    `production` is the ledger's entry (None before the first release), `head` the proposal's commit, where
-    `base` has it, for the list of changed files. Writes `out`/gate.json and prints verdict and reasons.
+    `production` is the ledger's entry (None before the first release), `anchor` that of the last release
+    which was shown superior, or of the first; `head` the proposal's commit, where `base` has it, for the list
+    of changed files. Writes `out`/gate.json and prints verdict and reasons.
     Returns 0 PASS, 3 INCONCLUSIVE, 4 FAIL.
     """
-    evidence = gather(candidate, base, production)
+    evidence = gather(candidate, base, production, anchor)
     findings = rules.judge(evidence)
     verdict = fold(findings)
     write_json(out / "gate.json", record(verdict, findings, evidence, base, head))
@@ -61,9 +62,11 @@ def record(
     """gate.json: all that the report says, and what the release keeps as evidence."""
     return {
         "verdict": verdict,
+        "superior": superior(findings),
         "findings": [asdict(finding) for finding in findings],
         "candidate": _candidate(e),
-        "champion": _champion(e),
+        "champion": _champion(e.champion, e.beside),
+        "anchor": _champion(e.anchor, e.anchored),
         "window": _window(e),
         "thresholds": e.params.gate.model_dump(),
         "params": differences(e.params, e.proposal.params) if e.proposal else [],
@@ -76,10 +79,18 @@ def record(
         "code": _files(base, head) if head else None,
         "metrics": _metrics(e),
         "months": _months(e),
-        "slices": _slices(e),
-        "calibration": _both(e, _calibration),
+        "slices": slices.table(e),
+        "calibration": _calibrations(e),
         "roc": _both(e, _roc),
     }
+
+
+def superior(findings: Iterable[Finding]) -> bool:
+    """Whether the candidate is shown better than the champion: the next anchor, once it is released."""
+    by_rule = {finding.rule: finding for finding in findings}
+    if fold(by_rule.values()) == "FAIL":
+        return False
+    return any(metrics.shown_better(by_rule[rule]) for rule in ("roc_auc", "log_loss") if rule in by_rule)
 
 
 def _files(base: Path, head: str) -> list[str] | None:
@@ -116,17 +127,20 @@ def _candidate(e: Evidence) -> dict[str, Any] | None:
     return {
         "sha256": e.proposal.sha256,
         "locked": e.proposal.locked,
-        **asdict(e.proposal.card),
+        **_card(e.proposal.card),
         "label_rate": rate,
     }
 
 
-def _champion(e: Evidence) -> dict[str, Any] | None:
-    if e.champion is None:
+def _champion(model: Champion | None, scored: Scored | None) -> dict[str, Any] | None:
+    if model is None:
         return None
-    rate = e.beside.rate if e.beside else None
-    found = {"origin": e.champion.words, "commit": e.champion.commit, "sha256": e.champion.sha256}
-    return {**found, **asdict(e.champion.card), "label_rate": rate}
+    found = {"origin": model.words, "commit": model.commit, "sha256": model.sha256}
+    return {**found, **_card(model.card), "label_rate": scored.rate if scored else None}
+
+
+def _card(card: Card) -> dict[str, Any]:
+    return {name: value for name, value in asdict(card).items() if name != "schema"}
 
 
 def _window(e: Evidence) -> dict[str, Any] | None:
@@ -146,7 +160,7 @@ def _metrics(e: Evidence) -> list[dict[str, Any]]:
     """For each metric the champion, the candidate and their difference: value and 90 % interval."""
     if e.scored is None:
         return []
-    cost = rules.cost_of(e)
+    cost = metrics.cost_of(e)
     rows: list[tuple[str, str, Callable[[Scored, np.ndarray | None], Any]]] = [
         ("ROC-AUC", "higher", lambda s, w: stats.roc_auc(s.sums, w)),
         ("log-loss", "lower", lambda s, w: stats.log_loss(s.sums, w)),
@@ -175,42 +189,20 @@ def _finite(number: float) -> float | None:
 
 
 def _months(e: Evidence) -> list[dict[str, Any]]:
-    return _parts(e, e.window.rows[CONTRACT.time.name].dt.strftime("%Y-%m"), 1) if e.window else []
-
-
-def _slices(e: Evidence) -> dict[str, list[dict[str, Any]]]:
-    if e.window is None:
-        return {}
-    names = [column.name for column in CONTRACT.slices if column.name in e.window.rows]
-    return {name: _parts(e, e.window.rows[name].astype(str), LEAST_ROWS) for name in names}
-
-
-def _parts(e: Evidence, values: pd.Series, least: int) -> list[dict[str, Any]]:
-    """V cut by `values`: rows, label rate and both models' metrics; the largest of at least `least` rows."""
+    """V month by month: rows, label rate and both models' metrics."""
     if e.window is None or e.scored is None:
         return []
-    part = values.to_numpy()
+    month = e.window.rows[CONTRACT.time.name].dt.strftime("%Y-%m").to_numpy()
     found: list[dict[str, Any]] = []
-    for name in sorted(set(part)):
-        inside = part == name
-        if inside.sum() < least:
-            continue
-        entry = {
-            "name": str(name),
-            "rows": int(inside.sum()),
-            "label_rate": float(e.window.label[inside].mean()),
-        }
+    for name in sorted(set(month)):
+        inside = month == name
+        label = e.window.label[inside]
+        entry = {"name": str(name), "rows": int(inside.sum()), "label_rate": float(label.mean())}
         for key, scored in (("candidate", e.scored), ("champion", e.beside)):
             if scored is not None:
-                one_day = np.zeros(inside.sum(), dtype=np.int64)
-                sums = stats.day_sums(e.window.label[inside], scored.p[inside], one_day, 1, 0.5)
-                entry[key] = {
-                    "log_loss": _finite(stats.log_loss(sums)),
-                    "roc_auc": _finite(stats.roc_auc(sums)),
-                }
+                entry[key] = slices.metrics_of(label, scored.p[inside])
         found.append(entry)
-    largest = sorted(found, key=lambda entry: -entry["rows"])[:MOST_SLICES]
-    return sorted(largest, key=lambda entry: entry["name"])
+    return found
 
 
 def _both(e: Evidence, curve: Callable[[np.ndarray, np.ndarray], dict[str, Any]]) -> dict[str, Any]:
@@ -222,16 +214,29 @@ def _both(e: Evidence, curve: Callable[[np.ndarray, np.ndarray], dict[str, Any]]
     }
 
 
-def _calibration(label: np.ndarray, p: np.ndarray) -> dict[str, Any]:
-    """Tenths of V by p: mean p and observed share of each, with slope and intercept over all rows."""
-    parts = [part for part in np.array_split(np.argsort(p, kind="stable"), TENTHS) if len(part)]
-    intercept, slope = stats.calibration(label, p)
-    return {
-        "predicted": [float(p[part].mean()) for part in parts],
-        "observed": [float(label[part].mean()) for part in parts],
-        "intercept": _finite(intercept),
-        "slope": _finite(slope),
-    }
+def _calibrations(e: Evidence) -> dict[str, Any]:
+    """For each model tenths of V by p (mean p and observed share of each), slope and intercept with their
+    intervals, and the expected calibration error over the tenths: shown only, its bootstrap is biased upward.
+    """
+    found = {}
+    for name, scored in (("candidate", e.scored), ("champion", e.beside)):
+        if scored is None or e.window is None:
+            continue
+        parts = [part for part in np.array_split(np.argsort(scored.p, kind="stable"), TENTHS) if len(part)]
+        predicted = [float(scored.p[part].mean()) for part in parts]
+        observed = [float(e.window.label[part].mean()) for part in parts]
+        measured = calibration.measure(e, scored)
+        gaps = [abs(p - o) * len(part) for p, o, part in zip(predicted, observed, parts, strict=True)]
+        found[name] = {
+            "predicted": predicted,
+            "observed": observed,
+            "intercept": _finite(measured.intercept),
+            "intercept_interval": [_finite(end) for end in stats.interval(measured.draws["intercept"])],
+            "slope": _finite(measured.slope),
+            "slope_interval": [_finite(end) for end in stats.interval(measured.draws["slope"])],
+            "ece": sum(gaps) / len(scored.p),
+        }
+    return found
 
 
 def _roc(label: np.ndarray, p: np.ndarray) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """What a proposal's build left, read as the hostile data it may be: each file is whole or named as bad."""
 
 import datetime
+import os
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +38,7 @@ class Card:
     first: str  # training days
     last: str
     rows: int
+    schema: dict[str, Any] = field(default_factory=dict, repr=False)  # of a request's row
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ class Proposal:
     locked: str  # the MD5 of models/model.onnx in the proposal's dvc.lock
     md5: str  # that of the file here
     window: pd.DataFrame
+    size: int = 0  # bytes of the model
+    again: Model | None = None  # trained once more from the same seed
+    shuffled: float | None = None  # ROC-AUC on V of a model of shuffled outcomes
 
 
 def read(folder: Path, contract: Contract) -> Proposal:
@@ -64,7 +69,20 @@ def read(folder: Path, contract: Contract) -> Proposal:
         locked=_read(folder, "dvc.lock", recorded_model),
         md5=md5(model),
         window=_read(folder, "models/window.parquet", lambda path: _window(path, contract, session.inputs)),
+        size=model.stat().st_size,
+        again=_optional(folder, "models/verification/again.onnx", Model),
+        shuffled=_optional(folder, "models/verification/shuffled.json", _shuffled),
     )
+
+
+def _optional(folder: Path, name: str, reader: Callable[[Path], T]) -> T | None:
+    """None where the build left no such file; a rule says what follows from that."""
+    return _read(folder, name, reader) if os.path.lexists(folder / name) else None
+
+
+def _shuffled(path: Path) -> float | None:
+    value = read_json(path)["roc_auc"]
+    return float(value) if value is not None and 0 <= value <= 1 else None
 
 
 def _read(folder: Path, name: str, reader: Callable[[Path], T]) -> T:
@@ -104,10 +122,17 @@ def card(path: Path) -> Card:
     try:
         train = value["train"]
         first, last, rows = train["first"], train["last"], train["rows"]
-        found = Card(
-            one_line(str(value["estimator"]), 80), one_line(str(value.get("settings", ""))), first, last, rows
+        estimator, settings = str(value["estimator"]), str(value.get("settings", ""))
+        schema = value.get("schema", {})
+        found = Card(one_line(estimator, 80), one_line(settings), first, last, rows, schema)
+        fine = (
+            isinstance(schema, dict)
+            and type(rows) is int
+            and 0 < rows < 1e12
+            and _is_day(first)
+            and _is_day(last)
+            and first <= last
         )
-        fine = type(rows) is int and 0 < rows < 1e12 and _is_day(first) and _is_day(last) and first <= last
     except (KeyError, TypeError):
         fine = False
     if not fine:

@@ -165,8 +165,10 @@ def _months(gate: dict[str, Any]) -> str:
 
 
 def _slices(gate: dict[str, Any]) -> str:
-    tables = [_parts(name, parts) for name, parts in (gate.get("slices") or {}).items() if parts]
-    return "\n\n".join(tables) + ("\n\nShown, not judged." if tables else "")
+    by_slice: dict[str, list[dict[str, Any]]] = {}
+    for part in gate.get("slices") or []:
+        by_slice.setdefault(part["slice"], []).append(part | {"name": part["value"]})
+    return "\n\n".join(_parts(name, parts) for name, parts in by_slice.items())
 
 
 def _parts(title: str, parts: Iterable[dict[str, Any]]) -> str:

@@ -10,8 +10,10 @@ import pytest
 
 from pipelines import params as parameters
 from pipelines import stats
+from pipelines.contract import Finding
 from pipelines.review import gate, rules
-from pipelines.review.evidence import Evidence, Finding, Scored, Window
+from pipelines.review.evidence import Evidence, Scored, Window
+from pipelines.review.rules import metrics
 
 PARAMS = parameters.load(Path(__file__).parents[2] / "params.yaml")
 DAYS, ROWS = 30, 200  # a day
@@ -19,6 +21,7 @@ DRAW = np.random.default_rng(4)
 TRUTH = DRAW.normal(-1.2, 1.2, DAYS * ROWS)  # logits
 DAY = np.repeat(np.arange(DAYS), ROWS)
 LABEL = DRAW.random(len(TRUTH)) < 1 / (1 + np.exp(-TRUTH))
+COMPARISON = (metrics.roc_auc, metrics.log_loss, metrics.cost)
 NAMES = tuple(f"2013-06-{day + 1:02}" for day in range(DAYS))
 
 
@@ -44,20 +47,20 @@ def on_bad_days(days: int, by: float) -> np.ndarray:
 
 def test_a_shade_worse_is_within_the_margin() -> None:
     e = evidence(blurred(0.05), TRUTH)
-    for finding in (rules.roc_auc(e), rules.log_loss(e), rules.cost(e)):
+    for finding in (metrics.roc_auc(e), metrics.log_loss(e), metrics.cost(e)):
         assert finding is not None and finding.verdict == "PASS"
 
 
-@pytest.mark.parametrize("rule", [rules.roc_auc, rules.log_loss, rules.cost])
+@pytest.mark.parametrize("rule", [metrics.roc_auc, metrics.log_loss, metrics.cost])
 def test_clearly_worse_is_a_fail_and_clearly_better_is_said(rule) -> None:
     worse = rule(evidence(blurred(1.0), TRUTH))
     assert worse.verdict == "FAIL" and "shown" in worse.sentence
     better = rule(evidence(TRUTH, blurred(1.0)))
     assert better.verdict == "PASS"
-    assert rule is rules.cost or "shown better" in better.sentence
+    assert rule is metrics.cost or "shown better" in better.sentence
 
 
-@pytest.mark.parametrize("rule", [rules.roc_auc, rules.log_loss])
+@pytest.mark.parametrize("rule", [metrics.roc_auc, metrics.log_loss])
 def test_a_loss_on_few_days_is_inconclusive_and_says_how_many_days_would_decide(rule) -> None:
     finding = rule(evidence(on_bad_days(2, 1.6), TRUTH))
     assert finding.verdict == "INCONCLUSIVE"
@@ -67,39 +70,39 @@ def test_a_loss_on_few_days_is_inconclusive_and_says_how_many_days_would_decide(
 
 def test_the_days_to_decide_follow_the_square_root_law() -> None:
     # no loss at all and a half-width of twice the margin: four times the days pass it
-    assert rules._days_to_decide(30, 0.0, -0.02, 0.02, 0.01) == 120
+    assert metrics._days_to_decide(30, 0.0, -0.02, 0.02, 0.01) == 120
     # a loss of the margin itself can only be shown worse: its lower half is twice as wide as it is
-    assert rules._days_to_decide(30, 0.01, -0.01, 0.03, 0.01) == 120
+    assert metrics._days_to_decide(30, 0.01, -0.01, 0.03, 0.01) == 120
     # at once between half and the whole margin both ways are open, and the nearer one is named
-    assert rules._days_to_decide(30, 0.008, -0.001, 0.02, 0.01) == math.ceil(30 * (9 / 8) ** 2)
+    assert metrics._days_to_decide(30, 0.008, -0.001, 0.02, 0.01) == math.ceil(30 * (9 / 8) ** 2)
 
 
 def test_sharper_probabilities_with_the_same_order_fail_on_log_loss_alone() -> None:
     e = evidence(TRUTH * 2.5, TRUTH)
-    assert rules.roc_auc(e).verdict == "PASS" and rules.log_loss(e).verdict == "FAIL"
+    assert metrics.roc_auc(e).verdict == "PASS" and metrics.log_loss(e).verdict == "FAIL"
 
 
 def test_acting_too_rarely_fails_on_cost() -> None:
-    finding = rules.cost(evidence(TRUTH - 1.5, TRUTH))
+    finding = metrics.cost(evidence(TRUTH - 1.5, TRUTH))
     assert finding.verdict == "FAIL" and "cost more" in finding.sentence
 
 
 def test_floors_fail_only_where_the_whole_interval_is_below() -> None:
     nothing = evidence(np.random.default_rng(1).normal(-1, 0.1, len(TRUTH)))
-    assert rules.floor_roc_auc(nothing).verdict == "FAIL"
-    assert rules.floor_roc_auc(evidence(TRUTH)).verdict == "PASS"
+    assert metrics.floor_roc_auc(nothing).verdict == "FAIL"
+    assert metrics.floor_roc_auc(evidence(TRUTH)).verdict == "PASS"
     value = float(stats.roc_auc(scored(TRUTH).sums))
     just_above = PARAMS.gate.floor.model_copy(update={"roc_auc": value + 0.001})
     strict = PARAMS.model_copy(update={"gate": PARAMS.gate.model_copy(update={"floor": just_above})})
     close = dataclasses.replace(evidence(TRUTH), params=strict)
-    assert rules.floor_roc_auc(close).verdict == "INCONCLUSIVE"
+    assert metrics.floor_roc_auc(close).verdict == "INCONCLUSIVE"
 
 
 def test_brier_skill_is_measured_against_the_trainings_rate_and_not_vs_own() -> None:
     constant = np.full(len(TRUTH), math.log(0.28 / 0.72))
-    honest = rules.floor_brier_skill(evidence(constant))
+    honest = metrics.floor_brier_skill(evidence(constant))
     assert honest.numbers["candidate"] == pytest.approx(0, abs=1e-9)
-    assert rules.floor_brier_skill(evidence(TRUTH + 3)).verdict == "FAIL"
+    assert metrics.floor_brier_skill(evidence(TRUTH + 3)).verdict == "FAIL"
 
 
 def test_one_class_in_v_is_inconclusive_and_not_a_pass() -> None:
@@ -107,9 +110,10 @@ def test_one_class_in_v_is_inconclusive_and_not_a_pass() -> None:
     p = 1 / (1 + np.exp(-TRUTH))
     alone = Scored(p, stats.day_sums(label, p, DAY, DAYS, 0.25), 0.28)
     window = Window(NAMES, DAY, label, pd.DataFrame(index=range(len(label))))
-    e = Evidence(PARAMS, window=window, scored=alone, beside=alone)
-    assert rules.roc_auc(e).verdict == "INCONCLUSIVE"
-    assert rules.floor_roc_auc(e).verdict == "INCONCLUSIVE"
+    other = Scored(p / 2, stats.day_sums(label, p / 2, DAY, DAYS, 0.25), 0.28)
+    e = Evidence(PARAMS, window=window, scored=alone, beside=other)
+    assert metrics.roc_auc(e).verdict == "INCONCLUSIVE"
+    assert metrics.floor_roc_auc(e).verdict == "INCONCLUSIVE"
 
 
 def test_nothing_gathered_is_inconclusive() -> None:
@@ -131,7 +135,7 @@ def test_the_same_evidence_gets_the_same_numbers() -> None:
 def test_equal_pairs_seldom_fail_and_degraded_ones_seldom_pass() -> None:
     def verdict(candidate: np.ndarray, champion: np.ndarray) -> str:
         e = evidence(candidate, champion)
-        return gate.fold([finding for rule in rules.COMPARISON if (finding := rule(e))])
+        return gate.fold([finding for rule in COMPARISON if (finding := rule(e))])
 
     equal = [verdict(blurred(0.15, seed), blurred(0.15, 100 + seed)) for seed in range(20)]
     degraded = [verdict(blurred(1.0, seed), blurred(0.15, 100 + seed)) for seed in range(20)]

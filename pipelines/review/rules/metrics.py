@@ -1,5 +1,6 @@
-"""The rules of the gate: each a function from the evidence to a finding, or to None where it has no say."""
+"""Is the candidate shown not worse than the champion and than the anchor, and good enough by itself?"""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -7,113 +8,53 @@ from typing import Any
 import numpy as np
 
 from pipelines import stats
-from pipelines.problem.columns import CONTRACT
-from pipelines.review.evidence import SAME, Evidence, Finding, Scored, Verdict
+from pipelines.contract import Finding, Verdict
+from pipelines.review.evidence import Evidence, Scored
 
-COST_SLACK = 0.02  # of the champion's cost: other seeds alone move it by up to 1.5 %
 Metric = Callable[[stats.DaySums, np.ndarray | None], Any]
-
-
-def lock(e: Evidence) -> Finding | None:
-    """What is judged is what the merged dvc.lock will name."""
-    if e.proposal is None:
-        return None
-    if e.proposal.md5 != e.proposal.locked:
-        return Finding(
-            "lock",
-            "FAIL",
-            f"dvc.lock names the model {e.proposal.locked[:12]}, but the build left {e.proposal.md5[:12]}: "
-            "run `ml reproduce` and commit dvc.lock.",
-        )
-    return Finding("lock", "PASS", "The model is the one that dvc.lock names.")
-
-
-def inputs(e: Evidence) -> Finding | None:
-    """No input that is known too late for the prediction, by the base's contract."""
-    if e.proposal is None:
-        return None
-    too_late = {column.name for column in CONTRACT.forbidden} | {CONTRACT.key.name, CONTRACT.time.name}
-    if found := sorted(too_late & set(e.proposal.model.inputs)):
-        return Finding(
-            "inputs",
-            "FAIL",
-            f"The model asks for {', '.join(found)}: not known {CONTRACT.horizon:g} h before the event, or "
-            "its key.",
-        )
-    count = len(e.proposal.model.inputs)
-    return Finding("inputs", "PASS", f"All {count} inputs are known in time.", {"inputs": count})
-
-
-def leakage(e: Evidence) -> Finding | None:
-    """No day is both trained on and judged on, by either model's own card."""
-    if e.proposal is None or e.window is None or not e.window.days:
-        return None
-    card = e.proposal.card
-    if seen := [day for day in e.window.days if card.first <= day <= card.last]:
-        return Finding(
-            "leakage",
-            "FAIL",
-            f"The candidate has trained on {len(seen)} of the {len(e.window.days)} days that judge it: its "
-            f"model.json says {card.first} to {card.last}, while params.yaml ends training with "
-            f"{e.proposal.params.train.last}.",
-            {"days": len(seen)},
-        )
-    return Finding(
-        "leakage", "PASS", f"No day of V is among the training days ({card.first} to {card.last})."
-    )
-
-
-def days(e: Evidence) -> Finding | None:
-    """V is long enough for an interval that means something."""
-    if e.window is None:
-        return None
-    found, asked = len(e.window.days), e.params.gate.days
-    if found == 0:
-        sentence = "There is no labelled day later than both models' training: nothing was measured."
-        return Finding("days", "INCONCLUSIVE", sentence, {"days": 0, "asked": asked})
-    words = f"V has {found} days, {e.window.days[0]} to {e.window.days[-1]}"
-    if found < asked:
-        sentence = f"{words}, and at least {asked} are asked for: add a month of data, or train on fewer."
-        return Finding("days", "INCONCLUSIVE", sentence, {"days": found, "asked": asked})
-    return Finding("days", "PASS", f"{words}.", {"days": found, "asked": asked})
-
-
-def equal(e: Evidence) -> Finding | None:
-    """A candidate that answers as the champion does needs no statistics."""
-    if (difference := e.largest_difference) is None or difference > SAME:
-        return None
-    sentence = (
-        f"Equal: the candidate answers every row of V as the champion does (max |Δp| = {difference:.1g})."
-    )
-    return Finding("equal", "PASS", sentence, {"max_dp": difference})
 
 
 def roc_auc(e: Evidence) -> Finding | None:
     """Not worse than the champion on ROC-AUC."""
-    return _not_worse(e, "roc_auc", "ROC-AUC", stats.roc_auc, e.params.gate.margin.roc_auc, better=+1)
+    margin = e.params.gate.margin.roc_auc
+    return _not_worse(e, e.beside, "roc_auc", "ROC-AUC", stats.roc_auc, margin, better=+1)
 
 
 def log_loss(e: Evidence) -> Finding | None:
     """Not worse than the champion on log-loss."""
-    return _not_worse(e, "log_loss", "Log-loss", stats.log_loss, e.params.gate.margin.log_loss, better=-1)
+    margin = e.params.gate.margin.log_loss
+    return _not_worse(e, e.beside, "log_loss", "Log-loss", stats.log_loss, margin, better=-1)
+
+
+def anchor_roc_auc(e: Evidence) -> Finding | None:
+    """Many small losses, each within the margin, do not add up to more than one."""
+    return _no_creep(e, "anchor_roc_auc", "ROC-AUC", stats.roc_auc, e.params.gate.margin.roc_auc, better=+1)
+
+
+def anchor_log_loss(e: Evidence) -> Finding | None:
+    """The same on log-loss."""
+    return _no_creep(
+        e, "anchor_log_loss", "Log-loss", stats.log_loss, e.params.gate.margin.log_loss, better=-1
+    )
 
 
 def cost(e: Evidence) -> Finding | None:
     """The decision at the threshold does not cost more than the champion's, as far as can be shown."""
-    if e.scored is None or e.beside is None:
+    if e.scored is None or e.beside is None or e.equal:
         return None
     candidate, champion, draws = _paired(e, cost_of(e), e.scored, e.beside)
     low, high = stats.interval(draws)
-    difference, slack = candidate - champion, COST_SLACK * champion
+    difference, share = candidate - champion, e.params.gate.margin.cost
+    slack = share * champion
     numbers = _numbers(champion=champion, candidate=candidate, low=low, high=high, slack=slack)
     span = _span(difference, low, high)
     words = f"A decision costs {candidate:.3f} beside the champion's {champion:.3f} (Δ {span})"
     if not (math.isfinite(low) and math.isfinite(high)):
         return Finding("cost", "INCONCLUSIVE", "The cost of a decision does not exist on V.", numbers)
     if low > 0 and difference > slack:
-        sentence = f"{words}: shown to cost more, by over {COST_SLACK:.0%}."
+        sentence = f"{words}: shown to cost more, by over {share:.0%}."
         return Finding("cost", "FAIL", sentence, numbers)
-    return Finding("cost", "PASS", f"{words}: not shown to cost over {COST_SLACK:.0%} more.", numbers)
+    return Finding("cost", "PASS", f"{words}: not shown to cost over {share:.0%} more.", numbers)
 
 
 def floor_roc_auc(e: Evidence) -> Finding | None:
@@ -130,29 +71,12 @@ def floor_brier_skill(e: Evidence) -> Finding | None:
     return _floor(e, "floor_brier_skill", words, skill_of(rate), floor)
 
 
-STRUCTURE = (lock, inputs, leakage, days)
-COMPARISON = (roc_auc, log_loss, cost)
-FLOORS = (floor_roc_auc, floor_brier_skill)
-
-
-def judge(e: Evidence) -> list[Finding]:
-    """Every rule's finding on this evidence, in the report's order."""
-    found = [*e.gathered, *_ask(e, STRUCTURE)]
-    if e.unchanged and not any(finding.verdict == "FAIL" for finding in found):
-        return [Finding("unchanged", "PASS", "No model changed: it is the champion's, byte for byte.")]
-    if same := equal(e):
-        return [same, *found]
-    if e.proposal is not None and e.champion is None and not e.gathered:
-        sentence = "There is no champion yet: the first model has to pass the floors alone."
-        found.append(Finding("champion", "PASS", sentence))
-    measured = _ask(e, COMPARISON + FLOORS)
-    if not measured and not any(finding.verdict != "PASS" for finding in found):
-        measured = [Finding("measured", "INCONCLUSIVE", "Nothing was measured.")]  # no data never passes
-    return found + measured
-
-
-def _ask(e: Evidence, rules: tuple[Callable[[Evidence], Finding | None], ...]) -> list[Finding]:
-    return [finding for rule in rules if (finding := rule(e)) is not None]
+def shown_better(finding: Finding) -> bool:
+    """Whether a finding of `roc_auc` or `log_loss` has its whole interval on the better side of zero."""
+    low, high = finding.numbers.get("low"), finding.numbers.get("high")
+    if low is None or high is None:
+        return False
+    return low > 0 if finding.rule == "roc_auc" else high < 0
 
 
 def cost_of(e: Evidence) -> Metric:
@@ -166,8 +90,18 @@ def skill_of(rate: float) -> Metric:
     return lambda sums, weights: stats.brier_skill(sums, rate, weights)
 
 
-def _not_worse(
+def _no_creep(
     e: Evidence, rule: str, words: str, metric: Metric, margin: float, better: int
+) -> Finding | None:
+    finding = _not_worse(e, e.anchored, rule, words, metric, margin, better)
+    if finding is None or e.anchor is None:
+        return None
+    sentence = finding.sentence.replace("the champion's", "the anchor's")
+    return dataclasses.replace(finding, sentence=f"Since {e.anchor.words}: {sentence}")
+
+
+def _not_worse(
+    e: Evidence, other: Scored | None, rule: str, words: str, metric: Metric, margin: float, better: int
 ) -> Finding | None:
     """Non-inferiority by the paired day bootstrap, interval first.
 
@@ -175,9 +109,9 @@ def _not_worse(
     that loses the whole margin is about 5 %: Schuirmann 1987's one-sided test); else FAIL where the whole
     interval says worse and the point is beyond half the margin; else INCONCLUSIVE.
     """
-    if e.scored is None or e.beside is None or e.window is None:
+    if e.scored is None or other is None or e.window is None or e.equal:
         return None
-    candidate, champion, draws = _paired(e, metric, e.scored, e.beside)
+    candidate, champion, draws = _paired(e, metric, e.scored, other)
     low, high = stats.interval(draws)
     numbers = _numbers(champion=champion, candidate=candidate, low=low, high=high, margin=margin)
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -217,7 +151,7 @@ def _days_to_decide(now: int, loss: float, low: float, high: float, margin: floa
 
 def _floor(e: Evidence, rule: str, words: str, metric: Metric, floor: float) -> Finding | None:
     """FAIL only where the whole interval is below the floor; where only the point is, it may be chance."""
-    if e.scored is None:
+    if e.scored is None or e.equal:
         return None
     value = float(metric(e.scored.sums, None))
     low, high = stats.interval(metric(e.scored.sums, e.weights))

@@ -1,0 +1,48 @@
+"""Stage 5: what only the build can try of its own training: does it repeat itself, and can it cheat?"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from pipelines.console import step
+from pipelines.contract import Contract
+from pipelines.files import write_bytes, write_json
+from pipelines.params import Params
+from pipelines.problem.columns import CONTRACT
+from pipelines.training import months, table
+from pipelines.training.prepare import prepare
+from pipelines.training.train import fit, fit_pipeline, frame
+
+OUT = Path("models/verification")
+
+
+def run(params: Params, folder: Path = months.DATA, prepared: Path = table.PREPARED, out: Path = OUT) -> None:
+    """Write again.onnx, the model trained once more from the same seed in another process than train's, and
+    shuffled.json, the ROC-AUC on V of a model of shuffled outcomes. The gate judges both.
+    """
+    step("training again from the same seed")
+    write_bytes(out / "again.onnx", fit(params, table.load(prepared)))
+    step("training on shuffled outcomes")
+    auc = of_shuffled_outcomes(params, months.read(folder, params.data.first, params.data.through))
+    write_json(out / "shuffled.json", {"roc_auc": round(auc, 3) if math.isfinite(auc) else None})
+    step(f"trained on shuffled outcomes, the ROC-AUC on V is {auc:.3f}: 0.5 is what chance gives")
+
+
+def of_shuffled_outcomes(params: Params, raw: pd.DataFrame, contract: Contract = CONTRACT) -> float:
+    """ROC-AUC on V when the outcomes of all rows of `raw` are dealt out anew before the features are made.
+
+    All columns that are known too late move together, so nothing known in time says anything about them: what
+    is above 0.5 by more than chance was made from outcomes. A permutation test (Ojala & Garriga 2010), of the
+    features and not of the fit alone.
+    """
+    order = np.random.default_rng(params.train.seed).permutation(len(raw))
+    outcomes = raw[[column.name for column in contract.forbidden if column.name in raw.columns]]
+    dealt = raw.assign(**outcomes.iloc[order].set_axis(raw.index))
+    rows = prepare(dealt, contract)
+    later = table.later(params, rows, contract)
+    judged = later[later[contract.label.name].notna()]
+    p = fit_pipeline(params, table.training(params, rows, contract)).predict_proba(frame(judged, contract))
+    return float(roc_auc_score(judged[contract.label.name].to_numpy(dtype=bool), p[:, 1]))

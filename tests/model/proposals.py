@@ -1,0 +1,172 @@
+"""Proposals on real, small models, written as the pipeline leaves them, and the gate's word on each."""
+
+import hashlib
+import json
+import subprocess
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pandas as pd
+import yaml
+from onnx import TensorProto, helper
+
+from pipelines.problem import source
+from pipelines.problem.columns import CONTRACT
+from pipelines.review import gate
+from pipelines.review.champion import Production
+from pipelines.schema import request_schema
+from pipelines.training import evaluate, prepare
+
+ROOT = Path(__file__).parents[2]
+LABEL = CONTRACT.label.name
+PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text()) | {
+    "data": {"first": "2013-04", "through": "2013-06"},
+    "train": {
+        "first": "2013-04",
+        "last": "2013-05",
+        "seed": 7,
+        "estimator": "hist_gradient_boosting",
+        "settings": {"max_iter": 60, "learning_rate": 0.1, "max_leaf_nodes": 15, "min_samples_leaf": 300},
+    },
+}
+
+
+def changed(**sections: dict[str, Any]) -> dict[str, Any]:
+    return PARAMS | {name: PARAMS[name] | values for name, values in sections.items()}
+
+
+def settings(**values: Any) -> dict[str, Any]:
+    return changed(train={"settings": PARAMS["train"]["settings"] | values})
+
+
+@dataclass
+class Made:
+    """A model with what stands around it, as the pipeline would leave it."""
+
+    model: bytes
+    params: dict[str, Any] = field(default_factory=lambda: PARAMS)
+    first: str = "2013-04-01"
+    last: str = "2013-05-31"
+    lock: str | None = None  # the MD5 in dvc.lock, where it is not the model's
+    again: bytes = b""  # trained once more, where that is another model
+    shuffled: float | None = 0.501
+    schema: dict[str, Any] = field(default_factory=lambda: request_schema(CONTRACT))
+
+    def write(self, folder: Path, window: pd.DataFrame | None = None) -> Path:
+        models = folder / "models"
+        models.mkdir(parents=True, exist_ok=True)
+        (models / "model.onnx").write_bytes(self.model)
+        card = {
+            "estimator": "made",
+            "settings": {},
+            "schema": self.schema,
+            "train": {"first": self.first, "last": self.last, "rows": 54321},
+        }
+        (models / "model.json").write_text(json.dumps(card))
+        (folder / "params.yaml").write_text(yaml.safe_dump(self.params))
+        (models / "golden.json").write_text(json.dumps(golden()))
+        (models / "verification").mkdir(exist_ok=True)
+        (models / "verification/again.onnx").write_bytes(self.again or self.model)
+        (models / "verification/shuffled.json").write_text(json.dumps({"roc_auc": self.shuffled}))
+        outs = [
+            {"path": f"models/{name}", "md5": hashlib.md5((models / name).read_bytes()).hexdigest()}
+            for name in ("golden.json", "model.json")
+        ]
+        outs.append({"path": "models/model.onnx", "md5": self.lock or hashlib.md5(self.model).hexdigest()})
+        (folder / "dvc.lock").write_text(yaml.safe_dump({"stages": {"train": {"outs": outs}}}))
+        if window is not None:
+            window.to_parquet(models / "window.parquet")
+        return folder
+
+
+@cache
+def golden() -> dict[str, Any]:
+    """Requests as callers send them; the answers are another check's business."""
+    rows = prepare.prepare(source.read("2013-06").iloc[:20])
+    return {"rows": [evaluate.as_request(row) for row in rows.to_dict("records")], "p": [0.2] * len(rows)}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    return subprocess.run(
+        ["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def commit(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / ".gitignore").write_text("models/\n.greenlight/\n")
+    git(folder, "init", "--quiet")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "-m", "base")
+    return folder
+
+
+def judge(
+    candidate: Path, base: Path, production: Production | None = None
+) -> tuple[str, dict[str, dict[str, Any]], dict[str, Any]]:
+    """Verdict, findings by rule, gate.json."""
+    code = gate.run(candidate, base, candidate.parent / "evidence", production)
+    written = json.loads((candidate.parent / "evidence/gate.json").read_text())
+    assert code == {"PASS": 0, "INCONCLUSIVE": 3, "FAIL": 4}[written["verdict"]]
+    return written["verdict"], {finding["rule"]: finding for finding in written["findings"]}, written
+
+
+def refused(findings: dict[str, dict[str, Any]]) -> set[str]:
+    return {rule for rule, finding in findings.items() if finding["verdict"] == "FAIL"}
+
+
+def onnx_model(inputs: list[str], nodes: list[onnx.NodeProto]) -> bytes:
+    """A graph from float columns to `probabilities`, whose first input is called x."""
+    graph = helper.make_graph(
+        [helper.make_node("Identity", [inputs[0]], ["x"]), *nodes],
+        "made",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in inputs],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 2])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def linear(name: str, slope: float, intercept: float) -> bytes:
+    """p = sigmoid(intercept + slope * column)."""
+    scalar = [
+        helper.make_node("Constant", [], [n], value=helper.make_tensor(n, TensorProto.FLOAT, [1], [v]))
+        for n, v in (("slope", slope), ("intercept", intercept), ("one", 1.0))
+    ]
+    steps = [
+        helper.make_node("Mul", ["x", "slope"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "intercept"], ["logit"]),
+        helper.make_node("Sigmoid", ["logit"], ["p"]),
+        helper.make_node("Sub", ["one", "p"], ["q"]),
+        helper.make_node("Concat", ["q", "p"], ["probabilities"], axis=1),
+    ]
+    return onnx_model([name], scalar + steps)
+
+
+def not_a_number() -> bytes:
+    nodes = [
+        helper.make_node("Sub", ["x", "x"], ["zero"]),
+        helper.make_node("Div", ["zero", "zero"], ["nan"]),
+        helper.make_node("Concat", ["nan", "nan"], ["probabilities"], axis=1),
+    ]
+    return onnx_model(["distance"], nodes)
+
+
+def released(made: Made, folder: Path) -> Path:
+    """A release in the store, as `ml release` leaves it."""
+    made.write(folder)
+    (folder / "bento/src").mkdir(parents=True)
+    (folder / "models").rename(folder / "bento/src/models")
+    (folder / "evidence").mkdir()
+    (folder / "bento/src/models/model.json").rename(folder / "evidence/model.json")
+    release = {"model": {"sha256": hashlib.sha256(made.model).hexdigest()}}
+    (folder / "release.json").write_text(json.dumps(release))
+    return folder
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
