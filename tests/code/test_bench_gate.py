@@ -1,0 +1,171 @@
+"""The benchmark of the gate measures what it says: made-up rows, on which the truth is known."""
+
+import dataclasses
+import fnmatch
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import _pairs, gate
+from pipelines import params as parameters
+from pipelines import stats
+from pipelines.problem.columns import CONTRACT
+from tests import project
+
+ROOT = Path(__file__).parents[2]
+PARAMS = parameters.load(ROOT / "params.yaml")
+DAYS, ROWS = 56, 60  # a day
+DRAW = np.random.default_rng(8)
+TRUTH = DRAW.normal(-1.0, 1.2, DAYS * ROWS)  # logits
+LABEL = DRAW.random(len(TRUTH)) < _pairs.logistic(TRUTH)
+
+
+def made(**answers: np.ndarray) -> _pairs.Later:
+    """Eight weeks after a cut; the champion knows the truth."""
+    time = pd.Series(np.repeat(pd.date_range("2013-04-01", periods=DAYS), ROWS))
+    names = tuple(time.dt.strftime("%Y-%m-%d").unique())
+    rows = pd.DataFrame({CONTRACT.time.name: time})
+    day = np.repeat(np.arange(DAYS), ROWS)
+    return _pairs.Later(
+        "2013-03", 0.28, names, day, LABEL, rows, {"champion": _pairs.logistic(TRUTH), **answers}
+    )
+
+
+def verdicts(candidate: np.ndarray) -> dict[str, str]:
+    its = made(candidate=candidate)
+    (case,) = gate.judged(its, "all", np.arange(DAYS), ["candidate"], PARAMS)
+    return {judge: case[judge] for judge in gate.JUDGES}
+
+
+def blurred(by: float) -> np.ndarray:
+    return _pairs.logistic(TRUTH + np.random.default_rng(5).normal(0, by, len(TRUTH)))
+
+
+def test_the_champion_itself_passes_everywhere() -> None:
+    assert set(verdicts(_pairs.logistic(TRUTH)).values()) == {"PASS"}
+
+
+def test_a_blatantly_bad_candidate_fails_everywhere() -> None:
+    assert set(verdicts(blurred(3.0)).values()) == {"FAIL"}
+    assert verdicts(_pairs.logistic(-TRUTH))["gate"] == "FAIL"
+
+
+@pytest.mark.parametrize(("loss", "margin"), [(_pairs.log_loss, 0.005), (_pairs.lost_auc, 0.010)])
+def test_a_pair_at_the_margin_loses_the_margin(loss, margin: float) -> None:
+    champion = _pairs.logistic(TRUTH)
+    candidate = _pairs.losing(LABEL, champion, blurred(3.0), loss, margin)
+    assert loss(LABEL, candidate) - loss(LABEL, champion) == pytest.approx(margin, abs=1e-6)
+
+
+def test_what_is_better_than_the_margin_cannot_be_made_to_lose_it() -> None:
+    with pytest.raises(ValueError, match="sign"):
+        _pairs.losing(LABEL, _pairs.logistic(TRUTH), blurred(0.01), _pairs.log_loss, 0.005)
+
+
+def test_every_pair_at_the_margin_is_counted_and_no_other() -> None:
+    its = made(undertrained=blurred(2.0), **{"no weather": blurred(2.0)})
+    pairs = dict(_pairs.at_the_margin(its, PARAMS))
+    assert sorted(pairs) == sorted(
+        name for kind in gate.TOGETHER["at the margin"] for name in gate.KINDS[kind]
+    )
+    for name, p in pairs.items():
+        loss = _pairs.log_loss if name.startswith("log-loss") else _pairs.lost_auc
+        assert loss(LABEL, p) - loss(LABEL, its.answers["champion"]) > 0.0049
+
+
+def test_windows_slide_by_weeks_and_are_drawn_in_weeks() -> None:
+    its = made()
+    assert [list(chosen[[0, -1]]) for _, chosen in gate.sliding(its, 28)] == [
+        [0, 27],
+        [7, 34],
+        [14, 41],
+        [21, 48],
+    ]
+    assert len(list(gate.sliding(its, 56))) == 1
+    draws = [chosen for _, chosen in gate.drawn(its, 28)]
+    assert len(draws) == gate.DRAWN and any((a != b).any() for a, b in itertools.pairwise(draws))
+    for chosen in draws:
+        weeks = chosen.reshape(-1, 7)
+        assert (weeks[:, 0] % 7 == 0).all() and (np.diff(weeks, axis=1) == 1).all() and weeks.max() < DAYS
+    short = dataclasses.replace(its, days=its.days[:49])
+    assert not list(gate.drawn(short, 28))
+
+
+def test_rows_dealt_into_groups_spread_as_single_rows_do() -> None:
+    """And days that are alike within spread more: else the rival would be no other judge than the gate."""
+    mood = np.repeat(np.random.default_rng(3).normal(0, 0.5, DAYS), ROWS)
+    values = mood + np.random.default_rng(4).normal(0, 1, len(mood))
+    day = np.repeat(np.arange(DAYS), ROWS)
+
+    def spread(group: np.ndarray) -> float:
+        groups = group.max() + 1
+        weights = stats.day_weights(groups, 2000, 6)
+        sums = np.bincount(group, weights=values, minlength=groups)
+        return float((weights @ sums / (weights @ np.bincount(group, minlength=groups))).std())
+
+    by_rows = values.std() / np.sqrt(len(values))
+    assert spread(gate.deal(len(values))) == pytest.approx(by_rows, rel=0.2)
+    assert spread(day) > 2 * by_rows
+
+
+def test_the_interval_of_a_rate_takes_cuts_for_its_unit() -> None:
+    alike = np.array([[8, 8]] * 4 + [[0, 8]] * 4)  # within a cut all agree: eight facts, not 64
+    mixed = np.array([[4, 8]] * 8)
+    assert gate.share(alike)[0] == gate.share(mixed)[0] == 0.5
+    assert gate.share(alike)[2] - gate.share(alike)[1] > 0.4 > gate.share(mixed)[2] - gate.share(mixed)[1]
+    rate, low, high = gate.share(np.array([[0, 8]] * 9))
+    assert (rate, low) == (0, 0) and 0.2 < high < 0.3  # nine agreeing cuts are no proof of never
+
+
+def test_faults_change_what_they_say_and_nothing_else() -> None:
+    rows = project.rows()
+    assert changed(rows, _pairs.metric(rows)) == {
+        name for name in _pairs.MEASURED if CONTRACT.column(name).unit in _pairs.METRIC
+    }
+    late = _pairs.clock(rows)
+    assert changed(rows, late) == set(_pairs.CLOCK) and _pairs.CLOCK
+    assert all(((late[name] - rows[name]) % 1440 == 60).all() for name in _pairs.CLOCK)
+    assert _pairs.MEASURED and len(_pairs.MEASURED) < len(CONTRACT.features)
+
+
+def changed(one: pd.DataFrame, other: pd.DataFrame) -> set[str]:
+    return {name for name in one.columns if not one[name].equals(other[name])}
+
+
+def test_the_lost_value_is_the_one_that_tells_most() -> None:
+    column = CONTRACT.slices[0].name
+    rows = pd.DataFrame(
+        {
+            column: ["common"] * 60 + ["telling"] * 30 + ["safe"] * 20 + ["rare"] * 2,
+            CONTRACT.label.name: [False, True] * 30 + [True] * 30 + [False] * 20 + [True] * 2,
+        }
+    )
+    assert _pairs.oddest(rows) == (column, "telling")
+
+
+def test_rates_and_table_have_every_kind_and_length() -> None:
+    pairs = [pair for kind in gate.KINDS.values() for pair in kind]
+    said = dict.fromkeys(gate.JUDGES, "PASS")
+    cases = pd.DataFrame(
+        [
+            {"cut": cut, "days": days, "pair": pair, "log_loss": 0.0, "roc_auc": 0.0, "beyond": True, **said}
+            for cut in ("2013-03", "2013-04")
+            for days in gate.LENGTHS
+            for pair in pairs
+        ]
+    )
+    rates = gate.summed(cases)
+    rows = len(gate.LENGTHS) * (len(gate.KINDS) + len(gate.TOGETHER) + 1)
+    assert len(gate.table(rates, cases).splitlines()) == 2 + rows
+    recorded = gate.recorded(rates)
+    assert recorded["28"]["equal"]["pass"]["rate"] == 1 and recorded["56"]["degraded"]["fail"]["rate"] == 0
+
+
+def test_make_bench_runs_benchmarks_and_not_their_parts() -> None:
+    files = [path.name for path in (ROOT / "benchmarks").glob("*.py")]
+    run = [name for name in files if fnmatch.fnmatchcase(name, "[a-z]*.py")]
+    assert "gate.py" in run and "_pairs.py" in files and "_pairs.py" not in run
+    assert all('if __name__ == "__main__":' in (ROOT / "benchmarks" / name).read_text() for name in run)
