@@ -13,7 +13,7 @@ from pipelines.contract import Finding, Verdict
 from pipelines.files import write_json
 from pipelines.params import Params
 from pipelines.problem.columns import CONTRACT
-from pipelines.review import rules
+from pipelines.review import explain, rules
 from pipelines.review.champion import Champion, Production, ask_git
 from pipelines.review.evidence import Evidence, Scored, gather
 from pipelines.review.proposal import Card, one_line
@@ -82,6 +82,7 @@ def record(
         "slices": slices.table(e),
         "calibration": _calibrations(e),
         "roc": _both(e, _roc),
+        "explain": explain.explain(e),
     }
 
 
