@@ -183,11 +183,11 @@ def report(
     show: Annotated[bool, typer.Option("--show", help="Print it here as well.")] = False,
 ) -> None:
     """Write the pull request's report, report.md, from gate.json."""
-    from pipelines.review import report
+    from pipelines.review import markdown, report
 
     path = report.run(evidence)
     if show:
-        report.show(path)
+        markdown.show(path)
 
 
 @app.command(rich_help_panel=REVIEW)

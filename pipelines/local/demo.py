@@ -23,7 +23,7 @@ from pipelines.errors import UserError
 from pipelines.files import read_json, write_json, write_text
 from pipelines.local import act, events, github
 from pipelines.local.act import Place, Run, git
-from pipelines.review import report
+from pipelines.review import markdown
 
 FOLDER = Path(".greenlight/demo")
 REPOSITORY = "you/greenlight"
@@ -318,7 +318,7 @@ class Stage:
         self.workflow("comment", events.workflow_run(REPOSITORY, run.as_json(REPOSITORY)))
         (comment,) = self.api("GET", f"/issues/{pull['number']}/comments")
         path = write_text(self.folder / "reports" / f"{pull['head']['ref']}.md", comment["body"])
-        report.show(path, details=False)
+        markdown.show(path, details=False)
         (status,) = self.api("GET", f"/commits/{pull['head']['sha']}/status")["statuses"]
         colour = "green" if status["state"] == "success" else "red"
         self.say(
@@ -346,7 +346,7 @@ class Stage:
             events.workflow_dispatch(REPOSITORY, ".github/workflows/drift.yml", {"through": month}),
         )
         path = write_text(self.folder / "reports" / f"drift-{month}.md", run.summary)
-        report.show(path)
+        markdown.show(path)
         self.must(("RETRAIN" in run.summary) == retrain, f"the drift check's verdict for {month}: {path}")
 
     # the callers of production

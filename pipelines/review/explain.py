@@ -209,7 +209,7 @@ def _dependence(subject: Subject, grids: dict[str, np.ndarray]) -> dict[str, Any
     """The mean p over rows of V when a feature has one value in all of them (Friedman 2001)."""
     from sklearn.inspection import partial_dependence
 
-    features = []
+    features, units = [], {column.name: column.unit for column in CONTRACT.features}
     for name, grid in grids.items():
         if name not in subject.names:
             continue
@@ -230,6 +230,7 @@ def _dependence(subject: Subject, grids: dict[str, np.ndarray]) -> dict[str, Any
             {
                 "feature": one_line(name, 80),
                 "category": category,
+                "unit": units.get(name, ""),
                 "values": [value if category else _number(value) for value in values],
                 "p": [_number(p) for p in found["average"][0]],
             }
@@ -289,7 +290,7 @@ def _seeded() -> Iterator[None]:
 def _given(value: Any) -> str | None:
     if isinstance(value, str):
         return one_line(value, 40)
-    return None if pd.isna(value) else f"{float(value):g}"
+    return None if pd.isna(value) else f"{float(value):.4g}"
 
 
 def _number(value: Any) -> float:

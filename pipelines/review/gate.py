@@ -13,7 +13,7 @@ from pipelines.contract import Finding, Verdict
 from pipelines.files import write_json
 from pipelines.params import Params
 from pipelines.problem.columns import CONTRACT
-from pipelines.review import explain, rules
+from pipelines.review import explain, proposal, rules
 from pipelines.review.champion import Champion, Production, ask_git
 from pipelines.review.evidence import Evidence, Scored, gather
 from pipelines.review.proposal import Card, one_line
@@ -42,7 +42,9 @@ def run(
     evidence = gather(candidate, base, production, anchor)
     findings = rules.judge(evidence)
     verdict = fold(findings)
-    write_json(out / "gate.json", record(verdict, findings, evidence, base, head))
+    write_json(
+        out / "gate.json", record(verdict, findings, evidence, base, head, proposal.validation(candidate))
+    )
     for finding in findings:
         print(f"{finding.verdict:12}  {finding.rule:18} {finding.sentence}")
     print(f"{verdict}")
@@ -57,7 +59,12 @@ def fold(findings: Iterable[Finding]) -> Verdict:
 
 
 def record(
-    verdict: Verdict, findings: list[Finding], e: Evidence, base: Path, head: str | None
+    verdict: Verdict,
+    findings: list[Finding],
+    e: Evidence,
+    base: Path,
+    head: str | None,
+    validation: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """gate.json: all that the report says, and what the release keeps as evidence."""
     return {
@@ -82,6 +89,7 @@ def record(
         "slices": slices.table(e),
         "calibration": _calibrations(e),
         "roc": _both(e, _roc),
+        "validation": validation,
         "explain": explain.explain(e),
     }
 

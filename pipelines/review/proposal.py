@@ -21,6 +21,8 @@ from pipelines.params import Params, load
 MEGABYTE = 1 << 20
 LARGEST = {".json": 16 * MEGABYTE, ".yaml": MEGABYTE, ".lock": MEGABYTE, ".onnx": 512 * MEGABYTE}
 LARGEST_ROWS = 20_000_000
+MOST_MONTHS = 120  # of the report
+NEAREST = 5
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 T = TypeVar("T")
 
@@ -212,3 +214,36 @@ def one_line(text: str, most: int = 200) -> str:
     """A proposal's text as one short line that can be written as UTF-8."""
     text = " ".join(text[: 10 * most].encode("utf-8", "replace").decode().split())
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def validation(folder: Path) -> dict[str, Any] | None:
+    """What the build's own Great Expectations said of its months, shortened; None where it left no word.
+
+    {"months": [{"month", "held", "of"}], "nearest": [{"month", "column", "what", "share", "allowed"}]}, the
+    latter those whose share of missing or impossible values comes nearest to what the contract allows; or
+    {"note": why it cannot be read}. Nothing is decided by it: it is the proposal's word.
+    """
+    if not (folder / "build").is_dir():
+        return None
+    try:
+        return _read(folder, "build/validation.json", _validation)
+    except Bad as error:
+        return {"note": str(error)}
+
+
+def _validation(path: Path) -> dict[str, Any]:
+    months: dict[str, list[bool]] = {}
+    near: list[tuple[float, dict[str, Any]]] = []
+    whats = {"expect_column_values_to_not_be_null": "missing"}
+    for result in read_json(path)["results"]:
+        month, setting, share = one_line(result["month"], 20), result["setting"], result["observed"]
+        months.setdefault(month, []).append(result["success"] is True)
+        allowed = 1 - setting.get("mostly", 1)
+        if isinstance(share, float) and 0 < share <= 1 and 0 < allowed <= 1:
+            what = whats.get(result["expectation"], "out of range")
+            column = one_line(setting["column"], 80)
+            found = {"month": month, "column": column, "what": what, "share": share, "allowed": allowed}
+            near.append((share / allowed, found))
+    near.sort(key=lambda pair: -pair[0])
+    counts = [{"month": month, "held": sum(held), "of": len(held)} for month, held in months.items()]
+    return {"months": counts[:MOST_MONTHS], "nearest": [found for _, found in near[:NEAREST]]}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.review import comment, report
+from pipelines.review import comment, markdown, proposal, report
 
 HOSTILE = (
     "</details><script>alert(1)</script><img src=x onerror=y>|`a`|[x](javascript:y)![i](http://e.org)"
@@ -34,12 +34,30 @@ def gate(verdict: str = "FAIL", hostile: str = "fine", parts: int = 3) -> dict[s
         "champion": {"roc_auc": None, "log_loss": 0.49},
     }
     points = [0.1 * n for n in range(1, 11)]
-    curve = {"predicted": points, "observed": points, "intercept": 0.1, "slope": None}
+    curve = {
+        "predicted": points,
+        "observed": points,
+        "intercept": 0.1,
+        "slope": None,
+        "slope_interval": [0.9, None],
+        "intercept_interval": [0.0, 0.2],
+        "ece": 0.03,
+    }
+    cut = {
+        **{key: value for key, value in part.items() if key != "name"},
+        "slice": hostile,
+        "value": hostile,
+        "days": 30,
+        "difference": 0.012,
+        "low": 0.002,
+        "high": 0.022,
+    }
     return {
         "verdict": verdict,
         "findings": [
             {"rule": "days", "verdict": "PASS", "sentence": "V has 30 days.", "numbers": {}},
             {"rule": "log_loss", "verdict": verdict, "sentence": f"Log-loss: {hostile}", "numbers": {}},
+            {"rule": "slices", "verdict": "PASS", "sentence": "Look.", "numbers": {}, "warning": True},
         ],
         "candidate": model,
         "champion": {**model, "origin": f"the base branch's model {hostile}", "commit": "b" * 40},
@@ -54,6 +72,7 @@ def gate(verdict: str = "FAIL", hostile: str = "fine", parts: int = 3) -> dict[s
             "days": 28,
             "margin": {"roc_auc": 0.01, "log_loss": 0.005},
             "floor": {"roc_auc": 0.65, "brier_skill": 0},
+            "slice": {"rows": 500, "days": 10, "fail": 0.005, "warn": 0.01},
         },
         "params": [{"key": hostile, "base": "1", "proposal": hostile}] * parts,
         "data": {"base": ["2013-01", "2013-06"], "proposal": ["2013-01", "2013-07"]},
@@ -68,9 +87,61 @@ def gate(verdict: str = "FAIL", hostile: str = "fine", parts: int = 3) -> dict[s
             }
         ],
         "months": [part] * parts,
-        "slices": {"carrier": [part] * parts, "origin": [part] * parts},
+        "slices": [cut] * parts,
         "calibration": {"candidate": curve, "champion": curve},
         "roc": {"candidate": {"false_alarms": points, "found": points}},
+        "superior": verdict == "PASS",
+        "anchor": {
+            "origin": hostile,
+            "commit": "c" * 40,
+            "sha256": "d" * 64,
+            "difference": {"log_loss": [-0.01, -0.02, -0.001]},
+        },
+        "validation": {
+            "months": [{"month": hostile, "held": 46, "of": 47}] * min(parts, 120),
+            "nearest": [
+                {"month": "2013-05", "column": hostile, "what": "missing", "share": 0.1, "allowed": 0.3}
+            ],
+        },
+        "explain": explained(hostile, min(parts, 40)),
+    }
+
+
+def explained(hostile: str, features: int) -> dict[str, Any]:
+    names = [f"{hostile[:70]}{n}" for n in range(features)]
+    axis = [hostile[:40], "B"]
+    told = {"feature": names[0], "category": True, "unit": hostile[:20], "values": axis, "p": [0.2, 0.3]}
+    number = {**told, "category": False, "values": [1.5, 2.0], "feature": names[-1]}
+    row = {"p": 0.2, "label": True, "values": [0.05] * features, "given": [hostile[:40]] * features}
+    return {
+        "rows": 2000,
+        "repeats": 5,
+        "importance": {
+            "candidate": {"features": [{"feature": n, "mean": 0.01, "sd": 0.001} for n in names]},
+            "champion": {"note": f"could not be explained: {hostile}"},
+        },
+        "dependence": {"candidate": {"features": [told, number]}, "champion": {"features": [told]}},
+        "shap": {name: {"base": 0.2, "features": names, "rows": [row] * 6} for name in report.MODELS},
+    }
+
+
+NEWER = ("superior", "anchor", "validation", "explain")
+
+
+def older(gate: dict[str, Any]) -> dict[str, Any]:
+    """A gate.json of the template's first version."""
+    kept = {key: value for key, value in gate.items() if key not in NEWER}
+    curve = {
+        key: gate["calibration"]["candidate"][key] for key in ("predicted", "observed", "intercept", "slope")
+    }
+    limits = {key: value for key, value in gate["thresholds"].items() if key != "slice"}
+    slices = {"carrier": gate["months"], "origin": gate["months"]}
+    findings = [{k: v for k, v in finding.items() if k != "warning"} for finding in gate["findings"]]
+    return kept | {
+        "calibration": {"candidate": curve},
+        "thresholds": limits,
+        "slices": slices,
+        "findings": findings,
     }
 
 
@@ -105,10 +176,54 @@ def test_the_first_screen_has_the_intervals_the_changes_and_nothing_folded() -> 
 
 def test_each_block_of_details_is_closed_and_set_off_by_blank_lines() -> None:
     text = report.render(gate())
-    assert text.count("<details>") == text.count("</details>") == 5
-    assert len(re.findall(r"\n\n<details><summary>[^<]*</summary>\n\n", text)) == 5
-    assert text.count("\n```mermaid\nxychart-beta\n") == 3 and text.count("```") == 6
+    assert text.count("<details>") == text.count("</details>") == 9
+    assert len(re.findall(r"\n\n<details><summary>[^<]*</summary>\n\n", text)) == 9
+    assert len(re.findall(r"\n```mermaid\n%%.*%%\nxychart-beta\n", text)) == 5 and text.count("```") == 10
     assert "data:" not in text
+
+
+def test_a_gate_json_of_the_first_version_still_has_its_report() -> None:
+    text = report.render(older(gate()))
+    assert text.count("<details>") == text.count("</details>") == 5
+    assert "| ✅ | `slices` | Look. |" in text and "⚠️" not in text
+    assert text.startswith("## ❌ FAIL")
+
+
+def test_a_pass_to_look_at_stands_out_and_a_better_model_is_called_so() -> None:
+    text = report.render(gate("PASS"))
+    assert "| ⚠️ | `slices` | Look. |" in text
+    assert "Look at slices before you merge." in text.splitlines()[2]
+    assert "shown better than the champion" in text.splitlines()[2]
+    failed = report.render(gate("FAIL"))
+    assert failed.index("`log_loss`") < failed.index("`slices`") < failed.index("`days`")
+    assert "before you merge" not in failed
+
+
+@pytest.mark.parametrize(
+    ("low", "difference", "sign"),
+    [(0.006, 0.02, "❌"), (0.004, 0.02, "⚠️"), (0.004, 0.009, ""), (-0.001, 0.02, ""), (None, 0.02, "")],
+)
+def test_a_slice_is_marked_by_the_gates_own_limits(low: float | None, difference: float, sign: str) -> None:
+    value = gate(parts=1)
+    value["slices"][0] |= {"low": low, "difference": difference}
+    (line,) = [line for line in report.render(value).splitlines() if "fine fine" in line]
+    assert line.split("|")[1].strip() == sign
+
+
+def test_what_the_models_look_at_stands_side_by_side_and_a_note_where_one_cannot_be_explained() -> None:
+    value = gate()
+    text = report.render(value)
+    assert "The champion could not be explained: fine." in text
+    assert "| `fine0` | 0.0100 ± 0.0010 | ████████████ |" in text
+    value["explain"]["importance"]["champion"] = {
+        "features": [
+            {"feature": "fine0", "mean": 0.005, "sd": 0.002},
+            {"feature": "gone", "mean": 0, "sd": 0},
+        ]
+    }
+    text = report.render(value)
+    assert "| `fine0` | 0.0050 ± 0.0020 | ██████ | 0.0100 ± 0.0010 | ████████████ |" in text
+    assert "| `gone` | 0.0000 ± 0.0000 |  | – |  |" in text
 
 
 @pytest.mark.parametrize("parts", [3, 100, 5000])
@@ -121,10 +236,14 @@ def test_a_report_stays_below_the_limit_whatever_a_proposal_holds(parts: int) ->
 
 def test_hostile_text_is_shown_and_does_nothing() -> None:
     text = report.render(gate(hostile=HOSTILE, parts=1))
-    outside_code = re.sub(r"`[^`\n]*`", "", text)
+    charts = re.findall(r"```mermaid\n(.*?)\n```", text, flags=re.DOTALL)
+    outside_code = re.sub(r"`[^`\n]*`", "", re.sub(r"```mermaid\n.*?```", "", text, flags=re.DOTALL))
     markup = set(re.findall(r"<[^>]*>", outside_code))
     assert markup <= {"<details>", "</details>", "<summary>", "</summary>"}
-    assert text.count("<details>") == 5 and outside_code.count("</details>") == 5
+    assert text.count("<details>") == 9 and outside_code.count("</details>") == 9
+    for line in "\n".join(charts).splitlines():
+        assert not re.search(r"[<>@;`\\]", line.replace(" --> ", ""))
+        assert line.count('"') % 2 == 0 and line.count("%%") in (0, 2)
     assert not re.search(r"^## forged", text, re.MULTILINE)
     assert not re.search(r"(?<!\\)\]\(", outside_code)
     assert not re.search(r"@\w", outside_code) and not re.search(r"#\d", outside_code)
@@ -132,7 +251,7 @@ def test_hostile_text_is_shown_and_does_nothing() -> None:
     assert "\u202e" not in text
     for line in text.splitlines():  # a cell that breaks out would change the number of columns
         if line.startswith("|"):
-            assert len(re.findall(r"(?<!\\)\|", line)) in (4, 5, 7, 8)
+            assert len(re.findall(r"(?<!\\)\|", line)) in (4, 5, 6, 7, 8, 11)
 
 
 def test_the_trusted_side_accepts_what_gate_and_report_write(tmp_path: Path) -> None:
@@ -169,7 +288,10 @@ def test_a_gate_that_could_measure_nothing_still_has_a_report() -> None:
         "code": None,
         "metrics": [],
         "months": [],
-        "slices": {},
+        "slices": [],
+        "anchor": None,
+        "validation": None,
+        "explain": None,
         "calibration": {},
         "roc": {},
         "data": {"base": ["2013-01", "2013-06"], "proposal": None},
@@ -180,8 +302,48 @@ def test_a_gate_that_could_measure_nothing_still_has_a_report() -> None:
 
 def test_the_terminal_shows_bars_and_no_mermaid(tmp_path: Path, capsys) -> None:
     path = report.run(written(tmp_path, gate()))
-    report.show(path)
+    markdown.show(path)
     shown = capsys.readouterr().out
     assert "FAIL" in shown and "█" in shown and "mermaid" not in shown and "<details>" not in shown
-    report.show(path, details=False)
+    markdown.show(path, details=False)
     assert "█" not in capsys.readouterr().out
+
+
+def test_the_builds_word_on_its_data_is_read_and_never_trusted(tmp_path: Path) -> None:
+    assert proposal.validation(tmp_path) is None
+    (tmp_path / "build").mkdir()
+    path = tmp_path / "build/validation.json"
+    for bad in (
+        "",
+        "[]",
+        '{"results": 5}',
+        '{"results": [{"month": 1}]}',
+        "[" * 100_000,
+        '{"results": [[]]}',
+    ):
+        path.write_text(bad)
+        told = proposal.validation(tmp_path)
+        assert told is not None and list(told) == ["note"] and "build/validation.json" in told["note"]
+        assert "build/validation.json" in report.render(gate() | {"validation": told})
+    path.unlink()
+    path.symlink_to("/etc/hostname")
+    assert "is a link" in (proposal.validation(tmp_path) or {})["note"]
+
+
+def test_what_comes_nearest_to_being_refused_stands_first(tmp_path: Path) -> None:
+    def result(column: str, share: float, mostly: float, success: bool = True) -> dict[str, Any]:
+        return {
+            "month": "2013-05",
+            "expectation": "expect_column_values_to_not_be_null",
+            "setting": {"column": column, "mostly": mostly},
+            "success": success,
+            "observed": share,
+        }
+
+    (tmp_path / "build").mkdir()
+    results = [result("far", 0.1, 0.5), result("near", 0.04, 0.95), result("none", 0.0, 0.9, False)]
+    (tmp_path / "build/validation.json").write_text(json.dumps({"results": results}))
+    told = proposal.validation(tmp_path)
+    assert told is not None and told["months"] == [{"month": "2013-05", "held": 2, "of": 3}]
+    assert [found["column"] for found in told["nearest"]] == ["near", "far"]
+    assert "| 2013-05 | `near` | missing | 4.00% | 5.00% |" in report.render(gate() | {"validation": told})
