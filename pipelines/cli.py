@@ -182,7 +182,7 @@ def report(
     evidence: Annotated[Path, typer.Argument(help="The folder of gate.json.")] = Path("evidence"),
     show: Annotated[bool, typer.Option("--show", help="Print it here as well.")] = False,
 ) -> None:
-    """Write the pull request's report, report.md, from gate.json."""
+    """Write the pull request's report from gate.json: report.md, and report.html with plots."""
     from pipelines.review import markdown, report
 
     path = report.run(evidence)

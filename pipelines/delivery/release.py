@@ -28,7 +28,11 @@ from pipelines.training import table, train
 
 SAME = 1e-9  # max |Δp| on V between the reviewed model and the one rebuilt from its lock and seed
 EVIDENCE = ("models/metrics.json", "models/model.json", "models/reference.json", "models/months.csv")
-REVIEW = ("evidence/gate.json", "evidence/report.md")  # of the proposal, where its build left them here
+REVIEW = (
+    "evidence/gate.json",
+    "evidence/report.md",
+    "evidence/report.html",
+)  # of the proposal, where its build left them here
 
 
 def release(env: str = "staging", store: Store | None = None, ledger: Ledger | None = None) -> str:

@@ -55,11 +55,11 @@ def signed(value: float | None, digits: int = 4) -> str:
 
 
 def interval(value: Sequence[float | None] | None, difference: bool = False) -> str:
-    """[point, low, high] as text; a difference has its signs, and its point stands out."""
-    if value is None:
+    """[point, low, high] as text; a difference has its signs."""
+    if not value:
         return "–"
     point, low, high = (signed(n) if difference else number(n) for n in value)
-    return f"**{point}** [{low}, {high}]" if difference else f"{point} [{low}, {high}]"
+    return f"{point} [{low}, {high}]"
 
 
 def bar(value: float, greatest: float) -> str:

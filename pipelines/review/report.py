@@ -19,13 +19,18 @@ WORDS = {
 
 
 def run(evidence: Path = Path("evidence"), out: Path | None = None) -> Path:
-    """Write report.md beside gate.json (or to `out`), and add it to the step's summary on GitHub.
+    """Write report.md beside gate.json (or to `out`), and add it to the step's summary on GitHub; then the
+    page with plots beside it, report.html.
 
-    Returns its path. UserError where gate.json is missing or not the gate's.
+    Returns the former's path. UserError where gate.json is missing or not the gate's.
     """
-    path = write_text(out or evidence / "report.md", render(read(evidence)))
+    from pipelines.review import page  # matplotlib takes a second, which the rest does without
+
+    gate = read(evidence)
+    path = write_text(out or evidence / "report.md", render(gate))
     summary(path.read_text(encoding="utf-8"))
-    step(f"written: {path}")
+    plots = write_text(path.with_suffix(".html"), page.render(gate))
+    step(f"written: {path} and {plots}")
     return path
 
 
@@ -120,11 +125,18 @@ def _metrics(gate: dict[str, Any]) -> str:
                 f"{row['name']} {arrow}",
                 interval(row.get("champion")),
                 interval(row["candidate"]),
-                interval(row.get("difference"), difference=True),
+                f"**{interval(row.get('difference'), difference=True)}**".replace(" [", "** [", 1).rstrip(
+                    "*"
+                ),
             ]
         )
     note = "Intervals hold 90 % of a bootstrap of the days, in blocks; both models get the same days."
     return f"{table(['', 'champion', 'candidate', 'Δ'], lines)}\n\n{note}"
+
+
+def _difference(value: Sequence[float | None] | None) -> str:
+    point, _, ends = interval(value, difference=True).partition(" ")
+    return f"**{point}** {ends}" if ends else point
 
 
 def _changes(gate: dict[str, Any]) -> str:

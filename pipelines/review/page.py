@@ -1,0 +1,72 @@
+"""report.html: the report with real plots, in one file that needs no network and runs no script."""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipelines.contract import Contract
+from pipelines.problem.columns import CONTRACT
+from pipelines.review import figures, report
+from pipelines.review.details import MODELS, MOST_ROWS, explained, slice_sign
+from pipelines.review.markdown import SIGNS, interval, number, plain, signed
+
+LONGEST = 500  # characters of a text that comes from a proposal
+MOST_FILES = 500
+LATER = ("anchor", "explain", "validation")  # what an older gate.json does not have
+PARTS = ("importance", "dependence", "shap")
+
+
+def render(gate: dict[str, Any], contract: Contract = CONTRACT) -> str:
+    """The page on what gate.json holds. All its text is escaped, and made one line of printable letters."""
+    gate = dict.fromkeys(LATER) | gate
+    found = gate.get("slices") or []
+    limits = (gate.get("thresholds") or {}).get("slice") or {}
+    slices = [] if isinstance(found, dict) else found[: 4 * MOST_ROWS]
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            gate=gate,
+            contract=contract,
+            verdict=gate["verdict"],
+            words=report.WORDS[gate["verdict"]],
+            reasons=report.reasons(gate),
+            findings=[(report.sign_of(f), f) for f in report.in_order(gate["findings"])][:MOST_ROWS],
+            signs=SIGNS,
+            slices=[(slice_sign(part, limits), part) for part in slices],
+            params=gate.get("params", [])[:MOST_FILES],
+            files=(gate.get("code") or [])[:MOST_FILES],
+            models={name: gate[name] for name in MODELS if gate.get(name)},
+            thresholds=_flat(gate.get("thresholds") or {}),
+            figures=figures.draw(gate),
+            notes={part: explained(gate, part)[1] for part in PARTS},
+        )
+    )
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_one_line,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"number": number, "signed": signed, "interval": interval}
+    return made
+
+
+def _flat(values: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:
+    """Nested settings as `margin.roc_auc` with their values."""
+    found: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        found += _flat(value, f"{before}{name}.") if isinstance(value, dict) else [(f"{before}{name}", value)]
+    return found
+
+
+def _one_line(value: Any) -> Any:
+    """What is written into the page: nothing that changes the direction of text, and no more than fits."""
+    return plain(value, LONGEST) if isinstance(value, str) and not isinstance(value, Markup) else value
