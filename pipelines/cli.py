@@ -132,6 +132,26 @@ def reproduce(
     reproduce(locked=locked)
 
 
+@app.command(rich_help_panel=PIPELINE)
+def tune(
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="So many trials in all; by default params.yaml: tune.trials.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Start no trial after so many minutes; again goes on.")
+    ] = None,
+    write: Annotated[
+        bool,
+        typer.Option("--write/--dry-run", help="Put better settings into params.yaml, or only show them."),
+    ] = True,
+) -> None:
+    """Search params.yaml: tune for better settings, inside the training months; Ctrl-C keeps the best."""
+    from pipelines.params import load
+    from pipelines.training import tune
+
+    tune.tune(load(), trials=trials, minutes=minutes, write=write)
+
+
 # --- review -----------------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,9 @@
 """params.yaml, typed and closed: a key that nobody reads, or a value of another type, is an error."""
 
+import io
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -32,6 +34,43 @@ class Train(_Closed):
     seed: int
     estimator: str
     settings: dict[str, Setting]
+
+
+class Values(_Closed):
+    """What a setting may be: a number from `low` to `high` (whole where both are), or one of `choices`, which
+    params.yaml writes as a list.
+    """
+
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = False  # from 1 to 10 as often as from 10 to 100
+    step: Annotated[int | float, Field(gt=0)] | None = None
+    choices: tuple[Setting, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_list_of_choices(cls, value: Any) -> Any:
+        return {"choices": tuple(value)} if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> "Values":
+        if self.choices:
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("give it low and high, or a list of choices")
+        if not self.low < self.high:
+            raise ValueError(f"low is {self.low}, which is not below high, {self.high}")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("log needs a low above 0, and takes no step")
+        return self
+
+
+class Tune(_Closed):
+    """What `ml tune` tries: the space is estimator -> setting -> values."""
+
+    trials: Annotated[int, Field(ge=1)] = 30
+    folds: Annotated[int, Field(ge=1)] = 3
+    space: dict[str, dict[str, Values]] = {}
 
 
 class Decision(_Closed):
@@ -127,6 +166,7 @@ class Params(_Closed):
 
     data: Data
     train: Train
+    tune: Tune = Tune()
     decision: Decision
     gate: Gate
     serving: Serving
@@ -176,15 +216,62 @@ def _sentence(name: str, error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{name}: {field} is missing"
     if first["type"] == "value_error":
-        return f"{name}: {first['msg'].removeprefix('Value error, ')}"
+        return f"{name}: {f'{field}: ' if field else ''}{first['msg'].removeprefix('Value error, ')}"
     return f"{name}: {field} is {first['input']!r}, but {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
 def _keys_beside(location: tuple[int | str, ...]) -> str:
-    model: type[BaseModel] = Params
+    model: Any = Params
     for part in location[:-1]:
-        annotation = model.model_fields[str(part)].annotation
-        assert isinstance(annotation, type)
-        model = annotation
+        named = get_origin(model) is dict  # by the user: a mapping of models
+        model = get_args(model)[1] if named else model.model_fields[str(part)].annotation
     where = ".".join(str(part) for part in location[:-1])
     return f"the keys {f'of {where} ' if where else ''}are {', '.join(model.model_fields)}"
+
+
+def edited(text: str, values: Mapping[str, Any]) -> str:
+    """The text of params.yaml with `values`, by dotted name, in place of the old ones: comments stay.
+
+    A mapping is given whole: keys that it lacks go. UserError where params.yaml may not say so.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.util import load_yaml_guess_indent
+
+    file = YAML()
+    file.preserve_quotes = True
+    file.width = 10_000
+    file.representer.add_representer(float, _float)
+    content, indent, offset = load_yaml_guess_indent(text, yaml=file)
+    file.indent(sequence=indent or 2, offset=offset or 0)
+    for name, value in values.items():
+        *path, last = name.split(".")
+        inside = content
+        for part in path:
+            inside = inside[part]
+        if isinstance(value, Mapping):
+            _replace(inside[last], value)
+        else:
+            inside[last] = value
+    out = io.StringIO()
+    file.dump(content, out)
+    parse(yaml.safe_load(out.getvalue()))
+    return out.getvalue()
+
+
+def _replace(mapping: Any, values: Mapping[str, Any]) -> None:
+    """Key by key: the blank line or comment after a mapping belongs to its last key, and must stay there."""
+    last = next(reversed(mapping), None)
+    for key in [key for key in mapping if key not in values]:
+        del mapping[key]
+    for key, value in values.items():
+        if key in mapping:
+            mapping[key] = value
+        else:
+            mapping.insert(max(len(mapping) - 1, 0), key, value)
+    if last in mapping.ca.items and last not in mapping and mapping:
+        mapping.ca.items[next(reversed(mapping))] = mapping.ca.items.pop(last)
+
+
+def _float(representer: Any, value: float) -> Any:
+    """As PyYAML writes it, which takes 1e-05 for a text."""
+    return representer.represent_scalar("tag:yaml.org,2002:float", yaml.safe_dump(value).split()[0])

@@ -4,7 +4,6 @@ A proposal like any other: the gate judges it, a person merges it. Nothing here 
 """
 
 import base64
-import io
 import os
 import re
 import subprocess
@@ -12,10 +11,8 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from ruamel.yaml import YAML
 
 from pipelines import params
 from pipelines.console import step, summary
@@ -63,20 +60,7 @@ def propose(evidence: Path, remote: str = "origin", build: Build | None = None) 
 
 def move_on(text: str, through: str) -> str:
     """params.yaml with data.through and train.last moved to `through` and the month before; comments stay."""
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 10_000
-    value = yaml.load(text)
-    value["data"]["through"] = through
-    value["train"]["last"] = _before(through)
-    params.parse(YAML(typ="safe").load(text := _dump(yaml, value)))
-    return text
-
-
-def _dump(yaml: YAML, value: Any) -> str:
-    out = io.StringIO()
-    yaml.dump(value, out)
-    return out.getvalue()
+    return params.edited(text, {"data.through": through, "train.last": _before(through)})
 
 
 def _move_on(file: Path, through: str) -> bool:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from pipelines.errors import UserError
-from pipelines.params import load, parse
+from pipelines.params import edited, load, parse
 
 
 @pytest.fixture
@@ -89,3 +89,30 @@ def test_no_number_that_is_none_switches_the_gate_off(tmp_path: Path, number: st
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(UserError, match=r"gate\.floor\.roc_auc"):
         load(tmp_path / "params.yaml")
+
+
+def test_an_edit_keeps_comments_blank_lines_and_the_way_of_writing() -> None:
+    text = (Path(__file__).parents[2] / "params.yaml").read_text()
+    train = yaml.safe_load(text)["train"]
+    assert edited(text, {}) == text
+    last = list(train["settings"])[-1]
+    changed = edited(text, {"train.settings": train["settings"] | {"new_one": 1e-05}, "train.seed": 8})
+    assert yaml.safe_load(changed)["train"]["settings"] == train["settings"] | {"new_one": 1e-05}
+    old, new = text.splitlines(), changed.splitlines()
+    assert [line for line in new if line not in old] == ["  seed: 8", "    new_one: 1.0e-05"]
+    assert new[new.index("    new_one: 1.0e-05") + 1].startswith(f"    {last}:")
+
+
+def test_a_setting_that_goes_takes_nothing_along() -> None:
+    text = (Path(__file__).parents[2] / "params.yaml").read_text()
+    settings = yaml.safe_load(text)["train"]["settings"]
+    for gone in (next(iter(settings)), list(settings)[-1]):
+        kept = {name: value for name, value in settings.items() if name != gone}
+        lines = edited(text, {"train.settings": kept}).splitlines()
+        assert lines == [line for line in text.splitlines() if not line.startswith(f"    {gone}: ")]
+
+
+def test_an_edit_that_may_not_be_is_refused() -> None:
+    text = (Path(__file__).parents[2] / "params.yaml").read_text()
+    with pytest.raises(UserError, match=r"train\.seed is 'x'"):
+        edited(text, {"train.seed": "x"})

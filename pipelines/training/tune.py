@@ -1,0 +1,392 @@
+"""`ml tune`: better settings, searched inside the training window. V is never looked at: it judges later.
+
+Each trial answers the newest months of the window by models of the months before, as reference.json does.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import threadpoolctl  # type: ignore[import-untyped]
+
+from pipelines import params as files
+from pipelines import stats
+from pipelines.console import step
+from pipelines.errors import UserError
+from pipelines.files import sha256, write_text
+from pipelines.params import Params, Setting, Values
+from pipelines.problem import estimators
+from pipelines.problem.columns import CONTRACT
+from pipelines.training import table, tracking, train
+
+if TYPE_CHECKING:
+    import optuna
+
+STUDIES = Path(".greenlight/tune.db")
+UNPRUNED = 5  # trials, before one is stopped for being worse than their median after the same months
+LEVEL = 0.90
+
+
+def tune(
+    params: Params,
+    trials: int | None = None,
+    minutes: float | None = None,
+    write: bool = True,
+    prepared: Path = table.PREPARED,
+    file: Path = Path("params.yaml"),
+) -> None:
+    """Search `params.tune.space` for settings of a lower log-loss than the current ones, and print them all.
+
+    Stops after so many trials or minutes, or on Ctrl-C; the study is kept in STUDIES, and the same command
+    goes on with it. With `write`, the best go into `file`, but only where they are shown to be better.
+    UserError for a space that does not suit the estimators.
+    """
+    _check(params)
+    folds = _folds(params, table.training(params, table.load(prepared)))
+    study = _study(params, folds)
+    step(f"the current settings, on {folds[0].month} to {folds[-1].month}")
+    now = _current(study, params, folds)
+    new = _search(study, params, folds, trials or params.tune.trials, minutes, _mean(now, folds))
+    results = _results(study, params, folds, now)
+    print(_table(results, _mean(now, folds), len(_finished(study))))
+    better = [result for result in results if result.high < 0]
+    if not better:
+        print("\nNo trial is shown to be better than the current settings: params.yaml stays as it is.")
+    elif write:
+        write_text(file, files.edited(file.read_text(encoding="utf-8"), better[0].values(params)))
+        print(_next(better[0], params, file))
+    else:
+        print(f"\nTrial {better[0].number} is shown to be better; without --dry-run it goes into {file}.")
+    if new and results:
+        _log(params, results, _mean(now, folds), study)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A month, and the months before it."""
+
+    month: str
+    past: pd.DataFrame
+    rows: pd.DataFrame
+    day: np.ndarray  # of each of `rows`, 0..days-1
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Rows of each day."""
+        return np.bincount(self.day)
+
+
+def _folds(params: Params, rows: pd.DataFrame) -> tuple[Fold, ...]:
+    """Rolling origin: the newest months of the labelled training rows, each with all months before it."""
+    time = rows[CONTRACT.time.name]
+    month = time.dt.to_period("M")
+    names = sorted(month.unique())
+    if len(names) <= params.tune.folds:
+        raise UserError(
+            f"params.yaml: tune.folds is {params.tune.folds}, but {params.train.first} to "
+            f"{params.train.last}, less the first month, which only trains, leaves {len(names) - 1}"
+        )
+    return tuple(
+        Fold(
+            str(name),
+            rows[month < name],
+            rows[month == name],
+            np.unique(time[month == name].dt.normalize(), return_inverse=True)[1],
+        )
+        for name in names[-params.tune.folds :]
+    )
+
+
+def _losses(params: Params, folds: Sequence[Fold]) -> Iterator[np.ndarray]:
+    """The log-loss of each day, summed over its rows: an array a fold."""
+    for fold in folds:
+        with threadpoolctl.threadpool_limits(limits=1):  # the machine's other work and OpenMP's threads fight
+            p = train.fit_pipeline(params, fold.past).predict_proba(train.frame(fold.rows))[:, 1]
+        label = fold.rows[CONTRACT.label.name].to_numpy(dtype=bool)
+        yield stats.day_sums(label, p, fold.day, len(fold.sizes), params.decision.threshold).log_loss
+
+
+def _mean(losses: np.ndarray, folds: Sequence[Fold]) -> float:
+    """Log-loss of a row, in nats, over as many of the folds as there are losses of."""
+    rows = np.concatenate([fold.sizes for fold in folds])
+    return float(losses.sum() / rows[: len(losses)].sum())
+
+
+# --- the study --------------------------------------------------------------------------------------------
+
+
+def _study(params: Params, folds: Sequence[Fold]) -> "optuna.Study":
+    """The study of this very question; another window, space, seed or estimator is another study."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    rows = pd.concat([folds[-1].past, folds[-1].rows])
+    asked = [
+        params.train.model_dump(),
+        params.tune.model_dump(exclude={"trials"}),
+        sha256(Path(estimators.__file__)),
+        hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()).hexdigest(),
+    ]
+    STUDIES.parent.mkdir(exist_ok=True)
+    study = optuna.create_study(
+        storage=f"sqlite:///{STUDIES.absolute()}",
+        study_name=f"{CONTRACT.name} {hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]}",
+        load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED),
+    )
+    for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)  # its process was killed
+    return study
+
+
+def _finished(study: "optuna.Study") -> list[Any]:
+    """The trials that were run to their end, or stopped by the pruner; interrupted ones do not count."""
+    from optuna.trial import TrialState
+
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+
+
+def _current(study: "optuna.Study", params: Params, folds: Sequence[Fold]) -> np.ndarray:
+    if "now" not in study.user_attrs:
+        study.set_user_attr("now", np.concatenate(list(_losses(params, folds))).tolist())
+    return np.array(study.user_attrs["now"])
+
+
+def _search(
+    study: "optuna.Study",
+    params: Params,
+    folds: Sequence[Fold],
+    trials: int,
+    minutes: float | None,
+    now: float,
+) -> int:
+    """Run what is missing of `trials`, and return how many that were."""
+    before = len(_finished(study))
+    if before:
+        step(f"{before} trials are known from before")
+    started = time.monotonic()
+    try:
+        for number in range(before + 1, trials + 1):
+            if minutes is not None and time.monotonic() - started >= 60 * minutes:
+                step(f"{minutes:g} minutes are over; the same command goes on")
+                break
+            step(f"trial {number} of {trials}: {_trial(study, params, folds, number, now)}")
+    except KeyboardInterrupt:
+        step("interrupted; the same command goes on")
+    return len(_finished(study)) - before
+
+
+def _trial(study: "optuna.Study", params: Params, folds: Sequence[Fold], number: int, now: float) -> str:
+    """Run one trial, and say how it went."""
+    from optuna.samplers import TPESampler
+    from optuna.trial import TrialState
+
+    # Anew for each trial, so that an interrupted study goes on as if it had not been interrupted.
+    study.sampler = TPESampler(seed=params.train.seed + number)
+    trial = study.ask()
+    try:
+        candidate = _suggested(trial, params)
+        settings = _words(candidate.train.settings, params)
+        losses = np.empty(0)
+        for fold, more in zip(folds, _losses(candidate, folds), strict=True):
+            losses = np.append(losses, more)
+            value = _mean(losses, folds)
+            trial.report(value, len(losses))
+            if fold is not folds[-1] and trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                return f"stopped after {fold.month}, {settings}"
+    except BaseException:
+        study.tell(trial, state=TrialState.FAIL)
+        raise
+    trial.set_user_attr("number", number)
+    trial.set_user_attr("losses", losses.tolist())
+    trial.set_user_attr("estimator", candidate.train.estimator)
+    trial.set_user_attr("settings", candidate.train.settings)
+    study.tell(trial, value)
+    return f"log-loss {value:.4f} ({value - now:+.4f}), {settings}"
+
+
+# --- the space --------------------------------------------------------------------------------------------
+
+
+def _suggested(trial: "optuna.Trial", params: Params) -> Params:
+    """`params` with the settings that Optuna proposes."""
+    names = sorted(params.tune.space)
+    name = names[0] if len(names) == 1 else trial.suggest_categorical("estimator", names)
+    space = params.tune.space[name]
+    return _with(params, name, {s: _value(trial, f"{name}.{s}", v) for s, v in space.items()})
+
+
+def _value(trial: "optuna.Trial", name: str, values: Values) -> Setting:
+    if values.choices:
+        return trial.suggest_categorical(name, values.choices)
+    low, high, apart = values.low, values.high, values.step
+    if isinstance(low, int) and isinstance(high, int) and not isinstance(apart, float):
+        return trial.suggest_int(name, low, high, step=apart or 1, log=values.log)
+    assert low is not None and high is not None  # or params.py would have refused it
+    number = trial.suggest_float(name, low, high, step=apart, log=values.log)
+    return float(f"{number:.3g}")  # as a person would write it
+
+
+def _with(params: Params, estimator: str, settings: dict[str, Setting]) -> Params:
+    """`params` with this estimator and settings; those that are not searched stay as they are."""
+    kept = params.train.settings if estimator == params.train.estimator else {}
+    train = params.train.model_copy(update={"estimator": estimator, "settings": {**kept, **settings}})
+    return params.model_copy(update={"train": train})
+
+
+def _check(params: Params) -> None:
+    """Whether the estimators take both ends of each range, and each of the choices."""
+    if not params.tune.space:
+        raise UserError("params.yaml: tune.space names no estimator: there is nothing to search")
+    for name, space in params.tune.space.items():
+        if name not in estimators.ESTIMATORS:
+            raise UserError(
+                f"params.yaml: tune.space.{name} is no estimator; pipelines/problem/estimators.py has "
+                f"{', '.join(sorted(estimators.ESTIMATORS))}"
+            )
+        if not space:
+            raise UserError(f"params.yaml: tune.space.{name} names no setting: there is nothing to search")
+        tried = {setting: values.choices or (values.low, values.high) for setting, values in space.items()}
+        first = {setting: values[0] for setting, values in tried.items()}
+        for changed in [{setting: value} for setting, values in tried.items() for value in values]:
+            try:
+                train.estimator(_with(params, name, first | changed))
+            except UserError as error:
+                raise UserError(str(error).replace("train.settings", f"tune.space.{name}")) from None
+
+
+# --- what came of it --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Result:
+    """A trial that went through all folds; `difference` of its log-loss to the current settings'."""
+
+    number: int
+    estimator: str
+    settings: dict[str, Setting]
+    log_loss: float
+    difference: float
+    low: float
+    high: float
+    searched: str
+
+    def values(self, params: Params) -> dict[str, Any]:
+        """What of params.yaml changes."""
+        changes: dict[str, Any] = {"train.settings": self.settings}
+        if self.estimator != params.train.estimator:
+            changes["train.estimator"] = self.estimator
+        return changes
+
+
+def _results(study: "optuna.Study", params: Params, folds: Sequence[Fold], now: np.ndarray) -> list[Result]:
+    """The results, best first."""
+    found = [trial.user_attrs for trial in _finished(study) if "losses" in trial.user_attrs]
+    if not found:
+        return []
+    losses = np.array([attributes["losses"] for attributes in found])
+    rows = np.concatenate([fold.sizes for fold in folds])
+    low, high = _intervals(losses - now, rows, params.gate.resamples, params.train.seed)
+    results = [
+        Result(
+            attributes["number"],
+            attributes["estimator"],
+            attributes["settings"],
+            loss.sum() / rows.sum(),
+            (loss - now).sum() / rows.sum(),
+            float(low[place]),
+            float(high[place]),
+            _words(attributes["settings"], params),
+        )
+        for place, (attributes, loss) in enumerate(zip(found, losses, strict=True))
+    ]
+    return sorted(results, key=lambda result: result.log_loss)
+
+
+def _intervals(
+    differences: np.ndarray, rows: np.ndarray, resamples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """LEVEL intervals of T mean differences, that hold together: the best of many looks better than it is.
+
+    `differences` (T, D) are sums of days, `rows` (D,) the days' rows. Studentised max-statistic over the
+    trials (Westfall & Young 1993), from a day bootstrap in which all trials get the same weights.
+    """
+    weights = stats.day_weights(len(rows), resamples, seed)
+    drawn = (weights @ differences.T) / (weights @ rows)[:, None]
+    mean = differences.sum(axis=1) / rows.sum()
+    error = drawn.std(axis=0)
+    with np.errstate(invalid="ignore"):
+        farthest = np.nanmax(
+            np.append(np.abs(drawn - mean) / error, np.zeros((resamples, 1)), axis=1), axis=1
+        )
+    reach = np.quantile(farthest, LEVEL) * error
+    return mean - reach, mean + reach
+
+
+def _words(settings: dict[str, Setting], params: Params) -> str:
+    """The settings that the search moves, as text."""
+    moved = {name for space in params.tune.space.values() for name in space}
+    return " ".join(f"{name}={value}" for name, value in settings.items() if name in moved)
+
+
+def _table(results: Sequence[Result], now: float, finished: int) -> str:
+    several = len({result.estimator for result in results}) > 1
+    lines = [f"{'trial':>5}  log-loss  difference  {f'{LEVEL:.0%} interval':^20}  settings"]
+    lines.append(f"{'now':>5}  {now:8.4f}")
+    for result in results:
+        interval = f"{result.low:+.4f} to {result.high:+.4f}"
+        name = f"{result.estimator} " if several else ""
+        lines.append(
+            f"{result.number:5}  {result.log_loss:8.4f}  {result.difference:+10.4f}  {interval:^20}  "
+            f"{name}{result.searched}"
+        )
+    if stopped := finished - len(results):
+        lines.append(f"{stopped} more were stopped early, behind the median of the others.")
+    return "\n".join(lines)
+
+
+def _next(best: Result, params: Params, file: Path) -> str:
+    old = {"train.estimator": params.train.estimator} | {
+        f"train.settings.{name}": value for name, value in params.train.settings.items()
+    }
+    new = {"train.estimator": best.estimator} | {
+        f"train.settings.{name}": value for name, value in best.settings.items()
+    }
+    changes = [
+        f"  {name}: {old.get(name, 'not set')} -> {new.get(name, 'not set')}"
+        for name in [*old, *(name for name in new if name not in old)]
+        if old.get(name) != new.get(name)
+    ]
+    return "\n".join(
+        (
+            f"\nTrial {best.number} is shown to be better. {file} now says",
+            *changes,
+            "\nThese make it a proposal, which is trained and judged like any other:\n",
+            f"  git switch --create tune-{best.number}",
+            f'  git commit --message "Tuned: log-loss {best.difference:+.4f} in the training months" {file}',
+            "  git push --set-upstream origin HEAD",
+        )
+    )
+
+
+def _log(params: Params, results: Sequence[Result], now: float, study: "optuna.Study") -> None:
+    best = results[0]
+    tracking.log_study(
+        params,
+        {f"settings.{name}": value for name, value in best.settings.items()} | {"estimator": best.estimator},
+        {
+            "log_loss_now": now,
+            "difference": best.difference,
+            "difference_low": best.low,
+            "difference_high": best.high,
+            "trials": len(_finished(study)),
+        },
+        {result.number: result.log_loss for result in results},
+    )
