@@ -211,14 +211,44 @@ def report(
 
 
 @app.command(rich_help_panel=REVIEW)
+def evidence(
+    event: Annotated[
+        Path | None, typer.Option(help="The payload of a workflow_run, or of a label's event.")
+    ] = None,
+    commit: Annotated[
+        str, typer.Option(help="Or a commit of the main branch, which a pull request brought.")
+    ] = "",
+    out: Annotated[Path, typer.Option(help="With --commit: what GitHub knows of the proposal.")] = Path(
+        "build/proposal.json"
+    ),
+) -> None:
+    """Find the run of the workflow `propose` that judged a proposal, and whether it left a report."""
+    from pipelines.review import runs
+
+    if (event is None) == (not commit):
+        raise UserError("ml evidence takes one of --event and --commit")
+    _finish(runs.of_event(event) if event else runs.of_commit(commit, out))
+
+
+@app.command(rich_help_panel=REVIEW)
+def override(
+    event: Annotated[Path, typer.Option(help="The payload of the label's pull_request_target event.")],
+) -> None:
+    """Turn a maintainer's label gate:override into a status of the commit that it was given to."""
+    from pipelines.review import override
+
+    _finish(override.run(event))
+
+
+@app.command(rich_help_panel=REVIEW)
 def comment(
-    event: Annotated[Path, typer.Option(help="The payload of the workflow_run event.")],
+    run: Annotated[int, typer.Option(help="The id of the run of `propose`, as `ml evidence` finds it.")],
     evidence: Annotated[Path, typer.Option(help="The folder of the downloaded report.")] = Path("evidence"),
 ) -> None:
     """Set the commit status greenlight/gate and name the pull request: the trusted side of a proposal."""
     from pipelines.review import comment
 
-    _finish(comment.run(event, evidence))
+    _finish(comment.run(run, evidence))
 
 
 # --- delivery ---------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ import yaml
 from pipelines.console import step
 from pipelines.errors import UserError
 from pipelines.files import write_json, write_text
-from pipelines.local.events import Event, describe
+from pipelines.local.events import Event, describe, now
 from pipelines.local.uses import stand_ins
 
 HOSTED = "ubuntu-24.04"
@@ -56,6 +56,7 @@ class Run:
     jobs: Mapping[str, str]
     summary: str
     log: Path
+    created_at: str = field(default_factory=now)
 
     @property
     def conclusion(self) -> str:
@@ -78,6 +79,7 @@ class Run:
             "repository": describe(repository),
             "run_number": self.id,
             "run_attempt": 1,
+            "created_at": self.created_at,
             "pull_requests": pulls,
             "html_url": f"https://github.com/{repository}/actions/runs/{self.id}",
         }
@@ -98,7 +100,7 @@ def run(
     one job (and those it needs), `verbose` shows everything. UserError before anything runs where the
     workflow does not exist or uses an action without a stand-in, and where no runner has a job's label.
     """
-    number, folder = next_run(place.state)
+    started, (number, folder) = now(), next_run(place.state)
     try:
         sha = check_out(place.origin, event, folder / "source")
         file = folder / "source/.github/workflows" / f"{workflow}.yml"
@@ -136,6 +138,7 @@ def run(
         jobs,
         "\n".join(story.summaries),
         folder / "log.txt",
+        started,
     )
     write_json(folder / "run.json", done.as_json(place.repository) | {"jobs": jobs})
     write_text(folder / "summary.md", done.summary)

@@ -189,7 +189,7 @@ def open_stage() -> Iterator["Stage"]:
     git("init", "--quiet", "--bare", "--initial-branch=main", str(origin))
     git("push", "--quiet", str(origin), "HEAD:refs/heads/main")
     git("clone", "--quiet", str(origin), str(folder / "author"))
-    with github.serve(folder / "github", origin, REPOSITORY) as api:
+    with github.serve(folder / "runs", origin, REPOSITORY) as api:
         environment = {
             MARK: str(folder),
             "GREENLIGHT_HOME": str(folder / "home"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 MAIN = "main"  # the default branch
@@ -36,6 +37,19 @@ def pull_request(pull: Mapping[str, Any], action: str = "synchronize") -> Event:
         head_sha=pull["head"]["sha"],
         head_branch=pull["head"]["ref"],
     )
+
+
+def label(pull: Mapping[str, Any], action: str, name: str, sender: str) -> Event:
+    """A label was put on a pull request or taken from it: a run of the default branch's commit."""
+    payload = {
+        "action": action,
+        "number": pull["number"],
+        "label": {"name": name},
+        "pull_request": dict(pull),
+        "repository": pull["base"]["repo"],
+        "sender": user(sender),
+    }
+    return Event("pull_request_target", payload)
 
 
 def push(repository: str, before: str, after: str, branch: str = MAIN) -> Event:
@@ -100,8 +114,13 @@ def describe(repository: str) -> dict[str, Any]:
 
 
 def user(login: str) -> dict[str, Any]:
-    return {"login": login, "id": 1, "type": "User", "site_admin": False}
+    kind = "Bot" if login.endswith("[bot]") else "User"
+    return {"login": login, "id": 1, "type": kind, "site_admin": False}
 
 
 def owner(repository: str) -> str:
     return repository.partition("/")[0]
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

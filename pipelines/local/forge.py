@@ -1,23 +1,19 @@
-"""The repository behind the stand-in of GitHub's API: its state, and what each route answers."""
+"""The repository behind the stand-in of GitHub's API, and its pull requests: what each route answers."""
 
-import base64
 import re
-import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UserError
 from pipelines.files import read_json, write_json
 from pipelines.local.act import git
-from pipelines.local.events import MAIN, describe, owner, user
+from pipelines.local.events import MAIN, describe, now, owner, user
 
 DOCS = "https://docs.github.com/rest"
 RULES = "Repository rule violations found\n\n"
-BODY_LIMIT = 65536  # characters of a comment
 FILES = {"A": "added", "M": "modified", "D": "removed", "R": "renamed", "T": "changed"}
 
 
@@ -33,10 +29,13 @@ class Answer(Exception):
 
 
 class Forge:
-    """The repository's pull requests, comments and statuses; each change is on disk before it is answered."""
+    """The pull requests and what was said of them; each change is on disk before it is answered.
+
+    Runs and artifacts are those that `act.run` leaves in the same folder.
+    """
 
     def __init__(self, folder: Path, origin: Path, repository: str, required: tuple[str, ...]) -> None:
-        self.file, self.origin = folder / "github.json", origin.absolute()
+        self.folder, self.file, self.origin = folder, folder / "github.json", origin.absolute()
         self.repository, self.required = repository, required
         self.lock = threading.RLock()
         self.state: dict[str, Any] = {
@@ -44,10 +43,12 @@ class Forge:
             "pulls": [],
             "comments": [],
             "statuses": [],
+            "events": [],
+            "roles": {owner(repository): "admin"},
             "unexpected": [],
         }
         if self.file.exists():
-            self.state = read_json(self.file)
+            self.state |= read_json(self.file)
 
     def save(self) -> None:
         write_json(self.file, self.state)
@@ -71,10 +72,19 @@ class Forge:
     # --- pull requests ------------------------------------------------------------------------------------
 
     def pull(self, number: int) -> dict[str, Any]:
+        return self.describe(self.record(number))
+
+    def record(self, number: int) -> dict[str, Any]:
+        """What is kept of a pull request; 404 when there is none."""
         for record in self.state["pulls"]:
             if record["number"] == number:
-                return self.describe(record)
+                return record
         raise Answer(404, "Not Found")
+
+    def happened(self, number: int, event: str, login: str, **more: Any) -> None:
+        """Write down an event of a pull request, as its page shows it."""
+        entry = {"id": self.next_id(), "event": event, "actor": user(login), "created_at": now(), **more}
+        self.state["events"].append(entry | {"issue": number})
 
     def describe(self, record: dict[str, Any]) -> dict[str, Any]:
         """A pull request with its head and base as they are now; a closed one keeps what it had."""
@@ -105,7 +115,7 @@ class Forge:
             "title": record["title"],
             "body": record["body"],
             "user": user(owner(self.repository)),
-            "labels": [],
+            "labels": [{"name": name} for name in record.get("labels", [])],
             **ends,
             "merged": record["merged_at"] is not None,
             "mergeable": record["merge"] is not None if record["state"] == "open" else None,
@@ -226,9 +236,11 @@ def get_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[in
 
 @route("PATCH", "/pulls/{number}")
 def update_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    forge.pull(whole(at["number"]))
-    record = next(old for old in forge.state["pulls"] if old["number"] == int(at["number"]))
+    record = forge.record(whole(at["number"]))
     record |= {key: body[key] for key in ("title", "body") if key in body}
+    if body.get("base", record["base_ref"]) != record["base_ref"]:
+        record |= {"base_ref": body["base"], "base": forge.commit(body["base"])}
+        forge.happened(record["number"], "base_ref_changed", at["by"])
     if body.get("state") in ("open", "closed"):
         record["state"] = body["state"]
     return 200, forge.describe(record)
@@ -236,8 +248,7 @@ def update_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple
 
 @route("GET", "/pulls/{number}/files")
 def list_files(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    forge.pull(whole(at["number"]))
-    return 200, forge.changes(next(old for old in forge.state["pulls"] if old["number"] == int(at["number"])))
+    return 200, forge.changes(forge.record(whole(at["number"])))
 
 
 @route("GET", "/pulls/{number}/merge")
@@ -250,7 +261,7 @@ def is_merged(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[i
 @route("PUT", "/pulls/{number}/merge")
 def merge_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     pull = forge.pull(whole(at["number"]))
-    record = next(old for old in forge.state["pulls"] if old["number"] == pull["number"])
+    record = forge.record(pull["number"])
     if body.get("sha", pull["head"]["sha"]) != pull["head"]["sha"]:
         raise Answer(409, "Head branch was modified. Review and try the merge again.")
     if pull["state"] != "open" or not pull["mergeable"]:
@@ -292,114 +303,9 @@ def pulls_of_commit(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> t
     return 200, [pull for pull in found if sha in (pull["head"]["sha"], pull["merge_commit_sha"])]
 
 
-# --- comments, statuses, contents -------------------------------------------------------------------------
-
-
-@route("GET", "/issues/{number}/comments")
-def list_comments(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    number = forge.pull(whole(at["number"]))["number"]
-    return 200, [comment for comment in forge.state["comments"] if comment["issue"] == number]
-
-
-@route("POST", "/issues/{number}/comments")
-def create_comment(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    number, made = forge.pull(whole(at["number"]))["number"], forge.next_id()
-    page = f"https://github.com/{forge.repository}/pull/{number}"
-    comment = {
-        "id": made,
-        "issue": number,
-        "body": comment_body(body),
-        "user": user("github-actions[bot]") | {"type": "Bot"},
-        "created_at": now(),
-        "updated_at": now(),
-        "html_url": f"{page}#issuecomment-{made}",
-        "issue_url": f"https://api.github.com/repos/{forge.repository}/issues/{number}",
-    }
-    forge.state["comments"].append(comment)
-    return 201, comment
-
-
-@route("PATCH", "/issues/comments/{id}")
-def update_comment(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    for comment in forge.state["comments"]:
-        if comment["id"] == whole(at["id"]):
-            comment |= {"body": comment_body(body), "updated_at": now()}
-            return 200, comment
-    raise Answer(404, "Not Found")
-
-
-@route("POST", "/statuses/{sha}")
-def create_status(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    sha, state, description = forge.commit(at["sha"]), text(body, "state"), body.get("description")
-    if state not in ("error", "failure", "pending", "success"):
-        raise Answer(
-            422, "Validation Failed", errors=[{"resource": "Status", "field": "state", "code": "custom"}]
-        )
-    if description is not None and len(description) > 140:
-        message = "description is too long (maximum is 140 characters)"
-        raise Answer(
-            422,
-            "Validation Failed",
-            errors=[{"resource": "Status", "field": "description", "message": message}],
-        )
-    status = {
-        "id": forge.next_id(),
-        "state": state,
-        "description": description,
-        "target_url": body.get("target_url"),
-        "context": body.get("context", "default"),
-        "created_at": now(),
-        "updated_at": now(),
-        "creator": user("github-actions[bot]") | {"type": "Bot"},
-    }
-    forge.state["statuses"].append(status | {"sha": sha})
-    return 201, status
-
-
-@route("GET", "/commits/{ref}/statuses")
-def list_statuses(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    sha = forge.commit(at["ref"])
-    return 200, [status for status in reversed(forge.state["statuses"]) if status["sha"] == sha]
-
-
-@route("GET", "/commits/{ref}/status")
-def combined_status(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    sha = forge.commit(at["ref"])
-    statuses = latest(forge, sha)
-    states = {status["state"] for status in statuses}
-    state = "failure" if states & {"error", "failure"} else "success" if states == {"success"} else "pending"
-    count = len(statuses)
-    return 200, {
-        "state": state,
-        "statuses": statuses,
-        "sha": sha,
-        "total_count": count,
-        "repository": describe(forge.repository),
-    }
-
-
 def latest(forge: Forge, sha: str) -> list[dict[str, Any]]:
     """The newest status of each context."""
     return list({s["context"]: s for s in forge.state["statuses"] if s["sha"] == sha}.values())
-
-
-@route("GET", "/contents/{path}")
-def get_contents(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    sha = forge.commit(at.get("ref", MAIN))
-    try:
-        blob = forge.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{sha}:{at['path']}")
-    except UserError:
-        raise Answer(404, "Not Found") from None
-    command = ["git", "-C", str(forge.origin), "cat-file", "blob", blob]
-    content = subprocess.run(command, capture_output=True, check=True).stdout
-    coded = base64.encodebytes(content).decode()
-    return 200, {
-        "type": "file",
-        "encoding": "base64",
-        "size": len(content),
-        "path": at["path"],
-        "content": coded,
-    }
 
 
 def text(body: Mapping[str, Any], field: str) -> str:
@@ -408,22 +314,7 @@ def text(body: Mapping[str, Any], field: str) -> str:
     return value
 
 
-def comment_body(body: Mapping[str, Any]) -> str:
-    if len(text(body, "body")) > BODY_LIMIT:
-        message = f"body is too long (maximum is {BODY_LIMIT} characters)"
-        raise Answer(
-            422,
-            "Validation Failed",
-            errors=[{"resource": "IssueComment", "field": "body", "message": message}],
-        )
-    return text(body, "body")
-
-
 def whole(value: str) -> int:
     if not value.isdigit():
         raise Answer(404, "Not Found")
     return int(value)
-
-
-def now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

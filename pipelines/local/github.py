@@ -1,4 +1,4 @@
-"""A stand-in of GitHub's REST API on 127.0.0.1: pull requests, comments, commit statuses, merges.
+"""A stand-in of GitHub's REST API on 127.0.0.1: pull requests, labels, commit statuses, merges, runs.
 
 Only what the workflows and the demo call, with the documented fields and status codes. State is one JSON
 file, commits are those of a bare repository. An unknown route answers 404 and is written to `unexpected`.
@@ -16,8 +16,10 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pipelines.errors import UserError
+from pipelines.local import marks  # noqa: F401 (its routes)
 from pipelines.local.forge import ROUTES, Answer, Forge
 
+BOT = "github-actions[bot]"
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy stands before 127.0.0.1
 
 
@@ -30,6 +32,7 @@ def serve(
 ) -> Iterator[str]:
     """Serve the API while the block runs; its address is what `GITHUB_API_URL` must be.
 
+    `folder`: where its state goes, and where `act.run` leaves runs and artifacts (`Place.state`).
     `required`: contexts of commit statuses without which nothing merges into the default branch; like the
     ruleset, a merge also wants the branch to be up to date.
     """
@@ -73,9 +76,9 @@ def handler(forge: Forge) -> type[BaseHTTPRequestHandler]:
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             with forge.lock:
                 try:
-                    known = bool(self.headers.get("Authorization"))
+                    token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
                     query = dict(parse_qsl(url.query))
-                    status, body = dispatch(forge, self.command, url.path, query, content, known)
+                    status, body = dispatch(forge, self.command, url.path, query, content, token)
                 except Answer as refused:
                     status, body = refused.status, refused.body
             self.send(status, body, url.path, dict(parse_qsl(url.query)))
@@ -106,22 +109,27 @@ def handler(forge: Forge) -> type[BaseHTTPRequestHandler]:
 
 
 def dispatch(
-    forge: Forge, method: str, path: str, query: dict[str, str], content: bytes, known: bool
+    forge: Forge, method: str, path: str, query: dict[str, str], content: bytes, token: str
 ) -> tuple[int, Any]:
     start = f"/repos/{forge.repository}"
     inner = unquote(path)[len(start) :] if unquote(path).startswith(start) else None
     for wanted, pattern, function in ROUTES:
         if method == wanted and inner is not None and (match := pattern.fullmatch(inner)):
-            if method != "GET" and not known:
+            if method != "GET" and not token:
                 raise Answer(401, "Requires authentication")
             try:
                 body = json.loads(content or b"{}")
             except json.JSONDecodeError:
                 raise Answer(400, "Problems parsing JSON") from None
-            status, answer = function(forge, query | match.groupdict(), body)
+            status, answer = function(forge, query | match.groupdict() | {"by": holder(token)}, body)
             if method != "GET":
                 forge.save()
             return status, answer
     forge.state["unexpected"].append(f"{method} {path}")
     forge.save()
     raise Answer(404, "Not Found")
+
+
+def holder(token: str) -> str:
+    """Whose token it is: `user:NAME` is a person's, any other one that of a workflow's run."""
+    return token.removeprefix("user:") if token.startswith("user:") else BOT

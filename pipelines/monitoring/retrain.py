@@ -18,7 +18,7 @@ from pipelines import params
 from pipelines.console import step, summary
 from pipelines.errors import UserError
 from pipelines.files import read_json, write_text
-from pipelines.review.comment import GitHub
+from pipelines.review.github import GitHub
 
 Build = Callable[[Path, str], None]
 

@@ -6,10 +6,7 @@ as data from a stranger: the pull request is the one whose head the run had, nev
 
 import base64
 import json
-import os
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +16,14 @@ from urllib.parse import quote
 import yaml
 
 from pipelines.console import output
-from pipelines.errors import UserError
-from pipelines.files import read_json, write_text
+from pipelines.files import write_text
+from pipelines.review import override, runs
+from pipelines.review.github import MOST, GitHub, one_line
 from pipelines.review.scope import changes_model, judged_by
 
 CONTEXT = "greenlight/gate"  # the required check, .github/rulesets/main.json
-WORKFLOW = ".github/workflows/propose.yml"
 GATE_LIMIT = 1_000_000  # bytes of gate.json
-REPORT_LIMIT = 64_000  # characters; GitHub refuses a comment above 65,536, CML's mark included
-SENTENCE_LIMIT = 140  # characters of a commit status
-FILES_LIMIT = 3000  # files that GitHub lists of a pull request
+REPORT_LIMIT = 64_000  # characters; GitHub refuses a comment above 65,536, CML's mark and our note included
 
 State = Literal["success", "failure", "error", "pending"]
 
@@ -42,107 +37,119 @@ class Finding:
     report: str | None = None
 
 
-def run(event: Path, evidence: Path) -> int:
-    """`ml comment`: set the status of the completed run's head, and name the pull request for the comment.
+@dataclass(frozen=True)
+class Decision:
+    """The status; `by` is the maintainer without whom it would be no success."""
 
-    `event` is the payload of `workflow_run`; `evidence` the folder of the downloaded artifact, which may be
-    missing or hostile. Writes `number` and `report` (is evidence/report.md fit to post?) to the step's
-    outputs. Returns 0 when the status is set, or when no open pull request has this head any more.
+    state: State
+    sentence: str
+    by: str | None = None
+
+
+def run(number: int, evidence: Path) -> int:
+    """`ml comment`: set the status of the head that a run of `propose` judged, and name the pull request.
+
+    `number` is the run's id; `evidence` the folder of its downloaded artifact, which may be missing or
+    hostile. Nothing that was said before counts: whatever was first, the verdict or a maintainer's label,
+    the status comes out the same. Writes `number` and `report` (is evidence/report.md fit to post?) to the
+    step's outputs. Returns 0 when the status is set, or when no open pull request has this head any more.
     """
-    completed = completed_run(event)
     github = GitHub.from_environment()
-    pulls = open_pulls(github, completed)
+    judged = runs.check(github.call("GET", f"/actions/runs/{number}"), f"run {number}")
+    pulls = open_pulls(github, judged)
     if not pulls:
-        print(f"No open pull request has the head {completed['head_sha'][:12]}: it was closed or moved on.")
+        print(f"No open pull request has the head {judged['head_sha'][:12]}: it was closed or moved on.")
         return 0
-    finding = examine(evidence, completed)
+    finding = examine(evidence, judged)
+    decision = decide(github, judged, pulls, finding)
     if finding.report is not None:
-        write_text(evidence / "report.md", finding.report)
-    state, sentence = decide(github, pulls, finding)
-    sentence = sentence if len(sentence) <= SENTENCE_LIMIT else sentence[: SENTENCE_LIMIT - 1] + "…"
-    status = {
-        "state": state,
-        "context": CONTEXT,
-        "description": sentence,
-        "target_url": completed["html_url"],
-    }
-    github.call("POST", f"/statuses/{completed['head_sha']}", status)
-    print(f"{CONTEXT} on {completed['head_sha'][:12]}: {state}: {sentence}")
+        write_text(evidence / "report.md", _note(decision, pulls[0]) + finding.report)
+    github.status(judged["head_sha"], CONTEXT, decision.state, decision.sentence, judged["html_url"])
     output("number", str(pulls[0]["number"]))
     output("report", str(finding.report is not None).lower())
     return 0
 
 
-def decide(github: "GitHub", pulls: list[dict[str, Any]], finding: Finding) -> tuple[State, str]:
-    """The status of a proposal and its sentence: PASS, or no model changed, is the only way to success."""
+def decide(
+    github: GitHub, judged: Mapping[str, Any], pulls: list[dict[str, Any]], finding: Finding
+) -> Decision:
+    """The status of a proposal and its sentence: PASS, or no model changed, is the only way to success.
+
+    A maintainer's override adds two: INCONCLUSIVE, and what touches the judge. It never lets a FAIL through,
+    nor a proposal without evidence.
+    """
     if len(pulls) > 1:
         numbers = " and ".join(f"#{pull['number']}" for pull in pulls)
-        return "error", f"{numbers} have the same head, so one verdict would serve both: close one"
+        return Decision("error", f"{numbers} have the same head, so one verdict would serve both: close one")
     (pull,) = pulls
     base = pull["base"]
-    if base["ref"] != base["repo"]["default_branch"]:
-        return (
-            "error",
-            f"the gate judges proposals for {base['repo']['default_branch']}, not for {base['ref']}",
-        )
+    if base["ref"] != (main := base["repo"]["default_branch"]):
+        return Decision("error", f"the gate judges proposals for {main}, not for {base['ref']}")
+    if reason := runs.stale(github, judged, pull):
+        return Decision("error", f"no evidence: {reason}")
     paths = changed_paths(github, pull)
     if paths == []:
-        return "error", "the pull request changes no file, so there is nothing to judge"
-    judges = ["more files than GitHub lists"] if paths is None else judged_by(paths)
-    if (
-        paths is not None
-        and "params.yaml" in paths
-        and gate_of(github, pull, "base") != gate_of(github, pull, "head")
-    ):
-        judges.append("params.yaml: gate")
+        return Decision("error", "the pull request changes no file, so there is nothing to judge")
     if paths is not None and not changes_model(paths):
-        verdict, sentence = "PASS", "no model changed"
+        verdict, reason = "PASS", "no model changed"
     elif finding.verdict is None:
-        return "error", finding.sentence
+        return Decision("error", finding.sentence)
     else:
-        verdict, sentence = finding.verdict, f"{finding.verdict}: {finding.sentence}"
-    if verdict != "PASS":
-        return "failure", sentence
-    if judges:
-        return "pending", f"a maintainer decides: it touches the judge ({judges[0]}); {sentence}"
-    return "success", sentence
+        verdict, reason = finding.verdict, finding.sentence
+    said = reason if reason == "no model changed" else f"{verdict}: {reason}"
+    touched = judges(github, pull, paths)
+    if verdict == "FAIL":
+        return Decision("failure", said)
+    if verdict == "PASS" and not touched:
+        return Decision("success", said)
+    if by := override.actor(github, pull):
+        why = f"it touches the judge ({touched[0]}); {reason}" if touched else reason
+        return Decision("success", f"{verdict}, let through by {by}: {why}", by)
+    if verdict == "PASS":
+        return Decision("pending", f"a maintainer decides: it touches the judge ({touched[0]}); {said}")
+    return Decision("failure", said)
 
 
-def completed_run(event: Path) -> dict[str, Any]:
-    """The run that the event is about. UserError when it is not a run of `propose` for a pull request."""
-    payload = read_json(event)
-    completed = payload.get("workflow_run") if isinstance(payload, dict) else None
-    if not isinstance(completed, dict):
-        raise UserError(f"{event} is not the payload of a workflow_run event: it has no workflow_run")
-    if completed.get("event") != "pull_request" or completed.get("path", "").partition("@")[0] != WORKFLOW:
-        raise UserError(f"{event}: the run is not one of {WORKFLOW} for a pull request, so it gets no status")
-    if not re.fullmatch(r"[0-9a-f]{40}", completed.get("head_sha", "")):
-        raise UserError(f"{event}: workflow_run.head_sha is not a commit's SHA")
-    return completed
+def _note(decision: Decision, pull: Mapping[str, Any]) -> str:
+    """What a label has to do with the status, above the report."""
+    sha = pull["head"]["sha"][:12]
+    if decision.by:
+        return f"> **Let through by {decision.by}**, for `{sha}`, by the label `{override.LABEL}`.\n\n"
+    if override.labelled(pull) and decision.state != "success":
+        return (
+            f"> The label `{override.LABEL}` does not let `{sha}` through. It counts from a maintainer, "
+            "for the commit that it was given to, and never for a FAIL: take it away, and give it again.\n\n"
+        )
+    return ""
 
 
-def open_pulls(github: "GitHub", completed: Mapping[str, Any]) -> list[dict[str, Any]]:
+def open_pulls(github: GitHub, judged: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The open pull requests whose head is the run's: same commit, same branch, same repository."""
-    repository = completed["head_repository"]
-    head = f"{repository['owner']['login']}:{completed['head_branch']}"
+    owner = (judged["head_repository"] or {}).get("owner", {}).get("login", "")
+    head = f"{owner}:{judged['head_branch']}"
     found = github.list(f"/pulls?state=open&head={quote(head, safe=':')}")
-    return [
-        pull
-        for pull in found
-        if pull["head"]["sha"] == completed["head_sha"]
-        and (pull["head"]["repo"] or {}).get("full_name") == repository["full_name"]
-    ]
+    return [pull for pull in found if runs.Head.of_pull(pull) == runs.Head.of_run(judged)]
 
 
-def changed_paths(github: "GitHub", pull: Mapping[str, Any]) -> list[str] | None:
+def judges(github: GitHub, pull: Mapping[str, Any], paths: list[str] | None) -> list[str]:
+    """What the pull request changes of that which judges it."""
+    if paths is None:
+        return ["more files than GitHub lists"]
+    found = judged_by(paths)
+    if "params.yaml" in paths and gate_of(github, pull, "base") != gate_of(github, pull, "head"):
+        found.append("params.yaml: gate")
+    return found
+
+
+def changed_paths(github: GitHub, pull: Mapping[str, Any]) -> list[str] | None:
     """Paths that the pull request changes, old names of moved files too; None past what GitHub lists."""
     files = github.list(f"/pulls/{pull['number']}/files")
-    if len(files) >= FILES_LIMIT:
+    if len(files) >= MOST:
         return None
     return [name for file in files for name in (file["filename"], file.get("previous_filename")) if name]
 
 
-def gate_of(github: "GitHub", pull: Mapping[str, Any], end: str) -> Any:
+def gate_of(github: GitHub, pull: Mapping[str, Any], end: str) -> Any:
     """The thresholds in params.yaml at the base or the head; a file that cannot be read equals no other."""
     answer = github.call("GET", f"/contents/params.yaml?ref={pull[end]['sha']}", missing={})
     try:
@@ -155,12 +162,10 @@ def gate_of(github: "GitHub", pull: Mapping[str, Any], end: str) -> Any:
 # --- the artifact: data from a stranger -------------------------------------------------------------------
 
 
-def examine(evidence: Path, completed: Mapping[str, Any]) -> Finding:
+def examine(evidence: Path, judged: Mapping[str, Any]) -> Finding:
     """Read gate.json and report.md. Whatever is missing, too large or of the wrong type is no evidence."""
     if not (evidence / "gate.json").exists() and not (evidence / "report.md").exists():
-        return Finding(
-            None, f"no evidence: the run ended ({completed.get('conclusion')}) before the gate did"
-        )
+        return Finding(None, f"no evidence: the run ended ({judged.get('conclusion')}) before the gate did")
     try:
         gate = json.loads(plain_file(evidence, "gate.json", GATE_LIMIT))
         verdict, sentence = gate["verdict"], reason(gate)
@@ -197,64 +202,3 @@ def reason(gate: Mapping[str, Any]) -> str:
     if gate["verdict"] != "PASS":
         raise ValueError(f"gate.json: {gate['verdict']} without a finding that says so")
     return f"all {len(gate['findings'])} rules hold"
-
-
-def one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:SENTENCE_LIMIT]
-
-
-# --- GitHub -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class GitHub:
-    """The API of one repository; paths are below /repos/OWNER/NAME."""
-
-    url: str
-    token: str
-
-    @classmethod
-    def from_environment(cls) -> "GitHub":
-        """From the variables that every workflow has, and GITHUB_TOKEN, which its step must be given."""
-        try:
-            token, repository = os.environ["GITHUB_TOKEN"], os.environ["GITHUB_REPOSITORY"]
-        except KeyError as error:
-            raise UserError(
-                f"{error.args[0]} is not set: ml comment runs in the workflow `comment`"
-            ) from None
-        api = os.environ.get("GITHUB_API_URL", "https://api.github.com").rstrip("/")
-        return cls(f"{api}/repos/{repository}", token)
-
-    def list(self, path: str) -> list[dict[str, Any]]:
-        """All pages of a list, at most FILES_LIMIT entries (GitHub's own limit)."""
-        found: list[dict[str, Any]] = []
-        for page in range(1, FILES_LIMIT // 100 + 1):
-            mark = "&" if "?" in path else "?"
-            part = self.call("GET", f"{path}{mark}per_page=100&page={page}")
-            found += part
-            if len(part) < 100:
-                break
-        return found
-
-    def call(self, method: str, path: str, body: Any = None, missing: Any = None) -> Any:
-        """One call; `missing`, where given, is the answer for 404. UserError for every other refusal."""
-        request = urllib.request.Request(
-            self.url + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={
-                "Authorization": f"Bearer {self.token}",
-                "Accept": "application/vnd.github+json",
-                "X-GitHub-Api-Version": "2022-11-28",
-            },
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            if error.code == 404 and missing is not None:
-                return missing
-            message = one_line(error.read(1000).decode(errors="replace"))
-            raise UserError(f"GitHub refused {method} {path}: {error.code} {message}") from None
-        except OSError as error:
-            raise UserError(f"GitHub does not answer at {self.url}: {error}") from None

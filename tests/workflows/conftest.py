@@ -8,6 +8,8 @@ import pytest
 
 from pipelines.local import github
 from pipelines.local.act import Place
+from pipelines.local.github import call
+from tests.workflows.proposal import PARAMS, Proposal, Propose
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -63,3 +65,25 @@ def api(place: Place) -> Iterator[str]:
     """The address of the stand-in of GitHub, below the repository."""
     with github.serve(place.state, place.origin, place.repository) as url:
         yield f"{url}/repos/{place.repository}"
+
+
+@pytest.fixture
+def propose(
+    api: str, place: Place, commit: Commit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Propose:
+    """propose(files): a pull request that changes these files of a small repository."""
+    monkeypatch.setenv("GITHUB_API_URL", api.split("/repos/")[0])
+    monkeypatch.setenv("GITHUB_REPOSITORY", "somebody/flights")
+    monkeypatch.setenv("GITHUB_TOKEN", "t")
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    commit(
+        {"params.yaml": PARAMS, "README.md": "x\n", "pipelines/stats.py": "a = 1\n" * 9, "dvc.lock": "1\n"}
+    )
+
+    def put(files: dict[str, str | None], branch: str = "proposal", base: str = "main") -> Proposal:
+        commit(files, branch, base)
+        made = call(f"{api}/pulls", "POST", {"title": "x", "head": branch, "base": base})
+        return Proposal(api, made, place.state, tmp_path / "evidence", tmp_path / "output")
+
+    return put

@@ -1,82 +1,18 @@
 """`ml comment` and `ml scope`: whose verdict counts, for which commit; what a hostile artifact cannot do."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.local import events
-from pipelines.local.act import Place, Run
+from pipelines.local.act import Place
 from pipelines.local.github import call
 from pipelines.review import comment, scope
 from tests.workflows.conftest import Commit, git
-
-PASS = {"rule": "roc_auc", "verdict": "PASS", "sentence": "ROC-AUC is as good", "numbers": {}}
-FAIL = {"rule": "log_loss", "verdict": "FAIL", "sentence": "log-loss is worse by 0.02", "numbers": {}}
-UNSURE = {"rule": "window", "verdict": "INCONCLUSIVE", "sentence": "V has 7 days, not 28", "numbers": {}}
-PARAMS = "train:\n  seed: 1\ngate:\n  days: 28\n"
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A pull request after its run of `propose`."""
-
-    api: str
-    pull: dict[str, Any]
-    folder: Path
-    output: Path
-
-    def judge(self, conclusion: str = "success", **changes: Any) -> dict[str, str]:
-        """Run `ml comment` on what lies in `folder`; the status of the head, and the outputs."""
-        run = Run(7, "propose", comment.WORKFLOW, events.pull_request(self.pull), 0, {}, "", Path())
-        completed = run.as_json("somebody/flights") | {"conclusion": conclusion} | changes
-        payload = events.workflow_run("somebody/flights", completed).payload
-        event = self.folder.parent / "event.json"
-        event.write_text(json.dumps(payload))
-        self.output.write_text("")
-        assert comment.run(event, self.folder) == 0
-        statuses = call(f"{self.api}/commits/{self.pull['head']['sha']}/status")["statuses"]
-        told = dict(line.split("=", 1) for line in self.output.read_text().splitlines())
-        if statuses:
-            assert statuses[0]["context"] == "greenlight/gate" and len(statuses) == 1
-            told |= {"state": statuses[0]["state"], "sentence": statuses[0]["description"]}
-        return told
-
-    def leave(self, gate: Any, report: str = "# Report\n") -> None:
-        self.folder.mkdir(exist_ok=True)
-        (self.folder / "gate.json").write_text(gate if isinstance(gate, str) else json.dumps(gate))
-        (self.folder / "report.md").write_text(report)
-
-
-Propose = Callable[..., Proposal]
-
-
-@pytest.fixture
-def propose(api: str, commit: Commit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Propose:
-    """propose(files): a pull request that changes these files of a small repository."""
-    monkeypatch.setenv("GITHUB_API_URL", api.split("/repos/")[0])
-    monkeypatch.setenv("GITHUB_REPOSITORY", "somebody/flights")
-    monkeypatch.setenv("GITHUB_TOKEN", "t")
-    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    commit(
-        {"params.yaml": PARAMS, "README.md": "x\n", "pipelines/stats.py": "a = 1\n" * 9, "dvc.lock": "1\n"}
-    )
-
-    def put(files: dict[str, str | None], branch: str = "proposal", base: str = "main") -> Proposal:
-        commit(files, branch, base)
-        made = call(f"{api}/pulls", "POST", {"title": "x", "head": branch, "base": base})
-        return Proposal(api, made, tmp_path / "evidence", tmp_path / "output")
-
-    return put
-
-
-BETTER = {"params.yaml": PARAMS.replace("seed: 1", "seed: 2"), "dvc.lock": "2\n"}
+from tests.workflows.proposal import BETTER, FAIL, PARAMS, PASS, UNSURE, Propose
 
 
 @pytest.mark.parametrize(
@@ -208,8 +144,9 @@ def test_the_artifact_cannot_name_the_pull_request(propose: Propose) -> None:
 def test_a_head_that_moved_on_or_was_closed_gets_no_status(propose: Propose, commit: Commit) -> None:
     proposal = propose(BETTER)
     proposal.leave({"verdict": "PASS", "findings": [PASS]})
+    proposal.run()
     commit({"dvc.lock": "3\n"}, "proposal")
-    assert proposal.judge() == {}
+    assert proposal.comment() == {}
 
 
 def test_one_verdict_does_not_serve_two_pull_requests_nor_another_base(
@@ -239,7 +176,7 @@ def test_another_branch_with_the_same_head_is_another_proposal(propose: Propose,
 )
 def test_only_runs_of_propose_for_a_pull_request_are_heard(propose: Propose, change: dict[str, str]) -> None:
     proposal = propose(BETTER)
-    with pytest.raises(UserError, match=r"event\.json"):
+    with pytest.raises(UserError, match="run 1: "):
         proposal.judge(**change)
 
 

@@ -169,6 +169,74 @@ def test_contents_come_as_they_were_at_a_ref(api: str, pull: dict[str, Any]) -> 
     assert answer(f"{api}/contents/none")[0] == 404
 
 
+def test_labels_leave_events_with_who_gave_them(api: str, pull: dict[str, Any]) -> None:
+    labels = f"{api}/issues/{pull['number']}/labels"
+    for _ in range(2):  # a label that is there already makes no event
+        call(labels, "POST", {"labels": ["gate:override"]}, token="user:ada")
+    assert [label["name"] for label in call(f"{api}/pulls/{pull['number']}")["labels"]] == ["gate:override"]
+    call(f"{labels}/gate:override", "DELETE", token="user:eve")
+    assert answer(f"{labels}/gate:override", "DELETE")[0] == 404
+    found = call(f"{api}/issues/{pull['number']}/events")  # the oldest first
+    assert [(e["event"], e["actor"]["login"], e["label"]) for e in found] == [
+        ("labeled", "ada", {"name": "gate:override"}),
+        ("unlabeled", "eve", {"name": "gate:override"}),
+    ]
+    assert found[0]["created_at"].endswith("Z")
+
+
+def test_a_changed_base_is_an_event_too(api: str, pull: dict[str, Any], commit: Commit) -> None:
+    commit({"a": "1"}, "other")
+    changed = call(f"{api}/pulls/{pull['number']}", "PATCH", {"base": "other"})
+    assert changed["base"]["ref"] == "other"
+    (event,) = call(f"{api}/issues/{pull['number']}/events")
+    assert event["event"] == "base_ref_changed"
+
+
+@pytest.mark.parametrize(
+    ("role", "permission", "maintain"),
+    [
+        ("read", "read", False),
+        ("triage", "read", False),
+        ("push", "write", False),
+        ("maintain", "write", True),
+        ("admin", "admin", True),
+    ],
+)
+def test_a_permission_calls_maintain_write_and_triage_read(
+    api: str, commit: Commit, role: str, permission: str, maintain: bool
+) -> None:
+    assert answer(f"{api}/collaborators/ada", "PUT", json.dumps({"permission": role}).encode())[0] == 204
+    told = call(f"{api}/collaborators/ada/permission")
+    assert (told["permission"], told["role_name"]) == (permission, {"push": "write"}.get(role, role))
+    assert told["user"]["permissions"]["maintain"] is maintain
+    assert call(f"{api}/collaborators/stranger/permission")["role_name"] == "read"
+    assert answer(f"{api}/collaborators/ada", "PUT", b'{"permission": "king"}')[0] == 422
+
+
+def test_runs_are_found_by_workflow_and_head_with_their_artifacts(
+    api: str, pull: dict[str, Any], place: Place
+) -> None:
+    for number, (file, sha) in enumerate((("a", "1"), ("a", "2"), ("b", "1"), ("a", "1")), 1):
+        run = {"id": number, "path": f".github/workflows/{file}.yml", "head_sha": sha, "event": "push"}
+        (place.state / f"runs/{number}").mkdir(parents=True)
+        (place.state / f"runs/{number}/run.json").write_text(json.dumps(run))
+    (place.state / "runs/5").mkdir()  # not yet ended
+    (place.state / "artifacts/4/report").mkdir(parents=True)
+
+    def found(query: str) -> list[int]:
+        told = call(f"{api}/actions/workflows/a.yml/runs{query}")
+        assert told["total_count"] == len(told["workflow_runs"])
+        return [run["id"] for run in told["workflow_runs"]]
+
+    assert (found(""), found("?head_sha=1"), found("?head_sha=1&event=push")) == ([4, 2, 1], [4, 1], [4, 1])
+    assert found("?event=pull_request") == []
+    assert call(f"{api}/actions/runs/2")["head_sha"] == "2"
+    assert answer(f"{api}/actions/runs/9")[0] == answer(f"{api}/actions/runs/9/artifacts")[0] == 404
+    (artifact,) = call(f"{api}/actions/runs/4/artifacts?name=report")["artifacts"]
+    assert (artifact["name"], artifact["expired"]) == ("report", False)
+    assert call(f"{api}/actions/runs/4/artifacts?name=other")["artifacts"] == []
+
+
 def test_what_is_not_there_is_404_and_written_down(api: str, pull: dict[str, Any], place: Place) -> None:
     assert answer(f"{api}/hooks")[0] == 404
     assert answer(api.replace("flights", "other") + "/pulls")[0] == 404

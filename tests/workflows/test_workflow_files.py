@@ -76,7 +76,7 @@ def test_code_of_a_pull_request_never_runs_on_the_host_or_with_a_secret(
         assert job["runs-on"] == "ubuntu-24.04"
         assert set(job["permissions"].values()) <= {"read"}
         assert "secrets." not in str(job) and "environment" not in job
-    assert "pull_request_target" not in load(name)["on"]
+    assert "pull_request_target" not in load(name)["on"] or name == "comment"
 
 
 def test_the_gate_sees_nothing_of_the_proposal_but_its_artifact() -> None:
@@ -92,10 +92,24 @@ def test_the_gate_sees_nothing_of_the_proposal_but_its_artifact() -> None:
 
 
 def test_the_trusted_workflow_checks_out_the_default_branch_only() -> None:
-    (job,) = load("comment")["jobs"].values()
-    (checkout,) = [s for s in job["steps"] if s.get("uses", "").startswith("actions/checkout")]
-    assert checkout["with"] == {"persist-credentials": False}
-    assert load("comment")["on"]["workflow_run"] == {"workflows": ["propose"], "types": ["completed"]}
+    for job in load("comment")["jobs"].values():
+        (checkout,) = [s for s in job["steps"] if s.get("uses", "").startswith("actions/checkout")]
+        assert checkout["with"] == {
+            "ref": "${{ github.event.repository.default_branch }}",
+            "persist-credentials": False,
+        }
+    assert load("comment")["on"] == {
+        "workflow_run": {"workflows": ["propose"], "types": ["completed"]},
+        "pull_request_target": {"types": ["labeled", "unlabeled"]},
+    }
+
+
+def test_of_a_label_the_trusted_workflow_hears_its_event_only() -> None:
+    """No step but a concurrency group's name is made of what a proposal's author writes."""
+    jobs = load("comment")["jobs"]
+    assert "github.event.label.name == 'gate:override'" in jobs["override"]["if"]
+    assert "github.event.pull_request" not in str(jobs["override"]) + str(jobs["comment"]["steps"])
+    assert "needs.override.result == 'success'" in jobs["comment"]["if"]
 
 
 @pytest.mark.parametrize(("name", "job"), JOBS)

@@ -1,0 +1,217 @@
+"""What people and workflows leave on a pull request or a commit: comments, labels, statuses, runs, files."""
+
+import base64
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.errors import UserError
+from pipelines.files import read_json
+from pipelines.local.events import MAIN, describe, user
+from pipelines.local.forge import Answer, Forge, latest, now, route, text, whole
+
+BODY_LIMIT = 65536  # characters of a comment
+ROLES = {  # of a repository, the least first: the role, and what `permission` calls it
+    "read": "read",
+    "triage": "read",
+    "write": "write",
+    "maintain": "write",
+    "admin": "admin",
+}
+RIGHTS = ("pull", "triage", "push", "maintain", "admin")
+
+
+@route("GET", "/issues/{number}/comments")
+def list_comments(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    number = forge.pull(whole(at["number"]))["number"]
+    return 200, [comment for comment in forge.state["comments"] if comment["issue"] == number]
+
+
+@route("POST", "/issues/{number}/comments")
+def create_comment(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    number, made = forge.pull(whole(at["number"]))["number"], forge.next_id()
+    page = f"https://github.com/{forge.repository}/pull/{number}"
+    comment = {
+        "id": made,
+        "issue": number,
+        "body": comment_body(body),
+        "user": user(at["by"]),
+        "created_at": now(),
+        "updated_at": now(),
+        "html_url": f"{page}#issuecomment-{made}",
+        "issue_url": f"https://api.github.com/repos/{forge.repository}/issues/{number}",
+    }
+    forge.state["comments"].append(comment)
+    return 201, comment
+
+
+@route("PATCH", "/issues/comments/{id}")
+def update_comment(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    for comment in forge.state["comments"]:
+        if comment["id"] == whole(at["id"]):
+            comment |= {"body": comment_body(body), "updated_at": now()}
+            return 200, comment
+    raise Answer(404, "Not Found")
+
+
+@route("POST", "/statuses/{sha}")
+def create_status(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    sha, state, description = forge.commit(at["sha"]), text(body, "state"), body.get("description")
+    if state not in ("error", "failure", "pending", "success"):
+        raise Answer(
+            422, "Validation Failed", errors=[{"resource": "Status", "field": "state", "code": "custom"}]
+        )
+    if description is not None and len(description) > 140:
+        message = "description is too long (maximum is 140 characters)"
+        raise Answer(
+            422,
+            "Validation Failed",
+            errors=[{"resource": "Status", "field": "description", "message": message}],
+        )
+    status = {
+        "id": forge.next_id(),
+        "state": state,
+        "description": description,
+        "target_url": body.get("target_url"),
+        "context": body.get("context", "default"),
+        "created_at": now(),
+        "updated_at": now(),
+        "creator": user(at["by"]),
+    }
+    forge.state["statuses"].append(status | {"sha": sha})
+    return 201, status
+
+
+@route("GET", "/commits/{ref}/statuses")
+def list_statuses(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    sha = forge.commit(at["ref"])
+    return 200, [status for status in reversed(forge.state["statuses"]) if status["sha"] == sha]
+
+
+@route("GET", "/commits/{ref}/status")
+def combined_status(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    sha = forge.commit(at["ref"])
+    statuses = latest(forge, sha)
+    states = {status["state"] for status in statuses}
+    state = "failure" if states & {"error", "failure"} else "success" if states == {"success"} else "pending"
+    count = len(statuses)
+    return 200, {
+        "state": state,
+        "statuses": statuses,
+        "sha": sha,
+        "total_count": count,
+        "repository": describe(forge.repository),
+    }
+
+
+@route("GET", "/contents/{path}")
+def get_contents(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    sha = forge.commit(at.get("ref", MAIN))
+    try:
+        blob = forge.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{sha}:{at['path']}")
+    except UserError:
+        raise Answer(404, "Not Found") from None
+    command = ["git", "-C", str(forge.origin), "cat-file", "blob", blob]
+    content = subprocess.run(command, capture_output=True, check=True).stdout
+    coded = base64.encodebytes(content).decode()
+    return 200, {
+        "type": "file",
+        "encoding": "base64",
+        "size": len(content),
+        "path": at["path"],
+        "content": coded,
+    }
+
+
+# --- labels and roles -------------------------------------------------------------------------------------
+
+
+@route("POST", "/issues/{number}/labels")
+def add_labels(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    record = forge.record(whole(at["number"]))
+    names = record.setdefault("labels", [])
+    for name in body["labels"]:
+        if name not in names:
+            names.append(name)
+            forge.happened(record["number"], "labeled", at["by"], label={"name": name})
+    return 200, [{"name": name} for name in names]
+
+
+@route("DELETE", "/issues/{number}/labels/{name}")
+def remove_label(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    record = forge.record(whole(at["number"]))
+    if at["name"] not in record.get("labels", ()):
+        raise Answer(404, "Label does not exist")
+    record["labels"].remove(at["name"])
+    forge.happened(record["number"], "unlabeled", at["by"], label={"name": at["name"]})
+    return 200, [{"name": name} for name in record["labels"]]
+
+
+@route("GET", "/issues/{number}/events")
+def list_events(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    number = forge.record(whole(at["number"]))["number"]
+    return 200, [event for event in forge.state["events"] if event["issue"] == number]
+
+
+@route("PUT", "/collaborators/{login}")
+def add_collaborator(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    role = {"pull": "read", "push": "write"}.get(body["permission"], body["permission"])
+    if role not in ROLES:
+        raise Answer(422, "Validation Failed")
+    forge.state["roles"][at["login"]] = role
+    return 204, None
+
+
+@route("GET", "/collaborators/{login}/permission")
+def get_permission(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    """A public repository may be read by all. Maintain is called write here, and triage read."""
+    role = forge.state["roles"].get(at["login"], "read")
+    rights = {name: list(ROLES).index(role) >= number for number, name in enumerate(RIGHTS)}
+    about = user(at["login"]) | {"permissions": rights, "role_name": role}
+    return 200, {"permission": ROLES[role], "role_name": role, "user": about}
+
+
+# --- runs and their artifacts -----------------------------------------------------------------------------
+
+
+@route("GET", "/actions/workflows/{file}/runs")
+def list_runs(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    path = f".github/workflows/{at['file']}"
+    found = [run for run in runs(forge) if run["path"] == path]
+    for field in ("head_sha", "event"):
+        found = [run for run in found if run[field] == at.get(field, run[field])]
+    return 200, {"total_count": len(found), "workflow_runs": found}
+
+
+@route("GET", "/actions/runs/{id}")
+def get_run(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    for run in runs(forge):
+        if run["id"] == whole(at["id"]):
+            return 200, run
+    raise Answer(404, "Not Found")
+
+
+@route("GET", "/actions/runs/{id}/artifacts")
+def list_artifacts(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    number = get_run(forge, at, body)[1]["id"]
+    folders = sorted((forge.folder / "artifacts" / str(number)).glob("[!.]*"))
+    named = [folder.name for folder in folders if folder.name == at.get("name", folder.name)]
+    found = [{"id": index, "name": name, "expired": False} for index, name in enumerate(named, 1)]
+    return 200, {"total_count": len(found), "artifacts": found}
+
+
+def runs(forge: Forge) -> list[dict[str, Any]]:
+    """The runs that have ended, the newest first."""
+    files = sorted(forge.folder.glob("runs/*/run.json"), key=lambda file: int(file.parent.name), reverse=True)
+    return [read_json(file) for file in files]
+
+
+def comment_body(body: Mapping[str, Any]) -> str:
+    if len(text(body, "body")) > BODY_LIMIT:
+        message = f"body is too long (maximum is {BODY_LIMIT} characters)"
+        raise Answer(
+            422,
+            "Validation Failed",
+            errors=[{"resource": "IssueComment", "field": "body", "message": message}],
+        )
+    return text(body, "body")
