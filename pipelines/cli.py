@@ -157,12 +157,17 @@ def tune(
 
 @app.command(rich_help_panel=REVIEW)
 def scope(
-    base: Annotated[str, typer.Option(help="The commit before.")],
+    base: Annotated[str, typer.Option(help="The commit before; `ledger` is the one that was released last.")],
     head: Annotated[str, typer.Option(help="The commit after.")],
 ) -> None:
     """Say whether the commits from base to head change what makes a model or a release."""
     from pipelines.review import scope
 
+    if base == "ledger":
+        from pipelines.delivery import ledger
+
+        entry = ledger.released("staging")
+        base = entry.commit if entry else "0" * 40
     _finish(scope.run(base, head))
 
 
@@ -318,6 +323,15 @@ def store_add(
         raise UserError(f"{folder} holds no release: each is a folder with a release.json")
     for release in releases:
         print(Store().add(release))
+
+
+@store.command("previous")
+def store_previous() -> None:
+    """Find the workflow run that made the release before staging's, for a runner whose store is empty."""
+    from pipelines.delivery import ledger
+    from pipelines.delivery.rehearse import locate, previous
+
+    _finish(locate(previous(_wanted("staging"), ledger.history("staging"))))
 
 
 @infra.command("up")

@@ -91,6 +91,24 @@ class Ledger:
         commits = self._read("log", "--format=%H", head, "--", f"{_named(environment)}.json").split()
         return [entry for commit in commits if (entry := self._entry(commit, environment))]
 
+    def released(self, environment: str) -> Entry | None:
+        """The newest entry that is no rollback: the last commit that was released here, or promoted."""
+        return next((entry for entry in self.history(environment) if entry.why != "rollback"), None)
+
+    def anchor(self, environment: str) -> Entry | None:
+        """The newest release that was shown superior, else the first: what many small losses add up against.
+
+        Releases that were rolled back are passed over. None where the environment had no entry yet.
+        """
+        history = self.history(environment)
+        at = found = 0
+        while at < len(history):
+            found = at = _origin(history, at)
+            if history[at].evidence.get("superior") is True:
+                break
+            at += 1
+        return history[found] if history else None
+
     def _fetch(self) -> str | None:
         """The branch's commit on origin, now also here; None where there is no such branch."""
         listed = self._git("ls-remote", "--heads", self._remote, f"refs/heads/{BRANCH}")
@@ -183,6 +201,28 @@ def promote(to: str = "production", source: str = "staging") -> Entry:
 def history(environment: str) -> list[Entry]:
     """The environment's entries, the newest first."""
     return Ledger().history(environment)
+
+
+def released(environment: str) -> Entry | None:
+    """The last release of the environment that is no rollback, by the ledger of this repository."""
+    return Ledger().released(environment)
+
+
+def anchor(environment: str) -> Entry | None:
+    """The anchor of the rule against creep, by the ledger of this repository."""
+    return Ledger().anchor(environment)
+
+
+def _origin(history: list[Entry], at: int) -> int:
+    """Where the release of the entry `at` came from: a rollback stands for the entry that it went back to."""
+    if history[at].why != "rollback":
+        return at
+    same = (
+        number
+        for number in range(at, len(history))
+        if history[number].release == history[at].release and history[number].why != "rollback"
+    )
+    return max(same, default=at)
 
 
 def _named(environment: str) -> str:

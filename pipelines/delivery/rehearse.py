@@ -4,17 +4,22 @@ import json
 import shutil
 import socket
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
-from pipelines.console import step, summary
+from pipelines.console import output, step, summary
 from pipelines.delivery import host as hosts
 from pipelines.delivery import rollout, terraform
+from pipelines.delivery.ledger import Entry
 from pipelines.delivery.load import Load
 from pipelines.delivery.store import Store
 from pipelines.files import write_json
 from pipelines.model import Golden
+from pipelines.review.github import GitHub
+from pipelines.review.runs import left
 
 ENVIRONMENT = "rehearsal"
+WORKFLOW, ARTIFACT = "release.yml", "release"
 
 
 def rehearse(new: str, previous: str | None = None, store: Store | None = None) -> int:
@@ -51,6 +56,33 @@ def rehearse(new: str, previous: str | None = None, store: Store | None = None) 
             terraform.down(ENVIRONMENT, home)
         finally:
             shutil.rmtree(home, ignore_errors=True)
+
+
+def previous(new: str, history: Iterable[Entry]) -> Entry | None:
+    """What ran before the release `new`; `history` is the ledger's, newest first."""
+    return next((entry for entry in history if entry.release != new), None)
+
+
+def locate(entry: Entry | None) -> int:
+    """Write the id of the workflow run that still has this release to the step's outputs, as `run`.
+
+    Where there is none, the output is empty and the summary says why. Returns 0.
+    """
+    if entry is None:
+        step("this is the first release: there is none before it")
+        output("run", "")
+        return 0
+    github = GitHub.from_environment()
+    made = github.list(f"/actions/workflows/{WORKFLOW}/runs?head_sha={entry.commit}", "workflow_runs")
+    found = next((str(run["id"]) for run in made if left(github, run["id"], ARTIFACT)), "")
+    said = f"the release {entry.release[:12]} of commit {entry.commit[:12]}"
+    step(f"run {found} has {said}" if found else f"no run has {said} any more")
+    if not found:
+        summary(
+            f"Rehearsed from nothing: no run of {WORKFLOW} has {said} any more, its artifact has expired."
+        )
+    output("run", found)
+    return 0
 
 
 def _summary(new: str, previous: str | None, code: int, load: Load | None) -> str:

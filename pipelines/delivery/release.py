@@ -1,6 +1,7 @@
 """`ml release`: a commit becomes a release: checked, built once, stored, registered, wanted by staging."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -24,15 +25,14 @@ from pipelines.errors import Refused, UserError
 from pipelines.files import read_json, sha256, sha256_of_tree, write_json
 from pipelines.model import Model
 from pipelines.problem.columns import CONTRACT
+from pipelines.review.comment import GATE_LIMIT, plain_file
+from pipelines.review.gate import CODES
 from pipelines.training import table, train
 
 SAME = 1e-9  # max |Δp| on V between the reviewed model and the one rebuilt from its lock and seed
 EVIDENCE = ("models/metrics.json", "models/model.json", "models/reference.json", "models/months.csv")
-REVIEW = (
-    "evidence/gate.json",
-    "evidence/report.md",
-    "evidence/report.html",
-)  # of the proposal, where its build left them here
+REVIEW = Path("evidence")  # the report of the proposal's run, where a workflow has brought it here
+PROPOSAL = Path("build/proposal.json")  # what `ml evidence` found of it
 
 
 def release(env: str = "staging", store: Store | None = None, ledger: Ledger | None = None) -> str:
@@ -45,22 +45,23 @@ def release(env: str = "staging", store: Store | None = None, ledger: Ledger | N
     commit.check_clean(here)
     commit.check_models(here)
     head, number = commit.head(here), sha256_of_tree(here, commit.files(here))
+    review = _review(here)
     if built := not store.has(number):
         step(f"building release {number[:12]} of commit {head[:12]}")
         rebuilt = _rebuild(here)
         with store.put(number) as folder:
             _build_bento(here, folder / "bento", number)
-            _copy_evidence(here, folder / "evidence")
+            _copy_evidence(here, folder / "evidence", review)
             version = _register(store, env, number, head)
             write_json(folder / "release.json", _describe(here, number, head, version, rebuilt))
     else:
         step(f"release {number[:12]} lies in {store.folder} already")
         store.get(number)
         version = _register(store, env, number, head)
-    entry = Entry(release=number, commit=head, model=version, evidence=_figures(here))
+    entry = Entry(release=number, commit=head, model=version, evidence=_figures(here) | review.figures)
     written = ledger.write(env, entry)
     step(f"{env} wants {number[:12]}" if written else f"{env} wants {number[:12]} already")
-    summary(_words(store, number, env, built))
+    summary(_words(store, number, env, built) + f"\n| gate | {review.words} |")
     return number
 
 
@@ -117,11 +118,46 @@ def _build_bento(here: Path, out: Path, number: str) -> None:
         raise RuntimeError(f"the Bento holds other files than {commit.BENTOFILE} includes: {found}")
 
 
-def _copy_evidence(here: Path, out: Path) -> None:
+@dataclass(frozen=True)
+class Review:
+    """What the gate said of the very model that ships: its files, the ledger's part of them, in words."""
+
+    files: tuple[Path, ...]
+    figures: dict[str, Any]
+    words: str
+
+
+def _review(here: Path) -> Review:
+    """The report of the proposal, where it lies here and is of this model; else why it is left out."""
+    if not (here / REVIEW / "gate.json").exists():
+        return Review((), {}, "no evidence came with this commit")
+    try:
+        gate = json.loads(plain_file(here / REVIEW, "gate.json", GATE_LIMIT))
+        verdict, judged = gate["verdict"], str(gate["candidate"]["sha256"])
+    except (KeyError, TypeError, ValueError, RecursionError, OSError):
+        verdict, judged = None, ""
+    if not isinstance(verdict, str) or verdict not in CODES:
+        return _left_out(f"{REVIEW}/gate.json is not what the gate writes")
+    if judged != (ships := sha256(here / "models/model.onnx")):
+        return _left_out(f"{REVIEW}/gate.json judged another model ({judged[:12]}) than ships ({ships[:12]})")
+    by = read_json(here / PROPOSAL).get("override") if (here / PROPOSAL).is_file() else None
+    figures = {"verdict": verdict, "superior": gate.get("superior") is True} | (
+        {"override": by} if by else {}
+    )
+    words = verdict + (f", let through by {by}" if by else "")
+    return Review((REVIEW / "gate.json", REVIEW / "report.md", PROPOSAL), figures, words)
+
+
+def _left_out(reason: str) -> Review:
+    step(f"the gate's report is left out: {reason}")
+    return Review((), {}, f"left out: {reason}")
+
+
+def _copy_evidence(here: Path, out: Path, review: Review) -> None:
     out.mkdir()
-    for name in (*EVIDENCE, *REVIEW):
-        if (here / name).is_file():
-            shutil.copyfile(here / name, out / Path(name).name)
+    for path in (*map(Path, EVIDENCE), *review.files):
+        if (here / path).is_file() and not (here / path).is_symlink():
+            shutil.copyfile(here / path, out / path.name)
 
 
 def _describe(here: Path, number: str, head: str, version: str, rebuilt: Rebuilt) -> dict[str, Any]:
@@ -148,11 +184,9 @@ def _register(store: Store, env: str, number: str, head: str) -> str:
 
 
 def _figures(here: Path) -> dict[str, Any]:
-    """What the ledger says of the evidence: figures on V, and the gate's verdict where there was one."""
+    """What the ledger says of the model: its figures on V."""
     metrics = read_json(here / "models/metrics.json")
-    figures = {name: metrics[name] for name in ("roc_auc", "log_loss", "brier_skill") if name in metrics}
-    gate = here / "evidence/gate.json"
-    return {**figures, "verdict": read_json(gate).get("verdict")} if gate.is_file() else figures
+    return {name: metrics[name] for name in ("roc_auc", "log_loss", "brier_skill") if name in metrics}
 
 
 def _words(store: Store, number: str, env: str, built: bool) -> str:

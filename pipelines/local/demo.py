@@ -193,7 +193,6 @@ def open_stage() -> Iterator["Stage"]:
         environment = {
             MARK: str(folder),
             "GREENLIGHT_HOME": str(folder / "home"),
-            "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
         }
         os.environ.update(environment)
         for name in ENVIRONMENTS:
@@ -203,7 +202,10 @@ def open_stage() -> Iterator["Stage"]:
             folder / "runs",
             REPOSITORY,
             api,
-            variables={act.RUNNER: "greenlight-host"},
+            variables={
+                act.RUNNER: "greenlight-host",
+                "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+            },
             environment=environment,
         )
         yield Stage(folder, place, console)

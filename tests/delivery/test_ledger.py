@@ -94,6 +94,52 @@ def test_the_history_is_the_environments_own_newest_first(clone: Path) -> None:
     assert [e.release for e in ledger.history("production")] == [C]
 
 
+HISTORIES = {  # the oldest first: release, why, superior; then the anchor
+    "nothing yet": ("", None),
+    "the first release": ("A", "A"),
+    "the newest superior one": ("A B+ C+ D", "C"),
+    "itself, when it is superior": ("A B+", "B"),
+    "the first, when none is superior": ("A B C", "A"),
+    "one that was rolled back is passed over": ("A B+ A< C", "A"),
+    "also when it came twice": ("A+ B+ A< C+ A< D", "A"),
+    "a rollback to a superior one": ("A B+ C B<", "B"),
+    "a rollback further back": ("A B+ C D B< E", "B"),
+    "a rollback to the first": ("A B+ A<", "A"),
+    "superior before the one that it went back to": ("A+ B C+ B<", "A"),
+    "a rollback to what the ledger no longer names": ("A< B", "A"),
+}
+
+
+@pytest.mark.parametrize(("history", "anchor"), HISTORIES.values(), ids=HISTORIES)
+def test_the_anchor_is_the_newest_superior_release_that_stayed(
+    clone: Path, history: str, anchor: str | None
+) -> None:
+    ledger = Ledger(clone)
+    for word in history.split():
+        why = "rollback" if "<" in word else "promote"
+        evidence = {"superior": True} if "+" in word else {}
+        ledger.write("production", entry(word[0].lower() * 64, why=why, evidence=evidence))
+    found = ledger.anchor("production")
+    assert (found.release[0].upper() if found else None) == anchor
+
+
+def test_superior_is_a_truth_not_a_text(clone: Path) -> None:
+    ledger = Ledger(clone)
+    ledger.write("production", entry(A))
+    ledger.write("production", entry(B, evidence={"superior": "false"}))
+    found = ledger.anchor("production")
+    assert found is not None and found.release == A
+
+
+def test_what_was_released_last_is_no_rollback(clone: Path) -> None:
+    ledger = Ledger(clone)
+    assert ledger.released("staging") is None
+    for release, why in ((A, "release"), (B, "release"), (A, "rollback")):
+        ledger.write("staging", entry(release, why=why))
+    found = ledger.released("staging")
+    assert found is not None and found.release == B
+
+
 def test_wanting_what_is_wanted_writes_nothing(origin: Path, clone: Path) -> None:
     ledger = Ledger(clone)
     ledger.write("staging", entry(A))

@@ -1,6 +1,5 @@
 """A release: what goes into its id, what it refuses, what it leaves where."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -239,15 +238,90 @@ def test_a_pattern_without_a_file_is_named(checkout: Path) -> None:
         commit.files(checkout)
 
 
-def test_the_gates_verdict_goes_along(checkout: Path, released, tmp_path) -> None:
-    from pipelines.delivery import release as module
+def judged(checkout: Path, **changes: object) -> None:
+    """The report of the proposal's run, as the workflow downloads it, and what `ml evidence` found."""
+    model = sha256(checkout / "models/model.onnx")
+    write_json(checkout / "evidence/gate.json", {"verdict": "PASS", "candidate": {"sha256": model}} | changes)
+    (checkout / "evidence/report.md").write_text("# Report\n")
+    write_json(checkout / "build/proposal.json", {"number": 12, "run": 7, "override": None})
 
-    write_json(checkout / "evidence/gate.json", {"verdict": "PASS"})
-    (tmp_path / "evidence").mkdir()
-    shutil.rmtree(tmp_path / "evidence")
-    module._copy_evidence(checkout, tmp_path / "evidence")
-    assert json.loads((tmp_path / "evidence/gate.json").read_text()) == {"verdict": "PASS"}
-    assert module._figures(checkout)["verdict"] == "PASS"
+
+def test_the_gates_report_on_this_very_model_goes_along(checkout: Path, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    judged(checkout, verdict="INCONCLUSIVE", superior=False)
+    write_json(checkout / "build/proposal.json", {"number": 12, "run": 7, "override": "ada"})
+    store = Store(tmp_path / "store")
+    evidence = store.get(release(store=store)) / "evidence"
+    assert read_json(evidence / "gate.json")["verdict"] == "INCONCLUSIVE"
+    assert (evidence / "report.md").read_text() == "# Report\n"
+    assert read_json(evidence / "proposal.json")["number"] == 12
+    entry = Ledger(checkout).wanted("staging")
+    assert entry is not None and entry.evidence["roc_auc"] > 0
+    assert {k: entry.evidence[k] for k in ("verdict", "superior", "override")} == {
+        "verdict": "INCONCLUSIVE",
+        "superior": False,
+        "override": "ada",
+    }
+    assert "| gate | INCONCLUSIVE, let through by ada |" in (tmp_path / "summary.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "figures"),
+    [
+        ({}, {"verdict": "PASS", "superior": False}),
+        ({"superior": True}, {"verdict": "PASS", "superior": True}),
+        ({"superior": "yes"}, {"verdict": "PASS", "superior": False}),
+        ({"verdict": "FAIL"}, {"verdict": "FAIL", "superior": False}),
+    ],
+)
+def test_the_ledger_says_what_the_gate_did(checkout: Path, changes: dict, figures: dict) -> None:
+    from pipelines.delivery.release import _review
+
+    judged(checkout, **changes)
+    assert _review(checkout).figures == figures
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"candidate": {"sha256": "0" * 64}}, "judged another model (000000000000)"),
+        ({"candidate": None}, "is not what the gate writes"),
+        ({"verdict": "SUCCESS"}, "is not what the gate writes"),
+        ({"verdict": ["PASS"]}, "is not what the gate writes"),
+    ],
+)
+def test_a_report_on_another_model_is_named_and_left_out(
+    checkout: Path, tmp_path: Path, changes: dict, reason: str
+) -> None:
+    from pipelines.delivery.release import _copy_evidence, _review
+
+    judged(checkout, **changes)
+    review = _review(checkout)
+    assert review.figures == {} and reason in review.words and review.words.startswith("left out")
+    _copy_evidence(checkout, tmp_path / "evidence", review)
+    names = {path.name for path in (tmp_path / "evidence").iterdir()}
+    assert "metrics.json" in names and not names & {"gate.json", "report.md", "proposal.json"}
+
+
+def test_without_a_report_a_release_says_so(released) -> None:
+    folder, store, number, summary = released
+    assert "| gate | no evidence came with this commit |" in summary
+    assert not (store.get(number) / "evidence/gate.json").exists()
+    entry = Ledger(folder).wanted("staging")
+    assert entry is not None and "verdict" not in entry.evidence
+
+
+def test_a_report_that_is_a_link_is_not_followed(checkout: Path, tmp_path: Path) -> None:
+    from pipelines.delivery.release import _copy_evidence, _review
+
+    judged(checkout)
+    for name in ("report.md", "gate.json"):
+        (checkout / "evidence" / name).unlink()
+        (checkout / "evidence" / name).symlink_to(checkout / "params.yaml")
+        review = _review(checkout)
+        _copy_evidence(checkout, tmp_path / name, review)
+        assert not (tmp_path / name / name).exists()
+    assert "is not what the gate writes" in review.words
 
 
 def test_a_summary_is_added_where_there_is_a_run(tmp_path, monkeypatch) -> None:

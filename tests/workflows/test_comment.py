@@ -221,7 +221,8 @@ def test_scope_says_whether_a_change_can_make_another_model(
     head = commit(files)
     with inside(tmp_path / "clone", monkeypatch) as told:
         assert scope.run(base, head) == 0
-        assert (told / "out.txt").read_text() == f"model={str(model).lower()}\n"
+        commit_said = f"commit={head}\n" if model else ""
+        assert (told / "out.txt").read_text() == f"model={str(model).lower()}\n{commit_said}"
         assert (told / "sum.txt").exists() is not model  # a run that does nothing says so
 
 
@@ -231,6 +232,36 @@ def test_scope_takes_an_unknown_base_for_a_change(
     head = commit({"README.md": "x"})
     with inside(tmp_path / "clone", monkeypatch) as told:
         scope.run("0" * 40, head)
-        assert (told / "out.txt").read_text() == "model=true\n"
-        with pytest.raises(UserError, match="git cannot compare"):
+        assert (told / "out.txt").read_text().startswith("model=true\n")
+        with pytest.raises(UserError, match="git diff failed"):
             scope.run(head, "none")
+
+
+def test_scope_names_the_commit_that_brought_the_model_though_others_came_after(
+    commit: Commit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run of the merge was replaced by that of a later push of documentation, or it failed."""
+    released = commit({"params.yaml": "a: 1\n"})
+    commit({"params.yaml": "a: 2\n"}, "proposal")
+    commit({"README.md": "in between"}, "proposal")
+    clone = tmp_path / "clone"
+    git(clone, "checkout", "--quiet", "main")
+    git(clone, "merge", "--quiet", "--no-ff", "--message", "merge", "proposal")
+    git(clone, "push", "--quiet", "origin", "main")
+    merged = git(clone, "rev-parse", "HEAD")
+    head = commit({"docs/a.md": "x"})
+    with inside(clone, monkeypatch) as told:
+        scope.run(released, head)
+        assert (told / "out.txt").read_text() == f"model=true\ncommit={merged}\n"
+        (told / "out.txt").unlink()
+        scope.run(merged, head)
+        assert (told / "out.txt").read_text() == "model=false\n"
+
+
+def test_scope_takes_the_same_commit_for_a_run_that_is_run_again(
+    commit: Commit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = commit({"README.md": "x"})
+    with inside(tmp_path / "clone", monkeypatch) as told:
+        scope.run(head, head)
+        assert (told / "out.txt").read_text() == f"model=true\ncommit={head}\n"

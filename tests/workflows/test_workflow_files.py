@@ -112,6 +112,33 @@ def test_of_a_label_the_trusted_workflow_hears_its_event_only() -> None:
     assert "needs.override.result == 'success'" in jobs["comment"]["if"]
 
 
+def test_a_release_looks_at_all_since_the_last_one_not_at_its_own_push() -> None:
+    (scope,) = [s for s in load("release")["jobs"]["build"]["steps"] if s.get("id") == "scope"]
+    assert scope["run"] == 'ml scope --base ledger --head "$HEAD"'
+    assert "event.before" not in str(load("release"))
+
+
+def test_a_rollback_does_not_wait_behind_a_release_that_waits_for_approval() -> None:
+    release, rollback = load("release"), load("rollback")
+    assert rollback["concurrency"]["group"] == "rollback-${{ inputs.environment }}"
+    assert not rollback["concurrency"]["group"].startswith(release["concurrency"]["group"])
+    assert rollback["jobs"]["rollback"]["environment"] == "${{ inputs.environment }}"
+
+
+SETTINGS = {
+    "MLFLOW_TRACKING_URI": {("release", "build"), ("drift", "drift")},
+    "GREENLIGHT_BASE_IMAGE": {("release", "build")},
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_setting_reaches_the_jobs_that_read_it_and_no_code_of_a_proposal(setting: str) -> None:
+    given = {(n, key) for n, key, job in jobs() if f"vars.{setting}" in str(job)}
+    assert given == SETTINGS[setting]
+    assert not [n for n, _ in given if "pull_request" in load(n)["on"]]
+    assert f"`{setting}`" in (ROOT / "docs/github.md").read_text()
+
+
 @pytest.mark.parametrize(("name", "job"), JOBS)
 def test_a_job_says_whether_later_steps_have_its_credentials(name: str, job: dict[str, Any]) -> None:
     for step in job["steps"]:
