@@ -36,6 +36,14 @@ def run(
     checkout = Path(git("-C", str(checkout), "rev-parse", "--show-toplevel"))
     if dirty := git("-C", str(checkout), "status", "--porcelain").splitlines():
         step(f"{len(dirty)} uncommitted changes are not part of this run: it takes the last commit")
+    file = checkout / ".github/workflows" / f"{name}.yml"
+    if not file.is_file():
+        raise UserError(
+            f"there is no workflow {name!r}; `ml workflow --list` shows: {', '.join(names(checkout))}"
+        )
+    known = yaml.safe_load(file.read_text())["jobs"]
+    if job is not None and job not in known:
+        raise UserError(f"{name} has no job {job!r}; it has: {', '.join(known)}")
     home = checkout / ".greenlight/workflow"
     place = Place(
         mirror(checkout, home / "origin.git"),
@@ -45,7 +53,7 @@ def run(
     )
     with github.serve(home, place.origin, place.repository) as api:
         place = replace(place, api=api)
-        cause = given(name, event, place) if event else fitting(name, checkout, place, inputs or {})
+        cause = given(file, event, place) if event else fitting(file, place, inputs or {})
         done = act.run(name, cause, place, job=job, verbose=verbose)
     if done.summary:
         print(done.summary)
@@ -74,28 +82,24 @@ def mirror(checkout: Path, origin: Path) -> Path:
     return origin
 
 
-def given(name: str, file: Path, place: Place) -> Event:
+def given(workflow: Path, file: Path, place: Place) -> Event:
     """The event in a file of the user's, of the kind that its fields show; it runs on the last commit."""
     payload = read_json(file)
     head = newest_commit(place, main=True)
-    for kind in ("pull_request", "workflow_run", "schedule", "inputs"):
-        if isinstance(payload, dict) and kind in payload:
-            return Event("workflow_dispatch" if kind == "inputs" else kind, payload, head)
-    if isinstance(payload, dict) and "after" in payload:
-        return Event("push", payload, head)
+    kinds = {"inputs": "workflow_dispatch", "after": "push"}
+    if "pull_request_target" in triggers(workflow):
+        kinds["pull_request"] = "pull_request_target"
+    for field in ("pull_request", "workflow_run", "schedule", "inputs", "after"):
+        if isinstance(payload, dict) and field in payload:
+            return Event(kinds.get(field, field), payload, head)
     raise UserError(
         f"{file} is no payload of pull_request, push, workflow_run, schedule or workflow_dispatch"
     )
 
 
-def fitting(name: str, checkout: Path, place: Place, inputs: Mapping[str, str]) -> Event:
+def fitting(file: Path, place: Place, inputs: Mapping[str, str]) -> Event:
     """An event that starts the workflow: the last commit as a pull request or a push, or a dispatch."""
-    file = checkout / ".github/workflows" / f"{name}.yml"
-    if not file.is_file():
-        raise UserError(
-            f"there is no workflow {name!r}; `ml workflow --list` shows: {', '.join(names(checkout))}"
-        )
-    on = triggers(file)
+    name, on = file.stem, triggers(file)
     if inputs and "workflow_dispatch" not in on:
         raise UserError(f"{name} takes no inputs: it starts on {', '.join(on)}")
     if "workflow_run" in on:  # main stays where the followed run left it
@@ -103,18 +107,35 @@ def fitting(name: str, checkout: Path, place: Place, inputs: Mapping[str, str]) 
         return replace(events.workflow_run(place.repository, followed), sha=newest_commit(place, main=False))
     after = newest_commit(place, main=True)
     if "workflow_dispatch" in on:
-        known = (on["workflow_dispatch"] or {}).get("inputs", {})
-        if unknown := sorted(set(inputs) - set(known)):
-            raise UserError(f"{name} has no input {unknown[0]!r}; it has: {', '.join(known) or 'none'}")
-        defaults = {key: str(field.get("default", "")) for key, field in known.items()}
         path = f".github/workflows/{name}.yml"
-        return events.workflow_dispatch(place.repository, path, {**defaults, **inputs})
+        filled = fill(name, (on["workflow_dispatch"] or {}).get("inputs", {}), inputs)
+        return events.workflow_dispatch(place.repository, path, filled)
     before = parent(place.origin, after)
     if "pull_request" in on:
         return events.pull_request(pull(place, before), "opened")
     if "push" in on:
         return events.push(place.repository, before, after)
     return events.schedule(place.repository)
+
+
+def fill(name: str, known: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, str]:
+    """The inputs of a dispatch, with defaults. UserError for what GitHub's form lets nobody enter."""
+    for key, value in inputs.items():
+        if key not in known:
+            raise UserError(f"{name} has no input {key!r}; it has: {', '.join(known) or 'none'}")
+        choices = {"boolean": ["true", "false"], "choice": known[key].get("options", [])}
+        allowed = [str(choice) for choice in choices.get(known[key].get("type", ""), [value])]
+        if value not in allowed:
+            raise UserError(f"{name}: the input {key} is one of {', '.join(allowed)}, not {value!r}")
+    filled = {key: said(field.get("default", "")) for key, field in known.items()} | dict(inputs)
+    if missing := [key for key, field in known.items() if field.get("required") and not filled[key]]:
+        raise UserError(f"{name} needs the input {missing[0]}: --input {missing[0]}=VALUE")
+    return filled
+
+
+def said(value: object) -> str:
+    """A value of YAML as GitHub sends it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def newest_commit(place: Place, main: bool) -> str:

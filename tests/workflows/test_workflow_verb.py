@@ -39,7 +39,10 @@ BY_HAND = """
 name: by-hand
 on:
   workflow_dispatch:
-    inputs: {month: {type: string, default: "2013-01"}}
+    inputs:
+      month: {type: string, default: "2013-01"}
+      where: {type: choice, options: [staging, production], default: staging}
+      loud: {type: boolean, default: false}
 permissions: {}
 jobs:
   only:
@@ -93,12 +96,26 @@ def test_what_cannot_be_run_is_said_in_one_sentence(checkout: Path, tmp_path: Pa
         workflow.run("none", checkout=checkout)
     with pytest.raises(UserError, match="has no input 'mnth'; it has: month"):
         workflow.run("by-hand", inputs={"mnth": "x"}, checkout=checkout)
+    with pytest.raises(UserError, match="the input where is one of staging, production, not 'prod'"):
+        workflow.run("by-hand", inputs={"where": "prod"}, checkout=checkout)
+    with pytest.raises(UserError, match="the input loud is one of true, false, not 'yes'"):
+        workflow.run("by-hand", inputs={"loud": "yes"}, checkout=checkout)
+    with pytest.raises(UserError, match="by-hand has no job 'onyl'; it has: only"):
+        workflow.run("by-hand", job="onyl", checkout=checkout)
     with pytest.raises(UserError, match="propose takes no inputs: it starts on pull_request"):
         workflow.run("propose", inputs={"month": "x"}, checkout=checkout)
     with pytest.raises(UserError, match="run `ml workflow propose` first"):
         workflow.run("after", checkout=checkout)
     with pytest.raises(UserError, match=r"event\.json is no payload"):
         workflow.run("by-hand", event=tmp_path / "event.json", checkout=checkout)
+
+
+def test_an_input_that_must_be_given_is_asked_for() -> None:
+    known = {"where": {"type": "choice", "options": ["a", "b"], "required": True}}
+    loud = {"loud": {"type": "boolean", "default": False}}
+    assert workflow.fill("x", known | loud, {"where": "a"}) == {"where": "a", "loud": "false"}
+    with pytest.raises(UserError, match="x needs the input where: --input where=VALUE"):
+        workflow.fill("x", known, {})
 
 
 def test_the_list_shows_what_starts_each_workflow(checkout: Path) -> None:
