@@ -138,18 +138,21 @@ class _Gathering:
         step(f"scoring on {len(window.label):,} rows of {len(window.days)} days")
         scored = self.score_candidate(window)
         beside = self.score("champion", champion, window)
+        anchored = self.score("anchor", first, window)
+        repeated = self.repeat(scored)
+        latency = self.time(scored, champion, beside)
         return Evidence(
             self.params,
-            tuple(self.findings),
+            tuple(self.findings),  # after all that may add one
             self.proposal,
             champion,
             first,
             window,
             scored,
             beside,
-            anchored=self.score("anchor", first, window),
-            repeated=self.repeat(scored),
-            latency=self.time(scored, champion, beside),
+            anchored,
+            repeated,
+            latency,
         )
 
     def find(self, rule: str, production: Production | None) -> Champion | None:
