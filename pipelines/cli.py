@@ -186,7 +186,9 @@ def gate(
     from pipelines.delivery import ledger
     from pipelines.review import gate
 
-    production, anchor = (_production(entry) for entry in (ledger.wanted("production"), None))
+    production, anchor = (
+        _production(entry) for entry in (ledger.wanted("production"), ledger.anchor("production"))
+    )
     _finish(gate.run(candidate, base, out, production, anchor, head))
 
 

@@ -145,7 +145,9 @@ def _review(here: Path) -> Review:
         {"override": by} if by else {}
     )
     words = verdict + (f", let through by {by}" if by else "")
-    return Review((REVIEW / "gate.json", REVIEW / "report.md", PROPOSAL), figures, words)
+    return Review(
+        (REVIEW / "gate.json", REVIEW / "report.md", REVIEW / "report.html", PROPOSAL), figures, words
+    )
 
 
 def _left_out(reason: str) -> Review:
