@@ -22,6 +22,7 @@ from pipelines import stats
 from pipelines.console import step
 from pipelines.files import write_json, write_text
 from pipelines.params import Params
+from pipelines.problem.columns import CONTRACT
 from pipelines.review import gate, rules
 from pipelines.review.evidence import Evidence, Scored, Window
 from pipelines.review.rules import metrics, structure
@@ -257,7 +258,7 @@ def recorded(rates: pd.DataFrame) -> dict[str, Any]:
         found.setdefault(f"{row.days}", {}).setdefault(row.group, {"n": row.n})[f"{row.verdict}".lower()] = (
             its
         )
-    return found
+    return {"problem": CONTRACT.name, "rates": found}
 
 
 if __name__ == "__main__":

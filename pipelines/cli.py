@@ -248,6 +248,15 @@ def override(
 
 
 @app.command(rich_help_panel=REVIEW)
+def card() -> None:
+    """Stage 6: write the model card, models/card.md."""
+    from pipelines.params import load
+    from pipelines.review import card
+
+    card.run(load())
+
+
+@app.command(rich_help_panel=REVIEW)
 def comment(
     run: Annotated[int, typer.Option(help="The id of the run of `propose`, as `ml evidence` finds it.")],
     evidence: Annotated[Path, typer.Option(help="The folder of the downloaded report.")] = Path("evidence"),

