@@ -14,6 +14,7 @@ JUDGE = (
     ".github/",
     "pipelines/review/",
     "pipelines/stats.py",
+    "pipelines/problem/rules.py",
     "dvc.yaml",
     "pyproject.toml",
     "requirements/",
