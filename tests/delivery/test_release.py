@@ -67,6 +67,18 @@ def test_a_release_holds_the_model_its_lock_its_service_and_its_evidence(release
     assert number in summary and "MLflow version 1" in summary
 
 
+def test_a_card_goes_along_with_its_commit_and_version(checkout: Path, tmp_path: Path) -> None:
+    Path("models/card.md").write_text("# Made\n\n## Lineage\n\n|  |  |\n| --- | --- |\n")
+    project.lock(checkout)
+    head = project.commit(checkout, "with a card")
+    store = Store(tmp_path / "store")
+    number = release(store=store)
+    said = (store.get(number) / "evidence/card.md").read_text()
+    assert said.startswith("# Made\n") and f"| commit | `{head}` |" in said
+    assert f"| release | `{number}` |" in said and "version 1` |" in said
+    assert Path("models/card.md").read_text().endswith("| --- | --- |\n")  # the pipeline's own
+
+
 def test_a_release_holds_nothing_else(released) -> None:
     _, store, number, _ = released
     source = store.get(number) / "bento" / "src"
