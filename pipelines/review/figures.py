@@ -131,10 +131,12 @@ def _slices(gate: dict[str, Any]) -> Figure | None:
     if "fail" in limits:
         axes.axvline(limits["fail"], color=BAD, linestyle="--", linewidth=1)
         words = f"refused where the whole bar is beyond {limits['fail']:g}"
-        axes.text(limits["fail"], -0.6, f" {words}", color=BAD, size=7.5, va="bottom")
+        clear = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # of the line at 0
+        axes.text(limits["fail"], -0.6, f"{words} ", color=BAD, size=7.5, va="bottom", ha="right", bbox=clear)
     names = [f"{_short(part['slice'])}: {_short(part['value'])}  ({part['rows']:,})" for part in judged]
     axes.set_yticks(range(len(judged)), names)
     axes.set_ylim(len(judged) - 0.4, -1.4)
+    axes.locator_params(axis="x", nbins=7)
     axes.set_xlabel("Δ log-loss in nats, candidate − champion; worse is to the right")
     axes.grid(axis="x", alpha=0.3)
     return figure
