@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import threadpoolctl  # type: ignore[import-untyped]
 
 from benchmarks import _pairs, figure
 from pipelines import params as parameters
@@ -93,6 +94,7 @@ def of_cut(cut: str) -> list[dict[str, Any]]:
     real = [name for kind in (*TOGETHER["equal"], *TOGETHER["degraded"]) for name in KINDS[kind]]
     edge = [name for kind in TOGETHER["at the margin"] for name in KINDS[kind]]
     cases = []
+    threadpoolctl.threadpool_limits(1)  # of this process, for good: two of them would fight over the cores
     for days in LENGTHS:
         of_length = params.model_copy(update={"gate": params.gate.model_copy(update={"days": days})})
         for name, chosen in sliding(its, days):
