@@ -160,7 +160,7 @@ def test_rates_and_table_have_every_kind_and_length() -> None:
     rates = gate.summed(cases)
     rows = len(gate.LENGTHS) * (len(gate.KINDS) + len(gate.TOGETHER) + 1)
     assert len(gate.table(rates, cases).splitlines()) == 2 + rows
-    recorded = gate.recorded(rates)
+    recorded = gate.recorded(rates)["rates"]
     assert recorded["28"]["equal"]["pass"]["rate"] == 1 and recorded["56"]["degraded"]["fail"]["rate"] == 0
 
 
