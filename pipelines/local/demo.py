@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -38,9 +37,9 @@ WATCHED = 2000  # requests that the second release must be watched with, at leas
 MARK = "GREENLIGHT_DEMO"  # in the environment of all that the demo starts, so that `down` finds it
 
 # Edits of params.yaml: train.settings
-GOOD = {"max_leaf_nodes": "31", "min_samples_leaf": "300", "max_iter": "90"}
-BAD = {"max_iter": "5"}
-BETTER = {"max_iter": "150", "max_features": "0.3"}
+GOOD = {"max_leaf_nodes": 31, "min_samples_leaf": 300, "max_iter": 90}
+BAD = {"max_iter": 5}
+BETTER = {"max_iter": 150, "max_features": 0.3}
 
 
 def demo() -> int:
@@ -265,7 +264,7 @@ class Stage:
 
     # the author
 
-    def propose(self, branch: str, title: str, settings: Mapping[str, str]) -> dict[str, Any]:
+    def propose(self, branch: str, title: str, settings: Mapping[str, float]) -> dict[str, Any]:
         """Edit params.yaml, rebuild, commit params.yaml and dvc.lock, push, open the pull request."""
         clone = self.folder / "author"
         self.author("git", "fetch", "--quiet", "origin")
@@ -385,14 +384,14 @@ class Stage:
         self.must(subprocess.run(command).returncode == 0, f"requests of {month} were lost")
 
 
-def edit(path: Path, settings: Mapping[str, str]) -> None:
-    """Set keys of a YAML file and leave the rest, comments too, as it is."""
-    text = path.read_text()
-    for name, value in settings.items():
-        text, found = re.subn(rf"(?m)^( *{name}: *)[^\s#]+", rf"\g<1>{value}", text)
-        if found != 1:
-            raise UserError(
-                f"params.yaml: the demo changes train.settings.{name}, which your problem does not have: "
-                "set GOOD, BAD and BETTER in pipelines/local/demo.py to settings of yours"
-            )
-    write_text(path, text)
+def edit(path: Path, settings: Mapping[str, float]) -> None:
+    """Set settings of the estimator in params.yaml and leave the rest, comments too, as it is."""
+    text = path.read_text(encoding="utf-8")
+    known = parameters.load(path).train.settings
+    if strange := [name for name in settings if name not in known]:
+        raise UserError(
+            f"params.yaml: the demo changes train.settings.{strange[0]}, which your problem does not have: "
+            "set GOOD, BAD and BETTER in pipelines/local/demo.py to settings of yours"
+        )
+    changed = {f"train.settings.{name}": value for name, value in settings.items()}
+    write_text(path, parameters.edited(text, changed))
