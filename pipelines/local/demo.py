@@ -17,6 +17,7 @@ import psutil
 from rich.console import Console
 from rich.rule import Rule
 
+from pipelines import params as parameters
 from pipelines.delivery import terraform
 from pipelines.errors import UserError
 from pipelines.files import read_json, write_json, write_text
