@@ -172,7 +172,8 @@ def end_steps(folder: Path) -> None:
     """Kill a step that act had just forked when it was killed: it has no terminal yet to end with."""
     for process in psutil.process_iter():
         try:
-            if any(word.startswith(f"{folder.absolute()}/") for word in process.cmdline()):
+            inside = (*process.cmdline(), f"{process.cwd()}/")
+            if any(word.startswith(f"{folder.absolute()}/") for word in inside):
                 for one in (*process.children(recursive=True), process):
                     one.kill()
         except psutil.Error:  # gone, a zombie, or another user's

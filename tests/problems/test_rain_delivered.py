@@ -167,7 +167,7 @@ def test_a_worse_proposal_is_refused_for_its_reason(team: Team) -> None:
     gate, report = team.judge(code=4)
     failed = {finding["rule"] for finding in gate["findings"] if finding["verdict"] == "FAIL"}
     assert gate["verdict"] == "FAIL" and "log_loss" in failed
-    assert failed <= {"log_loss", "roc_auc", "cost"}  # it is worse, and nothing else is wrong with it
+    assert failed <= {"log_loss", "roc_auc", "cost", "slices", "calibration"}  # worse, and nothing else
     assert (
         "FAIL" in report and "shown worse" in report and "| `train.settings.trees` | `60` | `2` |" in report
     )
@@ -176,7 +176,8 @@ def test_a_worse_proposal_is_refused_for_its_reason(team: Team) -> None:
 def test_a_better_proposal_passes(merged: tuple[dict[str, Any], str]) -> None:
     gate, report = merged
     assert gate["verdict"] == "PASS"
-    assert set(gate["slices"]) == {"station"} and gate["window"]["days"] == 30
+    assert {part["slice"] for part in gate["slices"]} == {"station", "time of day"}
+    assert gate["window"]["days"] == 30
     assert "PASS" in report and "| `train.settings.trees` | `60` | `40` |" in report
 
 
