@@ -212,7 +212,7 @@ def _calibration(gate: dict[str, Any]) -> str:
     ]
     note = (
         "Calibrated is slope 1, intercept 0; a slope below 1: the probabilities are too extreme. ECE (the "
-        "mean distance of p and observed share, in tenths of V) is shown, not judged."
+        "mean gap between p and observed share, in tenths of V) is shown, not judged."
     )
     charts = [
         chart(
