@@ -18,7 +18,7 @@ from pipelines.training import months
 Entry = tuple[Any, ...]
 
 # Names of the log's own fields; a feature keeps its name, so these must not look like one.
-KEY, P, RELEASE, ASKED = "_key", "_p", "_release", "_asked"
+KEY, P, RELEASE, ASKED, SHADOW = "_key", "_p", "_release", "_asked", "_shadow"
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Log:
     unreadable: int  # other lines that are no prediction
     without_key: int  # predictions that no label can be joined to
     repeated: int  # predictions of a key that was asked again later
+    shadow: int  # answers to copies of requests, by a release that did not serve: no predictions
 
 
 def predictions(folder: Path, contract: Contract = CONTRACT) -> Log:
@@ -48,11 +49,17 @@ def predictions(folder: Path, contract: Contract = CONTRACT) -> Log:
                     unreadable += 1
                 else:
                     cut += 1
-    table = pd.DataFrame(entries, columns=[KEY, P, RELEASE, ASKED, *names])
+    answers = pd.DataFrame(entries, columns=[SHADOW, KEY, P, RELEASE, ASKED, *names])
+    table = answers[~answers.pop(SHADOW).astype(bool)]
     keyed = table[table[KEY].notna()]
     newest = keyed.sort_values(ASKED, kind="stable").drop_duplicates(KEY, keep="last")
     newest = _as_the_model_takes_them(newest, contract.loggable)
-    return Log(newest, lines, cut, unreadable, len(table) - len(keyed), len(keyed) - len(newest))
+    without_key, repeated, shadow = (
+        len(table) - len(keyed),
+        len(keyed) - len(newest),
+        len(answers) - len(table),
+    )
+    return Log(newest, lines, cut, unreadable, without_key, repeated, shadow)
 
 
 def events(folder: Path, month: str, contract: Contract = CONTRACT) -> pd.DataFrame | None:
@@ -101,6 +108,7 @@ def _entry(line: bytes, names: Iterable[str]) -> Entry | None:
         if not isinstance(p, float | int) or not 0 <= p <= 1:
             return None
         key = None if key is None else str(key)
-        return (key, float(p), value["release"], value["time"], *(given.get(name) for name in names))
+        seen = (given.get(name) for name in names)
+        return (bool(value.get("shadow")), key, float(p), value["release"], value["time"], *seen)
     except (ValueError, KeyError, TypeError, AttributeError):  # a UTF-8 error is a ValueError
         return None

@@ -126,7 +126,10 @@ def _sources(check: "Check") -> str:
     return (
         f"Trained on {known.first} to {known.last}, label rate {_share(known.label_rate)}. The log has "
         f"{log['lines']:,} lines: {log['predictions']:,} with a key, {log['repeated']:,} asked again later, "
-        f"{log['without_key']:,} without a key." + (f" Answered by {releases}." if releases else "")
+        f"{log['without_key']:,} without a key"
+        + (f", {log['shadow']:,} answers to copies of requests, which do not count" if log["shadow"] else "")
+        + "."
+        + (f" Answered by {releases}." if releases else "")
     )
 
 

@@ -26,6 +26,7 @@ class Entry:
     request: str
     rows: Sequence[Row]
     p: Sequence[float]
+    shadow: bool
 
 
 class PredictionLog:
@@ -56,9 +57,12 @@ class PredictionLog:
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
 
-    def add(self, request: str, rows: Sequence[Row], p: Sequence[float]) -> bool:
-        """Queue a request's predictions, off the disk's pace; False, and counted, without room."""
-        entry = Entry(datetime.now(UTC), request, rows, p)
+    def add(self, request: str, rows: Sequence[Row], p: Sequence[float], shadow: bool = False) -> bool:
+        """Queue a request's predictions, off the disk's pace; False, and counted, without room.
+
+        `shadow`: nobody acts on them, as they answer a copy of a request; their lines say so.
+        """
+        entry = Entry(datetime.now(UTC), request, rows, p, shadow)
         with self._lock:
             room = not self._closed and self._rows + len(rows) <= self._capacity
             if room:
@@ -111,6 +115,7 @@ class PredictionLog:
 
     def _lines(self, entry: Entry) -> bytes:
         time = entry.time.isoformat(timespec="milliseconds")
+        marked = {"shadow": True} if entry.shadow else {}
         return b"".join(
             to_json(
                 {
@@ -121,6 +126,7 @@ class PredictionLog:
                     "features": {name: row.get(name) for name in self._kept},
                     "key": row.get(self._key),
                     "p": p,
+                    **marked,
                 }
             )
             + b"\n"

@@ -1,5 +1,6 @@
 """The BentoML service: POST /predict and GET /release; /livez, /readyz and /metrics are BentoML's own."""
 
+import gc
 import os
 import sys
 import uuid
@@ -27,6 +28,7 @@ SLOT = os.environ.get("GREENLIGHT_SLOT") or "none"
 LARGEST = 65_536 + 8_192 * SETTINGS.batch  # bytes of a body; rows of the longest texts fit
 LONGEST_ID = 128  # characters of a request id that are kept
 CHECK = "x-greenlight-check"  # on a rollout's own questions, which are no predictions; the edge strips it
+SHADOW = "x-greenlight-shadow"  # on copies of production's requests, and a preview's: logged, but as such
 SWITCH = 0.0005  # seconds; by default an answer waits up to 5 ms for the log's thread
 
 
@@ -40,11 +42,12 @@ class PredictRequest(bentoml.IODescriptor):
     body: bytes
     number: str
     check: bool
+    shadow: bool
 
     @classmethod
     async def from_http_request(cls, request: Request, serde: Any) -> bentoml.IODescriptor:
-        check = CHECK in request.headers
-        return cls.model_construct(body=await _body(request), number=_number(request), check=check)
+        marks = {"check": CHECK in request.headers, "shadow": SHADOW in request.headers}
+        return cls.model_construct(body=await _body(request), number=_number(request), **marks)
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -91,6 +94,7 @@ async def release(request: Request) -> Response:
     traffic={"timeout": 30},
     logging={"access": {"enabled": False}},  # the metrics and the prediction log say it
     metrics={"duration": {"min": 0.0005, "max": 10.0, "factor": 2.0}},
+    tracing={"excluded_urls": "/"},  # all: spans that nobody collects took a third of a request's time
 )
 @bentoml.asgi_app(Starlette(routes=[Route("/release", release, methods=["GET"])]), path="/")
 class Service:
@@ -100,9 +104,10 @@ class Service:
         self.predictor = Predictor.load(MODELS, CONTRACT)
         self.log = _prediction_log()
         sys.setswitchinterval(SWITCH)
+        gc.freeze()  # what is loaded stays: to look through it for garbage held all answers up for 0.1 s
 
     @bentoml.api(route="/predict", input_spec=PredictRequest, output_spec=PredictAnswer)
-    async def predict(self, body: bytes, number: str, check: bool) -> Response:
+    async def predict(self, body: bytes, number: str, check: bool, shadow: bool) -> Response:
         """A probability and a decision for each row. A category that the model has not seen
         is answered. Ranges are not enforced: an unusual value is answered too, and shows in the drift check.
         Types are strict: a text for a number, an unknown field, or a missing one that may not be null is
@@ -118,7 +123,7 @@ class Service:
         except UserError as error:
             return _response(400, number, {"error": str(error), "release": RELEASE})
         if self.log is not None and not check:
-            self.log.add(number, rows, answer.p.tolist())
+            self.log.add(number, rows, answer.p.tolist(), shadow)
         return _response(200, number, {"release": RELEASE, "predictions": answer.predictions()})
 
     @bentoml.on_shutdown

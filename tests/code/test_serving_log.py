@@ -35,6 +35,16 @@ def test_each_prediction_is_a_line_with_what_may_be_kept(tmp_path: Path) -> None
     assert first["time"].endswith("+00:00")
 
 
+def test_answers_to_copies_of_requests_say_so_and_productions_lines_do_not(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path, CONTRACT, release="r1")
+    log.add("q1", [row(0), row(1)], [0.25, 0.75], shadow=True)
+    log.add("q2", [row(2)], [0.5])
+    log.close()
+    first, second, served = lines(tmp_path)
+    assert first["shadow"] is second["shadow"] is True
+    assert "shadow" not in served
+
+
 def test_what_may_not_be_kept_is_not(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path, CONTRACT, release="r1")
     log.add("q1", [row(0)], [0.5])

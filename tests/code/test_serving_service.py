@@ -249,6 +249,21 @@ def test_predictions_are_logged_and_a_rollouts_own_questions_are_not(
     assert not [line for line in logged if line["request"] == "check"]
 
 
+def test_mirrored_requests_are_logged_as_such_beside_productions(server: Server, row: dict[str, Any]) -> None:
+    server.predict(row, x_request_id="mirrored", x_greenlight_shadow="1")
+    server.predict(row, x_request_id="asked by a caller")
+    until, logged = time.monotonic() + 20, {}
+    while len(logged) < 2 and time.monotonic() < until:
+        time.sleep(0.1)
+        found = [json.loads(line) for path in server.predictions.glob("*.jsonl") for line in path.open()]
+        logged = {
+            line["request"]: line for line in found if line["request"] in ("mirrored", "asked by a caller")
+        }
+    assert logged["mirrored"]["shadow"] is True
+    assert "shadow" not in logged["asked by a caller"]
+    assert logged["mirrored"]["p"] == logged["asked by a caller"]["p"]
+
+
 def test_metrics_are_bentomls_and_count_the_drops(server: Server, row: dict[str, Any]) -> None:
     server.predict(row)
     text = server.ask("GET", "/metrics")[1].decode()

@@ -59,6 +59,21 @@ def test_a_prediction_without_a_key_is_counted_and_joined_to_nothing(tmp_path: P
     assert (list(log.rows[labels.KEY]), log.without_key) == (["a"], 1)
 
 
+def test_an_answer_to_a_copy_of_a_request_is_no_prediction_and_the_same_line_without_the_mark_is_one(
+    tmp_path: Path,
+) -> None:
+    served, later = line("a", 0.1, "2026-01-01T00:00:00"), "2026-01-01T00:00:01"
+    write_bytes(tmp_path / "1.blue.1.jsonl", served)
+    write_bytes(tmp_path / "1.green.2.jsonl", line("a", 0.9, later, shadow=True) + line("b", shadow=True))
+    log = labels.predictions(tmp_path)
+    assert (list(log.rows[labels.KEY]), list(log.rows[labels.P])) == (["a"], [0.1])
+    assert (log.shadow, log.repeated, log.unreadable) == (2, 0, 0)
+
+    write_bytes(tmp_path / "1.green.2.jsonl", line("a", 0.9, later) + line("b"))  # had it not been marked
+    unmarked = labels.predictions(tmp_path)
+    assert (sorted(unmarked.rows[labels.P]), unmarked.shadow, unmarked.repeated) == ([0.5, 0.9], 0, 1)
+
+
 def test_no_log_is_no_rows(tmp_path: Path) -> None:
     assert labels.predictions(tmp_path / "nowhere").rows.empty
 
