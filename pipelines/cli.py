@@ -22,7 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 infra = typer.Typer(help="Set up a host with Terraform: edge, supervisor, folders.", no_args_is_help=True)
-store = typer.Typer(help="Look into the store of releases, or add to it.", no_args_is_help=True)
+store = typer.Typer(help="Add to the store of releases.", no_args_is_help=True)
 
 PIPELINE, REVIEW, DELIVERY, MONITORING, LOCAL = (
     "Pipeline",
@@ -39,7 +39,9 @@ Env = Annotated[str, typer.Option("--env", help="The environment: staging or pro
 
 
 def main() -> None:
-    """Run `ml`: 0 done or PASS, 2 the user's mistake, 3 INCONCLUSIVE, 4 FAIL; anything else is a bug."""
+    """Run `ml`: 0 done or PASS, 2 the user's mistake, 3 INCONCLUSIVE or waiting, 4 FAIL or refused, 130 and
+    143 after a signal; anything else is a bug.
+    """
     try:
         app()
     except (UserError, Refused) as error:
@@ -194,12 +196,12 @@ def gate(
 
 def _production(entry: "Entry | None") -> "Production | None":
     """What the ledger says of a release, and its files where the store has them."""
-    from pipelines.delivery.store import Store
+    from pipelines.delivery import store as stores
     from pipelines.review.champion import Production
 
     if entry is None:
         return None
-    store = Store()
+    store = stores.of()
     folder = store.get(entry.release) if store.has(entry.release) else None
     return Production(entry.release, entry.commit, folder)
 
@@ -310,16 +312,23 @@ def _wanted(env: str) -> str:
     return entry.release
 
 
-@store.command("list")
-def store_list() -> None:
-    """The releases in the store, newest first."""
-    from pipelines.delivery.store import Store
+@app.command(rich_help_panel=DELIVERY)
+def releases() -> None:
+    """The releases in the store, newest first: what they are, who wants them, what runs here."""
+    from pipelines.delivery import releases
 
-    store = Store()
-    for found in store.list():
-        print(f"{found['id'][:12]}  commit {found['commit'][:12]}  {found['created']}")
-    if not store.list():
-        print(f"{store.folder} holds no release yet: `ml release` makes one")
+    print(releases.table())
+
+
+@app.command(rich_help_panel=DELIVERY)
+def prune(
+    keep: Annotated[int, typer.Option(min=1, help="So many of the newest releases stay.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """Remove older releases from the store, but none that an environment wants, runs or goes back to."""
+    from pipelines.delivery import releases
+
+    print(releases.prune(keep, dry_run=dry_run))
 
 
 @store.command("add")
@@ -327,22 +336,23 @@ def store_add(
     folder: Annotated[Path, typer.Argument(help="A folder of releases, such as a downloaded artifact.")],
 ) -> None:
     """Take in releases that another machine built; each is hashed against its id."""
-    from pipelines.delivery.store import Store
+    from pipelines.delivery import store as stores
 
     releases = [path.parent for path in sorted(folder.glob("*/release.json"))]
     if not releases:
         raise UserError(f"{folder} holds no release: each is a folder with a release.json")
     for release in releases:
-        print(Store().add(release))
+        print(stores.of().add(release))
 
 
 @store.command("previous")
 def store_previous() -> None:
     """Find the workflow run that made the release before staging's, for a runner whose store is empty."""
     from pipelines.delivery import ledger
+    from pipelines.delivery import store as stores
     from pipelines.delivery.rehearse import locate, previous
 
-    _finish(locate(previous(_wanted("staging"), ledger.history("staging"))))
+    _finish(locate(previous(_wanted("staging"), ledger.history("staging")), stores.of()))
 
 
 @infra.command("up")
@@ -369,12 +379,62 @@ def infra_down(env: Env) -> None:
     terraform.down(env)
 
 
+@infra.command("unit")
+def infra_unit() -> None:
+    """Print the systemd unit that runs `ml watch` for each environment, for this checkout and this user."""
+    from pipelines.delivery.watch import unit
+
+    print(unit(), end="")
+
+
 @app.command(rich_help_panel=DELIVERY)
-def deploy(env: Env) -> None:
-    """Move an environment to the release that the ledger wants. After a kill, the same command goes on."""
+def deploy(
+    env: Env,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what would happen.")] = False,
+    pause_before: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STEP", help="Wait before this step (such as FLIP), with a preview of the idle slot."
+        ),
+    ] = None,
+) -> None:
+    """Move an environment to the release that the ledger wants.
+
+    The steps are PREPARE, VERIFY, SHADOW, CANARY, FLIP, BAKE and RETIRE; where one refuses, traffic returns,
+    and the exit code is 4. Where there is too little traffic for a verdict the rollout waits, with 3. After
+    that, after a kill and after a pause the same command goes on.
+    """
     from pipelines.delivery import rollout
 
-    _finish(rollout.deploy(env))
+    _finish(rollout.deploy(env, plan=plan, pause_before=pause_before))
+
+
+@app.command(rich_help_panel=DELIVERY)
+def watch(
+    env: Env,
+    every: Annotated[
+        float, typer.Option(min=1, help="Seconds between two looks, more or less a quarter by chance.")
+    ] = 30.0,
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="Look once, and exit as `ml deploy` does; for a timer of your own."),
+    ] = False,
+) -> None:
+    """Follow the ledger and deploy what it names, until stopped: the host pulls, GitHub holds no key to it.
+
+    It only reads the ledger: no right to push is needed.
+
+    What runs stays while the remote is out of reach or the branch rewritten or broken.
+
+    A refused release is tried again once another commit writes the entry.
+
+    After a reboot it brings the host up again.
+
+    `ml status` shows what it saw last; `ml infra unit` prints a systemd unit for it.
+    """
+    from pipelines.delivery.watch import watch
+
+    _finish(watch(env, every=every, once=once))
 
 
 @app.command(rich_help_panel=DELIVERY)
@@ -388,21 +448,32 @@ def rollback(env: Env) -> None:
 @app.command(rich_help_panel=DELIVERY)
 def status(env: Env) -> None:
     """Show what is wanted, what runs, and where the two differ."""
-    from pipelines.delivery import rollout
+    from pipelines.delivery import status
 
-    _finish(rollout.status(env))
+    _finish(status.status(env))
+
+
+@app.command(rich_help_panel=DELIVERY)
+def history(
+    env: Env,
+    move: Annotated[str | None, typer.Option(help="The id of one move: all that is known of it.")] = None,
+) -> None:
+    """Show the moves that an environment made: when, why, from what to what, and how each ended."""
+    from pipelines.delivery import status
+
+    _finish(status.history(env, move))
 
 
 @app.command(rich_help_panel=DELIVERY)
 def rehearse() -> None:
     """Try staging's release on this machine: the previous one up, the flip under load, all down again."""
     from pipelines.delivery import ledger
+    from pipelines.delivery import store as stores
     from pipelines.delivery.rehearse import rehearse
-    from pipelines.delivery.store import Store
 
     new = _wanted("staging")
     before = (entry.release for entry in ledger.history("staging") if entry.release != new)
-    _finish(rehearse(new, next(filter(Store().has, before), None)))
+    _finish(rehearse(new, next(filter(stores.of().has, before), None)))
 
 
 # --- monitoring -------------------------------------------------------------------------------------------
@@ -445,15 +516,15 @@ def drift(
     out: Annotated[Path, typer.Option(help="Where drift.json and drift.md go.")] = Path("build/drift"),
 ) -> None:
     """Compare what production saw with what its model was trained on: 0 STEADY, 3 INCONCLUSIVE, 4 RETRAIN."""
+    from pipelines.delivery import store as stores
     from pipelines.delivery.host import Host, home
-    from pipelines.delivery.store import Store
     from pipelines.monitoring.drift import drift
     from pipelines.params import load
 
     route = Host.load(env).edge.route()
     if route is None:
         raise UserError(f"{env} serves no release yet: run `ml deploy --env {env}`")
-    reference = Store().get(route.release) / "evidence/reference.json"
+    reference = stores.of().get(route.release) / "evidence/reference.json"
     _finish(drift(env, _month(through), home(), reference, load(), out))
 
 

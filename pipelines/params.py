@@ -144,12 +144,62 @@ class Serving(_Closed):
     batch: Annotated[int, Field(ge=1)]
 
 
+class Shadow(_Closed):
+    """How a release answers copies of live requests before it answers callers: in these environments, for at
+    least so many pairs of answers; `patience` in seconds; `distance` between the live differences of the two
+    releases' answers and those that the gate saw, in probability.
+    """
+
+    environments: tuple[str, ...] = ()
+    pairs: Annotated[int, Field(ge=1)] = 1000
+    patience: Positive = 600.0
+    distance: Positive = 0.05
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_list_of_environments(cls, value: Any) -> Any:
+        listed = isinstance(value, dict) and isinstance(value.get("environments"), list)
+        return {**value, "environments": tuple(value["environments"])} if listed else value
+
+
+class Canary(_Closed):
+    """A share of the live requests, in percent, for so many seconds and at least so many requests; where they
+    do not come within `patience` seconds more, the rollout is held.
+    """
+
+    share: Annotated[float, Field(gt=0, lt=100)]
+    seconds: Positive
+    requests: Annotated[int, Field(ge=1)] = 500
+    patience: Positive = 600.0
+
+
+class Bake(_Closed):
+    """How long, and for how many requests at least, the old colour stays behind the new one."""
+
+    seconds: Positive = 5.0
+    requests: Annotated[int, Field(ge=1)] = 20
+
+
+class Analysis(_Closed):
+    """What of the new slot counts as worse: its share of failed requests by more than `errors`, or more than
+    `slower` times the share of slow ones. `level` is the chance to turn back a release that is as good.
+    """
+
+    errors: Annotated[float, Field(gt=0, lt=1)] = 0.005
+    slower: Annotated[float, Field(ge=1)] = 2.0
+    level: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+
+
 class Rollout(_Closed):
-    """How long the steps of a rollout may take, in seconds."""
+    """How a rollout goes; all times in seconds."""
 
     healthy_within: Positive
-    watch: Positive
     drain_within: Positive
+    answer_within: Positive = 0.25  # the median of one row
+    shadow: Shadow = Shadow()
+    canary: list[Canary] = []
+    bake: Bake = Bake()
+    analysis: Analysis = Analysis()
 
 
 class Drift(_Closed):

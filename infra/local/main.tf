@@ -13,24 +13,26 @@ locals {
   folder        = "${var.home}/${var.environment}"
   lock          = "${path.module}/../../requirements/host.txt"
 
-  host = {
+  edge = {
     environment = var.environment
     home        = var.home
     folder      = local.folder
     tools       = "${var.home}/tools/${substr(filesha256(local.lock), 0, 12)}"
-    predictions = "${local.folder}/predictions"
     edge_url    = "http://127.0.0.1:${local.port}"
     admin_url   = "http://127.0.0.1:${local.port + 1}"
-    slots       = { blue = local.port + 2, green = local.port + 3 }
 
     # A socket's path may have 107 bytes at most, so it cannot lie in a deep home.
     socket = "/tmp/greenlight-${substr(sha256(local.folder), 0, 16)}.sock"
   }
+
+  host = merge(local.edge, {
+    models = [for i, name in var.models : { name = name, blue = local.port + 2 + 2 * i, green = local.port + 3 + 2 * i }]
+  })
 }
 
 # The tools outlive the job that installs them, and both environments share them.
 resource "terraform_data" "tools" {
-  triggers_replace = local.host.tools
+  triggers_replace = local.edge.tools
 
   provisioner "local-exec" {
     command     = "python -m pipelines.delivery.host install"
@@ -39,22 +41,29 @@ resource "terraform_data" "tools" {
   }
 }
 
-# The supervisor and, under it, the edge; the rollout adds the slots.
+# The supervisor and, under it, the edge; the rollout adds the slots. A new model does not stop the others.
 resource "terraform_data" "services" {
-  triggers_replace = local.host
+  triggers_replace = local.edge
   input            = local.host
   depends_on       = [terraform_data.tools]
-
-  provisioner "local-exec" {
-    command     = "python -m pipelines.delivery.host start"
-    quiet       = true
-    environment = { GREENLIGHT_HOST = jsonencode(self.input) }
-  }
 
   provisioner "local-exec" {
     when        = destroy
     command     = "python -m pipelines.delivery.host stop"
     quiet       = true
     environment = { GREENLIGHT_HOST = jsonencode(self.output) }
+  }
+}
+
+# Starts what does not run, and tells an edge that runs of a new model.
+resource "terraform_data" "running" {
+  triggers_replace = local.host
+  input            = local.host
+  depends_on       = [terraform_data.services]
+
+  provisioner "local-exec" {
+    command     = "python -m pipelines.delivery.host start"
+    quiet       = true
+    environment = { GREENLIGHT_HOST = jsonencode(self.input) }
   }
 }

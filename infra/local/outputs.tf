@@ -15,9 +15,9 @@ output "admin_url" {
   value       = local.host.admin_url
 }
 
-output "slots" {
-  description = "The port of each slot on 127.0.0.1."
-  value       = local.host.slots
+output "models" {
+  description = "The models that the edge serves, the first also at its top, and the ports of their slots on 127.0.0.1."
+  value       = local.host.models
 }
 
 output "socket" {

@@ -21,12 +21,22 @@ variable "home" {
 }
 
 variable "port" {
-  description = "The first of four ports on 127.0.0.1: edge, its admin page, slot blue, slot green. 0 means 8080 for staging and 8090 for production."
+  description = "The first port on 127.0.0.1: edge, its admin page, then two slots for each model. 0 means 8080 for staging and 8090 for production."
   type        = number
   default     = 0
 
   validation {
-    condition     = var.port == 0 || (var.port >= 1024 && var.port <= 65532 && floor(var.port) == var.port)
-    error_message = "port must be a whole number from 1024 to 65532: it is the first of four."
+    condition     = var.port == 0 || (var.port >= 1024 && var.port <= 65500 && floor(var.port) == var.port)
+    error_message = "port must be a whole number from 1024 to 65500: it is the first of several."
+  }
+}
+
+variable "models" {
+  description = "The names of the models that share the edge; `ml infra` gives those that it has served, and the repository's own."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.models) >= 1 && length(var.models) <= 16 && length(distinct(var.models)) == length(var.models) && alltrue([for name in var.models : can(regex("^[a-z][a-z0-9_-]{0,39}$", name))])
+    error_message = "models must be 1 to 16 different lower-case words: columns.py: CONTRACT.name is one."
   }
 }

@@ -1,15 +1,23 @@
-"""What a release must answer before it gets traffic: its golden rows, asked of its slot directly."""
+"""What a release must answer before it gets traffic, asked of its slot directly."""
 
+import http.client
+import itertools
 import json
+import statistics
+import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
-from pipelines.delivery.edge import CHECK_HEADER
+from pipelines.delivery.envoy import CHECK_HEADER
 from pipelines.errors import Refused
+from pipelines.files import read_json
 from pipelines.model import Golden
+from pipelines.schema import refusals
 
 TOLERANCE = 1e-6
+ASKED = 30  # times for the median of one row
 
 
 def golden_rows(url: str, release: str, golden: Golden, within: float = 30.0) -> float:
@@ -17,7 +25,7 @@ def golden_rows(url: str, release: str, golden: Golden, within: float = 30.0) ->
 
     Refused where the answer is no answer, comes from another release, or differs by more.
     """
-    answer = _post(f"{url}/predict", {"rows": list(golden.rows)}, release, within)
+    answer = _post(f"{url}/predict", golden.rows, within)
     try:
         answered, p = answer["release"], [float(prediction["p"]) for prediction in answer["predictions"]]
     except (KeyError, TypeError, ValueError):
@@ -33,28 +41,75 @@ def golden_rows(url: str, release: str, golden: Golden, within: float = 30.0) ->
     return difference
 
 
+def answer_time(url: str, golden: Golden, within: float) -> float:
+    """The median time of an answer to one row, in seconds. Refused where it is more than `within`."""
+    times = []
+    for _, row in zip(range(ASKED), itertools.cycle(golden.rows), strict=False):
+        begun = time.monotonic()
+        _post(f"{url}/predict", [row], 30)
+        times.append(time.monotonic() - begun)
+    median = statistics.median(times)
+    if median > within:
+        raise Refused(
+            f"{url} takes {median * 1e3:.0f} ms for one row (the median of {ASKED}), at most "
+            f"{within * 1e3:g} ms is allowed (params.yaml: rollout.answer_within)"
+        )
+    return median
+
+
+def accepts(url: str, new: Path, live: Path | None) -> int:
+    """Ask `url` what the live release's golden requests ask; returns how many rows it took.
+
+    `new` and `live` are the releases' folders. Refused where a request that the live release takes is not
+    taken: by the schemas of both, or in truth; a release that raised params.yaml: serving.api is not asked.
+    """
+    if live is None or _api(new) != _api(live):
+        return 0
+    if reasons := refusals(_schema(live), _schema(new)):
+        raise Refused(
+            f"release {new.name[:12]} refuses what callers send to {live.name[:12]}: {reasons[0]}: "
+            "raise params.yaml: serving.api if they know"
+        )
+    rows = Golden.load(live / "bento" / "src" / "models" / "golden.json").rows
+    _post(f"{url}/predict", rows, 30)
+    return len(rows)
+
+
 def answers(url: str, within: float = 5.0) -> str:
     """The release that answers GET /release at `url`. Refused where none does."""
     try:
         request = urllib.request.Request(f"{url}/release", headers={CHECK_HEADER: "watch"})
         with urllib.request.urlopen(request, timeout=within) as answer:
             return str(json.loads(answer.read())["release"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         raise Refused(f"{url}/release does not answer ({error})") from None
 
 
-def _post(url: str, body: Any, release: str, within: float) -> Any:
-    headers = {
-        "content-type": "application/json",
-        CHECK_HEADER: "golden",
-        "x-request-id": f"{CHECK_HEADER}-{release[:12]}",  # the prediction log shows whose it was
-    }
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+def probe(url: str) -> None:
+    """One request more for the edge to count; what becomes of it, its statistics tell."""
+    try:
+        answers(url, within=2.0)
+    except Refused:
+        return
+
+
+def _post(url: str, rows: Any, within: float) -> Any:
+    headers = {"content-type": "application/json", CHECK_HEADER: "golden"}
+    request = urllib.request.Request(url, json.dumps({"rows": list(rows)}).encode(), headers)
     try:
         with urllib.request.urlopen(request, timeout=within) as answer:
             return json.loads(answer.read())
     except urllib.error.HTTPError as error:
         said = error.read(300).decode(errors="replace")
-        raise Refused(f"{url} answered the golden rows with status {error.code}: {said}") from None
-    except (OSError, ValueError) as error:
-        raise Refused(f"{url} did not answer the golden rows ({error})") from None
+        raise Refused(f"{url} answered golden rows with status {error.code}: {said}") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise Refused(f"{url} did not answer golden rows ({error})") from None
+
+
+def _api(folder: Path) -> Any:
+    return read_json(folder / "release.json").get("api")
+
+
+def _schema(folder: Path) -> dict[str, Any]:
+    path = folder / "evidence" / "model.json"
+    return dict(read_json(path).get("schema", {})) if path.exists() else {}

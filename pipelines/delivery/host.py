@@ -12,18 +12,20 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from pipelines.delivery import venv
+from pipelines.delivery import keeper, venv
 from pipelines.delivery.edge import Edge
+from pipelines.delivery.journal import Journal
 from pipelines.delivery.slots import launch, process
 from pipelines.delivery.supervisor import Supervisor
 from pipelines.errors import Refused, UserError
 from pipelines.files import read_json, write_json, write_text
+from pipelines.problem.columns import CONTRACT
 
 COLOURS = ("blue", "green")
 
@@ -39,40 +41,78 @@ class Host:
     home: Path
     folder: Path
     tools: Path
-    predictions: Path
     edge_url: str
     admin_url: str
-    slots: dict[str, int]
+    models: dict[str, dict[str, int]]  # name -> colour -> port; the first also answers at the edge's top
     socket: Path
+    model: str  # whose slots, journal and lock this is about
 
     @classmethod
-    def load(cls, environment: str, at: Path | None = None) -> "Host":
-        """Read host.json. UserError where `ml infra up` has not made this environment."""
+    def load(cls, environment: str, at: Path | None = None, model: str = CONTRACT.name) -> "Host":
+        """Read host.json. UserError where `ml infra up` has not made this environment for this model."""
         path = (at or home()) / environment / "host.json"
+        way_out = f"run `ml infra up --env {environment}`"
         if not path.exists():
-            raise UserError(f"no host for {environment} ({path}): run `ml infra up --env {environment}`")
-        return cls.parse(read_json(path))
+            raise UserError(f"no host for {environment} ({path}): {way_out}")
+        try:
+            host = cls.parse(read_json(path), model)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} is not what `ml infra up` writes ({error!r}): {way_out}") from None
+        if model not in host.models:
+            raise UserError(f"{environment} serves {', '.join(host.models)} here, not yet {model}: {way_out}")
+        return host
 
     @classmethod
-    def parse(cls, value: dict[str, Any]) -> "Host":
+    def parse(cls, value: dict[str, Any], model: str = CONTRACT.name) -> "Host":
         """From Terraform's output `host`."""
-        paths = {name: Path(value[name]) for name in ("home", "folder", "tools", "predictions", "socket")}
-        slots = {colour: int(value["slots"][colour]) for colour in COLOURS}
+        paths = {name: Path(value[name]) for name in ("home", "folder", "tools", "socket")}
+        models = {each["name"]: {colour: int(each[colour]) for colour in COLOURS} for each in value["models"]}
         return cls(
             value["environment"],
             **paths,
             edge_url=value["edge_url"],
             admin_url=value["admin_url"],
-            slots=slots,
+            models=models,
+            model=model,
         )
 
     def save(self) -> None:
         """Write host.json."""
-        write_json(self.folder / "host.json", json.loads(json.dumps(asdict(self), default=str)))
+        value = asdict(self) | {"models": [{"name": name, **slots} for name, slots in self.models.items()]}
+        del value["model"]
+        write_json(self.folder / "host.json", json.loads(json.dumps(value, default=str)))
+
+    def of(self, model: str) -> "Host":
+        """The same environment for another of its models."""
+        return replace(self, model=model)
+
+    @property
+    def each(self) -> list["Host"]:
+        """The environment once for each model."""
+        return [self.of(model) for model in self.models]
+
+    @property
+    def slots(self) -> dict[str, int]:
+        """The port of each colour."""
+        return self.models[self.model]
+
+    @property
+    def place(self) -> Path:
+        """What is the model's own: journal, lock, slots, predictions."""
+        return place(self.home, self.environment, self.model)
+
+    @property
+    def predictions(self) -> Path:
+        """The prediction log."""
+        return self.place / "predictions"
 
     @property
     def edge(self) -> Edge:
-        return Edge(self.folder / "edge", self.edge_url, self.admin_url, self.slots)
+        return Edge(self.folder / "edge", self.edge_url, self.admin_url, self.models, self.model)
+
+    @property
+    def journal(self) -> Journal:
+        return Journal(self.place / "journal.jsonl")
 
     @property
     def supervisor(self) -> Supervisor:
@@ -82,7 +122,8 @@ class Host:
     def ports(self) -> dict[str, int]:
         """Every port of this environment, by what it is for."""
         edge, admin = (int(url.rpartition(":")[2]) for url in (self.edge_url, self.admin_url))
-        return {"edge": edge, "admin": admin, **self.slots}
+        slots = {f"{slot} of {name}": port for name, of in self.models.items() for slot, port in of.items()}
+        return {"edge": edge, "admin": admin, **slots}
 
     @property
     def mark(self) -> str:
@@ -100,6 +141,11 @@ def home() -> Path:
     return Path.home() / ".local" / "state" / "greenlight" / name
 
 
+def place(home: Path, environment: str, model: str = CONTRACT.name) -> Path:
+    """Where an environment keeps what is a model's own."""
+    return home / environment / "models" / model
+
+
 def alive(host: Host) -> bool:
     """Whether the supervisor and the edge answer, whatever Terraform remembers."""
     return host.supervisor.alive() and host.edge.ready()
@@ -113,39 +159,57 @@ def install(tools: Path, lock: Path) -> None:
 def start(host: Host, within: float = 30.0) -> None:
     """Bring up the supervisor, the edge and the slots that were up; what runs already is left alone.
 
-    Refused, with what was started stopped again, when the edge does not answer within `within` seconds.
+    Refused when the edge does not answer within `within` seconds; then nothing runs where nothing ran before.
     """
-    check_ports(host)
-    for folder in ("edge", "supervisor/conf.d", "slots", "predictions"):
-        (host.folder / folder).mkdir(parents=True, exist_ok=True)
-    host.edge.write_bootstrap()
-    write_text(host.folder / "supervisor" / "supervisord.conf", _supervisord_conf(host))
-    for colour in COLOURS:
-        process.render(host, colour)
-    if not host.supervisor.alive():
-        launch.clear(host.mark)  # an edge whose supervisor was killed would keep the port
-        _detach(host)
-    else:
-        host.supervisor.start("edge")
+    host.edge.write_configuration()  # an edge that runs takes up a new model
+    ran = any(launch.leftovers(mark) for mark in _marks(host))
     try:
-        _wait_until_ready(host, within)
+        revive(host, within)
     except Refused:
-        stop(host)
+        if not ran:
+            stop(host)
         raise
+
+
+def revive(host: Host, within: float = 30.0) -> bool:
+    """Bring back the supervisor or the edge where it died, around those of its processes that still serve.
+
+    They go on serving, and what the new supervisor starts beside them waits for its turn (see `keeper`).
+    Returns whether there was something to do; call it only where the environment is `held`. UserError where a
+    port is taken, Refused, with all left as it is, when the edge does not answer within `within` seconds.
+    """
+    if alive(host):
+        return False
+    check_ports(host)
+    (host.folder / "supervisor" / "conf.d").mkdir(parents=True, exist_ok=True)
+    host.edge.write_configuration()
+    write_text(_keeper(host), Path(keeper.__file__).read_text())
+    write_text(host.folder / "supervisor" / "supervisord.conf", _supervisord_conf(host))
+    for one in host.each:
+        one.predictions.mkdir(parents=True, exist_ok=True)
+        for colour in COLOURS:
+            process.render(one, colour)
+    if host.supervisor.alive():
+        host.supervisor.start("edge")
+    else:
+        _detach(host)
+    _wait_until_ready(host, within)
+    return True
 
 
 def stop(host: Host) -> None:
     """End every process of this environment; its files stay, and `start` brings it back as it was."""
     host.supervisor.shutdown()
-    for mark in (host.mark, *(process.mark(host, colour) for colour in COLOURS)):
-        launch.clear(mark)
+    for mark in _slot_marks(host):
+        launch.end(mark, process.GRACE)
+    launch.clear(host.mark)
     host.socket.unlink(missing_ok=True)
 
 
 def forget(host: Host) -> None:
     """Remove what `start` made; the journal, the predictions and Terraform's state stay."""
-    for folder in ("edge", "supervisor", "slots"):
-        shutil.rmtree(host.folder / folder, ignore_errors=True)
+    for folder in (*(host.folder / name for name in ("edge", "supervisor")), *map(process.root, host.each)):
+        shutil.rmtree(folder, ignore_errors=True)
     (host.folder / "host.json").unlink(missing_ok=True)
 
 
@@ -165,13 +229,40 @@ def check_ports(host: Host) -> None:
             by = f" by {holder.name()} (process {holder.pid})" if holder else ""
             raise UserError(
                 f"port {port} ({use} of {host.environment}) "
-                f'is in use{by}: write {{"port": N}}, the first of four free ports, '
+                f'is in use{by}: write {{"port": N}}, the first of {len(host.ports)} free ports, '
                 f"to {host.folder / 'terraform.tfvars.json'}"
             )
 
 
+def edge_process(host: Host) -> int:
+    """The process id of the edge, or 0. The supervisor's own child is its keeper."""
+    return keeper.holder(host.folder / "edge" / "lock")
+
+
+def _marks(host: Host) -> list[str]:
+    return [host.mark, *_slot_marks(host)]
+
+
+def _slot_marks(host: Host) -> list[str]:
+    return [process.mark(one, colour) for one in host.each for colour in COLOURS]
+
+
+def _keeper(host: Host) -> Path:
+    return host.folder / "supervisor" / "keeper.py"
+
+
+def _edge_command(host: Host) -> list[str]:
+    """The edge's, but by Envoy's own file: the script on PATH takes another 30 ms at each start."""
+    script, *options = host.edge.command(host.tools)
+    found = next(host.tools.glob("lib/python3*/site-packages/envoy/_bin/envoy"), None)
+    return [str(found) if found and Path(script) == host.tools / "bin" / "envoy" else script, *options]
+
+
 def _supervisord_conf(host: Host) -> str:
     folder, quoted = host.folder, process.quoted
+    log, keep = folder / "edge" / "envoy.log", [str(host.tools / "bin" / "python"), str(_keeper(host))]
+    edge = [*keep, "keep", str(folder / "edge" / "lock"), str(log), *_edge_command(host)]
+    logs = [*keep, "trim", str(log), str(process.log(host.of("*"), "*"))]
     return f"""\
 [supervisord]
 nodaemon = true
@@ -194,16 +285,21 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 serverurl = unix://{quoted(str(host.socket))}
 
 [program:edge]
-command = {process.command_line(host.edge.command(host.tools))}
+command = {process.command_line(edge)}
 autorestart = true
 startretries = 1000000
 startsecs = 0
 stopwaitsecs = 5
+killasgroup = true
 redirect_stderr = true
-stdout_logfile = {quoted(str(folder / "edge" / "envoy.log"))}
-stdout_logfile_maxbytes = 5MB
-stdout_logfile_backups = 1
-stopasgroup = true
+stdout_logfile = {quoted(str(log))}
+stdout_logfile_maxbytes = 0
+
+[program:logs]
+command = {process.command_line(logs)}
+autorestart = true
+startsecs = 0
+startretries = 1000000
 
 [include]
 files = {quoted(str(folder / "supervisor" / "conf.d"))}/*.conf
@@ -256,9 +352,8 @@ def _holder(port: int) -> psutil.Process | None:
 
 
 def _is_ours(host: Host, holder: psutil.Process) -> bool:
-    marks = {host.mark, *(process.mark(host, colour) for colour in COLOURS)}
     try:
-        return holder.environ().get(launch.MARK) in marks
+        return holder.environ().get(launch.MARK) in _marks(host)
     except psutil.Error:
         return False
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.console import step, summary
+from pipelines.delivery import store as stores
 from pipelines.delivery.store import Store
 from pipelines.errors import Refused, UserError
 from pipelines.files import read_json
@@ -29,7 +30,7 @@ def image(release: str, store: Store | None = None) -> int:
     switch it on; where DOCKER_HOST or GREENLIGHT_BASE_IMAGE was set, that is a UserError. Refused where the
     build fails.
     """
-    store = store or Store()
+    store = store or stores.of()
     folder = store.get(release)
     about = read_json(folder / "release.json")
     base = os.environ.get("GREENLIGHT_BASE_IMAGE") or BASE

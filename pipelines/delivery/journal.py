@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +14,9 @@ from pipelines.errors import UserError
 
 
 class Journal:
-    """JSON lines in one file: a move's `begin` and `end`, between them an intent and a fact of each step."""
+    """JSON lines in one file: a move's `begin` and `end`, between them an intent and a fact of each step, and
+    each `hold`, `pause`, `interrupted` and `turn-back`. The next run goes on from it; it is the audit record.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,6 +53,19 @@ class Journal:
                 moves[line["move"]].events.append(line)
         return list(moves.values())
 
+    def move(self, id: str) -> "Move":
+        """One move."""
+        return next(move for move in self.moves() if move.id == id)
+
+    def half_way(self) -> "Move | None":
+        """The move that has no end: under way, held, or killed."""
+        return next((move for move in reversed(self.moves()) if move.result is None), None)
+
+    def counted(self, release: str, slot: str) -> dict[str, Any] | None:
+        """What the edge had counted for a slot when the rollout of its release ended there."""
+        ended = [m for m in self.moves() if (m.release, m.slot, m.result) == (release, slot, "completed")]
+        return ended[-1].events[-1].get("counted") if ended else None
+
     def _whole(self, size: int) -> int:
         """The length of the file up to its last newline."""
         if size == 0:
@@ -72,7 +87,7 @@ class Move:
 
     @property
     def result(self) -> str | None:
-        """`completed`, `failed` or `undone`; None while it is under way, or was killed."""
+        """`completed` or `failed`; None while it is under way, is held, or was killed."""
         return self._last("end", "result")
 
     @property
@@ -84,14 +99,62 @@ class Move:
         """What was known of a step when it was first finished."""
         return next((e for e in self.events if e["event"] == "fact" and e["step"] == step), None)
 
+    def intent(self, step: str) -> str | None:
+        """When the move first came to a step."""
+        return next((e["at"] for e in self.events if e["event"] == "intent" and e["step"] == step), None)
+
+    @property
+    def waits(self) -> str | None:
+        """Why the move does not go on by itself: it is held, paused or was interrupted."""
+        last = self.events[-1] if self.events else {}
+        if last.get("event") not in ("hold", "pause", "interrupted"):
+            return None
+        return f"{last['event']} at {last['step']}: {last.get('reason') or last.get('by') or 'as asked'}"
+
+    @property
+    def ended(self) -> str:
+        """How the move ended, or why it has not, in words."""
+        result = self.result or self.waits or "unfinished"
+        return f"{result}: {self.failing}" if self.failing else result
+
+    def table(self, env: str) -> list[str]:
+        """Markdown: where the move went, how it ended, and what each step found."""
+        origin = f"`{self.origin['release'][:12]}`" if self.origin else "nothing"
+        lines = [
+            f"### {env}: {origin} to `{self.release[:12]}` on {self.slot}, {self.ended}",
+            "",
+            "| step | at | found |",
+            "| --- | --- | --- |",
+        ]
+        for event in self.events:
+            if event["event"] == "fact":
+                found = ", ".join(f"{name} {value}" for name, value in shown(event).items())
+                lines.append(f"| {event['step']} | {event['at'][11:19]} | {found} |")
+        return lines
+
+    @property
+    def paused(self) -> bool:
+        """Whether a person asked the move to wait."""
+        return bool(self.events) and self.events[-1]["event"] == "pause"
+
     def _last(self, event: str, key: str) -> str | None:
         found = [e[key] for e in self.events if e["event"] == event]
         return str(found[-1]) if found else None
 
 
+def shown(event: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a line people read: histograms are for machines."""
+    return {
+        name: value for name, value in event.items() if name not in ("at", "move", "event", "step", "start")
+    }
+
+
 @contextmanager
-def held(folder: Path, what: str) -> Iterator[None]:
-    """Hold an environment; the kernel lets go when the holder dies. UserError that says who holds it."""
+def held(folder: Path, what: str, name: str) -> Iterator[None]:
+    """Hold what `folder` is about, called `name`, for `what`; the kernel lets go when the holder dies.
+
+    UserError that says who holds it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as file:
         try:
@@ -99,7 +162,7 @@ def held(folder: Path, what: str) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "another process"
-            raise UserError(f"{folder.name} is held by {holder}: wait for it, then run this again") from None
+            raise UserError(f"{name} is held by {holder}: wait for it, then run this again") from None
         file.truncate(0)
         file.write(f"{what} (process {os.getpid()}, since {_now()})")
         file.flush()

@@ -10,6 +10,7 @@ import random
 import re
 import subprocess
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from pipelines.errors import UserError
 BRANCH = "environments"
 HERE = "refs/greenlight/environments"  # the last fetched state; never what a reader trusts without a fetch
 TRIES = 20  # of a write; each lost one means that another writer got through
+PATIENCE = 120.0  # seconds for one git command; a remote that hangs is one that cannot be reached
 REFUSED = 3  # refusals while the branch stayed as it was: no other writer, but a rule or a missing right
 FALLBACK = {"NAME": "greenlight", "EMAIL": "greenlight@users.noreply.github.com"}
 
@@ -41,6 +43,19 @@ class Entry(BaseModel):
     at: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
+class Unreachable(UserError):
+    """Origin does not answer."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """The ledger as origin has it: the branch's commit, an environment's entry, the commit that wrote it."""
+
+    head: str | None
+    entry: Entry | None
+    commit: str | None
+
+
 class Ledger:
     """The ledger of the repository in a folder."""
 
@@ -50,6 +65,24 @@ class Ledger:
     def wanted(self, environment: str) -> Entry | None:
         """The environment's entry, or None. UserError where origin is out of reach or the file is broken."""
         return self._entry(self._fetch(), environment)
+
+    def look(self, environment: str) -> Look:
+        """The environment's entry with the commit that wrote it. Unreachable, or UserError, as `wanted`."""
+        head = self._fetch()
+        entry = self._entry(head, environment)
+        written = self._read("log", "-1", "--format=%H", head, "--", f"{environment}.json") if head else ""
+        return Look(head, entry, written if entry else None)
+
+    def holds(self, newer: str, older: str) -> bool:
+        """Whether the commit `older` is part of the history of `newer`, or `newer` itself."""
+        return self._git("merge-base", "--is-ancestor", older, newer).returncode == 0
+
+    def entries(self) -> dict[str, Entry]:
+        """The entry of every environment, by its name; empty before the first release. As `wanted`."""
+        head = self._fetch()
+        files = self._read("ls-tree", "--name-only", head).splitlines() if head else []
+        names = [name.removesuffix(".json") for name in files if name.endswith(".json")]
+        return {name: entry for name in names if (entry := self._entry(head, name))}
 
     def write(self, environment: str, entry: Entry) -> bool:
         """Make `entry` the wanted one; False where the same release of the same commit is wanted already.
@@ -109,21 +142,22 @@ class Ledger:
             at += 1
         return history[found] if history else None
 
-    def _fetch(self) -> str | None:
+    def _fetch(self, tries: int = TRIES) -> str | None:
         """The branch's commit on origin, now also here; None where there is no such branch."""
         listed = self._git("ls-remote", "--heads", self._remote, f"refs/heads/{BRANCH}")
         if listed.returncode:
-            raise UserError(
+            raise Unreachable(
                 f"the remote {self._remote} cannot be reached ({_words(listed)}): the ledger lies there"
             )
         if not listed.stdout.strip():
             return None
         fetched = self._git("fetch", "--quiet", "--no-tags", self._remote, f"+refs/heads/{BRANCH}:{HERE}")
-        if (
-            fetched.returncode and "cannot lock ref" in fetched.stderr
-        ):  # another process fetches here just now
-            time.sleep(0.05)
-            return self._fetch()
+        if fetched.returncode and "cannot lock ref" in fetched.stderr:
+            if not tries:
+                locked = self._read("rev-parse", "--git-path", f"{HERE}.lock")
+                raise UserError(f"{locked} was left by a git that was killed: remove it")
+            time.sleep(0.05)  # another process fetches here just now
+            return self._fetch(tries - 1)
         if fetched.returncode:
             raise UserError(f"the branch {BRANCH} cannot be fetched from {self._remote}: {_words(fetched)}")
         return self._read("rev-parse", HERE)
@@ -163,15 +197,18 @@ class Ledger:
         environment = {**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
         if command[0] == "commit-tree":
             environment |= self._author()
-        return subprocess.run(
-            ["git", "-C", str(self._repository), *command],
-            input=text,
-            stdin=subprocess.DEVNULL if text is None else None,
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=120,
-        )
+        try:
+            return subprocess.run(
+                ["git", "-C", str(self._repository), *command],
+                input=text,
+                stdin=subprocess.DEVNULL if text is None else None,
+                capture_output=True,
+                text=True,
+                env=environment,
+                timeout=PATIENCE,
+            )
+        except subprocess.TimeoutExpired as late:
+            return subprocess.CompletedProcess(late.cmd, 124, "", f"no answer within {PATIENCE:g} s")
 
     def _author(self) -> dict[str, str]:
         """Names for what git has not been told: a runner has no user.name."""

@@ -4,10 +4,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pipelines.console import step
 from pipelines.errors import UserError
-from pipelines.files import sha256
+from pipelines.files import read_json, sha256
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import tracking
+
+CHAMPION = ("champion", "production")  # the aliases of what production runs
 
 
 def register(environment: str, model: Path, release: str, commit: str, stored: Path) -> str:
@@ -16,17 +19,13 @@ def register(environment: str, model: Path, release: str, commit: str, stored: P
     The registry is MLFLOW_TRACKING_URI's, by default sqlite in .greenlight/, which points at `stored`, the
     model's folder in the store; a server gets the file. UserError where it does not answer.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     from mlflow.exceptions import MlflowException
-    from mlflow.tracking import MlflowClient
 
-    address, name = tracking.address(), CONTRACT.name
+    name = CONTRACT.name
     local = not os.environ.get("MLFLOW_TRACKING_URI")
     tags = {"model_sha256": sha256(model), "git_commit": commit}
     try:
-        client = MlflowClient(tracking_uri=address, registry_uri=address)
+        client = _client()
         if (version := _version(client, tags)) is None:
             run = _run(client, tags)
             if not local:
@@ -43,6 +42,41 @@ def register(environment: str, model: Path, release: str, commit: str, stored: P
             f"({str(error).splitlines()[0][:200]}): start it, or unset the variable to use {tracking.LOCAL}"
         ) from None
     return version
+
+
+def champion(folder: Path) -> None:
+    """Let the aliases `champion` and `production` follow the release in `folder`, which production runs now.
+
+    It never fails: the traffic has moved, and the registry only mirrors that. One line says how it went.
+    """
+    try:
+        step(f"MLflow: {_crown(folder)}")
+    except Exception as error:  # whatever a server, a database or a damaged file comes up with
+        reason = (str(error).splitlines() or [repr(error)])[0][:200]
+        step(f"MLflow: the alias champion stays where it is, and the next rollout sets it ({reason})")
+
+
+def _crown(folder: Path) -> str:
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not tracking.LOCAL.exists():
+        return "no registry is known here (set MLFLOW_TRACKING_URI), so the alias champion stays where it is"
+    about = read_json(folder / "release.json")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # seconds; its own default is two minutes
+    client = _client()
+    if (version := _version(client, {"model_sha256": about["model"]["sha256"]})) is None:
+        return f"no version of {CONTRACT.name} is this model, so the alias champion stays where it is"
+    for alias in CHAMPION:
+        client.set_registered_model_alias(CONTRACT.name, alias, version)
+    return f"{CONTRACT.name} version {version} is the champion"
+
+
+def _client() -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    from mlflow.tracking import MlflowClient
+
+    address = tracking.address()
+    return MlflowClient(tracking_uri=address, registry_uri=address)
 
 
 def _version(client: Any, tags: dict[str, str]) -> str | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pipelines.console import output, step, summary
 from pipelines.delivery import host as hosts
 from pipelines.delivery import rollout, terraform
+from pipelines.delivery import store as stores
 from pipelines.delivery.ledger import Entry
 from pipelines.delivery.load import Load
 from pipelines.delivery.store import Store
@@ -27,7 +28,7 @@ def rehearse(new: str, previous: str | None = None, store: Store | None = None) 
 
     Prints Markdown for a job summary. Returns 4 when the new release was refused or a request was lost.
     """
-    store = store or Store()
+    store = store or stores.of()
     folder = store.get(new)
     home = Path(tempfile.mkdtemp(prefix="greenlight-rehearsal-"))
     for shared in ("tools", "venvs"):  # what is the same for all is made once
@@ -63,13 +64,14 @@ def previous(new: str, history: Iterable[Entry]) -> Entry | None:
     return next((entry for entry in history if entry.release != new), None)
 
 
-def locate(entry: Entry | None) -> int:
+def locate(entry: Entry | None, store: Store) -> int:
     """Write the id of the workflow run that still has this release to the step's outputs, as `run`.
 
-    Where there is none, the output is empty and the summary says why. Returns 0.
+    Where there is none, the output is empty and the summary says why; where the store has the release, it is
+    empty too. Returns 0.
     """
-    if entry is None:
-        step("this is the first release: there is none before it")
+    if entry is None or store.has(entry.release):
+        step(f"{store.where} has it" if entry else "this is the first release: there is none before it")
         output("run", "")
         return 0
     github = GitHub.from_environment()

@@ -19,6 +19,7 @@ import pandas as pd
 from pipelines import params
 from pipelines.console import step, summary
 from pipelines.delivery import commit, registry
+from pipelines.delivery import store as stores
 from pipelines.delivery.ledger import Entry, Ledger
 from pipelines.delivery.store import Store
 from pipelines.errors import Refused, UserError
@@ -42,7 +43,7 @@ def release(env: str = "staging", store: Store | None = None, ledger: Ledger | N
     Returns its id. The same content is the same release and is not built again. UserError where a file is
     not the commit's or dvc.lock's; Refused where the rebuilt model answers otherwise on V.
     """
-    store, ledger, here = store or Store(), ledger or Ledger(), Path()
+    store, ledger, here = store or stores.of(), ledger or Ledger(), Path()
     commit.check_clean(here)
     commit.check_models(here)
     head, number = commit.head(here), sha256_of_tree(here, commit.files(here))
@@ -55,9 +56,9 @@ def release(env: str = "staging", store: Store | None = None, ledger: Ledger | N
             _copy_evidence(here, folder / "evidence", review)
             version = _register(store, env, number, head)
             _complete_card(here, folder / "evidence", head, number, version)
-            write_json(folder / "release.json", _describe(here, number, head, version, rebuilt))
+            write_json(folder / "release.json", _describe(here, number, head, version, rebuilt, review))
     else:
-        step(f"release {number[:12]} lies in {store.folder} already")
+        step(f"release {number[:12]} lies in {store.where} already")
         store.get(number)
         version = _register(store, env, number, head)
     entry = Entry(release=number, commit=head, model=version, evidence=_figures(here) | review.figures)
@@ -171,7 +172,9 @@ def _complete_card(here: Path, out: Path, head: str, number: str, version: str) 
         write_text(out / card.CARD.name, card.complete(made, told))
 
 
-def _describe(here: Path, number: str, head: str, version: str, rebuilt: Rebuilt) -> dict[str, Any]:
+def _describe(
+    here: Path, number: str, head: str, version: str, rebuilt: Rebuilt, review: Review
+) -> dict[str, Any]:
     """release.json. `image` is the digest of its image, where `ml image` makes one."""
     serving = read_json(here / "models/serving.json")
     return {
@@ -181,6 +184,7 @@ def _describe(here: Path, number: str, head: str, version: str, rebuilt: Rebuilt
         "api": serving["api"],
         "model": {"sha256": sha256(here / "models/model.onnx"), "version": version},
         "rebuilt": {"sha256": rebuilt.sha256, "max_dp": rebuilt.max_dp},
+        "verdict": review.figures.get("verdict"),
         "lock": sha256(here / "requirements/serve.txt"),
         "image": None,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -207,7 +211,7 @@ def _words(store: Store, number: str, env: str, built: bool) -> str:
         "commit": f"`{about['commit'][:12]}`",
         "model": f"`{about['model']['sha256'][:12]}`, MLflow version {about['model']['version']}",
         "rebuilt": f"max \\|Δp\\| {about['rebuilt']['max_dp']:.2g} on V",
-        "store": f"`{store.folder}`" + ("" if built else ", where it lay already"),
+        "store": store.where + ("" if built else ", where it lay already"),
         "wanted by": env,
     }
     return "### Release\n\n| | |\n| --- | --- |\n" + "\n".join(f"| {k} | {v} |" for k, v in rows.items())

@@ -34,6 +34,10 @@ class Supervisor:
         """The process id of a running program, else 0."""
         return int(self._info(program).get("pid", 0))
 
+    def started(self, program: str) -> int:
+        """When the program was last started, in seconds since the epoch, else 0."""
+        return int(self._info(program).get("start", 0))
+
     def take(self, program: str) -> None:
         """Read the program's configuration again and start it; it must not be running."""
         self._call("reloadConfig")

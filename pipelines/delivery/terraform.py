@@ -26,6 +26,7 @@ from pipelines.delivery.host import Host
 from pipelines.delivery.journal import held
 from pipelines.errors import Refused, UserError
 from pipelines.files import read_json
+from pipelines.problem.columns import CONTRACT
 
 logging.getLogger("python_terraform").setLevel(logging.ERROR)  # it warns of a plan that has changes
 ROOT = Path(__file__).parents[2]
@@ -39,13 +40,13 @@ def up(env: str, home: Path | None = None) -> Host:
     call changes nothing.
     """
     terraform = Terraform.of(env, home)
-    with held(terraform.folder.parent, f"`ml infra up --env {env}`"):
+    with terraform.alone(f"`ml infra up --env {env}`"):
         if changes := terraform.plan():
-            host = Host.parse(terraform.planned_outputs()["host"])
+            host = Host.parse(terraform.planned_outputs()["host"], CONTRACT.name)
             hosts.check_ports(host)  # before anything starts
             step(f"{env}: {changes}")
             terraform.apply()
-        host = Host.parse(terraform.outputs()["host"])
+        host = Host.parse(terraform.outputs()["host"], CONTRACT.name)
         if not hosts.alive(host):  # a reboot is nothing that Terraform's state can know of
             step(f"{env}: the supervisor or the edge was down, starting it")
             hosts.install(host.tools, ROOT / "requirements" / "host.txt")
@@ -63,9 +64,9 @@ def plan(env: str, home: Path | None = None) -> str:
 
 
 def down(env: str, home: Path | None = None) -> None:
-    """End and remove an environment; its journal, its predictions and the store stay."""
+    """End and remove an environment, with all its models; journals, predictions and the store stay."""
     terraform = Terraform.of(env, home)
-    with held(terraform.folder.parent, f"`ml infra down --env {env}`"):
+    with terraform.alone(f"`ml infra down --env {env}`"):
         outputs = terraform.outputs()
         terraform.plan(destroy=True)
         terraform.apply()
@@ -99,11 +100,21 @@ class Terraform:
         terraform = cls(
             LOCAL,
             home / env / "terraform",
-            {"environment": env, "home": str(home)},
+            {"environment": env, "home": str(home), "models": json.dumps(_models(home, env))},
             variable_file if variable_file.exists() else None,
         )
         terraform.init()
         return terraform
+
+    @contextlib.contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """Hold the environment and each of its models: no deploy is under way. UserError as `held`."""
+        place = self.folder.parent
+        with contextlib.ExitStack() as locks:
+            locks.enter_context(held(place, what, place.name))
+            for model in json.loads(self.variables["models"]):
+                locks.enter_context(held(hosts.place(place.parent, place.name, model), what, place.name))
+            yield
 
     def init(self) -> None:
         """Prepare the folder; downloads nothing for the built-in provider."""
@@ -163,6 +174,13 @@ class Terraform:
         if code not in ((0, 2) if command == "plan" else (0,)):
             raise _refusal(command, f"{err}\n{out}")
         return code, out
+
+
+def _models(home: Path, env: str) -> list[str]:
+    """The models that the environment serves, oldest first, and ours, which `up` adds."""
+    path = home / env / "host.json"
+    known = [str(each["name"]) for each in read_json(path)["models"]] if path.exists() else []
+    return [*known, *([] if CONTRACT.name in known else [CONTRACT.name])]
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from pipelines import stats
 from pipelines.console import step
+from pipelines.delivery import host as hosts
 from pipelines.errors import UserError
 from pipelines.files import read_json
 from pipelines.monitoring import faults, labels, report
@@ -42,7 +43,7 @@ def drift(
     """Judge `environment` by its months from `since` (default: after the champion's training) to `through`
     (default: the newest with labels), and write OUT/drift.json and OUT/drift.md.
 
-    Reads HOME/ENVIRONMENT/predictions/*.jsonl, HOME/labels/MONTH.csv and the running release's `reference`.
+    Reads the prediction log of HOME/ENVIRONMENT, HOME/labels/MONTH.csv and the running release's `reference`.
     Returns 0 STEADY, 3 INCONCLUSIVE, 4 RETRAIN or FAULT: the JSON's `verdict` says which.
     """
     known = Reference.load(reference)
@@ -57,7 +58,7 @@ def drift(
         raise UserError(
             f"the champion has seen {through}: the months from {since or known.next_month} on count"
         )
-    log = labels.predictions(home / environment / "predictions")
+    log = labels.predictions(hosts.place(home, environment) / "predictions")
     step(f"{environment}: {len(log.rows):,} predictions with a key in {log.lines:,} lines of the log")
     judged = [judge(month, labels.events(home / "labels", month), log, known, params) for month in counted]
     check = conclude(environment, _from_first_sign(judged), log, known, params)

@@ -85,6 +85,7 @@ def record(
         },
         "code": _files(base, head) if head else None,
         "metrics": _metrics(e),
+        "dp": _dp(e),
         "months": _months(e),
         "slices": slices.table(e),
         "calibration": _calibrations(e),
@@ -195,6 +196,15 @@ def _value(value: float, draws: np.ndarray) -> list[float | None]:
 
 def _finite(number: float) -> float | None:
     return float(number) if np.isfinite(number) else None
+
+
+def _dp(e: Evidence) -> dict[str, Any] | None:
+    """How the candidate's answers on V differ from the champion's, as quantiles of Δp at 0, 1, ... 100 %:
+    a rollout asks whether live answers differ so too."""
+    if e.scored is None or e.beside is None or e.champion is None:
+        return None
+    quantiles = np.quantile(e.scored.p - e.beside.p, np.linspace(0, 1, 101))
+    return {"champion": e.champion.sha256, "quantiles": quantiles.tolist()}
 
 
 def _months(e: Evidence) -> list[dict[str, Any]]:

@@ -1,8 +1,11 @@
 """One host on free ports for all tests of a file, taken down at its end."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +15,8 @@ from pipelines.delivery.host import Host
 from pipelines.delivery.rehearse import four_free_ports
 from pipelines.delivery.store import Store
 from pipelines.files import write_json
-from tests.delivery import tiny
+from tests.delivery import github_releases, tiny
+from tests.delivery.github_releases import Releases
 
 
 @pytest.fixture(scope="session")
@@ -62,9 +66,27 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Shorter waits than the template's; a test may set others."""
     given = params.load()
 
-    def use(**seconds: float) -> None:
-        changed = given.model_copy(update={"rollout": given.rollout.model_copy(update=seconds)})
+    def use(**values: Any) -> None:
+        # A busy machine may take its time; test_steps.py tries what is too slow.
+        values = {"answer_within": 10.0} | values
+        changed = given.model_copy(update={"rollout": given.rollout.model_copy(update=values)})
         monkeypatch.setattr(params, "load", lambda: changed)
 
-    use(watch=0.6, healthy_within=30.0)
+    use(bake=params.Bake(seconds=0.6, requests=3), healthy_within=30.0)
     return use
+
+
+@pytest.fixture
+def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[Releases]:
+    """GitHub with one commit, `c`, and the machine's own gh, which is logged in and sent there."""
+    if not shutil.which("gh"):
+        pytest.skip("gh, GitHub's command, is not on PATH")
+    for name in ("GITHUB_TOKEN", "GH_HOST", "GH_ENTERPRISE_TOKEN", "GITHUB_REPOSITORY"):
+        monkeypatch.delenv(name, raising=False)
+    with tempfile.TemporaryDirectory(prefix="gh-") as folder:  # a socket's name must be short
+        Path(folder, "config.yml").write_text(f"http_unix_socket: {folder}/socket\n")
+        monkeypatch.setenv("GH_CONFIG_DIR", folder)
+        monkeypatch.setenv("GH_TOKEN", github_releases.TOKEN)
+        with github_releases.serve(Path(folder, "socket")) as releases:
+            releases.commits.add("c")
+            yield releases

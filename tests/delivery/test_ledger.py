@@ -51,6 +51,18 @@ def test_what_one_clone_writes_another_reads(origin: Path, clone: Path) -> None:
     assert Ledger(cloned(origin, "other")).wanted("staging") == written
 
 
+def test_the_first_write_makes_the_branch_and_nothing_else(origin: Path, clone: Path) -> None:
+    git(
+        clone, "-c", "user.name=x", "-c", "user.email=x@x", "commit", "--quiet", "--allow-empty", "-m", "code"
+    )
+    git(clone, "push", "--quiet", "origin", "HEAD:refs/heads/main")
+    assert BRANCH not in git(origin, "for-each-ref", "--format=%(refname:short)").split()
+    Ledger(clone).write("staging", entry(A))
+    assert git(origin, "for-each-ref", "--format=%(refname:short)").split() == [BRANCH, "main"]
+    assert git(origin, "ls-tree", "--name-only", BRANCH) == "staging.json"
+    assert git(origin, "rev-list", "--count", BRANCH) == "1", "it shares no history with the code"
+
+
 def test_a_reader_never_trusts_what_it_fetched_before(origin: Path, clone: Path) -> None:
     reader, writer = Ledger(clone), Ledger(cloned(origin, "other"))
     writer.write("staging", entry(A))

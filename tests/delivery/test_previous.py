@@ -7,7 +7,9 @@ import pytest
 
 from pipelines.delivery.ledger import Entry
 from pipelines.delivery.rehearse import locate, previous
+from pipelines.delivery.store import Store
 from pipelines.local import github
+from tests.delivery.test_store import fill
 from tests.project import git
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
@@ -40,6 +42,11 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         yield lambda: ((tmp_path / "output").read_text(), (tmp_path / "summary").read_text())
 
 
+@pytest.fixture
+def empty(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
 def test_the_one_before_is_the_newest_other_one() -> None:
     history = [entry(C), entry(B, "rollback"), entry(C), entry(B), entry(A)]
     found = previous(C, history)
@@ -47,20 +54,30 @@ def test_the_one_before_is_the_newest_other_one() -> None:
     assert previous(A, [entry(A)]) is None
 
 
-def test_it_is_the_newest_run_that_still_has_it(told, tmp_path: Path) -> None:
+def test_it_is_the_newest_run_that_still_has_it(told, empty: Store, tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / f"artifacts/{number}/release").mkdir(parents=True)
-    assert locate(entry(A)) == 0
+    assert locate(entry(A), empty) == 0
     assert told() == ("run=2\n", "")
 
 
-def test_one_that_has_expired_is_named_in_the_summary(told) -> None:
+def test_one_that_has_expired_is_named_in_the_summary(told, empty: Store) -> None:
     for release in (A, B):  # no run has the artifact; no run is of its commit
-        assert locate(entry(release)) == 0
+        assert locate(entry(release), empty) == 0
         assert f"no run of release.yml has the release {release[:12]}" in told()[1]
     assert told()[0] == "run=\nrun=\n"
 
 
-def test_before_the_first_release_there_is_none_and_nothing_to_say(told) -> None:
-    assert locate(None) == 0
+def test_before_the_first_release_there_is_none_and_nothing_to_say(told, empty: Store) -> None:
+    assert locate(None, empty) == 0
     assert told() == ("run=\n", "")
+
+
+def test_one_that_the_store_has_needs_no_run(told, empty: Store, tmp_path: Path) -> None:
+    (tmp_path / "artifacts/1/release").mkdir(parents=True)
+    number = fill(tmp_path / "download", "one")
+    here = entry(number).model_copy(update={"commit": A[:40]})
+    assert locate(here, empty) == 0
+    empty.add(tmp_path / "download")
+    assert locate(here, empty) == 0
+    assert told() == ("run=1\nrun=\n", "")

@@ -13,10 +13,11 @@ from pipelines import console
 from pipelines.delivery import commit
 from pipelines.delivery.ledger import Ledger
 from pipelines.delivery.release import release
-from pipelines.delivery.store import Store
+from pipelines.delivery.store import Assets, Store
 from pipelines.errors import Refused, UserError
 from pipelines.files import read_json, sha256, sha256_of_tree, write_json
 from tests import project
+from tests.delivery.github_releases import REPOSITORY
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +113,26 @@ def test_a_release_is_wanted_by_staging_and_mirrored_in_mlflow(released) -> None
     run = client.get_run(version.run_id)
     assert version.tags["release"] == number
     assert run.data.tags["model_sha256"] == sha256(folder / "models/model.onnx"), "the training's own run"
+
+
+def test_the_first_release_makes_the_ledgers_branch(released) -> None:
+    """The origin of `project.copy` is empty."""
+    folder, *_ = released
+    heads = project.git(folder, "ls-remote", "--heads", "origin").splitlines()
+    assert [line.split("\t")[1] for line in heads] == ["refs/heads/environments"]
+    assert project.git(folder.with_name("project.git"), "rev-list", "--count", "environments") == "1"
+
+
+def test_a_release_goes_to_github_and_from_there_to_a_host(checkout: Path, tmp_path: Path, github) -> None:
+    github.commits.add(project.git(checkout, "rev-parse", "HEAD"))
+    number = release(store=Assets(REPOSITORY, tmp_path / "store"))
+    assert release(store=Assets(REPOSITORY, tmp_path / "runner")) == number, (
+        "it is there, and not built again"
+    )
+    elsewhere = Assets(REPOSITORY, tmp_path / "host")
+    assert [about["id"] for about in elsewhere.list()] == [number]
+    assert sha256_of_tree(elsewhere.get(number) / "bento/src") == number
+    assert len(github.content) == 1
 
 
 def test_the_checkout_stays_clean(released) -> None:
@@ -265,6 +286,7 @@ def test_the_gates_report_on_this_very_model_goes_along(checkout: Path, tmp_path
     store = Store(tmp_path / "store")
     evidence = store.get(release(store=store)) / "evidence"
     assert read_json(evidence / "gate.json")["verdict"] == "INCONCLUSIVE"
+    assert [about["verdict"] for about in store.list()] == ["INCONCLUSIVE"]
     assert (evidence / "report.md").read_text() == "# Report\n"
     assert read_json(evidence / "proposal.json")["number"] == 12
     entry = Ledger(checkout).wanted("staging")

@@ -1,12 +1,13 @@
 """Deploy, rollback and status as the ledger drives them, and the rehearsal."""
 
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipelines.delivery import ledger, rollout
+from pipelines.delivery import ledger, rollout, status
 from pipelines.delivery.host import Host
 from pipelines.delivery.journal import Journal
 from pipelines.delivery.ledger import Entry
@@ -86,7 +87,7 @@ def test_rollback_twice_never_brings_the_bad_one_back(
     for release in (first, second):
         want(release)
         assert rollout.deploy("staging") == 0
-    assert rollout.status("staging") == 0
+    assert status.status("staging") == 0
     assert "differs" not in capsys.readouterr().out
 
     assert rollout.rollback("staging") == 0
@@ -100,18 +101,26 @@ def test_rollback_twice_never_brings_the_bad_one_back(
 
     want(make("unwell", p=0.9))
     assert rollout.deploy("staging") == 4
-    assert rollout.status("staging") == 0
+    assert status.status("staging") == 0
     assert "differs: run `ml deploy" in capsys.readouterr().out
     assert rollout.rollback("staging") == 0  # to what runs: nothing moves
-    assert rollout.status("staging") == 0
+    assert status.status("staging") == 0
     assert "differs" not in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_a_host_that_is_down_is_one_sentence(host: Host, home: Path, make: Callable[..., str]) -> None:
+def test_a_host_that_is_down_comes_back_or_says_why_not(
+    host: Host, home: Path, make: Callable[..., str]
+) -> None:
+    first, store = make("first"), Store(home / "store")
     host.supervisor.shutdown()
-    with pytest.raises(UserError, match="run `ml infra up --env staging`"):
-        rollout.move(host, make("first"), Store(home / "store"))
+    with (
+        socket.create_server(("127.0.0.1", host.ports["edge"])),
+        pytest.raises(UserError, match=f"port {host.ports['edge']} .edge of staging. is in use by"),
+    ):
+        rollout.move(host, first, store)
+    assert not host.supervisor.alive()
+    assert rollout.move(host, first, store) == 0
 
 
 @pytest.mark.slow

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +16,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.delivery import rollout
+from pipelines.delivery import checks, rollout
+from pipelines.delivery import host as hosts
 from pipelines.delivery.edge import Edge, Route
 from pipelines.delivery.host import Host
 from pipelines.delivery.journal import Journal, held
 from pipelines.delivery.load import Load
 from pipelines.delivery.rehearse import four_free_ports
-from pipelines.delivery.slots import process
+from pipelines.delivery.slots import launch, process
 from pipelines.delivery.store import Store
 from pipelines.errors import Refused, UserError
 from tests.delivery import tiny
@@ -84,10 +87,10 @@ def test_the_load_sees_what_is_lost(live: Host) -> None:
 def test_a_release_that_is_live_already_is_left_alone(
     live: Host, sides: Sides, store: Store, good: str
 ) -> None:
-    pid, lines = live.supervisor.pid(f"slot-{sides.busy}"), len(Journal(live.folder / "journal.jsonl").read())
+    pid, lines = process.pid(live, sides.busy), len(live.journal.read())
     assert rollout.move(live, good, store) == 0
-    assert live.supervisor.pid(f"slot-{sides.busy}") == pid
-    assert len(Journal(live.folder / "journal.jsonl").read()) == lines
+    assert process.pid(live, sides.busy) == pid
+    assert len(live.journal.read()) == lines
 
 
 def test_a_release_with_wrong_golden_rows_never_gets_traffic(
@@ -119,7 +122,7 @@ def test_a_release_that_fails_its_callers_loses_the_traffic_again_and_no_request
         assert rollout.move(live, failing, store) == 4
     assert set(load.answered) == {good} and not load.lost  # the old slot answered in its place
     assert live.edge.route() == Route(sides.busy, good)
-    assert "failed at" in capsys.readouterr().err
+    assert "is worse than the live release: the new release fails" in capsys.readouterr().err
 
 
 def test_a_release_that_does_not_start_leaves_traffic_and_shows_its_last_words(
@@ -129,13 +132,20 @@ def test_a_release_that_does_not_start_leaves_traffic_and_shows_its_last_words(
     make: Callable[..., str],
     good: str,
     capsys: pytest.CaptureFixture[str],
-    limits: Callable[..., None],
 ) -> None:
-    limits(healthy_within=3.0)
     broken = make("broken", exit=True)
     assert rollout.move(live, broken, store) == 4
     assert live.edge.route() == Route(sides.busy, good) and live.edge.healthy(sides.busy)
-    assert "as the test asked" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "ended by itself, 2 times" in told and "as the test asked" in told
+
+
+def test_a_server_that_ends_at_its_first_start_is_started_again(
+    live: Host, sides: Sides, store: Store, make: Callable[..., str]
+) -> None:
+    once = make("once", exit_once=True)
+    assert rollout.move(live, once, store) == 0
+    assert live.edge.route() == Route(sides.idle, once)
 
 
 def test_a_changed_release_is_refused_before_a_slot_starts(
@@ -143,13 +153,18 @@ def test_a_changed_release_is_refused_before_a_slot_starts(
 ) -> None:
     changed = make("changed")
     (store.folder / changed / "bento" / "src" / "service.py").write_text("")
-    assert rollout.move(live, changed, store) == 4
+    lines = len(live.journal.read())
+    with pytest.raises(UserError, match=r"service|src was changed: it hashes to"):
+        rollout.move(live, changed, store)
+    with pytest.raises(UserError, match=r"release 0{12} is not in .*: make it with `ml release`"):
+        rollout.move(live, "0" * 64, store)
     assert live.edge.route() == Route(sides.busy, good) and process.running(live, sides.idle) is None
+    assert len(live.journal.read()) == lines
 
 
 def test_a_second_deploy_says_who_holds_the_environment(live: Host, store: Store, better: str) -> None:
     with (
-        held(live.folder, "the deploy of 0123"),
+        held(live.place, "the deploy of 0123", "staging"),
         pytest.raises(UserError, match=r"0123 \(process \d+, since 2"),
     ):
         rollout.move(live, better, store)
@@ -158,14 +173,31 @@ def test_a_second_deploy_says_who_holds_the_environment(live: Host, store: Store
 def test_a_worker_that_outlived_its_server_does_not_keep_the_port(
     live: Host, sides: Sides, store: Store, good: str
 ) -> None:
-    master = psutil.Process(live.supervisor.pid(f"slot-{sides.busy}"))
+    master = psutil.Process(process.pid(live, sides.busy))
     (worker,) = master.children()
     master.kill()
     _until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
     _until(lambda: not live.edge.healthy(sides.busy))  # its checks take a moment to notice
     _until(lambda: live.edge.healthy(sides.busy))
-    assert live.supervisor.pid(f"slot-{sides.busy}") not in (0, master.pid)
-    assert rollout.checks.answers(f"http://127.0.0.1:{live.slots[sides.busy]}") == good
+    assert process.pid(live, sides.busy) not in (0, master.pid)
+    assert checks.answers(f"http://127.0.0.1:{live.slots[sides.busy]}") == good
+
+
+def test_a_live_slot_that_stalls_is_waited_for_though_its_health_checks_fail(
+    live: Host, sides: Sides, good: str
+) -> None:
+    stalled = [p for p in launch.leftovers(process.mark(live, sides.busy)) if p.status() != "zombie"]
+    with Load(live.edge_url, tiny.BODIES, per_second=40, threads=20) as load:
+        try:
+            for each in stalled:
+                each.suspend()
+            _until(lambda: not live.edge.healthy(sides.busy))
+            time.sleep(1)  # requests that come now
+        finally:
+            for each in stalled:
+                each.resume()
+        _until(lambda: live.edge.healthy(sides.busy))
+    assert not load.lost and load.answered[good] >= 20, load.lost
 
 
 def test_the_edge_refuses_a_route_to_nowhere_and_keeps_the_old_one(
@@ -174,12 +206,12 @@ def test_the_edge_refuses_a_route_to_nowhere_and_keeps_the_old_one(
     with pytest.raises(Refused, match="unknown cluster"):
         live.edge.route_to(Route("red", "0" * 64), within=1)
     assert live.edge.route() == Route(sides.busy, good)
-    assert rollout.checks.answers(live.edge_url) == good
+    assert checks.answers(live.edge_url) == good
     live.edge.route_to(Route(sides.busy, good))
 
 
 def test_the_edge_has_one_worker_so_that_one_answer_tells_what_all_requests_get(host: Host) -> None:
-    tasks = Path(f"/proc/{host.supervisor.pid('edge')}/task").glob("*/comm")
+    tasks = Path(f"/proc/{hosts.edge_process(host)}/task").glob("*/comm")
     assert sum(task.read_text().startswith("wrk:") for task in tasks) == 1
 
 
@@ -187,7 +219,7 @@ class Slot:
     """A slot that becomes ready, or not, at once; what it gets while it is not ready is lost."""
 
     def __init__(self, port: int, release: str) -> None:
-        self.ready, self.release, slot = False, release, self
+        self.ready, self.release, self.delay, slot = False, release, 0.0, self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -197,6 +229,7 @@ class Slot:
 
             def do_GET(self) -> None:
                 self.rfile.read(int(self.headers.get("content-length", 0)))
+                time.sleep(slot.delay if self.path.startswith("/predict") else 0)
                 body = json.dumps({"release": slot.release}).encode()
                 self.send_response(200 if slot.ready else 503)
                 self.send_header("x-greenlight-release", slot.release)
@@ -215,8 +248,8 @@ def alone(host: Host, tmp_path: Path) -> Iterator[tuple[Edge, dict[str, Slot], s
     """An edge of its own before two such slots."""
     port = four_free_ports()
     ports = {"blue": port + 2, "green": port + 3}
-    edge = Edge(tmp_path, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}", ports)
-    edge.write_bootstrap()
+    edge = Edge(tmp_path, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}", {"it": ports}, "it")
+    edge.write_configuration()
     slots = {colour: Slot(ports[colour], colour * 8) for colour in ports}
     with (tmp_path / "envoy.log").open("wb") as log:
         envoy = subprocess.Popen(edge.command(host.tools), stdout=log, stderr=log)
@@ -227,6 +260,29 @@ def alone(host: Host, tmp_path: Path) -> Iterator[tuple[Edge, dict[str, Slot], s
     for slot in slots.values():
         slot.server.shutdown()
         slot.server.server_close()
+
+
+def test_the_edge_counts_what_failed_and_how_long_it_took(
+    alone: tuple[Edge, dict[str, Slot], subprocess.Popen[bytes]],
+) -> None:
+    edge, slots, _ = alone
+    slots["blue"].ready = slots["green"].ready = True
+    _until(lambda: edge.healthy("blue") and edge.healthy("green"))
+    edge.route_to(Route("blue", slots["blue"].release, mirror="green"))
+    for delay in (0.0, 0.0, 0.4):
+        slots["blue"].delay = delay
+        urllib.request.urlopen(f"{edge.url}/predict", timeout=10).read()
+    _until(lambda: edge.counters("blue").times[-1:] != () and edge.counters("blue").times[-1][1] == 3)
+    before = edge.counters("blue")
+    assert (before.requests, before.errors) == (3, 0)
+    assert [count for bound, count in before.times if bound < 400][-1] == 2 and before.times[-1][0] >= 400
+    assert edge.counters("green").requests == 3  # copies
+    slots["blue"].ready = False  # it answers 503
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(f"{edge.url}/predict", timeout=10).read()
+    since = edge.counters("blue").since(before)
+    assert since.requests == since.errors > 0
+    assert before.since(edge.counters("blue")) == before  # an edge that was started anew counts from zero
 
 
 def test_a_slot_that_just_became_healthy_has_the_traffic_at_once_though_envoy_stalls(
@@ -253,7 +309,7 @@ def test_a_slot_that_just_became_healthy_has_the_traffic_at_once_though_envoy_st
                     slots[new].ready = ready
                     _until(lambda new=new, ready=ready: edge.healthy(new) == ready)  # type: ignore[misc]
                 edge.route_to(Route(new, slots[new].release, old))
-                assert rollout.checks.answers(edge.url) == slots[new].release
+                assert checks.answers(edge.url) == slots[new].release
                 edge.route_to(Route(new, slots[new].release))
                 assert edge.drain(old, within=10) == 0
                 slots[old].ready = False
@@ -264,9 +320,9 @@ def test_a_slot_that_just_became_healthy_has_the_traffic_at_once_though_envoy_st
     assert len(load.answered) == 2
 
 
-# A move's lines: 1 begin; intent and fact of fetch (2, 3), start (4, 5), healthy (6, 7), golden rows (8, 9),
-# flip (10, 11), watch (12, 13), settle (14, 15) and retire (16, 17); 18 end. The kill comes before the line.
-@pytest.mark.parametrize("line", [5, 11, 13, 14, 17])
+# A move's lines: 1 begin; intent and fact of PREPARE (2, 3) and VERIFY (4, 5); 6, 7 that SHADOW and CANARY
+# are left out; FLIP (8, 9), BAKE (10, 11) and RETIRE (12, 13); 14 end. The kill comes before the line.
+@pytest.mark.parametrize("line", [3, 9, 11, 12, 14])
 def test_killed_before_a_line_of_the_journal_the_same_command_finishes(
     host: Host, store: Store, good: str, better: str, line: int
 ) -> None:
@@ -277,10 +333,10 @@ def test_killed_before_a_line_of_the_journal_the_same_command_finishes(
         time.sleep(0.2)
     assert not load.lost, load.lost
     _assert_settled(host, new)
-    assert Journal(host.folder / "journal.jsonl").moves()[-1].result == "completed"
+    assert host.journal.moves()[-1].result == "completed"
 
 
-@pytest.mark.parametrize("line", [9, 11, 14])
+@pytest.mark.parametrize("line", [5, 9, 12])
 def test_killed_half_way_another_release_that_is_wanted_wins(
     host: Host, store: Store, good: str, better: str, make: Callable[..., str], line: int
 ) -> None:
@@ -290,10 +346,10 @@ def test_killed_half_way_another_release_that_is_wanted_wins(
         assert rollout.move(host, third, store) == 0
     assert not load.lost, load.lost
     _assert_settled(host, third)
-    assert all(move.result for move in Journal(host.folder / "journal.jsonl").moves())
+    assert all(move.result for move in host.journal.moves())
 
 
-@pytest.mark.parametrize("line", [14])
+@pytest.mark.parametrize("line", [12])
 def test_killed_while_it_turns_back_the_same_command_turns_back(
     live: Host, sides: Sides, store: Store, make: Callable[..., str], good: str, line: int
 ) -> None:
@@ -338,7 +394,8 @@ def counted(*arguments, **details):
 
 journal.Journal.write = counted
 given = params.load()
-quick = given.model_copy(update={"rollout": given.rollout.model_copy(update={"watch": 0.6})})
+bake = params.Bake(seconds=0.6, requests=3)
+quick = given.model_copy(update={"rollout": given.rollout.model_copy(update={"bake": bake})})
 params.load = lambda: quick
 sys.exit(rollout.move(Host.load("staging", Path(sys.argv[1])), sys.argv[2], Store(sys.argv[4])))
 """

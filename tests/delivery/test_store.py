@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.delivery import store as stores
 from pipelines.delivery.store import Store
 from pipelines.errors import UserError
 from pipelines.files import read_json, sha256_of_tree, write_json, write_text
@@ -39,9 +40,10 @@ def test_a_release_is_given_by_its_id_or_its_beginning(store: Store, tmp_path: P
 def test_the_folder_is_the_environments_or_in_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GREENLIGHT_HOME", "/somewhere")
     monkeypatch.delenv("GREENLIGHT_STORE", raising=False)
-    assert Store().folder == Path("/somewhere/store")
+    assert stores.of().folder == Path("/somewhere/store")
+    assert stores.of(Path("/home")).folder == Path("/home/store")
     monkeypatch.setenv("GREENLIGHT_STORE", "/elsewhere")
-    assert Store().folder == Path("/elsewhere")
+    assert stores.of().folder == Path("/elsewhere") and type(stores.of()) is Store
 
 
 @pytest.mark.parametrize("name", ["bento/src/models/model.onnx", "bento/src/requirements/serve.txt"])
@@ -146,3 +148,11 @@ def test_a_note_changes_the_card_and_not_the_id(store: Store, tmp_path: Path) ->
     store.note(number, image={"digest": "sha256:1"})
     about = read_json(store.get(number) / "release.json")
     assert about["image"] == {"digest": "sha256:1"} and about["commit"] == "c"
+
+
+def test_a_removed_release_is_gone_and_the_others_stay(store: Store, tmp_path: Path) -> None:
+    one, two = put(store, tmp_path, "one"), put(store, tmp_path, "two")
+    store.remove(one)
+    store.remove(one)
+    assert [release["id"] for release in store.list()] == [two]
+    assert [path.name for path in store.folder.iterdir()] == [two]

@@ -15,8 +15,8 @@ import pytest
 from python_terraform import IsFlagged
 from python_terraform import Terraform as PythonTerraform
 
+from pipelines.delivery import checks, rollout, terraform
 from pipelines.delivery import host as hosts
-from pipelines.delivery import rollout, terraform
 from pipelines.delivery.host import Host
 from pipelines.delivery.rehearse import four_free_ports
 from pipelines.delivery.slots import launch
@@ -180,7 +180,7 @@ def test_up_twice_changes_nothing(host: Host, home: Path, capsys: pytest.Capture
     pids = _pids(host)
     terraform.up("staging", home)
     assert "no changes" in capsys.readouterr().err
-    assert _pids(host) == pids and len(pids) == 2
+    assert _pids(host) == pids and len(pids) == 4  # supervisor, the edge and its keeper, logs
 
 
 @pytest.mark.slow
@@ -205,7 +205,7 @@ def test_after_the_supervisor_was_killed_up_brings_all_back(
     until = time.monotonic() + 30
     while not host.edge.healthy("blue") and time.monotonic() < until:
         time.sleep(0.1)
-    assert rollout.checks.answers(host.edge_url) == release
+    assert checks.answers(host.edge_url) == release
 
 
 @pytest.mark.slow
@@ -214,13 +214,17 @@ def test_a_port_in_use_is_named_and_nothing_is_started(host: Host, home: Path) -
     write_json(home / "production" / "terraform.tfvars.json", {"port": first})
     with (
         socket.create_server(("127.0.0.1", first + 3)),
-        pytest.raises(UserError, match=rf"port {first + 3} \(green of production\) is in use .*tfvars\.json"),
+        pytest.raises(
+            UserError,
+            match=rf"port {first + 3} \(green of .* of production\) is in use .*tfvars\.json",
+        ),
     ):
         terraform.up("production", home)
     assert {path.name for path in (home / "production").iterdir()} <= {
         "lock",
         "terraform",
         "terraform.tfvars.json",
+        "models",
     }
     assert hosts.alive(host)
 
@@ -251,11 +255,12 @@ def test_an_environment_without_a_host_says_how_to_make_one(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_down_leaves_no_process_and_keeps_the_past(host: Host, home: Path) -> None:
-    (host.folder / "predictions" / "x.jsonl").write_text("{}\n")
+    (host.predictions / "x.jsonl").write_text("{}\n")
     terraform.down("staging", home)
     assert not _processes(host) and not host.socket.exists()
     left = {path.name for path in host.folder.iterdir()}
-    assert {"predictions", "terraform"} <= left and not left & {"edge", "slots", "supervisor", "host.json"}
+    assert {"models", "terraform"} <= left and not left & {"edge", "supervisor", "host.json"}
+    assert host.predictions.exists() and not (host.place / "slots").exists()
     terraform.down("staging", home)
     clean = subprocess.run(
         ["git", "status", "--porcelain", "infra"], cwd=ROOT, capture_output=True, text=True

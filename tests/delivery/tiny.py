@@ -14,7 +14,7 @@ from pipelines.files import sha256_of_tree, write_json
 
 ROOT = Path(__file__).parents[2]
 SERVICE = """
-import asyncio, json, os, pathlib, sys, time
+import asyncio, datetime, json, os, pathlib, random, sys
 import bentoml
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
@@ -24,14 +24,32 @@ FAULT = json.loads((pathlib.Path(__file__).parent / "models" / "fault.json").rea
 RELEASE = os.environ.get("GREENLIGHT_RELEASE")
 if FAULT.get("exit"):
     sys.exit("the service fails at its import, as the test asked")
+if FAULT.get("exit_once") and not (once := pathlib.Path(os.environ["BENTOML_HOME"]).parent / "once").exists():
+    once.touch()
+    sys.exit("the service fails at its first start, as the test asked")
 
 async def predict(request):
-    rows = (await request.json())["rows"]
-    if FAULT.get("errors") and "x-greenlight-check" not in request.headers:
+    rows, checked = (await request.json())["rows"], "x-greenlight-check" in request.headers
+    if random.random() < FAULT.get("errors", 0) and not checked:
         return JSONResponse({"release": RELEASE}, 500)
-    await asyncio.sleep(FAULT.get("slow", 0.002))
-    answer = {"release": RELEASE, "predictions": [{"p": row["x"] / 2, "act": False} for row in rows]}
+    await asyncio.sleep(random.uniform(0.5, 1.5) * FAULT.get("slow", 0.002))
+    p = [row["x"] / 2 + (0 if checked else FAULT.get("skew", 0)) for row in rows]
+    if not checked and not FAULT.get("silent"):
+        log(request, rows, p)
+    if FAULT.get("prints"):
+        print("asked", flush=True)
+    answer = {"release": RELEASE, "predictions": [{"p": value, "act": False} for value in p]}
     return JSONResponse(answer, headers={"x-greenlight-release": RELEASE})
+
+def log(request, rows, p):
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+    about = {"time": now, "request": request.headers.get("x-request-id", ""), "release": RELEASE}
+    about |= {"shadow": True} if "x-greenlight-shadow" in request.headers else {}
+    lines = [about | {"row": n, "features": row, "key": None, "p": p[n]} for n, row in enumerate(rows)]
+    folder = pathlib.Path(os.environ["GREENLIGHT_PREDICTIONS"])
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f"{now[:10]}.{os.environ['GREENLIGHT_SLOT']}.{os.getpid()}.jsonl", "a") as file:
+        file.write("".join(json.dumps(line) + chr(10) for line in lines))
 
 async def release(request):
     return JSONResponse({"release": RELEASE, "slot": os.environ.get("GREENLIGHT_SLOT")})
@@ -39,7 +57,9 @@ async def release(request):
 ROUTES = [Route("/predict", predict, methods=["POST"]), Route("/release", release)]
 
 @bentoml.asgi_app(Starlette(routes=ROUTES))
-@bentoml.service(name="tiny", workers=1, logging={"access": {"enabled": False}})
+@bentoml.service(
+    name="tiny", workers=1, logging={"access": {"enabled": False}}, tracing={"excluded_urls": "/"}
+)
 class Tiny:
     pass
 """
@@ -70,6 +90,7 @@ def maker(bento: Path, store: Store) -> Callable[..., str]:
         (models / "name").write_text(name)
         write_json(models / "fault.json", fault)
         write_json(models / "golden.json", {"rows": [{"x": 0.5}, {"x": 1.0}], "p": [p, 0.5]})
+        (models / "model.onnx").write_bytes(onnx_model())
         number = sha256_of_tree(copy / "src")
         with store.put(number) as folder:
             shutil.copytree(copy, folder / "bento")
@@ -78,6 +99,24 @@ def maker(bento: Path, store: Store) -> Callable[..., str]:
         return number
 
     return make
+
+
+def onnx_model() -> bytes:
+    """The model of all releases: p = x / 2."""
+    from onnx import TensorProto, helper
+
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 1])
+    both = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 2])
+    half = helper.make_tensor("half", TensorProto.FLOAT, [1], [0.5])
+    one = helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])
+    nodes = [
+        helper.make_node("Mul", ["x", "half"], ["yes"]),
+        helper.make_node("Sub", ["one", "yes"], ["no"]),
+        helper.make_node("Concat", ["no", "yes"], ["probabilities"], axis=1),
+    ]
+    graph = helper.make_graph(nodes, "tiny", [x], [both], [half, one])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
 
 
 BODIES = [json.dumps({"rows": [{"x": 0.5}]}).encode()]

@@ -12,10 +12,12 @@ import pytest
 import yaml
 
 from pipelines import params as parameters
+from pipelines.model import Model
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import gate
 from pipelines.review.champion import Production
 from pipelines.training import evaluate
+from pipelines.training.table import inputs
 from tests.model.proposals import (
     LABEL,
     PARAMS,
@@ -50,6 +52,22 @@ def test_a_better_model_passes_and_is_called_better(fitted, base, window, tmp_pa
     }
     assert written["window"]["days"] == 30 and written["window"]["first"] == "2013-06-01"
     assert "base branch" in written["champion"]["origin"]
+
+
+def test_what_a_rollout_will_ask_is_written_down_how_the_answers_on_v_differ_and_from_whose(
+    fitted, base, table, window, tmp_path
+) -> None:
+    new, old = fitted(settings(max_leaf_nodes=20)), fitted()
+    _, _, written = judge(new.write(tmp_path / "candidate", window), base)
+    assert written["dp"]["champion"] == hashlib.sha256(old.model).hexdigest()
+    labelled = table[LABEL].notna() & (table[CONTRACT.time.name] >= "2013-06-01")
+    features = inputs(table[labelled & (table[CONTRACT.time.name] < "2013-07-01")])
+    for name, made in (("new", new), ("old", old)):
+        (tmp_path / name).write_bytes(made.model)
+    dp = Model(tmp_path / "new").predict(features) - Model(tmp_path / "old").predict(features)
+    quantiles = written["dp"]["quantiles"]
+    assert len(quantiles) == 101 and quantiles[0] < quantiles[50] < quantiles[100]
+    assert (quantiles[0], quantiles[100]) == pytest.approx((dp.min(), dp.max()), abs=1e-9)
 
 
 def test_an_undertrained_model_fails_on_log_loss_far_beyond_the_margin(

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from pipelines import params
+from pipelines.delivery import host as hosts
 from pipelines.files import write_bytes, write_json
 from pipelines.model import Model
 from pipelines.monitoring import labels, replay
@@ -35,7 +36,7 @@ class Production:
 
     @cached_property
     def log(self) -> labels.Log:
-        return labels.predictions(self.home / "production/predictions")
+        return labels.predictions(hosts.place(self.home, "production") / "predictions")
 
     @cached_property
     def known(self) -> Reference:
@@ -64,7 +65,7 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]
         write_bytes(home / f"labels/{month}.csv", months.to_csv(source.read(month)))
         sent = replay.events(month)
         lines = log_lines(sent, model.predict_rows(CONTRACT.features, sent), month)
-        write_bytes(home / f"production/predictions/{month}.blue.1.jsonl", lines)
+        write_bytes(hosts.place(home, "production") / f"predictions/{month}.blue.1.jsonl", lines)
     yield Production(home, home / "reference.json", wanted)
 
 

@@ -277,4 +277,4 @@ def test_infra_down_leaves_nothing_running(team: Team, live: str) -> None:
     with pytest.raises(urllib.error.URLError):
         team.ask("/livez")
     assert (team.home / "store" / live / "release.json").is_file()
-    assert any((team.home / "staging/predictions").glob("*.jsonl"))
+    assert any((team.home / "staging").glob("models/*/predictions/*.jsonl"))

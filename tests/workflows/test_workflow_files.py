@@ -126,7 +126,17 @@ def test_a_rollback_does_not_wait_behind_a_release_that_waits_for_approval() -> 
 
 
 SETTINGS = {
-    "MLFLOW_TRACKING_URI": {("release", "build"), ("drift", "drift")},
+    "MLFLOW_TRACKING_URI": {
+        ("release", "build"),
+        ("release", "production"),
+        ("rollback", "rollback"),
+        ("drift", "drift"),
+    },
+    "GREENLIGHT_STORE": {
+        *(("release", job) for job in ("build", "rehearse", "staging", "production")),
+        ("rollback", "rollback"),
+        ("drift", "drift"),
+    },
     "GREENLIGHT_BASE_IMAGE": {("release", "build")},
 }
 
@@ -137,6 +147,20 @@ def test_a_setting_reaches_the_jobs_that_read_it_and_no_code_of_a_proposal(setti
     assert given == SETTINGS[setting]
     assert not [n for n, _ in given if "pull_request" in load(n)["on"]]
     assert f"`{setting}`" in (ROOT / "docs/github.md").read_text()
+
+
+USES_THE_STORE = ("ml release", "ml image", "ml store", "ml rehearse", "ml deploy", "ml rollback", "ml drift")
+
+
+@pytest.mark.parametrize(("name", "job"), JOBS)
+def test_what_reads_the_store_has_ghs_login_and_nothing_else_needs_it(name: str, job: dict[str, Any]) -> None:
+    for step in job["steps"]:
+        if step.get("run", "").startswith(USES_THE_STORE):
+            assert "GREENLIGHT_STORE" in job["env"], step
+            given = {**job["env"], **step.get("env", {})}
+            assert given["GH_TOKEN"] == "${{ github.token }}", step
+        else:
+            assert "GH_TOKEN" not in step.get("env", {})
 
 
 @pytest.mark.parametrize(("name", "job"), JOBS)

@@ -6,6 +6,7 @@ slot's processes inherit one environment variable, so they are found by exactly 
 
 import os
 import sys
+import time
 
 import psutil
 
@@ -24,16 +25,30 @@ def leftovers(mark: str) -> list[psutil.Process]:
     return found
 
 
-def clear(mark: str) -> int:
-    """Kill what carries the mark and wait until it is gone; returns how many there were."""
+def end(mark: str, grace: float) -> None:
+    """Ask what carries the mark to end, as its supervisor would; kill what is left after `grace` seconds."""
     found = leftovers(mark)
+    pids = {process.pid for process in found}
     for process in found:
         try:
-            process.kill()
+            if process.ppid() not in pids:  # a server ends its workers itself
+                process.terminate()
         except psutil.NoSuchProcess:
             continue
-    psutil.wait_procs(found, timeout=10)
-    return len(found)
+    psutil.wait_procs(found, timeout=grace)
+    clear(mark)
+
+
+def clear(mark: str, within: float = 10.0) -> None:
+    """Kill what carries the mark, and what that starts meanwhile, until it is gone."""
+    until = time.monotonic() + within
+    while (found := leftovers(mark)) and time.monotonic() < until:
+        for process in found:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(found, timeout=until - time.monotonic())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,315 @@
+"""This repository's service beside two others with the same model on this machine: `make bench ONLY=serving`.
+
+The others are `mlflow models serve` and a plain FastAPI service; all have one worker process, the same rows
+and the same callers, and take turns. Takes about 8 minutes after `ml reproduce`.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks import _load, figure
+from pipelines import params as parameters
+from pipelines.console import step
+from pipelines.delivery import commit, release, rollout, terraform
+from pipelines.delivery import host as hosts
+from pipelines.delivery.rehearse import four_free_ports
+from pipelines.delivery.store import Store
+from pipelines.errors import UserError
+from pipelines.files import sha256_of_tree, write_json, write_text
+from pipelines.model import Golden, Row
+
+CALLERS = 8  # of the closed loop: enough that no server waits for work
+ROUNDS, SECONDS = 5, 3.0  # turns of each service, and how long one takes
+SIZES = (1, 100)  # rows a request
+OURS, EDGE, MLFLOW, PLAIN = "greenlight", "greenlight, edge", "mlflow", "FastAPI"
+FASTER = {MLFLOW: 3.0, PLAIN: 1.5}  # times as many requests of one row
+OVERHEAD, PAIRS = 0.3, 15  # ms that the edge may add on one connection; how often it is compared
+SAME = 0.01  # max |Δp|: the plain service reads 66.92 as float64, beside a split that was learned in float32
+ENVIRONMENT = "bench"
+TABLE = Path("build/serving.md")
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running service: where it takes rows, how it wants them, and how it says probabilities."""
+
+    url: str
+    body: Callable[[list[Row]], bytes]
+    answer: Callable[[Any], list[float]]
+
+
+def main() -> None:
+    if not Path("models/golden.json").is_file():
+        raise UserError("models/ is not complete: run `ml reproduce` first")
+    _load.vegeta()
+    golden = Golden.load("models/golden.json")
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="greenlight-bench-")))
+        services = dict(started(folder, stack))
+        for name, service in services.items():
+            check(name, service, golden)
+        measured = []
+        for size in SIZES:
+            bodies = {n: [s.body(rows) for rows in batches(golden, size)] for n, s in services.items()}
+            measured.append(measure(services, bodies, size))
+            if size == 1:
+                overhead(services, bodies)
+    for each in measured:
+        show(each)
+    write_text(TABLE, table(measured))
+    print(TABLE.read_text())
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Turns of each service with requests of `size` rows: in a closed loop, in an open loop at `rate`
+    requests a second for all, and at half of what each bears."""
+
+    size: int
+    closed: dict[str, list[_load.Outcome]]
+    same: dict[str, list[_load.Outcome]]
+    half: dict[str, list[_load.Outcome]]
+    rate: float
+
+    def bears(self, name: str) -> float:
+        """Requests a second, all callers always waiting."""
+        return median(turn.per_second for turn in self.closed[name])
+
+    def times(self, one: str, other: str) -> float:
+        """How many times as many requests as `other` a service bears, by the turns of the same round."""
+        pairs = zip(self.closed[one], self.closed[other], strict=True)
+        return median(a.per_second / b.per_second for a, b in pairs)
+
+
+def measure(services: dict[str, Service], bodies: dict[str, list[bytes]], size: int) -> Measured:
+    """Let the services take turns: how much they bear, then how long they take."""
+
+    def rounds(words: str, count: int, **how: Any) -> dict[str, list[_load.Outcome]]:
+        turns: dict[str, list[_load.Outcome]] = defaultdict(list)
+        for number in range(count):
+            step(f"{size} rows a request, {words}: round {number + 1} of {count}")
+            for name, service in services.items():
+                of_this = {key: value(name) for key, value in how.items()}
+                turns[name].append(answered(name, service, bodies[name], **of_this))
+        return turns
+
+    rounds("warming up", 1, callers=lambda name: CALLERS)
+    closed = rounds("closed loop", ROUNDS, callers=lambda name: CALLERS)
+    bears = {name: median(turn.per_second for turn in closed[name]) for name in services}
+    rate = min(bears.values()) / 2
+    same = rounds("the same rate for all", ROUNDS, rate=lambda name: rate)
+    half = rounds("half of its own", ROUNDS, rate=lambda name: bears[name] / 2)
+    return Measured(size, closed, same, half, rate)
+
+
+def show(it: Measured) -> None:
+    """Print the figures with their goals."""
+    rows = "1 row" if it.size == 1 else f"{it.size} rows"
+    for name in it.closed:
+        figure(f"{rows}: {name}", it.bears(name), "req/s")
+    for name, times in FASTER.items():
+        ratio = it.times(OURS, name)
+        goal = (f">= {times:g}", ratio >= times) if it.size == 1 else ("", True)
+        figure(f"{rows}: {OURS} / {name}", ratio, "times", *goal)
+    for name in it.closed:
+        for q in (0.5, 0.99):
+            figure(f"{rows} at {it.rate:.0f}/s: {name}, p{100 * q:.0f}", milliseconds(it.same[name], q), "ms")
+
+
+def table(measured: list[Measured]) -> str:
+    """The figures as Markdown."""
+    lines = [
+        "| rows a request | service | requests/s | p50 / p99 at the same rate | at half of its own |",
+        "| ---: | --- | ---: | ---: | ---: |",
+    ]
+    for it in measured:
+        for name in it.closed:
+            waits = [
+                f"{milliseconds(turns[name], 0.5):.1f} / {milliseconds(turns[name], 0.99):.0f} ms"
+                for turns in (it.same, it.half)
+            ]
+            waits = [f"{waits[0]} at {it.rate:.0f}/s", f"{waits[1]} at {it.bears(name) / 2:.0f}/s"]
+            lines.append(f"| {it.size} | {name} | {it.bears(name):.0f} | {' | '.join(waits)} |")
+    return "\n".join(lines) + "\n"
+
+
+def milliseconds(turns: list[_load.Outcome], q: float) -> float:
+    """A quantile's median over the turns."""
+    return 1000 * median(turn.quantile(q) for turn in turns)
+
+
+def overhead(services: dict[str, Service], bodies: dict[str, list[bytes]]) -> None:
+    """Print what the edge adds to the median of one connection's requests of one row."""
+    added = []
+    for _ in range(PAIRS):
+        p50 = {
+            name: answered(name, services[name], bodies[name], callers=1, seconds=1.0).quantile(0.5)
+            for name in (OURS, EDGE)
+        }
+        added.append(1000 * (p50[EDGE] - p50[OURS]))
+    figure(
+        "the edge adds to p50, one connection",
+        median(added),
+        "ms",
+        f"<= {OVERHEAD}",
+        median(added) <= OVERHEAD,
+    )
+
+
+def answered(
+    name: str, service: Service, bodies: list[bytes], seconds: float | None = None, **how: Any
+) -> _load.Outcome:
+    """A turn. RuntimeError where anything is not answered with 200: its figures would compare nothing."""
+    found = _load.attack(service.url, bodies, seconds=seconds or SECONDS, **how)
+    if found.failed or not found.sent:
+        raise RuntimeError(f"{name}: {found.sent} sent, answered {found.answered}, lost {found.lost}")
+    return found
+
+
+def check(name: str, service: Service, golden: Golden) -> None:
+    """RuntimeError unless the service answers the golden rows as the model does."""
+    request = urllib.request.Request(service.url, service.body(list(golden.rows)), _load.HEADERS)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        p = service.answer(json.loads(answer.read()))
+    if not (difference := golden.largest_difference(p)) <= SAME:
+        raise RuntimeError(f"{name} is not the same model: max |Δp| is {difference:.2g}")
+    step(f"{name} answers the golden rows, max |Δp| {difference:.1g}")
+
+
+def batches(golden: Golden, size: int) -> list[list[Row]]:
+    """Golden rows in requests of `size`, each row at each place of a request in turn."""
+    count = len(golden.rows)
+    return [[golden.rows[(first + n) % count] for n in range(size)] for first in range(count)]
+
+
+def started(folder: Path, stack: contextlib.ExitStack) -> Iterator[tuple[str, Service]]:
+    """Start every service; `stack` stops them."""
+    ours = stack.enter_context(deployed(folder))
+    as_rows = lambda rows: json.dumps({"rows": rows}).encode()  # noqa: E731
+    probabilities = lambda said: [each["p"] for each in said["predictions"]]  # noqa: E731
+    for name, url in zip((OURS, EDGE), ours, strict=True):
+        yield name, Service(f"{url}/predict", as_rows, probabilities)
+    step("fitting the same pipeline for the others")
+    save(folder)
+    port = four_free_ports()
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "-m",
+        str(folder / "mlflow"),
+        "-p",
+        str(port),
+    ]
+    stack.enter_context(running([*command, "--env-manager", "local"], port, folder / "mlflow.log"))
+    yield (
+        MLFLOW,
+        Service(
+            f"http://127.0.0.1:{port}/invocations",
+            lambda rows: json.dumps({"dataframe_records": rows}).encode(),
+            lambda said: [p for _, p in said["predictions"]],
+        ),
+    )
+    port += 1
+    command = [sys.executable, "-m", "uvicorn", "benchmarks._plain:app", "--port", str(port)]
+    stack.enter_context(
+        running(command, port, folder / "plain.log", BENCH_MODEL=str(folder / "model.joblib"))
+    )
+    yield PLAIN, Service(f"http://127.0.0.1:{port}/predict", as_rows, probabilities)
+
+
+@contextlib.contextmanager
+def deployed(folder: Path) -> Iterator[tuple[str, str]]:
+    """A release of this checkout, deployed by the rollout: the addresses of its slot and of the edge."""
+    number = sha256_of_tree(Path(), commit.files(Path()))
+    store, home = Store(folder / "store"), folder / "home"
+    with store.put(number) as place:
+        release._build_bento(Path(), place / "bento", number)
+        (place / "evidence").mkdir()
+        write_json(place / "release.json", {"id": number, "commit": commit.head(Path()), "created": "now"})
+    for shared in ("tools", "venvs"):  # what is the same for all is made once
+        (hosts.home() / shared).mkdir(parents=True, exist_ok=True)
+        home.mkdir(exist_ok=True)
+        (home / shared).symlink_to(hosts.home() / shared)
+    write_json(home / ENVIRONMENT / "terraform.tfvars.json", {"port": four_free_ports()})
+    try:
+        host = terraform.up(ENVIRONMENT, home)
+        if code := rollout.move(host, number, store):
+            raise RuntimeError(f"the release of this checkout was not deployed (exit code {code})")
+        route = host.edge.route()
+        assert route
+        yield f"http://127.0.0.1:{host.slots[route.slot]}", host.edge_url
+    finally:
+        terraform.down(ENVIRONMENT, home)
+
+
+def save(folder: Path) -> None:
+    """The pipeline of params.yaml, fitted again, as an MLflow model and as a joblib file."""
+    import joblib  # type: ignore[import-untyped]
+    import mlflow.sklearn
+
+    from pipelines.training import table, train
+
+    params = parameters.load()
+    rows = table.training(params, table.load())
+    pipeline = train.fit_pipeline(params, rows)
+    frame = train.frame(rows)
+    joblib.dump(pipeline, folder / "model.joblib")
+    mlflow.sklearn.save_model(
+        pipeline,
+        folder / "mlflow",
+        serialization_format="cloudpickle",
+        signature=mlflow.models.infer_signature(frame.head(1000)),
+        pyfunc_predict_fn="predict_proba",
+        pip_requirements=[],
+    )
+
+
+@contextlib.contextmanager
+def running(command: list[str], port: int, log: Path, **environment: str) -> Iterator[None]:
+    """A server of its own process group, up when /ping answers, and gone afterwards."""
+    # One thread a process: with more, those of scikit-learn fight over the cores, and all becomes slower.
+    given = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", **environment}
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, env=given, stdout=out, stderr=out, start_new_session=True)
+    try:
+        until = time.monotonic() + 90
+        while not pings(port):
+            if process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"{' '.join(command)} does not answer: {log.read_text()[-2000:]}")
+            time.sleep(0.2)
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, 15)
+        process.wait(30)
+
+
+def pings(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(2)

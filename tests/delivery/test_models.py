@@ -1,0 +1,64 @@
+"""Several models share one edge; what one of them does, the others do not notice."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipelines.delivery import rollout, terraform
+from pipelines.delivery.host import Host
+from pipelines.delivery.journal import held
+from pipelines.delivery.load import Load
+from pipelines.delivery.store import Store
+from pipelines.errors import UserError
+from pipelines.problem.columns import CONTRACT
+from tests.delivery import tiny
+
+pytestmark = pytest.mark.slow
+OTHER = "other-model"
+
+
+def release_at(url: str) -> str:
+    with urllib.request.urlopen(f"{url}/release", timeout=10) as answer:
+        return str(json.loads(answer.read())["release"])
+
+
+def test_a_second_model_comes_and_moves_while_the_first_one_serves(
+    host: Host,
+    home: Path,
+    store: Store,
+    make: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second, third = make("first"), make("second"), make("third")
+    assert rollout.move(host, first, store) == 0
+    with pytest.raises(UserError, match=f"serves {CONTRACT.name} here, not yet {OTHER}: run `ml infra up"):
+        Host.load("staging", home, OTHER)
+    pid, route = host.supervisor.pid("edge"), host.edge.route()
+
+    with Load(host.edge_url, tiny.BODIES) as load:
+        monkeypatch.setattr(terraform, "CONTRACT", replace(CONTRACT, name=OTHER))  # another repository's
+        other = terraform.up("staging", home)
+        assert list(other.models) == [CONTRACT.name, OTHER] and other.model == OTHER
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            release_at(other.edge.model_url)
+        with held(host.place, "a deploy of the first model", "staging"):  # its lock is its own
+            assert rollout.move(other, second, store) == 0
+            assert rollout.move(other, third, store) == 0
+        with pytest.raises(UserError, match="held by a deploy"), held(other.place, "a deploy", "staging"):
+            rollout.move(other, second, store)
+    assert not load.lost and set(load.answered) == {first}
+    assert (host.supervisor.pid("edge"), host.edge.route()) == (pid, route)
+    assert release_at(host.edge_url) == release_at(other.edge.url) == first
+    assert release_at(other.edge.model_url) == third
+    assert release_at(Host.load("staging", home).edge.model_url) == first
+
+    back = Host.load("staging", home)
+    assert rollout.move(back, second, store) == 0  # the first model moves, the other one stays
+    assert release_at(other.edge.model_url) == third
+    assert [m.release for m in other.journal.moves()] == [second, third]
+    assert [m.release for m in back.journal.moves()] == [first, second]

@@ -1,0 +1,347 @@
+"""The steps of a rollout: what each refuses, waits for, and leaves behind when it is interrupted."""
+
+import json
+import os
+import signal
+import socket
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import params
+from pipelines.contract import Column
+from pipelines.delivery import checks, rollout, status, steps
+from pipelines.delivery.edge import Edge, Route
+from pipelines.delivery.host import Host
+from pipelines.delivery.journal import Journal
+from pipelines.delivery.load import Load
+from pipelines.delivery.slots import process
+from pipelines.delivery.store import Store
+from pipelines.errors import Refused, UserError
+from tests.delivery import tiny
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What the tiny service is asked."""
+
+    features: tuple[Column, ...] = (Column("x", "number", "a number", loggable=True),)
+
+
+@pytest.fixture(scope="module")
+def good(make: Callable[..., str]) -> str:
+    return make("good")
+
+
+@pytest.fixture(scope="module")
+def better(make: Callable[..., str]) -> str:
+    return make("better")
+
+
+@pytest.fixture
+def live(host: Host, store: Store, good: str, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """The host with `good` on one slot, the other one idle and nothing half-way."""
+    monkeypatch.setattr(steps, "CONTRACT", Contract())
+    assert rollout.move(host, good, store) == 0
+    return host
+
+
+def journal(host: Host) -> Journal:
+    return host.journal
+
+
+def idle(host: Host) -> str:
+    route = host.edge.route()
+    assert route
+    return "green" if route.slot == "blue" else "blue"
+
+
+def ask(url: str) -> Any:
+    body = json.dumps({"rows": [{"x": 0.5}]}).encode()
+    request = urllib.request.Request(url, body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.loads(answer.read())["release"]
+
+
+def logged(host: Host, release: str) -> list[dict[str, Any]]:
+    files = host.predictions.glob("*.jsonl")
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return [line for line in lines if line["release"] == release]
+
+
+def test_a_plan_tells_every_step_and_changes_nothing(
+    live: Host, store: Store, better: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines, route = len(journal(live).read()), live.edge.route()
+    assert rollout.tell(live, better, store) == 0
+    told = capsys.readouterr().out
+    assert [name for name in steps.NAMES if f"  {name}" in told] == list(steps.NAMES)
+    assert "SHADOW   left out: not in params.yaml: rollout.shadow.environments" in told
+    assert len(journal(live).read()) == lines and live.edge.route() == route
+    assert process.running(live, idle(live)) is None
+
+
+def test_a_plan_of_what_is_live_says_so(
+    live: Host, store: Store, good: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rollout.tell(live, good, store) == 0
+    assert "already live: nothing to do" in capsys.readouterr().out
+
+
+def test_a_step_that_does_not_exist_is_one_sentence(live: Host) -> None:
+    with pytest.raises(UserError, match="--pause-before 'FLOP' is no step: they are PREPARE, VERIFY"):
+        rollout.deploy("staging", pause_before="FLOP")
+
+
+def test_before_a_step_a_person_can_look_and_the_same_command_goes_on(
+    live: Host, store: Store, good: str, better: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rollout.move(live, better, store, pause_before="FLIP") == 3
+    (preview,) = capsys.readouterr().out.split()[-1:]
+    assert ask(f"{live.edge_url}/predict") == good
+    assert ask(preview) == better
+    assert ask(f"{live.edge.model_url}/predict") == good
+    assert logged(live, better) and all(line["shadow"] for line in logged(live, better))
+    assert "shadow" not in logged(live, good)[-1]
+    assert rollout.move(live, better, store) == 0
+    assert ask(f"{live.edge_url}/predict") == better
+    assert "shadow" not in logged(live, better)[-1]
+
+
+INSIDE: dict[str, tuple[Any, str]] = {
+    "PREPARE": (process, "start"),
+    "VERIFY": (checks, "golden_rows"),
+    "FLIP": (Edge, "route_to"),
+    "BAKE": (checks, "probe"),
+    "RETIRE": (Edge, "drain"),
+}
+
+
+@pytest.mark.parametrize(
+    ("step", "number"), [("BAKE", signal.SIGINT), *((step, signal.SIGTERM) for step in INSIDE)]
+)
+def test_a_signal_undoes_the_step_in_hand_and_the_same_command_goes_on(
+    host: Host,
+    store: Store,
+    good: str,
+    better: str,
+    step: str,
+    number: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = host.edge.route()
+    old, new = (better, good) if before and before.release == better else (good, better)
+    assert rollout.move(host, old, store) == 0
+    before = host.edge.route()
+    assert before
+    where, name = INSIDE[step]
+    original = getattr(where, name)
+
+    def interrupted(*arguments: Any, **named: Any) -> Any:
+        done = original(*arguments, **named)
+        monkeypatch.setattr(where, name, original)
+        os.kill(os.getpid(), number)
+        return done
+
+    with Load(host.edge_url, tiny.BODIES) as load:
+        monkeypatch.setattr(where, name, interrupted)
+        assert rollout.move(host, new, store) == 128 + number
+        last = journal(host).moves()[-1]
+        assert last.result is None and last.events[-1]["event"] == "interrupted"
+        assert last.events[-1]["step"] == step
+        route = host.edge.route()
+        if step in ("BAKE", "RETIRE"):
+            assert route and route.slot != before.slot
+        else:
+            assert route == before
+        assert rollout.move(host, new, store) == 0
+    assert not load.lost, load.lost
+    assert journal(host).moves()[-1].result == "completed" and journal(host).half_way() is None
+
+
+SHADOW = {"environments": ("staging",), "pairs": 100, "patience": 2.0}
+
+
+def test_shadow_without_callers_holds_the_rollout_and_goes_on_with_them(
+    live: Host, store: Store, good: str, better: str, limits: Callable[..., None]
+) -> None:
+    limits(shadow=params.Shadow(**SHADOW), bake=params.Bake(seconds=0.6, requests=3))
+    assert rollout.move(live, better, store) == 3
+    route, new = live.edge.route(), idle(live)
+    assert route and route.release == good and route.mirror == new
+    assert "of 100 pairs of answers after 2 s" in str(journal(live).moves()[-1].waits)
+    with Load(live.edge_url, tiny.BODIES) as load:
+        assert rollout.move(live, better, store) == 0
+    assert not load.lost
+    compared = next(
+        e["compared"] for e in journal(live).moves()[-1].events if e["event"] == "fact" and "compared" in e
+    )
+    assert compared["pairs"] >= 100 and compared["skew"] <= 1e-6
+    assert any(line.get("shadow") for line in logged(live, better))
+
+
+def test_a_release_that_serves_other_answers_than_its_model_gives_is_stopped_in_shadow(
+    live: Host,
+    store: Store,
+    good: str,
+    make: Callable[..., str],
+    limits: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    limits(shadow=params.Shadow(**SHADOW | {"patience": 30.0}))
+    skewed = make("skewed", skew=0.01)
+    with Load(live.edge_url, tiny.BODIES) as load:
+        assert rollout.move(live, skewed, store) == 4
+    assert set(load.answered) == {good} and not load.lost
+    assert "serves other answers than its model gives offline" in capsys.readouterr().err
+    assert not any(e.get("step") == "FLIP" for e in journal(live).moves()[-1].events)
+
+
+def test_a_refusal_before_the_flip_brings_the_route_back_though_the_live_slot_stalls(
+    live: Host,
+    store: Store,
+    good: str,
+    make: Callable[..., str],
+    limits: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits(
+        canary=[params.Canary(share=20, seconds=0.5, requests=5)], bake=params.Bake(seconds=0.6, requests=3)
+    )
+    route, healthy = live.edge.route(), Edge.healthy
+    assert route
+
+    def refused(*_: Any) -> None:
+        monkeypatch.setattr(Edge, "healthy", lambda edge, slot: slot != route.slot and healthy(edge, slot))
+        raise Refused("as the test asked")
+
+    monkeypatch.setattr(steps.Watched, "look", refused)
+    assert rollout.move(live, make("refused in canary"), store) == 4
+    assert live.edge.route() == route and process.running(live, idle(live)) is None
+
+
+def test_a_canary_gets_its_share_and_then_everything(
+    live: Host, store: Store, good: str, better: str, limits: Callable[..., None]
+) -> None:
+    canary = [params.Canary(share=20, seconds=1, requests=40)]
+    limits(canary=canary, bake=params.Bake(seconds=0.6, requests=3))
+    with Load(live.edge_url, tiny.BODIES, per_second=200) as load:
+        assert rollout.move(live, better, store) == 0
+    assert not load.lost
+    (step,) = next(e["steps"] for e in journal(live).moves()[-1].events if "steps" in e)
+    counted = {name: step[name]["requests"] for name in ("new", "live")}
+    assert counted["new"] >= 40 and 0.1 < counted["new"] / sum(counted.values()) < 0.3
+
+
+def test_a_canary_without_callers_holds_the_rollout(
+    live: Host, store: Store, good: str, better: str, limits: Callable[..., None]
+) -> None:
+    limits(canary=[params.Canary(share=20, seconds=0.5, requests=40, patience=1.0)])
+    assert rollout.move(live, better, store) == 3
+    assert ask(f"{live.edge_url}/predict") in (good, better)
+    limits(canary=[], bake=params.Bake(seconds=0.6, requests=3))
+    assert rollout.move(live, better, store) == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [({"errors": 0.05}, "fails"), ({"slow": 0.3}, "is slow over 2 times")],
+    ids=["errors", "slow"],
+)
+def test_a_release_that_is_worse_in_the_bake_gives_the_traffic_back(
+    live: Host,
+    store: Store,
+    good: str,
+    make: Callable[..., str],
+    limits: Callable[..., None],
+    fault: dict[str, float],
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    limits(bake=params.Bake(seconds=30, requests=20))
+    worse = make(f"worse {reason}", **fault)
+    with Load(live.edge_url, tiny.BODIES, per_second=200) as load:
+        time.sleep(5)  # a record of the live release to compare with
+        assert rollout.move(live, worse, store) == 4
+    assert not load.lost, load.lost
+    assert f"is worse than the live release: the new release {reason}" in capsys.readouterr().err
+    route = live.edge.route()
+    assert route and route.release == good and route.fallback is None
+
+
+def test_the_history_shows_each_move_and_each_line_of_one(
+    live: Host, store: Store, better: str, make: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rollout.move(live, make("unwell", p=0.9), store) == 4
+    capsys.readouterr()
+    assert status.history("staging") == 0
+    told = capsys.readouterr().out
+    last = journal(live).moves()[-1]
+    assert last.id in told and "failed: " in told and "completed" in told
+    assert status.history("staging", last.id[:6]) == 0
+    told = capsys.readouterr().out
+    assert "turn-back" in told and "golden rows" in told
+    with pytest.raises(UserError, match="is the id of 0 moves"):
+        status.history("staging", "zzz")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_full_disk_is_one_sentence_and_leaves_the_traffic(
+    live: Host, store: Store, good: str, better: str, tmp_path: Path
+) -> None:
+    """The journal lies on a disk that has no room."""
+    path, disk = live.journal.path, tmp_path / "disk"
+    disk.mkdir()
+    if os.system(f"mount -t tmpfs -o size=64k tmpfs {disk}"):
+        pytest.skip("this machine does not let root mount")
+    kept, route = path.read_bytes(), live.edge.route()
+    try:
+        (disk / "journal.jsonl").write_bytes(kept[: 32 * 1024] and kept[-(32 * 1024) :].split(b"\n", 1)[-1])
+        with pytest.raises(OSError):
+            (disk / "filler").write_bytes(b"0" * 128 * 1024)
+        path.unlink()
+        path.symlink_to(disk / "journal.jsonl")
+        with pytest.raises(UserError, match="No space left on device: mend that"):
+            rollout.move(live, better, store)
+        assert live.edge.route() == route and ask(f"{live.edge_url}/predict") == good
+    finally:
+        path.unlink()
+        path.write_bytes(kept)
+        os.system(f"umount {disk}")
+    assert rollout.move(live, better, store) == 0
+
+
+def test_a_release_that_takes_too_long_for_a_row_is_refused(
+    live: Host,
+    store: Store,
+    good: str,
+    better: str,
+    limits: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    limits(answer_within=1e-6)
+    assert rollout.move(live, better, store) == 4
+    assert "for one row (the median of 30), at most" in capsys.readouterr().err
+    assert ask(f"{live.edge_url}/predict") == good
+
+
+def test_a_port_that_somebody_else_took_is_named_and_traffic_stays(
+    live: Host, store: Store, good: str, better: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", live.slots[idle(live)])):
+        assert rollout.move(live, better, store) == 4
+    told = capsys.readouterr().err
+    assert f"port {live.slots[idle(live)]} ({idle(live)} of" in told and "is in use by" in told
+    assert ask(f"{live.edge_url}/predict") == good
+
+
+def test_a_route_says_where_traffic_goes(live: Host, good: str) -> None:
+    route = live.edge.route()
+    assert route == Route(route.slot if route else "", good)
