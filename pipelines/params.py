@@ -146,14 +146,14 @@ class Serving(_Closed):
 
 class Shadow(_Closed):
     """How a release answers copies of live requests before it answers callers: in these environments, for at
-    least so many pairs of answers; `patience` in seconds; `distance` between the live differences of the two
-    releases' answers and those that the gate saw, in probability.
+    least so many pairs of answers; `patience` in seconds; `wasserstein`, in probability, between the live
+    differences of the two releases' answers and those that the gate saw.
     """
 
     environments: tuple[str, ...] = ()
     pairs: Annotated[int, Field(ge=1)] = 1000
     patience: Positive = 600.0
-    distance: Positive = 0.05
+    wasserstein: Positive = 0.05
 
     @model_validator(mode="before")
     @classmethod

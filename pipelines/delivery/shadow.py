@@ -34,7 +34,7 @@ class Comparison:
     repeated: int  # requests left out, as their id stood for more than one
     skew: float | None  # max |served p - p of the same model here, on the row that was logged|
     dp: tuple[float, ...]  # quantiles at SHOWN; empty without pairs
-    distance: float | None  # Wasserstein-1 of Δp here and on the gate's V, in p
+    wasserstein: float | None  # Wasserstein-1 between Δp here and on the gate's V, in p
     why: tuple[str, ...] = ()
 
 
@@ -87,9 +87,9 @@ class Shadow:
         pairs = list(self._paired())
         skew, why_no_skew = _skew(model, features, [new for _, new in pairs])
         dp = np.array([new.p - live.p for live, new in pairs])
-        distance = None
+        apart = None
         if len(dp) and expected is not None:
-            distance = float(wasserstein_distance(np.quantile(dp, LEVELS), expected))
+            apart = float(wasserstein_distance(np.quantile(dp, LEVELS), expected))
         unpaired = [sum(1 for key in self._unrepeated(copy)) - len(pairs) for copy in (False, True)]
         why = [why_no_skew, why_not]
         return Comparison(
@@ -99,7 +99,7 @@ class Shadow:
             repeated=len(self._repeated),
             skew=skew,
             dp=tuple(np.quantile(dp, SHOWN).tolist()) if len(dp) else (),
-            distance=distance,
+            wasserstein=apart,
             why=tuple(reason for reason in why if reason),
         )
 
@@ -157,10 +157,10 @@ def expected(release: Path, live: Path) -> tuple[list[float] | None, str]:
     return [float(value) for value in dp["quantiles"]], ""
 
 
-def limit(distance: float, expected: Sequence[float]) -> float:
-    """The largest `Comparison.distance` that passes: `distance` of params.yaml: rollout.shadow, or more where
+def limit(least: float, expected: Sequence[float]) -> float:
+    """The largest `Comparison.wasserstein` that passes: that of params.yaml: rollout.shadow, or more where
     the gate saw that the two models differ much. 1,000 pairs are a day of one weather, V is a month."""
-    return max(distance, SPREAD * float(np.mean(np.abs(expected))))
+    return max(least, SPREAD * float(np.mean(np.abs(expected))))
 
 
 def _skew(model: Model, features: Sequence[Column], lines: Sequence[Line]) -> tuple[float | None, str]:

@@ -98,7 +98,7 @@ def mirror(r: "Rollout") -> Facts:
 
 def _compare(r: "Rollout", pairs: shadow.Shadow) -> shadow.Comparison:
     """Refused where the answers are not the model's own, or differ from the live ones otherwise than on V."""
-    live, limit = r.live_folder(), r.limits.shadow.distance
+    live, least = r.live_folder(), r.limits.shadow.wasserstein
     seen, why = shadow.expected(r.folder, live) if live else (None, "the live release is not in the store")
     model = Model(r.folder / "bento" / "src" / "models" / "model.onnx")
     found = pairs.compare(model, CONTRACT.features, seen, why)
@@ -107,14 +107,14 @@ def _compare(r: "Rollout", pairs: shadow.Shadow) -> shadow.Comparison:
             f"{r.slot} serves other answers than its model gives offline: max |Δp| is {found.skew:.3g} in "
             f"{found.pairs:,} answers, at most {SKEW:g} is allowed"
         )
-    if found.distance is not None and seen and not found.distance <= (most := shadow.limit(limit, seen)):
+    apart, most = found.wasserstein, shadow.limit(least, seen) if seen else least
+    if apart is not None and not apart <= most:
         raise Refused(
-            f"{r.slot} differs from the live release otherwise than the gate saw: the distance of Δp is "
-            f"{found.distance:.3g}, at most {most:.3g} is allowed (params.yaml: rollout.shadow.distance)"
+            f"{r.slot} differs from the live release otherwise than the gate saw: Wasserstein-1 of Δp is "
+            f"{apart:.3g}, at most {most:.3g} is allowed (params.yaml: rollout.shadow.wasserstein)"
         )
-    skew = "not known" if found.skew is None else f"{found.skew:.2g}"
-    apart = "not known" if found.distance is None else f"{found.distance:.2g}"
-    say(f"{r.slot}: {found.pairs:,} pairs of answers, skew {skew}, distance of Δp {apart}")
+    skew, dp = ("not known" if value is None else f"{value:.2g}" for value in (found.skew, apart))
+    say(f"{r.slot}: {found.pairs:,} pairs of answers, skew {skew}, Wasserstein-1 of Δp {dp}")
     for reason in found.why:
         say(f"{r.slot}: {reason}")
     return found

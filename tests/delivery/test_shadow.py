@@ -175,19 +175,19 @@ def test_the_distance_is_that_of_the_two_distributions_of_dp(tmp_path: Path, mod
         append(tmp_path, LIVE, line(f"{number}", 0.5))
         append(tmp_path, NEW, copied(f"{number}", 0.5 + dp, 0.5))
     same, moved = (compared(tmp_path, model, quantiles=[q + by for q in on_v]) for by in (0, 0.05))
-    assert same.distance is not None and same.distance < 0.003
-    assert moved.distance == pytest.approx(0.05, abs=0.003)
+    assert same.wasserstein is not None and same.wasserstein < 0.003
+    assert moved.wasserstein == pytest.approx(0.05, abs=0.003)
 
 
 def test_without_pairs_or_without_the_gates_word_nothing_is_claimed(tmp_path: Path, model: Model) -> None:
     found = compared(tmp_path / "nowhere", model, quantiles=[0.0] * 101)
-    assert (found.pairs, found.skew, found.dp, found.distance) == (0, None, (), None)
+    assert (found.pairs, found.skew, found.dp, found.wasserstein) == (0, None, (), None)
     append(tmp_path, LIVE, line("a", 0.5))
     append(tmp_path, NEW, copied("a", 0.5))
     reader = Shadow(tmp_path, "blue", "green", SINCE)
     assert reader.read() == 1
     found = reader.compare(model, [X], None, "the gate's Δp is not known")
-    assert found.distance is None and found.why == ("the gate's Δp is not known",)
+    assert found.wasserstein is None and found.why == ("the gate's Δp is not known",)
 
 
 def test_a_comparison_can_be_journalled(tmp_path: Path, model: Model) -> None:
@@ -196,7 +196,7 @@ def test_a_comparison_can_be_journalled(tmp_path: Path, model: Model) -> None:
     written = json.loads(
         json.dumps(asdict(compared(tmp_path, model, quantiles=[0.0] * 101)), allow_nan=False)
     )
-    assert written["pairs"] == 1 and written["distance"] == 0.0
+    assert written["pairs"] == 1 and written["wasserstein"] == 0.0
 
 
 def stored(folder: Path, model: str, dp: Any = None, gate: bool = True) -> Path:
