@@ -12,6 +12,8 @@ from typing import Any
 
 from pipelines.errors import UserError
 
+COLUMNS, HISTOGRAMS = ("at", "move", "event", "step"), ("start", "counted")  # of a line
+
 
 class Journal:
     """JSON lines in one file: a move's `begin` and `end`, between them an intent and a fact of each step, and
@@ -144,9 +146,7 @@ class Move:
 
 def shown(event: Mapping[str, Any]) -> dict[str, Any]:
     """What of a line people read: histograms are for machines."""
-    return {
-        name: value for name, value in event.items() if name not in ("at", "move", "event", "step", "start")
-    }
+    return {name: value for name, value in event.items() if name not in COLUMNS + HISTOGRAMS}
 
 
 @contextmanager
