@@ -143,10 +143,6 @@ class Edge:
             for state in states
         )
 
-    def in_flight(self, slot: str) -> int:
-        """Requests that the edge has sent to a slot and that are not answered yet."""
-        return self._sums(slot)["rq_active"]
-
     def counters(self, slot: str, behind: str | None = "") -> Counters:
         """What the edge has counted for a slot; with `behind`, only where that slot, or None, is behind it.
 

@@ -61,6 +61,16 @@ def make(bento: Path, store: Store) -> Callable[..., str]:
     return tiny.maker(bento, store)
 
 
+@pytest.fixture(scope="module")
+def good(make: Callable[..., str]) -> str:
+    return make("good")
+
+
+@pytest.fixture(scope="module")
+def better(make: Callable[..., str]) -> str:
+    return make("better")
+
+
 @pytest.fixture(autouse=True)
 def limits(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Shorter waits than the template's; a test may set others."""

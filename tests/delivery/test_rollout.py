@@ -31,16 +31,6 @@ from tests.delivery import tiny
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def good(make: Callable[..., str]) -> str:
-    return make("good")
-
-
-@pytest.fixture(scope="module")
-def better(make: Callable[..., str]) -> str:
-    return make("better")
-
-
 @pytest.fixture
 def live(host: Host, store: Store, good: str) -> Host:
     """The host with `good` on one slot, the other one idle and nothing half-way."""

@@ -35,16 +35,6 @@ class Contract:
     features: tuple[Column, ...] = (Column("x", "number", "a number", loggable=True),)
 
 
-@pytest.fixture(scope="module")
-def good(make: Callable[..., str]) -> str:
-    return make("good")
-
-
-@pytest.fixture(scope="module")
-def better(make: Callable[..., str]) -> str:
-    return make("better")
-
-
 @pytest.fixture
 def live(host: Host, store: Store, good: str, monkeypatch: pytest.MonkeyPatch) -> Host:
     """The host with `good` on one slot, the other one idle and nothing half-way."""
