@@ -117,8 +117,9 @@ def test_nobody_there_is_a_lost_request() -> None:
 def test_http2_without_tls_is_spoken_and_its_503_counted(tmp_path: Path) -> None:
     """To an edge behind which nothing is deployed."""
     port = four_free_ports()
-    edge = Edge(tmp_path, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}", {"blue": port + 2})
-    edge.write_bootstrap()
+    models = {"it": {"blue": port + 2}}
+    edge = Edge(tmp_path, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}", models, "it")
+    edge.write_configuration()
     with subprocess.Popen(edge.command(Path(sys.prefix)), stderr=subprocess.DEVNULL) as envoy:
         try:
             while not edge.ready():
