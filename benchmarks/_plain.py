@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-import joblib  # type: ignore[import-untyped]
+import joblib
 import pandas as pd
 from fastapi import FastAPI
 from pydantic import BaseModel, create_model

@@ -259,7 +259,7 @@ def deployed(folder: Path) -> Iterator[tuple[str, str]]:
 
 def save(folder: Path) -> None:
     """The pipeline of params.yaml, fitted again, as an MLflow model and as a joblib file."""
-    import joblib  # type: ignore[import-untyped]
+    import joblib
     import mlflow.sklearn
 
     from pipelines.training import table, train

@@ -17,12 +17,17 @@ app = typer.Typer(
     name="ml",
     help="Propose, judge, release, deploy and watch a model. Start with `make demo`.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-infra = typer.Typer(help="Set up a host with Terraform: edge, supervisor, folders.", no_args_is_help=True)
-store = typer.Typer(help="Add to the store of releases.", no_args_is_help=True)
+infra = typer.Typer(
+    help="Set up a host with Terraform: edge, supervisor, folders.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+store = typer.Typer(help="Add to the store of releases.", no_args_is_help=True, rich_markup_mode="markdown")
 
 PIPELINE, REVIEW, DELIVERY, MONITORING, LOCAL = (
     "Pipeline",
@@ -422,12 +427,8 @@ def watch(
 ) -> None:
     """Follow the ledger and deploy what it names, until stopped: the host pulls, GitHub holds no key to it.
 
-    It only reads the ledger: no right to push is needed.
-
-    What runs stays while the remote is out of reach or the branch rewritten or broken.
-
-    A refused release is tried again once another commit writes the entry.
-
+    It only reads the ledger: no right to push is needed. What runs stays while the remote is out of reach or
+    the branch rewritten or broken. A refused release is tried again once another commit writes the entry.
     After a reboot it brings the host up again.
 
     `ml status` shows what it saw last; `ml infra unit` prints a systemd unit for it.
@@ -497,7 +498,7 @@ def replay(
 
     counts = replay(
         month,
-        url or Host.load(env).edge_url,
+        url or Host.load(env).edge.model_url,
         batch=1 if one_row else 100,
         rate=rate,
         until=parse_until(until),

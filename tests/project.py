@@ -72,7 +72,10 @@ def rows(seed: int = 1) -> pd.DataFrame:
     days = pd.date_range("2013-01-01", "2013-06-30")
     time = pd.Series(np.repeat(days, ROWS_A_DAY)) + pd.Timedelta(hours=12)
     count = len(time)
-    made = {CONTRACT.key.name: pd.Series([f"event {n}" for n in range(count)]), CONTRACT.time.name: time}
+    made: dict[str, pd.Series] = {
+        CONTRACT.key.name: pd.Series([f"event {n}" for n in range(count)]),
+        CONTRACT.time.name: time,
+    }
     for column in dict.fromkeys((*CONTRACT.slices, *CONTRACT.features)):
         made[column.name] = _values(column, count, random)
     number = next(column for column in CONTRACT.features if column.type == "number")

@@ -60,7 +60,8 @@ class Edge:
         self.models, self.model, self.slots = models, model, models[model]
         self.route_file = folder / "routes" / "routes.json"
         self.cluster_file = folder / "clusters" / "clusters.json"
-        self.model_url = url + envoy.path_of(model).rstrip("/")
+        first = model == next(iter(models))  # it answers at the top too
+        self.model_url = url if first else url + envoy.path_of(model).rstrip("/")
 
     def command(self, tools: Path) -> list[str]:
         """What runs the edge, by the Envoy of `tools`.

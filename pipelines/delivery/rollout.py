@@ -316,7 +316,7 @@ class Rollout:
     def _complete(self) -> int:
         counted = self.edge.counters(self.slot)
         self.journal.write(self.id, "end", result="completed", counted=asdict(counted))
-        say(f"{self.host.environment}: {self.release[:12]} is live on {self.slot} at {self.edge.url}")
+        say(f"{self.host.environment}: {self.release[:12]} is live on {self.slot} at {self.edge.model_url}")
         if self.host.environment == "production":
             registry.champion(self.releases.get(self.release))
         return 0
@@ -349,15 +349,23 @@ class Rollout:
         return None
 
     def _can_return(self) -> bool:
-        """Whether the slot of before can have the traffic; one that only stalls gets some time for it."""
-        route, until = self.edge.route(), time.monotonic() + RECOVERS
+        """Whether the slot of before can have the traffic. One that only stalls gets some time for it; one
+        that hangs is ended, and started again by the supervisor.
+        """
+        route = self.edge.route()
         if self.origin is None or route is None or route.slot == self.origin.slot:
             return True
-        while not self.edge.healthy(self.origin.slot):
-            if time.monotonic() > until:
-                return False
+        if self._heals(self.origin.slot, RECOVERS):
+            return True
+        say(f"{self.origin.slot} is not healthy either: starting it again")
+        process.restart(self.host, self.origin.slot)
+        return self._heals(self.origin.slot, self.limits.healthy_within)
+
+    def _heals(self, slot: str, within: float) -> bool:
+        until = time.monotonic() + within
+        while not (healthy := self.edge.healthy(slot)) and time.monotonic() < until:
             time.sleep(0.1)
-        return True
+        return healthy
 
 
 def _begin(host: Host, journal: Journal, release: str, why: str) -> Move:

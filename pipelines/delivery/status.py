@@ -20,7 +20,7 @@ def status(env: str, home: Path | None = None) -> int:
     host = Host.load(env, home)
     entry, route, ready = ledger.wanted(env), host.edge.route(), host.edge.ready()
     wanted = entry.release if entry else None
-    print(f"{env}: {host.edge_url}")
+    print(f"{env}: {host.edge.model_url}")
     print(f"  wanted   {wanted[:12] if wanted else 'nothing'}")
     print(f"  traffic  {f'{route.release[:12]} on {route.slot}' if route else 'nothing'}")
     for colour in COLOURS:

@@ -4,14 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from pipelines.delivery import keeper
+from tests.delivery.waiting import never, runs, until
 
 SERVER = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 WITH_WORKER = "import subprocess; subprocess.Popen(['sleep', '60'], close_fds=False, start_new_session=True);"
@@ -55,30 +55,30 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 def test_a_second_one_waits_until_the_first_ends_however_it_ends(place: Place) -> None:
     first = place.run("once")
-    _until(lambda: place.served() == [first.pid])
+    until(lambda: place.served() == [first.pid])
     second = place.run("once")
-    _never(lambda: len(place.served()) > 1)
+    never(lambda: len(place.served()) > 1)
     assert keeper.holder(place.lock) == first.pid
     first.kill()
-    _until(lambda: place.served() == [first.pid, second.pid])
+    until(lambda: place.served() == [first.pid, second.pid])
     assert keeper.holder(place.lock) == second.pid
 
 
 def test_two_with_locks_of_their_own_do_not_wait(place: Place) -> None:
     place.run("once")
     place.run("once", lock=place.folder / "another")
-    _until(lambda: len(place.served()) == 2)
+    until(lambda: len(place.served()) == 2)
 
 
 def test_a_worker_that_outlived_its_server_does_not_have_the_turn(place: Place) -> None:
     first = place.run("once", WITH_WORKER + SERVER)
-    _until(lambda: place.served() == [first.pid])
+    until(lambda: place.served() == [first.pid])
     (worker,) = first.children()
     first.kill()
     first.wait()
     assert worker.is_running() and keeper.holder(place.lock) == 0
     second = place.run("once")
-    _until(lambda: place.served() == [first.pid, second.pid])
+    until(lambda: place.served() == [first.pid, second.pid])
 
 
 def test_nobody_has_the_turn_where_there_is_no_lock(tmp_path: Path) -> None:
@@ -88,15 +88,15 @@ def test_nobody_has_the_turn_where_there_is_no_lock(tmp_path: Path) -> None:
 def test_what_is_killed_again_and_again_starts_each_time(place: Place) -> None:
     place.run("keep")
     for times in range(1, 4):
-        _until(lambda times=times: len(place.served()) == times)  # type: ignore[misc]
+        until(lambda times=times: len(place.served()) == times)  # type: ignore[misc]
         os.kill(place.served()[-1], signal.SIGKILL)
-    _until(lambda: keeper.holder(place.lock) not in (0, *place.served()[:3]))
+    until(lambda: keeper.holder(place.lock) not in (0, *place.served()[:3]))
 
 
 def test_what_ends_at_once_starts_again_ever_less_often(place: Place) -> None:
     place.run("keep", ENDS)
-    _until(lambda: len(place.served()) >= 4)
-    _never(lambda: len(place.served()) > 12, 2.0)  # without pauses it would be a hundred
+    until(lambda: len(place.served()) >= 4)
+    never(lambda: len(place.served()) > 12, 2.0)  # without pauses it would be a hundred
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
@@ -105,7 +105,7 @@ def test_a_keeper_that_is_asked_to_end_takes_its_server_along(
     place: Place, how: signal.Signals, code: str
 ) -> None:
     kept = place.run("keep", code)
-    _until(lambda: len(place.served()) >= (1 if code == SERVER else 3))
+    until(lambda: len(place.served()) >= (1 if code == SERVER else 3))
     kept.send_signal(how)
     assert kept.wait(20) == 0
     assert keeper.holder(place.lock) == 0
@@ -115,15 +115,15 @@ def test_the_next_keeper_leaves_the_server_of_a_killed_one_alone_and_takes_over_
     place: Place,
 ) -> None:
     killed = place.run("keep")
-    _until(lambda: len(place.served()) == 1)
+    until(lambda: len(place.served()) == 1)
     killed.kill()
     following = place.run("keep")
-    _until(lambda: len(following.children()) == 1)
-    _never(lambda: len(place.served()) > 1)
+    until(lambda: len(following.children()) == 1)
+    never(lambda: len(place.served()) > 1)
     (server,) = place.served()
     assert psutil.pid_exists(server)
     os.kill(server, signal.SIGKILL)
-    _until(lambda: len(place.served()) == 2)
+    until(lambda: len(place.served()) == 2)
     assert psutil.Process(keeper.holder(place.lock)).ppid() == following.pid
 
 
@@ -133,21 +133,21 @@ def test_a_keeper_without_a_supervisor_goes_on_until_another_has_taken_over(plac
     supervisor = subprocess.Popen(
         [sys.executable, "-c", start], env={**os.environ, "PLACE": str(place.folder)}
     )
-    _until(lambda: len(place.served()) == 1)
+    until(lambda: len(place.served()) == 1)
     alone = psutil.Process(psutil.Process(place.served()[0]).ppid())
     supervisor.kill()
     supervisor.wait()
     os.kill(place.served()[0], signal.SIGKILL)
-    _until(lambda: len(place.served()) == 2 or not _runs(alone))
-    assert _runs(alone) and psutil.Process(place.served()[1]).ppid() == alone.pid
+    until(lambda: len(place.served()) == 2 or not runs(alone))
+    assert runs(alone) and psutil.Process(place.served()[1]).ppid() == alone.pid
     following = place.run("keep")
-    _until(lambda: len(following.children()) == 1)
-    while _runs(alone):  # whoever comes first starts the next one
+    until(lambda: len(following.children()) == 1)
+    while runs(alone):  # whoever comes first starts the next one
         assert len(place.served()) < 10
         killed = set(place.served())
         os.kill(place.served()[-1], signal.SIGKILL)
-        _until(lambda killed=killed: _decided(alone, killed))  # type: ignore[misc]
-        _until(lambda killed=killed: len(place.served()) > len(killed))  # type: ignore[misc]
+        until(lambda killed=killed: _decided(alone, killed))  # type: ignore[misc]
+        until(lambda killed=killed: len(place.served()) > len(killed))  # type: ignore[misc]
     assert psutil.Process(keeper.holder(place.lock)).ppid() == following.pid
 
 
@@ -169,27 +169,6 @@ def test_a_long_log_is_set_aside_under_its_writer(tmp_path: Path, monkeypatch: p
 def _decided(alone: psutil.Process, killed: set[int]) -> bool:
     """Whether a keeper that lost its server has either ended or begun the next one."""
     try:
-        return not _runs(alone) or bool({child.pid for child in alone.children()} - killed)
+        return not runs(alone) or bool({child.pid for child in alone.children()} - killed)
     except psutil.NoSuchProcess:
         return True
-
-
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _until(true: Callable[[], bool], within: float = 20.0) -> None:
-    end = time.monotonic() + within
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def _never(true: Callable[[], bool], during: float = 0.5) -> None:
-    end = time.monotonic() + during
-    while time.monotonic() < end:
-        assert not true()
-        time.sleep(0.02)

@@ -55,7 +55,9 @@ def test_a_second_model_comes_and_moves_while_the_first_one_serves(
     assert (host.supervisor.pid("edge"), host.edge.route()) == (pid, route)
     assert release_at(host.edge_url) == release_at(other.edge.url) == first
     assert release_at(other.edge.model_url) == third
-    assert release_at(Host.load("staging", home).edge.model_url) == first
+    assert release_at(f"{host.edge_url}/v1/models/{CONTRACT.name}") == first
+    assert host.edge.model_url == host.edge_url
+    assert other.edge.model_url == f"{host.edge_url}/v1/models/{OTHER}"
 
     back = Host.load("staging", home)
     assert rollout.move(back, second, store) == 0  # the first model moves, the other one stays

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipelines import params
 from pipelines.delivery import checks, rollout
 from pipelines.delivery import host as hosts
 from pipelines.delivery.edge import Edge, Route
@@ -27,6 +28,7 @@ from pipelines.delivery.slots import launch, process
 from pipelines.delivery.store import Store
 from pipelines.errors import Refused, UserError
 from tests.delivery import tiny
+from tests.delivery.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -166,9 +168,9 @@ def test_a_worker_that_outlived_its_server_does_not_keep_the_port(
     master = psutil.Process(process.pid(live, sides.busy))
     (worker,) = master.children()
     master.kill()
-    _until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
-    _until(lambda: not live.edge.healthy(sides.busy))  # its checks take a moment to notice
-    _until(lambda: live.edge.healthy(sides.busy))
+    until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+    until(lambda: not live.edge.healthy(sides.busy))  # its checks take a moment to notice
+    until(lambda: live.edge.healthy(sides.busy))
     assert process.pid(live, sides.busy) not in (0, master.pid)
     assert checks.answers(f"http://127.0.0.1:{live.slots[sides.busy]}") == good
 
@@ -181,13 +183,41 @@ def test_a_live_slot_that_stalls_is_waited_for_though_its_health_checks_fail(
         try:
             for each in stalled:
                 each.suspend()
-            _until(lambda: not live.edge.healthy(sides.busy))
+            until(lambda: not live.edge.healthy(sides.busy))
             time.sleep(1)  # requests that come now
         finally:
             for each in stalled:
                 each.resume()
-        _until(lambda: live.edge.healthy(sides.busy))
+        until(lambda: live.edge.healthy(sides.busy))
     assert not load.lost and load.answered[good] >= 20, load.lost
+
+
+def test_where_both_slots_hang_after_the_flip_the_old_one_is_started_again(
+    live: Host,
+    sides: Sides,
+    store: Store,
+    better: str,
+    good: str,
+    limits: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    limits(bake=params.Bake(seconds=30, requests=3), healthy_within=30.0, drain_within=1.0)
+    monkeypatch.setattr(rollout, "RECOVERS", 1.0)
+
+    def hang() -> None:
+        until(lambda: (route := live.edge.route()) is not None and route.slot == sides.idle, within=60)
+        for slot in (sides.idle, sides.busy):
+            for each in launch.leftovers(process.mark(live, slot)):
+                each.suspend()
+
+    hanging = threading.Thread(target=hang)
+    hanging.start()
+    assert rollout.move(live, better, store) == 4
+    hanging.join()
+    assert f"{sides.busy} is not healthy either: starting it again" in capsys.readouterr().err
+    assert checks.answers(live.edge_url) == good
+    _assert_settled(live, good)
 
 
 def test_the_edge_refuses_a_route_to_nowhere_and_keeps_the_old_one(
@@ -243,7 +273,7 @@ def alone(host: Host, tmp_path: Path) -> Iterator[tuple[Edge, dict[str, Slot], s
     slots = {colour: Slot(ports[colour], colour * 8) for colour in ports}
     with (tmp_path / "envoy.log").open("wb") as log:
         envoy = subprocess.Popen(edge.command(host.tools), stdout=log, stderr=log)
-    _until(edge.ready)
+    until(edge.ready)
     yield edge, slots, envoy
     envoy.kill()
     envoy.wait()
@@ -257,12 +287,12 @@ def test_the_edge_counts_what_failed_and_how_long_it_took(
 ) -> None:
     edge, slots, _ = alone
     slots["blue"].ready = slots["green"].ready = True
-    _until(lambda: edge.healthy("blue") and edge.healthy("green"))
+    until(lambda: edge.healthy("blue") and edge.healthy("green"))
     edge.route_to(Route("blue", slots["blue"].release, mirror="green"))
     for delay in (0.0, 0.0, 0.4):
         slots["blue"].delay = delay
         urllib.request.urlopen(f"{edge.url}/predict", timeout=10).read()
-    _until(lambda: edge.counters("blue").times[-1:] != () and edge.counters("blue").times[-1][1] == 3)
+    until(lambda: edge.counters("blue").times[-1:] != () and edge.counters("blue").times[-1][1] == 3)
     before = edge.counters("blue")
     assert (before.requests, before.errors) == (3, 0)
     assert [count for bound, count in before.times if bound < 400][-1] == 2 and before.times[-1][0] >= 400
@@ -288,7 +318,7 @@ def test_a_slot_that_just_became_healthy_has_the_traffic_at_once_though_envoy_st
             envoy.send_signal(signal.SIGCONT)
 
     slots["blue"].ready = True
-    _until(lambda: edge.healthy("blue"))
+    until(lambda: edge.healthy("blue"))
     edge.route_to(Route("blue", slots["blue"].release))
     stalling = threading.Thread(target=stalls)
     stalling.start()
@@ -297,7 +327,7 @@ def test_a_slot_that_just_became_healthy_has_the_traffic_at_once_though_envoy_st
             for new, old in [("green", "blue"), ("blue", "green")] * 2:
                 for ready in (True, False, True):  # its health changes more than once in a second
                     slots[new].ready = ready
-                    _until(lambda new=new, ready=ready: edge.healthy(new) == ready)  # type: ignore[misc]
+                    until(lambda new=new, ready=ready: edge.healthy(new) == ready)  # type: ignore[misc]
                 edge.route_to(Route(new, slots[new].release, old))
                 assert checks.answers(edge.url) == slots[new].release
                 edge.route_to(Route(new, slots[new].release))
@@ -413,10 +443,3 @@ def _killed_deploy(host: Host, store: Store, release: str, line: int) -> int:
         [sys.executable, "-c", KILLED, *arguments], cwd=tiny.ROOT, capture_output=True, text=True
     )
     return done.returncode
-
-
-def _until(true: Callable[[], bool], within: float = 20.0) -> None:
-    end = time.monotonic() + within
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.1)

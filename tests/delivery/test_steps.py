@@ -97,7 +97,7 @@ def test_before_a_step_a_person_can_look_and_the_same_command_goes_on(
     (preview,) = capsys.readouterr().out.split()[-1:]
     assert ask(f"{live.edge_url}/predict") == good
     assert ask(preview) == better
-    assert ask(f"{live.edge.model_url}/predict") == good
+    assert ask(f"{live.edge_url}/v1/models/{live.model}/predict") == good
     assert logged(live, better) and all(line["shadow"] for line in logged(live, better))
     assert "shadow" not in logged(live, good)[-1]
     assert rollout.move(live, better, store) == 0

@@ -20,6 +20,7 @@ from pipelines.delivery.slots import launch, process
 from pipelines.delivery.store import Store
 from pipelines.errors import Refused
 from tests.delivery import tiny
+from tests.delivery.waiting import never, runs, until
 
 pytestmark = pytest.mark.slow
 
@@ -57,10 +58,10 @@ def test_a_killed_edge_comes_back_on_its_route(live: Host, slot: str, good: str,
         for _ in range(times):
             time.sleep(0.3)
             killed = _kill(hosts.edge_process(live))
-            _until(lambda killed=killed: hosts.edge_process(live) not in (0, killed))  # type: ignore[misc]
-            _until(live.edge.ready)
+            until(lambda killed=killed: hosts.edge_process(live) not in (0, killed))  # type: ignore[misc]
+            until(live.edge.ready)
         answered = load.answered[good]
-        _until(lambda: load.answered[good] > answered + 50)
+        until(lambda: load.answered[good] > answered + 50)
         lost = load.lost.total()
         time.sleep(0.3)
     assert load.lost.total() == lost, "what is lost is lost while the edge is away, and not after it"
@@ -73,14 +74,14 @@ def test_a_killed_keeper_loses_nothing_and_the_next_one_keeps_the_same_edge(live
     with Load(live.edge_url, tiny.BODIES) as load:
         time.sleep(0.3)
         _kill(keeper)
-        _until(lambda: live.supervisor.pid("edge") not in (0, keeper))
+        until(lambda: live.supervisor.pid("edge") not in (0, keeper))
         time.sleep(0.5)
     assert not load.lost, load.lost
     assert hosts.edge_process(live) == edge
     _kill(edge)
-    _until(lambda: hosts.edge_process(live) not in (0, edge))
+    until(lambda: hosts.edge_process(live) not in (0, edge))
     assert psutil.Process(hosts.edge_process(live)).ppid() == live.supervisor.pid("edge")
-    _until(live.edge.ready)
+    until(live.edge.ready)
 
 
 def test_a_killed_supervisor_loses_nothing_and_the_next_command_finds_its_children(
@@ -109,9 +110,9 @@ def test_an_orphan_that_is_killed_is_replaced_by_the_one_that_waits(live: Host, 
     server, waits = process.server(live, slot), process.pid(live, slot)
     (worker,) = psutil.Process(server).children()
     _kill(server)
-    _until(lambda: process.server(live, slot) == waits)
-    _until(lambda: not _runs(worker))
-    _until(lambda: _answers(live, slot) == good)
+    until(lambda: process.server(live, slot) == waits)
+    until(lambda: not runs(worker))
+    until(lambda: _answers(live, slot) == good)
     assert process.running(live, slot) == good
 
 
@@ -119,8 +120,8 @@ def test_an_edge_that_dies_without_a_supervisor_comes_back_all_the_same(live: Ho
     edge = hosts.edge_process(live)
     _kill(_supervisor(live))
     _kill(edge)
-    _until(lambda: hosts.edge_process(live) not in (0, edge))
-    _until(live.edge.ready)
+    until(lambda: hosts.edge_process(live) not in (0, edge))
+    until(live.edge.ready)
     assert checks.answers(live.edge_url) == good
     assert not live.supervisor.alive()
 
@@ -130,7 +131,7 @@ def test_all_that_is_killed_at_once_comes_back_by_one_command(live: Host, slot: 
         launch.clear(mark)
     assert not hosts.alive(live) and hosts.edge_process(live) == process.server(live, slot) == 0
     hosts.revive(live)
-    _until(lambda: live.edge.healthy(slot))
+    until(lambda: live.edge.healthy(slot))
     assert checks.answers(live.edge_url) == good
 
 
@@ -153,15 +154,15 @@ def test_two_killed_supervisors_leave_one_server_and_a_stop_leaves_none(
     assert process.server(live, slot) == server and _answers(live, slot) == good
     process.stop(live, slot)
     assert not launch.leftovers(process.mark(live, slot))
-    _never(lambda: process.server(live, slot) != 0)
+    never(lambda: process.server(live, slot) != 0)
 
 
 def test_a_slot_killed_twice_in_a_row_serves_again(live: Host, slot: str, good: str) -> None:
     for _ in range(2):
         killed = _kill(process.server(live, slot))
-        _until(lambda killed=killed: process.server(live, slot) not in (0, killed))  # type: ignore[misc]
-    _until(lambda: live.edge.healthy(slot))
-    _until(lambda: _answers(live, slot) == good)
+        until(lambda killed=killed: process.server(live, slot) not in (0, killed))  # type: ignore[misc]
+    until(lambda: live.edge.healthy(slot))
+    until(lambda: _answers(live, slot) == good)
 
 
 def test_an_orphan_answers_what_it_has_begun_before_it_ends(
@@ -169,7 +170,7 @@ def test_an_orphan_answers_what_it_has_begun_before_it_ends(
 ) -> None:
     slow, idle = make("slow", slow=2.0), "green" if slot == "blue" else "blue"
     process.start(live, idle, slow, store.get(slow))
-    _until(lambda: _answers(live, idle) == slow)
+    until(lambda: _answers(live, idle) == slow)
     _kill(_supervisor(live))
     hosts.revive(live)
     with ThreadPoolExecutor() as pool:
@@ -185,14 +186,14 @@ def test_a_release_that_an_orphan_serves_is_never_taken_for_another(
 ) -> None:
     idle = "green" if slot == "blue" else "blue"
     process.start(live, idle, better, store.get(better))
-    _until(lambda: _answers(live, idle) == better)
+    until(lambda: _answers(live, idle) == better)
     orphan = process.server(live, idle)
     _kill(_supervisor(live))
     with pytest.raises(OSError):
         process.start(live, idle, good, store.get(good))  # no supervisor: half-way, as if killed here
     hosts.revive(live)
     process.start(live, idle, good, store.get(good))
-    _until(lambda: _answers(live, idle) == good)
+    until(lambda: _answers(live, idle) == good)
     assert process.running(live, idle) == good and process.server(live, idle) != orphan
     process.stop(live, idle)
 
@@ -220,7 +221,7 @@ def _supervisor(host: Host) -> int:
 def _kill(pid: int) -> int:
     assert pid
     os.kill(pid, signal.SIGKILL)
-    _until(lambda: not psutil.pid_exists(pid) or not _runs(psutil.Process(pid)))
+    until(lambda: not psutil.pid_exists(pid) or not runs(psutil.Process(pid)))
     return pid
 
 
@@ -235,24 +236,3 @@ def _answers(host: Host, slot: str, path: str = "/release") -> str:
             return str(json.loads(answer.read())["release"])
     except OSError:
         return ""
-
-
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _until(true: Callable[[], bool], within: float = 20.0) -> None:
-    end = time.monotonic() + within
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def _never(true: Callable[[], bool], during: float = 2.0) -> None:
-    end = time.monotonic() + during
-    while time.monotonic() < end:
-        assert not true()
-        time.sleep(0.05)

@@ -126,7 +126,7 @@ def test_one_lost_among_many_answered_is_found() -> None:
 def test_an_answer_that_takes_too_long_is_lost() -> None:
     held = threading.Event()
     try:
-        with server(lambda number, rows: held.wait(20) and None) as (url, _):
+        with server(lambda number, rows: good(number, rows) if held.wait(20) else None) as (url, _):
             tally = replay("2013-07", url, batch=1, requests=1, timeout=0.2)
     finally:
         held.set()

@@ -220,7 +220,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-CHECKERS = {
+CHECKERS: dict[str, list[str | Path]] = {
     "zizmor": ["zizmor", "--offline", "--quiet", "--no-progress", "."],
     "schema": ["check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS],
     "act": ["act", "--validate", "--strict"],

@@ -1,7 +1,9 @@
 """The slot kind `process`: the Bento of a release, in its own locked environment under the supervisor."""
 
+import os
 import shlex
 import shutil
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +48,12 @@ def stop(host: "Host", slot: str) -> None:
     render(host, slot)
     host.supervisor.drop(_program(host, slot))  # first, because it may wait for the turn of the server
     launch.end(mark(host, slot), GRACE)
+
+
+def restart(host: "Host", slot: str) -> None:
+    """End a slot's server that hangs; the supervisor starts it again. What it had begun is lost."""
+    if hung := server(host, slot):
+        os.kill(hung, signal.SIGKILL)
 
 
 def running(host: "Host", slot: str) -> str | None:
