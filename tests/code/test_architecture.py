@@ -38,7 +38,7 @@ def wrong_imports(path: str, source: str) -> list[str]:
 
 
 def modules() -> list[tuple[str, str]]:
-    files = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "cli.py"]
+    files = [path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE / "cli"]
     return [(".".join(path.relative_to(ROOT).with_suffix("").parts), path.read_text()) for path in files]
 
 

@@ -1,0 +1,44 @@
+"""How verbs read their arguments, and end."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.errors import UserError
+
+Env = Annotated[str, typer.Option("--env", help="The environment: staging or production.")]
+
+
+def month(text: str) -> str:
+    """A month; `latest` is the newest that the source has."""
+    if re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text):
+        return text
+    if text != "latest":
+        raise UserError(f"--through {text!r} is no month: write it as 2013-06, or `latest`")
+    from pipelines.problem import source
+
+    return source.months()[-1]
+
+
+def labels(text: str) -> Path | None:
+    """A folder; `host` is that of the host's labels, nothing none."""
+    if text != "host":
+        return Path(text) if text else None
+    from pipelines.delivery.host import home
+
+    return home() / "labels"
+
+
+def pairs(texts: list[str] | None) -> dict[str, str]:
+    """NAME=VALUE, as often as given."""
+    found = dict(text.partition("=")[::2] for text in texts or ())
+    if bad := [text for text in texts or () if "=" not in text]:
+        raise UserError(f"{bad[0]!r} is not NAME=VALUE")
+    return found
+
+
+def finish(code: int) -> None:
+    """End with this exit code."""
+    raise typer.Exit(code)

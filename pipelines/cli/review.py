@@ -1,0 +1,129 @@
+"""The verbs that judge a proposal and tell of it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli.arguments import finish
+from pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    from pipelines.delivery.ledger import Entry
+    from pipelines.review.champion import Production
+
+PANEL = "Review"
+
+verbs = typer.Typer()
+
+
+@verbs.command(rich_help_panel=PANEL)
+def scope(
+    base: Annotated[str, typer.Option(help="The commit before; `ledger` is the one that was released last.")],
+    head: Annotated[str, typer.Option(help="The commit after.")],
+) -> None:
+    """Say whether the commits from base to head change what makes a model or a release."""
+    from pipelines.review import scope
+
+    if base == "ledger":
+        from pipelines.delivery import ledger
+
+        entry = ledger.released("staging")
+        base = entry.commit if entry else "0" * 40
+    finish(scope.run(base, head))
+
+
+@verbs.command(rich_help_panel=PANEL)
+def gate(
+    candidate: Annotated[
+        Path, typer.Option(help="What the proposal's build left: models/, params.yaml, dvc.lock.")
+    ],
+    base: Annotated[Path, typer.Option(help="The checkout that judges: its code, its thresholds.")] = Path(),
+    head: Annotated[
+        str | None, typer.Option(help="The proposal's commit, for the list of changed files.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where gate.json goes.")] = Path("evidence"),
+) -> None:
+    """Judge a proposal: exits with 0 for PASS, 3 for INCONCLUSIVE, 4 for FAIL."""
+    from pipelines.delivery import ledger
+    from pipelines.review import gate
+
+    production, anchor = (
+        _production(entry) for entry in (ledger.wanted("production"), ledger.anchor("production"))
+    )
+    finish(gate.run(candidate, base, out, production, anchor, head))
+
+
+def _production(entry: "Entry | None") -> "Production | None":
+    """What the ledger says of a release, and its files where the store has them."""
+    from pipelines.delivery import store as stores
+    from pipelines.review.champion import Production
+
+    if entry is None:
+        return None
+    store = stores.of()
+    folder = store.get(entry.release) if store.has(entry.release) else None
+    return Production(entry.release, entry.commit, folder)
+
+
+@verbs.command(rich_help_panel=PANEL)
+def report(
+    evidence: Annotated[Path, typer.Argument(help="The folder of gate.json.")] = Path("evidence"),
+    show: Annotated[bool, typer.Option("--show", help="Print it here as well.")] = False,
+) -> None:
+    """Write the pull request's report from gate.json: report.md, and report.html with plots."""
+    from pipelines.review import markdown, report
+
+    path = report.run(evidence)
+    if show:
+        markdown.show(path)
+
+
+@verbs.command(rich_help_panel=PANEL)
+def evidence(
+    event: Annotated[
+        Path | None, typer.Option(help="The payload of a workflow_run, or of a label's event.")
+    ] = None,
+    commit: Annotated[
+        str, typer.Option(help="Or a commit of the main branch, which a pull request brought.")
+    ] = "",
+    out: Annotated[Path, typer.Option(help="With --commit: what GitHub knows of the proposal.")] = Path(
+        "build/proposal.json"
+    ),
+) -> None:
+    """Find the run of the workflow `propose` that judged a proposal, and whether it left a report."""
+    from pipelines.review import runs
+
+    if (event is None) == (not commit):
+        raise UserError("ml evidence takes one of --event and --commit")
+    finish(runs.of_event(event) if event else runs.of_commit(commit, out))
+
+
+@verbs.command(rich_help_panel=PANEL)
+def override(
+    event: Annotated[Path, typer.Option(help="The payload of the label's pull_request_target event.")],
+) -> None:
+    """Turn a maintainer's label gate:override into a status of the commit that it was given to."""
+    from pipelines.review import override
+
+    finish(override.run(event))
+
+
+@verbs.command(rich_help_panel=PANEL)
+def card() -> None:
+    """Stage 6: write the model card, models/card.md."""
+    from pipelines.params import load
+    from pipelines.review import card
+
+    card.run(load())
+
+
+@verbs.command(rich_help_panel=PANEL)
+def comment(
+    run: Annotated[int, typer.Option(help="The id of the run of `propose`, as `ml evidence` finds it.")],
+    evidence: Annotated[Path, typer.Option(help="The folder of the downloaded report.")] = Path("evidence"),
+) -> None:
+    """Set the commit status greenlight/gate and name the pull request: the trusted side of a proposal."""
+    from pipelines.review import comment
+
+    finish(comment.run(run, evidence))
