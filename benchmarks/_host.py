@@ -21,7 +21,7 @@ from pipelines.delivery import host as hosts
 from pipelines.delivery import rollout, steps, terraform
 from pipelines.delivery.edge import Edge, Route
 from pipelines.delivery.host import Host
-from pipelines.delivery.rehearse import four_free_ports
+from pipelines.delivery.rehearse import free_ports
 from pipelines.delivery.slots import launch, process
 from pipelines.delivery.store import Store
 from pipelines.errors import Refused, UserError
@@ -96,7 +96,7 @@ def small_host() -> Iterator[Bench]:
     for shared in ("tools", "venvs"):
         (hosts.home() / shared).mkdir(parents=True, exist_ok=True)
         (home / shared).symlink_to(hosts.home() / shared)
-    write_json(home / ENVIRONMENT / "terraform.tfvars.json", {"port": four_free_ports()})
+    write_json(home / ENVIRONMENT / "terraform.tfvars.json", {"port": free_ports()})
     (home / "bento").mkdir()
     store = Store(home / "store")
     try:

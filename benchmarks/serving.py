@@ -24,7 +24,7 @@ from pipelines import params as parameters
 from pipelines.console import step
 from pipelines.delivery import commit, release, rollout, terraform
 from pipelines.delivery import host as hosts
-from pipelines.delivery.rehearse import four_free_ports
+from pipelines.delivery.rehearse import free_ports
 from pipelines.delivery.store import Store
 from pipelines.errors import UserError
 from pipelines.files import sha256_of_tree, write_json, write_text
@@ -203,7 +203,7 @@ def started(folder: Path, stack: contextlib.ExitStack) -> Iterator[tuple[str, Se
         yield name, Service(f"{url}/predict", as_rows, probabilities)
     step("fitting the same pipeline for the others")
     save(folder)
-    port = four_free_ports()
+    port = free_ports()
     command = [
         sys.executable,
         "-m",
@@ -245,7 +245,7 @@ def deployed(folder: Path) -> Iterator[tuple[str, str]]:
         (hosts.home() / shared).mkdir(parents=True, exist_ok=True)
         home.mkdir(exist_ok=True)
         (home / shared).symlink_to(hosts.home() / shared)
-    write_json(home / ENVIRONMENT / "terraform.tfvars.json", {"port": four_free_ports()})
+    write_json(home / ENVIRONMENT / "terraform.tfvars.json", {"port": free_ports()})
     try:
         host = terraform.up(ENVIRONMENT, home)
         if code := rollout.move(host, number, store):

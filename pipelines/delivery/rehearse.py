@@ -34,7 +34,7 @@ def rehearse(new: str, previous: str | None = None, store: Store | None = None) 
     for shared in ("tools", "venvs"):  # what is the same for all is made once
         (hosts.home() / shared).mkdir(parents=True, exist_ok=True)
         (home / shared).symlink_to(hosts.home() / shared)
-    write_json(home / ENVIRONMENT / "terraform.tfvars.json", {"port": four_free_ports()})
+    write_json(home / ENVIRONMENT / "terraform.tfvars.json", {"port": free_ports()})
     try:
         host = terraform.up(ENVIRONMENT, home)
         if previous and (code := rollout.move(host, previous, store)):
@@ -106,10 +106,10 @@ def _summary(new: str, previous: str | None, code: int, load: Load | None) -> st
     return "\n".join(lines) + "\n"
 
 
-def four_free_ports() -> int:
-    """The first of four neighbours that nobody listens on."""
-    for first in range(20_000, 32_000, 4):  # below the range from which the kernel gives ports to callers
-        probes = [socket.socket() for _ in range(4)]
+def free_ports() -> int:
+    """The first of eight neighbours that nobody listens on: an edge's, and the slots' of three models."""
+    for first in range(20_000, 32_000, 8):  # below the range from which the kernel gives ports to callers
+        probes = [socket.socket() for _ in range(8)]
         try:
             for offset, probe in enumerate(probes):
                 probe.bind(("127.0.0.1", first + offset))
@@ -119,4 +119,4 @@ def four_free_ports() -> int:
         finally:
             for probe in probes:
                 probe.close()
-    raise OSError("no four free ports between 20000 and 32000")
+    raise OSError("no eight free ports between 20000 and 32000")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LOOK = 0.1  # seconds between two looks at the edge's statistics
 SPELL = 0.5  # seconds whose slow requests count as one; the edge merges its histograms as often
 ENOUGH = 100  # answers that tell what is slow
+UNASKED = 5.0  # seconds of a bake to which no caller comes
 UNWELL = 1.5  # seconds without health that end a bake; an edge that was killed is back sooner
 SKEW = 1e-6  # max |Δp| between what was served and what the same model answers offline
 
@@ -151,15 +152,18 @@ def flip(r: "Rollout") -> Facts:
 
 def bake(r: "Rollout") -> Facts:
     """The new slot is watched, with the deployer's own requests at least, while the old one stands by."""
-    limits, begun = r.limits.bake, time.monotonic()
+    limits, begun, own, baked = r.limits.bake, time.monotonic(), 0, 0.0
     watched = Watched(r, r.origin.slot if r.origin else None, r.fact("FLIP")["start"])
-    while time.monotonic() < begun + limits.seconds or watched.new.requests < limits.requests:
+    enough = min(limits.seconds, UNASKED)
+    while baked < enough or watched.new.requests < limits.requests:
         checks.probe(r.edge.model_url)
         watched.look()
-        if time.monotonic() > begun + limits.seconds + 60:
+        own, baked = own + 1, time.monotonic() - begun
+        enough = limits.seconds if watched.new.requests > own else enough
+        if baked > limits.seconds + 60:
             raise Held(f"only {watched.new.requests} of {limits.requests} requests reached {r.slot}")
         time.sleep(LOOK)
-    say(f"{r.slot}: {watched.new.requests} requests in {limits.seconds:g} s, {watched.new.errors} failed")
+    say(f"{r.slot}: {watched.new.requests} requests in {baked:.1f} s, {watched.new.errors} failed")
     return watched.facts()
 
 
@@ -302,7 +306,8 @@ STEPS: tuple[Step, ...] = (
     Step(
         "BAKE",
         lambda r: (
-            f"watch {r.slot} for {r.limits.bake.seconds:g} s and at least {r.limits.bake.requests} requests"
+            f"watch {r.slot} for {r.limits.bake.seconds:g} s, where callers come, and at least "
+            f"{r.limits.bake.requests} requests"
             + (f", {r.origin.slot} behind it with copies to compare" if r.origin else "")
         ),
         bake,

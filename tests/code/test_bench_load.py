@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import _load
 from pipelines.delivery.edge import Edge
-from pipelines.delivery.rehearse import four_free_ports
+from pipelines.delivery.rehearse import free_ports
 from pipelines.errors import UserError
 
 BODIES = [b'{"rows": [1]}', b'{"rows": [2]}']
@@ -116,7 +116,7 @@ def test_nobody_there_is_a_lost_request() -> None:
 @sending
 def test_http2_without_tls_is_spoken_and_its_503_counted(tmp_path: Path) -> None:
     """To an edge behind which nothing is deployed."""
-    port = four_free_ports()
+    port = free_ports()
     models = {"it": {"blue": port + 2}}
     edge = Edge(tmp_path, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}", models, "it")
     edge.write_configuration()

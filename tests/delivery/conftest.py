@@ -12,7 +12,7 @@ import pytest
 from pipelines import params
 from pipelines.delivery import terraform
 from pipelines.delivery.host import Host
-from pipelines.delivery.rehearse import four_free_ports
+from pipelines.delivery.rehearse import free_ports
 from pipelines.delivery.store import Store
 from pipelines.files import write_json
 from tests.delivery import github_releases, tiny
@@ -38,7 +38,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Pat
         (home / name).symlink_to(shared / name)
     before = os.environ.get("GREENLIGHT_HOME")
     os.environ["GREENLIGHT_HOME"] = str(home)
-    write_json(home / "staging" / "terraform.tfvars.json", {"port": four_free_ports()})
+    write_json(home / "staging" / "terraform.tfvars.json", {"port": free_ports()})
     yield home
     terraform.down("staging", home)
     del os.environ["GREENLIGHT_HOME"]

@@ -23,7 +23,7 @@ from pipelines.delivery.edge import Edge, Route
 from pipelines.delivery.host import Host
 from pipelines.delivery.journal import Journal, held
 from pipelines.delivery.load import Load
-from pipelines.delivery.rehearse import four_free_ports
+from pipelines.delivery.rehearse import free_ports
 from pipelines.delivery.slots import launch, process
 from pipelines.delivery.store import Store
 from pipelines.errors import Refused, UserError
@@ -266,7 +266,7 @@ class Slot:
 @pytest.fixture
 def alone(host: Host, tmp_path: Path) -> Iterator[tuple[Edge, dict[str, Slot], subprocess.Popen[bytes]]]:
     """An edge of its own before two such slots."""
-    port = four_free_ports()
+    port = free_ports()
     ports = {"blue": port + 2, "green": port + 3}
     edge = Edge(tmp_path, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}", {"it": ports}, "it")
     edge.write_configuration()

@@ -7,7 +7,9 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +266,30 @@ def test_a_release_that_is_worse_in_the_bake_gives_the_traffic_back(
     assert f"is worse than the live release: the new release {reason}" in capsys.readouterr().err
     route = live.edge.route()
     assert route and route.release == good and route.fallback is None
+
+
+@pytest.mark.parametrize(("callers", "least", "most"), [(0, 0.3, 2.5), (20, 3.0, 30.0)])
+def test_a_bake_lasts_its_time_where_callers_come_and_less_where_none_does(
+    live: Host,
+    store: Store,
+    make: Callable[..., str],
+    limits: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    callers: int,
+    least: float,
+    most: float,
+) -> None:
+    limits(bake=params.Bake(seconds=3.0, requests=3))
+    monkeypatch.setattr(steps, "UNASKED", 0.3)
+    new = make(f"baked before {callers} callers")
+    with Load(live.edge_url, tiny.BODIES, per_second=callers) if callers else nullcontext():
+        assert rollout.move(live, new, store) == 0
+    at = {
+        event["event"]: datetime.fromisoformat(event["at"])
+        for event in live.journal.moves()[-1].events
+        if event.get("step") == "BAKE"
+    }
+    assert least <= (at["fact"] - at["intent"]).total_seconds() < most
 
 
 def test_the_history_shows_each_move_and_each_line_of_one(

@@ -18,7 +18,7 @@ from python_terraform import Terraform as PythonTerraform
 from pipelines.delivery import checks, rollout, terraform
 from pipelines.delivery import host as hosts
 from pipelines.delivery.host import Host
-from pipelines.delivery.rehearse import four_free_ports
+from pipelines.delivery.rehearse import free_ports
 from pipelines.delivery.slots import launch
 from pipelines.delivery.store import Store
 from pipelines.delivery.terraform import ROOT, Terraform
@@ -210,7 +210,7 @@ def test_after_the_supervisor_was_killed_up_brings_all_back(
 
 @pytest.mark.slow
 def test_a_port_in_use_is_named_and_nothing_is_started(host: Host, home: Path) -> None:
-    first = four_free_ports()
+    first = free_ports()
     write_json(home / "production" / "terraform.tfvars.json", {"port": first})
     with (
         socket.create_server(("127.0.0.1", first + 3)),

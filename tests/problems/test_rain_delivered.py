@@ -17,7 +17,7 @@ import pytest
 
 from pipelines.contract import Contract
 from pipelines.delivery.host import Host
-from pipelines.delivery.rehearse import four_free_ports
+from pipelines.delivery.rehearse import free_ports
 from pipelines.delivery.slots.launch import MARK
 from pipelines.files import read_json, write_json
 from pipelines.problem.columns import CONTRACT as FLIGHTS
@@ -119,7 +119,7 @@ def team(yours: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team
     team.git("remote", "add", "origin", str(team.folder / "origin.git"))
     team.git("push", "--quiet", "origin", "main")
     shutil.copytree(team.author, team.base, symlinks=True)
-    write_json(team.home / "staging/terraform.tfvars.json", {"port": four_free_ports()})
+    write_json(team.home / "staging/terraform.tfvars.json", {"port": free_ports()})
     yield team
     try:
         if (team.home / "staging/terraform").exists():
