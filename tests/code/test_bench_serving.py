@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,12 +68,14 @@ def test_each_row_comes_to_each_place_of_a_request() -> None:
 
 
 @contextlib.contextmanager
-def server(status: int, off: float = 0.0) -> Iterator[serving.Service]:
+def server(status: int, off: float = 0.0, late: float = 0.0) -> Iterator[serving.Service]:
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             rows = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            time.sleep(late)
             content = json.dumps([row["x"] / 10 + off for row in rows]).encode()
             self.send_response(status)
             self.send_header("content-length", str(len(content)))
@@ -107,6 +110,20 @@ def test_a_server_that_refuses_is_not_called_fast() -> None:
         assert serving.answered("good", good, bodies, seconds=0.5, callers=2).failed == 0
     with server(503) as busy, pytest.raises(RuntimeError, match="503"):
         serving.answered("busy", busy, bodies, seconds=0.5, callers=2)
+
+
+@pytest.mark.parametrize(("late", "says"), [(0.0, "ok"), (0.005, "short")])
+def test_what_lies_between_two_addresses_is_said(
+    late: float, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(serving, "TURNS", 3)
+    monkeypatch.setattr(serving, "TURN", 20)
+    monkeypatch.setattr(serving, "OVERHEAD", 3.0)
+    with server(200) as slot, server(200, late=late) as edge:
+        serving.overhead({serving.OURS: slot, serving.EDGE: edge}, {serving.OURS: [b"[]"]})
+    assert capsys.readouterr().out.split()[-1] == says
+    with server(200) as slot, server(503) as edge, pytest.raises(RuntimeError, match="answers 503"):
+        serving.overhead({serving.OURS: slot, serving.EDGE: edge}, {serving.OURS: [b"[]"]})
 
 
 def test_the_plain_service_reads_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
