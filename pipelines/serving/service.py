@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
+from bentoml._internal.server.http import traffic
 from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -19,6 +20,7 @@ from pipelines.problem.columns import CONTRACT
 from pipelines.serving.log import PredictionLog
 from pipelines.serving.predictor import Predictor, Settings
 from pipelines.serving.request import Reader
+from pipelines.serving.timeout import Timeout
 
 MODELS = Path(__file__).parents[2] / "models"
 SETTINGS = Settings.load(MODELS / "serving.json")
@@ -30,6 +32,8 @@ LONGEST_ID = 128  # characters of a request id that are kept
 CHECK = "x-greenlight-check"  # on a rollout's own questions, which are no predictions; the edge strips it
 SHADOW = "x-greenlight-shadow"  # on copies of production's requests, and a preview's: logged, but as such
 SWITCH = 0.0005  # seconds; by default an answer waits up to 5 ms for the log's thread
+
+traffic.TimeoutMiddleware = Timeout  # type: ignore[misc, assignment] # BentoML has no setting for it
 
 
 class PredictRequest(bentoml.IODescriptor):

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -97,6 +98,35 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         if process.poll() is None:
             process.terminate()
             process.wait(30)
+
+
+def test_an_answered_request_leaves_nothing_behind(server: Server) -> None:
+    """The service in one process, so that its objects can be counted."""
+    script = """
+import asyncio, gc, json, sys
+from starlette.testclient import TestClient
+from pipelines.serving.service import Service
+body = sys.stdin.read()
+with TestClient(Service.to_asgi()) as client:
+    def ask(times):
+        for _ in range(times):
+            assert client.post("/predict", content=body).status_code == 200
+        gc.collect()
+        return len(gc.get_objects())
+    before = ask(300)
+    print(ask(600) - before)
+"""
+    golden = Golden.load(server.models / "golden.json")
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=server.models.parent,
+        env={"PATH": os.environ["PATH"], "HOME": str(server.log.parent), "BENTOML_DO_NOT_TRACK": "True"},
+        input=json.dumps({"rows": [golden.rows[0]]}),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) < 1_000, done.stdout  # BentoML's own timeout leaves 3,000
 
 
 def _wait_until_ready(server: Server) -> None:
