@@ -85,12 +85,12 @@ def answers(url: str, within: float = 5.0) -> str:
         raise Refused(f"{url}/release does not answer ({error})") from None
 
 
-def probe(url: str) -> None:
-    """One request more for the edge to count; what becomes of it, its statistics tell."""
+def probe(url: str) -> str | None:
+    """One request more for the edge to count; the release that answers it, if one does."""
     try:
-        answers(url, within=2.0)
+        return answers(url, within=2.0)
     except Refused:
-        return
+        return None
 
 
 def _post(url: str, rows: Any, within: float) -> Any:

@@ -152,16 +152,19 @@ def flip(r: "Rollout") -> Facts:
 
 def bake(r: "Rollout") -> Facts:
     """The new slot is watched, with the deployer's own requests at least, while the old one stands by."""
-    limits, begun, own, baked = r.limits.bake, time.monotonic(), 0, 0.0
+    limits, begun, own, baked, answers = r.limits.bake, time.monotonic(), 0, 0.0, False
     watched = Watched(r, r.origin.slot if r.origin else None, r.fact("FLIP")["start"])
     enough = min(limits.seconds, UNASKED)
-    while baked < enough or watched.new.requests < limits.requests:
-        checks.probe(r.edge.model_url)
+    while baked < enough or watched.new.requests < limits.requests or not answers:
+        answers = checks.probe(r.edge.model_url) == r.release
         watched.look()
         own, baked = own + 1, time.monotonic() - begun
         enough = limits.seconds if watched.new.requests > own else enough
         if baked > limits.seconds + 60:
-            raise Held(f"only {watched.new.requests} of {limits.requests} requests reached {r.slot}")
+            raise Held(
+                f"{watched.new.requests} of {limits.requests} requests reached {r.slot}"
+                + ("" if answers else ", and it does not answer")
+            )
         time.sleep(LOOK)
     say(f"{r.slot}: {watched.new.requests} requests in {baked:.1f} s, {watched.new.errors} failed")
     return watched.facts()
