@@ -205,11 +205,18 @@ def test_where_both_slots_hang_after_the_flip_the_old_one_is_started_again(
     limits(bake=params.Bake(seconds=30, requests=3), healthy_within=30.0, drain_within=1.0)
     monkeypatch.setattr(rollout, "RECOVERS", 1.0)
 
+    def goes_to(slot: str) -> bool:
+        route = live.edge.route()
+        return route is not None and route.slot == slot
+
     def hang() -> None:
-        until(lambda: (route := live.edge.route()) is not None and route.slot == sides.idle, within=60)
-        for slot in (sides.idle, sides.busy):
-            for each in launch.leftovers(process.mark(live, slot)):
-                each.suspend()
+        until(lambda: goes_to(sides.idle), within=60)
+        new, old = (launch.leftovers(process.mark(live, slot)) for slot in (sides.idle, sides.busy))
+        for each in (*new, *old):
+            each.suspend()
+        until(lambda: goes_to(sides.busy), within=120)
+        for each in new:
+            each.resume()  # else its stop takes a minute
 
     hanging = threading.Thread(target=hang)
     hanging.start()
