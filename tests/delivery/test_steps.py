@@ -268,7 +268,9 @@ def test_a_release_that_is_worse_in_the_bake_gives_the_traffic_back(
     assert route and route.release == good and route.fallback is None
 
 
-@pytest.mark.parametrize(("callers", "least", "most"), [(0, 0.3, 2.5), (20, 3.0, 30.0)])
+@pytest.mark.parametrize(
+    ("callers", "seconds", "least", "most"), [(0, 30.0, 0.3, 25.0), (20, 3.0, 3.0, 60.0)]
+)
 def test_a_bake_lasts_its_time_where_callers_come_and_less_where_none_does(
     live: Host,
     store: Store,
@@ -276,10 +278,11 @@ def test_a_bake_lasts_its_time_where_callers_come_and_less_where_none_does(
     limits: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
     callers: int,
+    seconds: float,
     least: float,
     most: float,
 ) -> None:
-    limits(bake=params.Bake(seconds=3.0, requests=3))
+    limits(bake=params.Bake(seconds=seconds, requests=3))
     monkeypatch.setattr(steps, "UNASKED", 0.3)
     new = make(f"baked before {callers} callers")
     with Load(live.edge_url, tiny.BODIES, per_second=callers) if callers else nullcontext():
