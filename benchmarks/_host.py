@@ -28,7 +28,7 @@ from pipelines.errors import Refused, UserError
 from pipelines.files import write_json
 from tests.delivery import tiny
 
-ENVIRONMENT = "bench"
+ENVIRONMENT: params.Environment = "staging"
 QUIET: dict[str, Any] = {"slow": 0.0, "silent": True}  # of a tiny release: no wait of its own, no log
 SHARES = {_load.KEPT: 0.5, _load.H2C: 0.3, _load.NEW: 0.2}  # of the requests
 AT_ONCE = (

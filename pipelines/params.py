@@ -3,7 +3,7 @@
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -144,13 +144,16 @@ class Serving(_Closed):
     batch: Annotated[int, Field(ge=1)]
 
 
+Environment = Literal["staging", "production"]
+
+
 class Shadow(_Closed):
     """How a release answers copies of live requests before it answers callers: in these environments, for at
     least so many pairs of answers; `patience` in seconds; `wasserstein`, in probability, between the live
     differences of the two releases' answers and those that the gate saw.
     """
 
-    environments: tuple[str, ...] = ()
+    environments: tuple[Environment, ...] = ()
     pairs: Annotated[int, Field(ge=1)] = 1000
     patience: Positive = 600.0
     wasserstein: Positive = 0.05
@@ -273,8 +276,12 @@ def _sentence(name: str, error: ValidationError) -> str:
 def _keys_beside(location: tuple[int | str, ...]) -> str:
     model: Any = Params
     for part in location[:-1]:
-        named = get_origin(model) is dict  # by the user: a mapping of models
-        model = get_args(model)[1] if named else model.model_fields[str(part)].annotation
+        if get_origin(model) is dict:  # named by the user
+            model = get_args(model)[1]
+        elif get_origin(model) in (list, tuple):
+            model = get_args(model)[0]
+        else:
+            model = model.model_fields[str(part)].annotation
     where = ".".join(str(part) for part in location[:-1])
     return f"the keys {f'of {where} ' if where else ''}are {', '.join(model.model_fields)}"
 

@@ -2,13 +2,13 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from pipelines.errors import UserError
 
-Env = Annotated[str, typer.Option("--env", help="The environment: staging or production.")]
+Env = Annotated[Literal["staging", "production"], typer.Option("--env", help="The environment.")]
 
 
 def month(text: str) -> str:

@@ -4,6 +4,7 @@ It is written without a worktree, and every write starts from the branch as it i
 undo each other.
 """
 
+import contextlib
 import getpass
 import os
 import random
@@ -47,6 +48,10 @@ class Unreachable(UserError):
     """Origin does not answer."""
 
 
+class Broken(UserError):
+    """An environment's file is no entry."""
+
+
 @dataclass(frozen=True)
 class Look:
     """The ledger as origin has it: the branch's commit, an environment's entry, the commit that wrote it."""
@@ -70,7 +75,7 @@ class Ledger:
         """The environment's entry with the commit that wrote it. Unreachable, or UserError, as `wanted`."""
         head = self._fetch()
         entry = self._entry(head, environment)
-        written = self._read("log", "-1", "--format=%H", head, "--", f"{environment}.json") if head else ""
+        written = self._read("log", "-1", "--format=%H", head, "--", f":/{environment}.json") if head else ""
         return Look(head, entry, written if entry else None)
 
     def holds(self, newer: str, older: str) -> bool:
@@ -80,7 +85,7 @@ class Ledger:
     def entries(self) -> dict[str, Entry]:
         """The entry of every environment, by its name; empty before the first release. As `wanted`."""
         head = self._fetch()
-        files = self._read("ls-tree", "--name-only", head).splitlines() if head else []
+        files = self._read("ls-tree", "--full-tree", "--name-only", head).splitlines() if head else []
         names = [name.removesuffix(".json") for name in files if name.endswith(".json")]
         return {name: entry for name in names if (entry := self._entry(head, name))}
 
@@ -117,12 +122,18 @@ class Ledger:
         return entry
 
     def history(self, environment: str) -> list[Entry]:
-        """Each entry that the environment had, the newest first."""
+        """Each entry that the environment had, the newest first. One that was broken, and mended since, is
+        left out.
+        """
         head = self._fetch()
         if head is None:
             return []
-        commits = self._read("log", "--format=%H", head, "--", f"{_named(environment)}.json").split()
-        return [entry for commit in commits if (entry := self._entry(commit, environment))]
+        entries = [self._entry(head, environment)]
+        commits = self._read("log", "--format=%H", head, "--", f":/{_named(environment)}.json").split()
+        for commit in commits[1:] if entries[0] else commits:
+            with contextlib.suppress(Broken):
+                entries.append(self._entry(commit, environment))
+        return [entry for entry in entries if entry]
 
     def released(self, environment: str) -> Entry | None:
         """The newest entry that is no rollback: the last commit that was released here, or promoted."""
@@ -164,14 +175,14 @@ class Ledger:
 
     def _entry(self, commit: str | None, environment: str) -> Entry | None:
         name = f"{_named(environment)}.json"
-        if commit is None or not self._read("ls-tree", commit, name):
+        if commit is None or not self._read("ls-tree", "--full-tree", commit, name):
             return None
         try:
             return Entry.model_validate_json(self._read("cat-file", "blob", f"{commit}:{name}"))
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise UserError(
+            raise Broken(
                 f"{name} on the branch {BRANCH} ({commit[:12]}) is broken: {field}: {first['msg']}: "
                 "revert that commit on the branch"
             ) from None
@@ -179,7 +190,7 @@ class Ledger:
     def _commit(self, old: str | None, environment: str, entry: Entry) -> str:
         name = f"{_named(environment)}.json"
         blob = self._read("hash-object", "-w", "--stdin", text=entry.model_dump_json(indent=2) + "\n")
-        lines = self._read("ls-tree", old).splitlines() if old else []
+        lines = self._read("ls-tree", "--full-tree", old).splitlines() if old else []
         kept = [line for line in lines if not line.endswith(f"\t{name}")]
         tree = self._read("mktree", text="\n".join([*kept, f"100644 blob {blob}\t{name}"]) + "\n")
         parent = ["-p", old] if old else []

@@ -35,7 +35,7 @@ def table(store: Store | None = None, ledger: Ledger | None = None, home: Path |
         _aligned([HEADER, *lines]) if lines else [f"no release is in {store.where}: `ml release` makes one"]
     )
     for id in sorted(missing):
-        told.append(f"{' and '.join(wanted[id])} wants {id[:12]}, which is not in {store.where}")
+        told.append(f"{id[:12]} is not in {store.where}, and is wanted by {' and '.join(wanted[id])}")
     return "\n".join(told)
 
 

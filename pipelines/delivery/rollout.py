@@ -57,9 +57,8 @@ def deploy(env: str, home: Path | None = None, plan: bool = False, pause_before:
     host = Host.load(env, home)
     entry = ledger.wanted(env)
     if entry is None:
-        raise UserError(
-            f"the ledger wants nothing for {env} yet: run `ml release`, or `ml promote --env {env}`"
-        )
+        verb = "ml promote" if env == "production" else "ml release"
+        raise UserError(f"the ledger wants nothing for {env} yet: run `{verb} --env {env}`")
     if plan:
         return tell(host, entry.release, stores.of(home), entry.why)
     code = move(host, entry.release, stores.of(home), entry.why, pause)
@@ -90,8 +89,10 @@ def safe(journal: Journal, history: Sequence[ledger.Entry]) -> str:
     for done in reversed([m for m in journal.moves() if m.result == "completed"]):
         if done.release not in barred:
             return done.release
+    gone = ", ".join(sorted(release[:12] for release in barred)) or "none"
     raise UserError(
-        f"{journal.path} tells of no other release that completed its rollout: nothing to go back to"
+        f"{journal.path} tells of no other release that completed its rollout: nothing to go back to "
+        f"(wanted now, or rolled back from: {gone}; `ml release` at a commit releases it again)"
     )
 
 
@@ -204,7 +205,7 @@ class Rollout:
             raise
         return self._complete()
 
-    def turn_back(self, reason: str) -> int:
+    def turn_back(self, reason: str, refused: bool = True) -> int:
         """Undo the steps, the last one first; traffic stays or returns where it was. Returns 4.
 
         Refused once the bake is over: the old slot may be gone, so the next run can only go forward.
@@ -212,7 +213,7 @@ class Rollout:
         where = self.host.environment
         if "BAKE" in self.done:
             raise Refused(f"{self.release[:12]} has the traffic of {where}, but {reason}: run the same again")
-        say(f"{where}: {self.release[:12]} is refused: {reason}")
+        say(f"{where}: {self.release[:12]} is {'refused' if refused else 'turned back'}: {reason}")
         words = process.last_words(self.host, self.slot)
         full = None if self.failing else self._note("turn-back", reason=reason)
         if self._can_return():
@@ -225,7 +226,7 @@ class Rollout:
         else:  # the edge has both to choose from
             to = f"stays as it is, because {self.origin.slot if self.origin else None} is not healthy either"
         full = self._note("end", result="failed", reason=reason) or full
-        if words:
+        if words and refused:
             say(f"the last lines of slot {self.slot}:\n{words}")
         say(f"{where}: traffic {to}")
         if full:
@@ -237,12 +238,14 @@ class Rollout:
         if "BAKE" in self.done:
             self._do(STEPS[-1])
             return self._complete()
-        return self.turn_back(self.failing or f"left half-way, and {reason}")
+        return self.turn_back(self.failing or f"left half-way, and {reason}", bool(self.failing))
 
     def begins(self) -> str:
         """Where traffic is before the move, in words."""
         if self.origin is None:
             return "the first release here"
+        if "FLIP" in self.done:
+            return "which has the traffic already"
         return f"{self.origin.release[:12]} on {self.origin.slot} keeps the traffic until then"
 
     # What the steps ask for
@@ -328,7 +331,8 @@ class Rollout:
 
     def _pause(self, step: Step) -> int:
         self.journal.write(self.id, "pause", step=step.name)
-        say(f"{self.host.environment}: paused before {step.name}; run `ml deploy` again to go on")
+        where = self.host.environment
+        say(f"{where}: paused before {step.name}; `ml deploy --env {where}` goes on")
         if "PREPARE" in self.done:
             at = self.edge.preview(self.slot) if self.origin else self.url
             print(f"preview of {self.slot}: {at}/predict")
@@ -338,7 +342,9 @@ class Rollout:
         with finishing():
             step.undo(self)
             self.journal.write(self.id, "interrupted", step=step.name, by=signal)
-        say(f"{self.host.environment}: {step.name} was undone after {signal}")
+        route = self.edge.route()
+        traffic = f"{route.release[:12]} on {route.slot} has the traffic" if route else "nothing has traffic"
+        say(f"{self.host.environment}: {step.name} was undone after {signal}; {traffic}")
 
     def _note(self, event: str, **details: Any) -> OSError | None:
         """Journal it, or return why that failed: a full disk must not keep traffic from returning."""

@@ -16,12 +16,17 @@ WIDE = 200
 
 
 def status(env: str, home: Path | None = None) -> int:
-    """Print what is wanted, what runs, and where the two differ. Returns 0."""
+    """Print what is wanted, what runs, and where the two differ. Returns 0, also without the ledger."""
     host = Host.load(env, home)
-    entry, route, ready = ledger.wanted(env), host.edge.route(), host.edge.ready()
-    wanted = entry.release if entry else None
+    route, ready = host.edge.route(), host.edge.ready()
     print(f"{env}: {host.edge.model_url}")
-    print(f"  wanted   {wanted[:12] if wanted else 'nothing'}")
+    try:
+        entry = ledger.wanted(env)
+        wanted = entry.release if entry else None
+        print(f"  wanted   {wanted[:12] if wanted else 'nothing'}")
+    except UserError as error:
+        wanted = route.release if route else None
+        print(f"  wanted   not known: {error}")
     print(f"  traffic  {f'{route.release[:12]} on {route.slot}' if route else 'nothing'}")
     for colour in COLOURS:
         runs = process.running(host, colour)
@@ -29,13 +34,18 @@ def status(env: str, home: Path | None = None) -> int:
         print(f"  {colour:8} {f'{runs[:12]}, {health}' if runs else 'stopped'}")
     if not ready:
         print(f"  differs: the edge does not answer; run `ml infra up --env {env}`")
-    elif wanted != (route.release if route else None):
+    elif wanted and wanted != (route.release if route else None):
         print(f"  differs: run `ml deploy --env {env}`")
     elif route and not host.edge.healthy(route.slot):
         print(f"  differs: the live slot is not healthy; run `ml deploy --env {env}`")
     if unfinished := host.journal.half_way():
         reason = f" ({unfinished.waits})" if unfinished.waits else ""
         print(f"  unfinished: the move to {unfinished.release[:12]} of {unfinished.at}{reason}")
+    if route and route.preview:
+        print(f"  preview  {host.edge.model_url}/preview/predict is {route.preview}")
+    for last in host.journal.moves()[-1:]:
+        if last.result == "failed" and last.release == wanted:
+            print(f"  refused  {last.at[:19]}: {last.failing}")
     if watched := watch.told(host):
         print(f"  watch    {watched}")
     return 0

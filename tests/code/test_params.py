@@ -40,6 +40,18 @@ def test_threshold_follows_from_the_costs(value: dict[str, Any]) -> None:
         ("train", "first", "2013-06", "data.first <= train.first <= train.last < data.through"),
         ("decision", "miss", 0, "params.yaml: decision.miss is 0, but input should be greater than 0"),
         ("gate", "days", 3, "params.yaml: gate.days is 3, but"),
+        (
+            "rollout",
+            "canary",
+            [{"share": 10.0, "secs": 60}],
+            "params.yaml: rollout.canary.0.secs is not a known key; the keys of rollout.canary.0 are share",
+        ),
+        (
+            "rollout",
+            "shadow",
+            {"environments": ["prod"]},
+            "params.yaml: rollout.shadow.environments.0 is 'prod', but input should be 'staging' or",
+        ),
     ],
 )
 def test_a_wrong_value_is_one_sentence_with_its_key(

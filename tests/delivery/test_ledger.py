@@ -212,7 +212,8 @@ def test_a_write_that_loses_the_race_starts_again_from_what_won(
 
 def push(clone: Path, content: str) -> None:
     """What a person's hand can do to the branch."""
-    git(clone, "checkout", "--quiet", "--orphan", BRANCH)
+    if git(clone, "branch", "--show-current") != BRANCH:
+        git(clone, "checkout", "--quiet", "--orphan", BRANCH)
     (clone / "staging.json").write_text(content)
     git(clone, "add", "staging.json")
     git(clone, "-c", "user.name=x", "-c", "user.email=x@x", "commit", "--quiet", "-m", "by hand")
@@ -234,6 +235,26 @@ def test_a_broken_file_is_one_sentence(clone: Path, content: str, field: str) ->
         UserError, match=rf"staging\.json on the branch environments \(\w+\) is broken: {field}"
     ):
         Ledger(clone).wanted("staging")
+
+
+def test_a_broken_file_that_was_mended_is_left_out_of_the_history(clone: Path) -> None:
+    ledger = Ledger(clone)
+    push(clone, entry(A).model_dump_json())
+    push(clone, "{")
+    with pytest.raises(UserError, match="broken"):
+        ledger.history("staging")
+    push(clone, entry(B).model_dump_json())
+    assert [one.release for one in ledger.history("staging")] == [B, A]
+
+
+def test_a_folder_of_the_repository_has_the_same_ledger(clone: Path) -> None:
+    top, below = Ledger(clone), Ledger(clone / "docs")
+    (clone / "docs").mkdir()
+    top.write("staging", entry(A))
+    assert below.write("production", entry(B))
+    assert below.entries() == top.entries() and set(top.entries()) == {"staging", "production"}
+    assert wanted(below, "staging") == A and below.look("staging") == top.look("staging")
+    assert below.history("staging") == top.history("staging") != []
 
 
 def test_a_remote_out_of_reach_is_one_sentence_and_not_an_empty_ledger(clone: Path, origin: Path) -> None:

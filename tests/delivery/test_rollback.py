@@ -94,7 +94,7 @@ def test_rollback_twice_never_brings_the_bad_one_back(
     entry, route = ledger.wanted("staging"), host.edge.route()
     assert entry and route and entry.release == route.release == first
     assert entry.why == "rollback" and entry.commit == first[:40]
-    with pytest.raises(UserError, match="nothing to go back to"):
+    with pytest.raises(UserError, match=f"nothing to go back to .*{second[:12]}"):
         rollout.rollback("staging")
     entry = ledger.wanted("staging")
     assert entry and entry.release == first
@@ -102,10 +102,17 @@ def test_rollback_twice_never_brings_the_bad_one_back(
     want(make("unwell", p=0.9))
     assert rollout.deploy("staging") == 4
     assert status.status("staging") == 0
-    assert "differs: run `ml deploy" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "differs: run `ml deploy" in told and "refused  2" in told and "max |Δp| is" in told
     assert rollout.rollback("staging") == 0  # to what runs: nothing moves
     assert status.status("staging") == 0
     assert "differs" not in capsys.readouterr().out
+
+    (repository.parent / "origin.git").rename(repository.parent / "away")
+    assert status.status("staging") == 0
+    told = capsys.readouterr().out
+    assert "wanted   not known: the remote origin cannot be reached" in told
+    assert f"traffic  {first[:12]} on" in told and "differs" not in told
 
 
 @pytest.mark.slow
