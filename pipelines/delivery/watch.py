@@ -183,7 +183,8 @@ class Watch:
         self.seen.head, self.seen.rewritten = found.head, None
         half_way = self.host.journal.half_way()
         if half_way and half_way.paused and half_way.release == found.entry.release:
-            raise UserError(f"a person paused the rollout ({half_way.waits}): `ml deploy` goes on with it")
+            verb = f"`ml deploy --env {self.env}`"
+            raise UserError(f"a person paused the rollout ({half_way.waits}): {verb} goes on with it")
         if half_way is None:
             if runs:
                 self.seen.refused = None
