@@ -153,6 +153,9 @@ def _model_routes(model: str, prefix: str, table: Table) -> list[dict[str, Any]]
                 },
             }
         )
+    # BentoML's page at the top has a browser load another company's script.
+    about = {"inline_string": f"{model}: POST predict; docs.json tells what it takes and gives\n"}
+    found.append({"match": {"path": prefix}, "direct_response": {"status": 200, "body": about}})
     callers = {"match": {"prefix": prefix}, "request_headers_to_remove": list(OURS)}
     return [*found, {**callers, "route": {**_where(model, route), "prefix_rewrite": "/"}}]
 

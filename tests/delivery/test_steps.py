@@ -361,6 +361,12 @@ def test_a_port_that_somebody_else_took_is_named_and_traffic_stays(
     assert ask(f"{live.edge_url}/predict") == good
 
 
+def test_the_top_is_a_line_of_text_and_no_page(live: Host) -> None:
+    for top in (live.edge_url, f"{live.edge_url}/v1/models/{live.model}"):
+        with urllib.request.urlopen(f"{top}/", timeout=10) as answer:
+            assert answer.read().startswith(f"{live.model}: POST predict".encode())
+
+
 def test_a_route_says_where_traffic_goes(live: Host, good: str) -> None:
     route = live.edge.route()
     assert route == Route(route.slot if route else "", good)
