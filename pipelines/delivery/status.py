@@ -4,7 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from pipelines.delivery import ledger, watch
 from pipelines.delivery.host import COLOURS, Host
@@ -12,7 +12,7 @@ from pipelines.delivery.journal import Move, shown
 from pipelines.delivery.slots import process
 from pipelines.errors import UserError
 
-WIDE = 200
+WIDE, WIDE_ENOUGH = 200, 120  # columns: of a log; for all that is known of a move
 
 
 def status(env: str, home: Path | None = None) -> int:
@@ -71,15 +71,23 @@ def history(env: str, move: str | None = None, home: Path | None = None) -> int:
 
 
 def _moves(env: str, moves: list[Move]) -> Table:
-    table = Table(
-        "at", "move", "why", "from", "to", "slot", "steps", "result", "seconds", title=f"{env}: moves"
-    )
+    """All that fits the terminal: what is needed to go on with comes first."""
+    known = {
+        "at": lambda move: move.at[:19].replace("T", " "),
+        "move": lambda move: move.id,
+        "to": lambda move: move.release[:12],
+        "why": lambda move: move.why,
+        "result": lambda move: move.ended,
+        "from": lambda move: move.origin["release"][:12] if move.origin else "nothing",
+        "slot": lambda move: move.slot,
+        "steps": _steps,
+        "seconds": _seconds,
+    }
+    shown = list(known) if _console().width >= WIDE_ENOUGH else list(known)[:5]
+    whole = ("at", "move", "to", "from")  # ids are copied
+    table = Table(*(Column(name, no_wrap=name in whole) for name in shown), title=f"{env}: moves")
     for move in moves:
-        origin = move.origin["release"][:12] if move.origin else "nothing"
-        table.add_row(
-            *(move.at[:19], move.id, move.why, origin, move.release[:12], move.slot),
-            *(_steps(move), move.ended, _seconds(move)),
-        )
+        table.add_row(*(known[name](move) for name in shown))
     return table
 
 
@@ -104,10 +112,12 @@ def _lines(move: Move) -> Table:
 
 
 def _show(table: Table) -> None:
+    _console().print(table)
+
+
+def _console() -> Console:
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDE)  # a log has no width; 80 columns would break every line
-    console.print(table)
+    return console if console.is_terminal else Console(width=WIDE)  # a log has no width
 
 
 def _time(text: str) -> datetime:

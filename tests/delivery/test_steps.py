@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from pipelines import params
 from pipelines.contract import Column
@@ -296,7 +297,11 @@ def test_a_bake_lasts_its_time_where_callers_come_and_less_where_none_does(
 
 
 def test_the_history_shows_each_move_and_each_line_of_one(
-    live: Host, store: Store, better: str, make: Callable[..., str], capsys: pytest.CaptureFixture[str]
+    live: Host,
+    store: Store,
+    make: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert rollout.move(live, make("unwell", p=0.9), store) == 4
     capsys.readouterr()
@@ -304,6 +309,13 @@ def test_the_history_shows_each_move_and_each_line_of_one(
     told = capsys.readouterr().out
     last = journal(live).moves()[-1]
     assert last.id in told and "failed: " in told and "completed" in told
+    with monkeypatch.context() as narrow:
+        narrow.setattr(status, "_console", lambda: Console(width=80))
+        assert status.history("staging") == 0
+        narrowly = capsys.readouterr().out
+    assert (
+        last.id in narrowly and last.release[:12] in narrowly and max(map(len, narrowly.splitlines())) <= 80
+    )
     assert status.history("staging", last.id[:6]) == 0
     told = capsys.readouterr().out
     assert "turn-back" in told and "golden rows" in told
