@@ -185,9 +185,9 @@ def watch(
 @verbs.command(rich_help_panel=PANEL)
 def rollback(env: Env) -> None:
     """Return to the newest release before this one whose rollout completed."""
-    from pipelines.delivery import rollout
+    from pipelines.delivery.rollback import rollback
 
-    finish(rollout.rollback(env))
+    finish(rollback(env))
 
 
 @verbs.command(rich_help_panel=PANEL)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.delivery import host as hosts
-from pipelines.delivery import rollout
+from pipelines.delivery import rollback
 from pipelines.delivery import store as stores
 from pipelines.delivery.host import COLOURS, Host
 from pipelines.delivery.ledger import Entry, Ledger
@@ -103,7 +103,7 @@ def _back(host: Host, history: Sequence[Entry]) -> set[str]:
     journal = host.journal
     journal.moves()  # a damaged one is no reason to remove what it would have named
     with contextlib.suppress(UserError):
-        return {rollout.safe(journal, history)}
+        return {rollback.safe(journal, history)}
     return set()
 
 

@@ -8,9 +8,8 @@ back, where another one is.
 import errno
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +26,6 @@ from pipelines.delivery.signals import Interrupted, finishing, interruptible
 from pipelines.delivery.slots import process
 from pipelines.delivery.steps import NAMES, STEPS, Held, Step
 from pipelines.errors import Refused, UserError
-from pipelines.files import read_json
 
 HELD, REFUSED = 3, 4
 RECOVERS = 10.0  # seconds that the slot of before gets to be healthy again, where traffic is to return to it
@@ -65,35 +63,6 @@ def deploy(env: str, home: Path | None = None, plan: bool = False, pause_before:
     for last in host.journal.moves()[-1:]:
         summary("\n".join(last.table(env)))
     return code
-
-
-def rollback(env: str, home: Path | None = None) -> int:
-    """Have the ledger want the newest release that is safe to go back to, and move there; as `deploy`."""
-    host = Host.load(env, home)
-    history = ledger.history(env)
-    release = safe(host.journal, history)
-    known = [entry.model_dump(exclude={"by", "why", "at"}) for entry in history if entry.release == release]
-    fields = known[0] if known else {"release": release, "commit": _commit(home, release)}
-    ledger.write(env, ledger.Entry(**{**fields, "why": "rollback"}))
-    say(f"{env}: the ledger now wants {release[:12]}")
-    return deploy(env, home)
-
-
-def safe(journal: Journal, history: Sequence[ledger.Entry]) -> str:
-    """The newest release whose rollout completed, but not the wanted one nor one that was rolled back from.
-
-    `history` is the ledger's, newest first. UserError where there is none.
-    """
-    barred = {history[0].release} if history else set()
-    barred |= {older.release for newer, older in pairwise(history) if newer.why == "rollback"}
-    for done in reversed([m for m in journal.moves() if m.result == "completed"]):
-        if done.release not in barred:
-            return done.release
-    gone = ", ".join(sorted(release[:12] for release in barred)) or "none"
-    raise UserError(
-        f"{journal.path} tells of no other release that completed its rollout: nothing to go back to "
-        f"(wanted now, or rolled back from: {gone}; `ml release` at a commit releases it again)"
-    )
 
 
 def move(
@@ -411,7 +380,3 @@ def _live(host: Host, release: str) -> str | None:
     route = host.edge.route()
     serves = route and route.release == release and process.running(host, route.slot) == release
     return route.slot if route and serves and host.edge.healthy(route.slot) else None
-
-
-def _commit(home: Path | None, release: str) -> str:
-    return str(read_json(stores.of(home).get(release) / "release.json")["commit"])

@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 
 from pipelines import params
-from pipelines.delivery import terraform
+from pipelines.delivery import host as hosts
+from pipelines.delivery import rollout, terraform
+from pipelines.delivery import watch as watching
+from pipelines.delivery.edge import Edge
 from pipelines.delivery.host import Host
 from pipelines.delivery.rehearse import free_ports
 from pipelines.delivery.store import Store
 from pipelines.files import write_json
 from tests.delivery import github_releases, tiny
 from tests.delivery.github_releases import Releases
+from tests.delivery.world import World
 
 
 @pytest.fixture(scope="session")
@@ -100,3 +104,14 @@ def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[Releases]:
         with github_releases.serve(Path(folder, "socket")) as releases:
             releases.commits.add("c")
             yield releases
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World(tmp_path)
+    monkeypatch.chdir(world.checkout)
+    monkeypatch.setattr(rollout, "deploy", world.deploy)
+    monkeypatch.setattr(hosts, "alive", lambda host: True)
+    monkeypatch.setattr(Edge, "route", lambda edge: world.route)
+    monkeypatch.setattr(watching, "AGAIN", 0.0)
+    return world

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.delivery import ledger, rollout, status
+from pipelines.delivery import ledger, rollback, rollout, status
 from pipelines.delivery.host import Host
 from pipelines.delivery.journal import Journal
 from pipelines.delivery.ledger import Entry
@@ -36,27 +36,27 @@ def history_of(*entries: tuple[str, str]) -> list[Entry]:
 def test_the_target_is_the_newest_release_that_completed(tmp_path: Path) -> None:
     journal = journal_of(tmp_path, (A, "completed"), (B, "failed"), (C, "completed"))
     history = history_of((A, "release"), (B, "release"), (C, "release"))
-    assert rollout.safe(journal, history) == A
+    assert rollback.safe(journal, history) == A
 
 
 def test_a_wanted_release_that_was_refused_gives_way_to_the_one_that_runs(tmp_path: Path) -> None:
     journal = journal_of(tmp_path, (A, "completed"), (B, "completed"), (C, "failed"))
-    assert rollout.safe(journal, history_of((A, "release"), (B, "release"), (C, "release"))) == B
+    assert rollback.safe(journal, history_of((A, "release"), (B, "release"), (C, "release"))) == B
 
 
 def test_a_release_that_was_rolled_back_from_never_comes_back(tmp_path: Path) -> None:
     journal = journal_of(tmp_path, (A, "completed"), (B, "completed"), (C, "completed"), (B, "completed"))
     history = history_of((A, "release"), (B, "release"), (C, "release"), (B, "rollback"))
-    assert rollout.safe(journal, history) == A
+    assert rollback.safe(journal, history) == A
     journal.write("9", "begin", **{"release": A, "slot": "blue", "from": None, "why": "rollback"})
     journal.write("9", "end", result="completed")
     with pytest.raises(UserError, match="nothing to go back to"):
-        rollout.safe(journal, [*history_of((A, "rollback")), *history])
+        rollback.safe(journal, [*history_of((A, "rollback")), *history])
 
 
 def test_without_a_past_there_is_nothing_to_go_back_to(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing to go back to"):
-        rollout.safe(journal_of(tmp_path, (A, "completed")), history_of((A, "release")))
+        rollback.safe(journal_of(tmp_path, (A, "completed")), history_of((A, "release")))
 
 
 @pytest.fixture
@@ -90,12 +90,12 @@ def test_rollback_twice_never_brings_the_bad_one_back(
     assert status.status("staging") == 0
     assert "differs" not in capsys.readouterr().out
 
-    assert rollout.rollback("staging") == 0
+    assert rollback.rollback("staging") == 0
     entry, route = ledger.wanted("staging"), host.edge.route()
     assert entry and route and entry.release == route.release == first
     assert entry.why == "rollback" and entry.commit == first[:40]
     with pytest.raises(UserError, match=f"nothing to go back to .*{second[:12]}"):
-        rollout.rollback("staging")
+        rollback.rollback("staging")
     entry = ledger.wanted("staging")
     assert entry and entry.release == first
 
@@ -104,7 +104,7 @@ def test_rollback_twice_never_brings_the_bad_one_back(
     assert status.status("staging") == 0
     told = capsys.readouterr().out
     assert "differs: run `ml deploy" in told and "refused  2" in told and "max |Δp| is" in told
-    assert rollout.rollback("staging") == 0  # to what runs: nothing moves
+    assert rollback.rollback("staging") == 0  # to what runs: nothing moves
     assert status.status("staging") == 0
     assert "differs" not in capsys.readouterr().out
 
