@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pipelines"
-ROOMS = ["training", "review", "serving", "delivery", "monitoring", "local"]
+ROOMS = ["training", "registry", "review", "serving", "delivery", "monitoring", "local"]
 
 
 def imports_of(source: str) -> Iterator[str]:

@@ -1,0 +1,237 @@
+"""Git's own SSH signatures of commits, made and checked here: a bare machine has no ssh-keygen.
+
+A signed commit is a commit's bytes with the header `gpgsig`, whose signature (SSHSIG, namespace `git`) covers
+all but that header. `git verify-commit` takes what is signed here, and what git signed is taken here.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    from asyncssh import SSHKey
+    from asyncssh.sshsig import SSHAllowedSignersEntry
+
+NAMESPACE = "git"
+OPTIONS = {"namespaces", "valid-after", "valid-before"}  # of a line; `cert-authority` is not taken
+ALGORITHMS = re.compile(r"ssh-ed25519|ecdsa-sha2-nistp(256|384|521)|ssh-rsa|sk-(ssh-ed25519|ecdsa)\S*")
+RSA = 2048  # bits at least
+TIME = re.compile(r"\d{8}(\d{4}(\d{2})?)?Z?")
+ARMOUR = re.compile(rb"-----BEGIN SSH SIGNATURE-----\n([A-Za-z0-9+/=\n]+?)\n-----END SSH SIGNATURE-----\n?")
+
+
+class Untrusted(UserError):
+    """Why a commit counts as nobody's word."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A private key that signs commits; it is kept in memory only."""
+
+    _key: "SSHKey" = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> "Key":
+        """An OpenSSH private key without a passphrase. UserError, which never shows it, where it is none."""
+        import asyncssh
+
+        try:
+            key = asyncssh.import_private_key(text.strip() + "\n")
+        except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError):
+            raise UserError(
+                f"{where} is no OpenSSH private key without a passphrase: "
+                "`ssh-keygen -t ed25519 -N ''` makes one"
+            ) from None
+        _strong(key, where)
+        return cls(key)
+
+    @property
+    def public(self) -> bytes:
+        """Its public half, as signatures name it."""
+        return bytes(self._key.public_data)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the public half, as ssh-keygen prints it."""
+        return _fingerprint(self.public)
+
+    def sign(self, commit: bytes) -> bytes:
+        """The commit's bytes, signed."""
+        import asyncssh
+
+        signature = asyncssh.create_sshsig(self._key, commit, namespace=NAMESPACE)
+        head, blank, message = commit.partition(b"\n\n")
+        lines = signature.rstrip(b"\n").replace(b"\n", b"\n ")
+        return head + b"\ngpgsig " + lines + blank + message
+
+    def signed(self, commit: bytes) -> bool:
+        """Whether this very key signed a commit."""
+        try:
+            return _checked(commit) == self.public
+        except Untrusted:
+            return False
+
+
+@dataclass(frozen=True)
+class Signers:
+    """Who may sign, in OpenSSH's format `allowed_signers`: principals, options, key, a line each."""
+
+    where: str
+    lines: "tuple[tuple[int, str, SSHAllowedSignersEntry], ...]"
+
+    @classmethod
+    def load(cls, path: Path) -> "Signers":
+        """UserError where a line is not what ssh-keygen takes: none is passed over."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} cannot be read ({error}): it lists who may sign the ledger") from None
+        found = []
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip() and not line.strip().startswith("#"):
+                found.append(
+                    (number, line.split()[0].strip('"'), _entry(line.strip(), f"{path}, line {number}"))
+                )
+        if not found:
+            raise UserError(
+                f"{path} lists no key, so nothing that the ledger names could be deployed: add one"
+            )
+        return cls(str(path), tuple(found))
+
+    def who(self, commit: bytes) -> str:
+        """The principals of the line whose key signed the commit. Untrusted, which says why, where none did.
+
+        A key counts while its line is valid now, whatever time the commit claims: a lost key could write any.
+        """
+        blob = _checked(commit)
+        listed = [(n, name, entry) for n, name, entry in self.lines if entry.key.public_data == blob]
+        if not listed:
+            raise Untrusted(f"is signed with {_fingerprint(blob)}, which {self.where} does not list")
+        faults = []
+        for number, name, entry in listed:
+            if (fault := _fault(entry)) is None:
+                return name
+            faults.append(f"{self.where}, line {number} ({name}) {fault}")
+        raise Untrusted(f"is signed with a key that does not count: {faults[0]}")
+
+
+def taken_apart(commit: bytes) -> tuple[bytes, bytes | None]:
+    """A commit's bytes without their signature, and the signature; None where it has not exactly one."""
+    head, blank, message = commit.partition(b"\n\n")
+    kept: list[bytes] = []
+    found: list[list[bytes]] = []
+    inside = False
+    for line in head.split(b"\n"):
+        if line.startswith(b"gpgsig ") or line.startswith(b"gpgsig-"):
+            found.append([line.partition(b" ")[2]])
+            inside = True
+        elif inside and line.startswith(b" "):
+            found[-1].append(line[1:])
+        else:
+            kept.append(line)
+            inside = False
+    return b"\n".join(kept) + blank + message, b"\n".join(found[0]) if len(found) == 1 else None
+
+
+def _checked(commit: bytes) -> bytes:
+    """The public key that signed the commit. Untrusted where none did."""
+    import asyncssh
+
+    content, signature = taken_apart(commit)
+    if signature is None:
+        raise Untrusted("is not signed")
+    try:
+        blob, namespace, algorithm, raw = _parts(signature)
+    except (ValueError, binascii.Error):
+        raise Untrusted("is not signed with an SSH key") from None
+    if namespace != NAMESPACE.encode():
+        raise Untrusted(f"carries a signature that was made for {namespace[:40]!r}, not for git")
+    if algorithm == b"ssh-rsa":
+        raise Untrusted("is signed with SHA-1, which can be forged")
+    kind = _string(blob)[0]
+    listed = (
+        b"x " + kind + b" " + base64.b64encode(blob)
+    )  # the list of this one key: only the mathematics is asked
+    try:
+        fits = asyncssh.validate_sshsig(content, raw, "x", listed)
+    except (ValueError, KeyError):  # a kind of key or a hash that nobody uses
+        fits = False
+    if not fits:
+        raise Untrusted("carries a signature that does not fit its content")
+    return blob
+
+
+def _parts(armoured: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """Public key, namespace and algorithm of a signature, and all its bytes. ValueError where it is none."""
+    if not (match := ARMOUR.fullmatch(armoured)):
+        raise ValueError("no armour")
+    raw = base64.b64decode(match[1].replace(b"\n", b""), validate=True)
+    if raw[:10] != b"SSHSIG" + (1).to_bytes(4, "big"):
+        raise ValueError("no SSHSIG")
+    blob, rest = _string(raw[10:])
+    namespace, rest = _string(rest)
+    for _ in ("reserved", "hash"):
+        _, rest = _string(rest)
+    signature, _ = _string(rest)
+    return blob, namespace, _string(signature)[0], raw
+
+
+def _string(content: bytes) -> tuple[bytes, bytes]:
+    """The first string of SSH's wire format, and what follows it."""
+    end = 4 + int.from_bytes(content[:4], "big")
+    if len(content) < max(end, 4):
+        raise ValueError("cut")
+    return content[4:end], content[end:]
+
+
+def _entry(line: str, where: str) -> "SSHAllowedSignersEntry":
+    import asyncssh
+    from asyncssh.sshsig import SSHAllowedSignersEntry
+
+    try:
+        entry = SSHAllowedSignersEntry(line)
+    except (asyncssh.KeyImportError, ValueError) as error:
+        raise UserError(
+            f"{where}: {error}: write PRINCIPALS [OPTIONS] KEYTYPE KEY as ssh-keygen(1) says"
+        ) from None
+    if unknown := sorted(set(entry.options) - OPTIONS):
+        raise UserError(
+            f"{where}: {unknown[0]} is not taken here: the options are {', '.join(sorted(OPTIONS))}"
+        )
+    for name, value in re.findall(r'(valid-\w+)="?([^",\s]*)', line):
+        if not TIME.fullmatch(value):
+            raise UserError(f"{where}: {name} {value!r} is no time: write it as 20271231Z or 202712312359Z")
+    _strong(entry.key, where)
+    return entry
+
+
+def _strong(key: "SSHKey", where: str) -> None:
+    algorithm = key.get_algorithm()
+    if not ALGORITHMS.fullmatch(algorithm):
+        raise UserError(f"{where}: a key of the kind {algorithm} is not taken: use ssh-ed25519")
+    size = getattr(getattr(key, "pyca_key", None), "key_size", None)
+    if algorithm == "ssh-rsa" and (size is None or size < RSA):
+        raise UserError(f"{where}: an RSA key has {RSA} bits or more here, not {size}: use ssh-ed25519")
+
+
+def _fault(entry: "SSHAllowedSignersEntry") -> str | None:
+    """Why the line's key does not count now; None where it does."""
+    now, options = time.time(), entry.options
+    if (spaces := options.get("namespaces")) is not None and not spaces.matches(NAMESPACE):  # type: ignore[attr-defined]
+        return "is not for git"
+    if (after := options.get("valid-after")) is not None and now < after:  # type: ignore[operator]
+        return "is not valid yet"
+    if (before := options.get("valid-before")) is not None and now >= before:  # type: ignore[operator]
+        return "is valid no longer"
+    return None
+
+
+def _fingerprint(blob: bytes) -> str:
+    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
