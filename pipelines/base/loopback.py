@@ -1,0 +1,29 @@
+"""What listens on this machine is asked straight, whatever proxy the machine has."""
+
+import os
+import urllib.request
+from collections.abc import Mapping
+from http.client import HTTPResponse
+from typing import cast
+
+NAMES = ("127.0.0.1", "localhost", "::1")
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def ask(request: urllib.request.Request | str, timeout: float) -> HTTPResponse:
+    """The answer of a server on this machine, as urllib's urlopen gives it, but never through a proxy."""
+    return cast(HTTPResponse, _DIRECT.open(request, timeout=timeout))
+
+
+def spared(environment: Mapping[str, str]) -> dict[str, str]:
+    """NO_PROXY and no_proxy with what both of them say, and loopback; some clients read the one, some the
+    other, and urllib lets the lower-case one win.
+    """
+    said = ",".join(environment.get(name, "") for name in ("NO_PROXY", "no_proxy"))
+    names = dict.fromkeys([*filter(None, (name.strip() for name in said.split(","))), *NAMES])
+    return dict.fromkeys(("NO_PROXY", "no_proxy"), ",".join(names))
+
+
+def spare() -> None:
+    """The same for this process, whose libraries read its environment."""
+    os.environ.update(spared(os.environ))

@@ -1,0 +1,128 @@
+"""The one place that makes the environment of a program that we start, and starts it.
+
+What a person has set to steer some other program of that name (another Python, another target, another
+repository) is dropped. What says how to reach an index, a mirror or a proxy, and whom to trust, is kept.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.base import git, loopback
+from pipelines.errors import UserError
+
+CODE = Path(__file__).parents[2]  # the code that this process runs: a checkout's
+
+# A variable that matches the first is dropped, unless it matches the second.
+STEERS = re.compile(
+    r"(UV|PIP|GIT|TF|BENTO|BENTOML|PYTEST|COV|SUPERVISOR|CONDA)_\w+|PYTHON\w+|MAKE\w+|MFLAGS"
+    r"|VIRTUAL_ENV(_PROMPT)?|__PYVENV_LAUNCHER__|BASH_ENV|ENV|CDPATH"
+)
+REACHES = re.compile(
+    r"UV_(DEFAULT_INDEX|INDEX\w*|EXTRA_INDEX_URL|FIND_LINKS|KEYRING_PROVIDER|CONFIG_FILE|OFFLINE|CACHE_DIR)"
+    r"|UV_(LINK_MODE|NATIVE_TLS|SYSTEM_CERTS|INSECURE_HOST|HTTP_\w+|REQUEST_TIMEOUT|CONCURRENT_\w+)"
+    r"|PIP_(INDEX_URL|EXTRA_INDEX_URL|NO_INDEX|FIND_LINKS|KEYRING_PROVIDER|CONFIG_FILE|CACHE_DIR)"
+    r"|PIP_(CERT|CLIENT_CERT|TRUSTED_HOST|PROXY|TIMEOUT|DEFAULT_TIMEOUT|RETRIES|NO_CACHE_DIR)"
+    r"|TF_(CLI_CONFIG_FILE|TOKEN_\w+|PLUGIN_CACHE_\w+|REGISTRY_\w+|HTTP_\w+)"
+    r"|BENTOML_DO_NOT_TRACK|PYTHONUTF8"
+)
+
+
+def environment(own_code: bool = False, **given: str) -> dict[str, str]:
+    """This process's environment less what would steer a program, with `given`; loopback asks no proxy.
+
+    `own_code`: the program is a Python, or starts one, and must find this environment's commands first and
+    import the very code that runs here.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not STEERS.fullmatch(name) or REACHES.fullmatch(name)
+    }
+    kept |= git.variables() | loopback.spared(kept) | {"UV_PYTHON_DOWNLOADS": "never"}
+    if own_code:
+        kept |= {"PATH": path(kept.get("PATH")), "PYTHONPATH": str(CODE)}
+    return kept | given
+
+
+def only(*names: str, **given: str) -> dict[str, str]:
+    """An environment of the named variables alone, with `given`: for what outlives its caller."""
+    return {name: os.environ[name] for name in names if name in os.environ} | given
+
+
+def path(before: str | None = None) -> str:
+    """PATH with the commands of this environment first."""
+    return os.pathsep.join([str(Path(sys.executable).parent), before or os.environ.get("PATH") or os.defpath])
+
+
+def find(name: str) -> str | None:
+    """A program of this environment, else the machine's; None where neither has it."""
+    return shutil.which(name, path=path())
+
+
+def run(
+    command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end: its exit code and what it said. `options` are subprocess.run's.
+
+    Its environment is `environment()`, or `env` that was made here. UserError where there is no such program.
+    """
+    if "input" not in options:
+        options.setdefault("stdin", subprocess.DEVNULL)
+    if not {"stdout", "stderr"} & options.keys():
+        options.setdefault("capture_output", True)
+    _as_text(options)
+    try:
+        return subprocess.run(
+            [str(word) for word in command],
+            env=dict(environment() if env is None else env),
+            **options,
+        )
+    except FileNotFoundError:
+        raise _missing(command[0], options) from None
+
+
+def start(
+    command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, **options: Any
+) -> "subprocess.Popen[str]":
+    """Start a program, as `run`; `options` are subprocess.Popen's."""
+    options.setdefault("stdin", subprocess.DEVNULL)
+    _as_text(options)
+    try:
+        return subprocess.Popen(
+            [str(word) for word in command],
+            env=dict(environment() if env is None else env),
+            **options,
+        )
+    except FileNotFoundError:
+        raise _missing(command[0], options) from None
+
+
+@contextlib.contextmanager
+def lent(env: Mapping[str, str]) -> Iterator[None]:
+    """Make `env` this process's own while the block runs, for a library that hands on nothing else."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(env)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _as_text(options: dict[str, Any]) -> None:
+    options.setdefault("text", True)
+    options.setdefault("errors", "replace")
+
+
+def _missing(program: str | Path, options: Mapping[str, Any]) -> UserError:
+    if (folder := options.get("cwd")) and not Path(folder).is_dir():
+        return UserError(f"{folder} does not exist")
+    return UserError(f"{program} is not installed, or not on PATH: install it")

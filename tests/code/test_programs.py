@@ -1,0 +1,130 @@
+"""What a person has set for other programs does not steer those that we start; what reaches an index does."""
+
+import os
+import sys
+import threading
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from pipelines.base import loopback, programs
+from pipelines.errors import UserError
+
+PACKAGE = Path(__file__).parents[2] / "pipelines"
+STEERING = {
+    "UV_PYTHON": "/usr/bin/python3",
+    "UV_SYSTEM_PYTHON": "1",
+    "UV_PROJECT_ENVIRONMENT": "/elsewhere",
+    "PIP_TARGET": "/elsewhere",
+    "PIP_PREFIX": "/elsewhere",
+    "PIP_USER": "1",
+    "PIP_REQUIRE_VIRTUALENV": "1",
+    "PYTHONPATH": "/elsewhere",
+    "PYTHONHOME": "/elsewhere",
+    "PYTHONOPTIMIZE": "2",
+    "VIRTUAL_ENV": "/elsewhere",
+    "CONDA_PREFIX": "/elsewhere",
+    "GIT_DIR": "/elsewhere",
+    "TF_CLI_ARGS": "-help",
+    "TF_CLI_ARGS_plan": "-destroy",
+    "TF_DATA_DIR": "/elsewhere",
+    "TF_WORKSPACE": "other",
+    "TF_VAR_port": "1",
+    "BENTOML_CONFIG": "/elsewhere",
+    "BENTOML_HOME": "/elsewhere",
+    "MAKEFLAGS": "-n",
+    "BASH_ENV": "/elsewhere",
+}
+KEPT = {
+    "UV_INDEX_URL": "https://mirror.example/simple",
+    "UV_INDEX_MINE_PASSWORD": "secret",
+    "UV_CACHE_DIR": "/cache",
+    "PIP_INDEX_URL": "https://mirror.example/simple",
+    "PIP_CERT": "/ca.pem",
+    "SSL_CERT_FILE": "/ca.pem",
+    "REQUESTS_CA_BUNDLE": "/ca.pem",
+    "HTTPS_PROXY": "http://proxy.example:3128",
+    "TF_CLI_CONFIG_FILE": "/terraformrc",
+    "TF_TOKEN_app_terraform_io": "secret",
+    "GIT_SSH_COMMAND": "ssh -i key",
+    "DOCKER_HOST": "unix:///run/docker.sock",
+    "AWS_PROFILE": "team",
+    "HOME": "/home/ada",
+}
+
+
+def test_what_steers_is_dropped_and_what_reaches_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (STEERING | KEPT).items():
+        monkeypatch.setenv(name, value)
+    found = programs.environment()
+    assert not {name for name, value in STEERING.items() if found.get(name) == value}
+    assert {name: found.get(name) for name in KEPT} == KEPT
+    assert programs.environment(BENTOML_HOME="/ours")["BENTOML_HOME"] == "/ours"
+
+
+def test_a_python_that_we_start_imports_the_code_that_runs_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines/__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    said = "import pipelines; print(pipelines.__file__)"
+    done = programs.run(
+        [sys.executable, "-c", said], env=programs.environment(own_code=True), cwd=tmp_path / ".."
+    )
+    assert done.stdout.strip() == str(PACKAGE / "__init__.py"), done.stderr
+
+
+def test_a_program_that_is_missing_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="no-such-program is not installed"):
+        programs.run(["no-such-program"])
+    with pytest.raises(UserError, match="no-such-program is not installed"):
+        programs.start(["no-such-program"])
+    assert programs.find("no-such-program") is None
+    assert Path(programs.find("ruff") or "").is_file()
+
+
+def test_a_lent_environment_is_given_back() -> None:
+    before = dict(os.environ)
+    with programs.lent({"ONLY": "this"}):
+        assert dict(os.environ) == {"ONLY": "this"}
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy"])
+def test_loopback_is_asked_without_a_proxy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"here")
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/"
+    for each in ("NO_PROXY", "no_proxy", "http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "example.com")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    try:
+        with loopback.ask(address, timeout=5) as answer:
+            assert answer.read() == b"here"
+        if name == "http_proxy":
+            with pytest.raises(OSError):
+                urllib.request.urlopen(address, timeout=5)  # the control
+        told = programs.environment()
+        assert told["no_proxy"] == told["NO_PROXY"] == "127.0.0.1,example.com,localhost,::1"
+        monkeypatch.setenv("no_proxy", "example.com")
+        with monkeypatch.context() as here:
+            here.setattr(os, "environ", os.environ.copy())
+            loopback.spare()
+            assert os.environ["no_proxy"] == told["no_proxy"]
+    finally:
+        server.shutdown()
+        server.server_close()
