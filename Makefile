@@ -1,6 +1,8 @@
 # Needs git, make and Python 3.11 or newer; everything else comes from the package index, by the lock.
 SHELL := /bin/bash
-PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p))))
+# The first that runs: a version manager leaves commands on PATH for Pythons that are switched off.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,\
+  $(shell $(p) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && command -v $(p))))
 export UV_PYTHON_DOWNLOADS := never
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -40,7 +42,7 @@ $(READY): requirements/dev.txt pyproject.toml
 
 # Follows the lock: only what has changed is installed. uv is the machine's, else the lock's own.
 environment:
-	@test -n "$(PYTHON)" || { echo "make: no python3 on PATH: install Python 3.11 or newer, with venv" >&2; exit 2; }
+	@test -n "$(PYTHON)" || { echo "make: no Python from 3.11 to 3.14 on PATH: install one, with venv" >&2; exit 2; }
 	@echo "Making .venv from requirements/dev.txt ..." >&2
 	@if [ -n "$(UV)" ]; then $(UV) venv --quiet --allow-existing --python $(PYTHON) .venv; \
 	  elif [ ! -x .venv/bin/uv ]; then $(PYTHON) -m venv --clear .venv && \
@@ -50,9 +52,9 @@ environment:
 	@VIRTUAL_ENV=$(CURDIR)/.venv uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@cp requirements/dev.txt .venv/lock
 
-lock: ## resolve requirements/*.txt again from pyproject.toml
-	@rm -f requirements/*.txt
+# One set of versions for every supported Python: else a model that CI trains is another one than a laptop's.
+lock: $(READY) ## follow pyproject.toml; what is pinned stays pinned, UPGRADE=1 renews it
 	@for g in dev train host serve; do \
-	  uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 \
-	    $$(test $$g = dev || echo --constraints requirements/dev.txt) \
-	    --custom-compile-command "make lock" --group $$g --output-file requirements/$$g.txt || exit; done
+	  uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --no-annotate \
+	    --python-version 3.11 $(if $(UPGRADE),--upgrade) $$(test $$g = dev || echo --constraints requirements/dev.txt) \
+	    --custom-compile-command "make lock" --group $$g --output-file requirements/$$g.txt >/dev/null || exit; done
