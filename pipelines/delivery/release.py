@@ -1,7 +1,6 @@
 """`ml release`: a commit becomes a release: checked, built once, stored, registered, wanted by staging."""
 
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines import params
+from pipelines.artifacts import verdict as verdicts
 from pipelines.console import step, summary
 from pipelines.delivery import commit, registry
 from pipelines.delivery import store as stores
@@ -27,8 +27,6 @@ from pipelines.files import read_json, sha256, sha256_of_tree, write_json, write
 from pipelines.model import Model
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import card
-from pipelines.review.comment import GATE_LIMIT, plain_file
-from pipelines.review.gate import CODES
 from pipelines.training import table, train
 
 SAME = 1e-9  # max |Δp| on V between the reviewed model and the one rebuilt from its lock and seed
@@ -135,19 +133,15 @@ def _review(here: Path) -> Review:
     if not (here / REVIEW / "gate.json").exists():
         return Review((), {}, "no evidence came with this commit")
     try:
-        gate = json.loads(plain_file(here / REVIEW, "gate.json", GATE_LIMIT))
-        verdict, judged = gate["verdict"], str(gate["candidate"]["sha256"])
-    except (KeyError, TypeError, ValueError, RecursionError, OSError):
-        verdict, judged = None, ""
-    if not isinstance(verdict, str) or verdict not in CODES:
-        return _left_out(f"{REVIEW}/gate.json is not what the gate writes")
+        verdict = verdicts.read(here / REVIEW)
+    except UserError as error:
+        return _left_out(str(error))
+    judged = verdict.candidate.sha256 if verdict.candidate else "none"
     if judged != (ships := sha256(here / "models/model.onnx")):
         return _left_out(f"{REVIEW}/gate.json judged another model ({judged[:12]}) than ships ({ships[:12]})")
     by = read_json(here / PROPOSAL).get("override") if (here / PROPOSAL).is_file() else None
-    figures = {"verdict": verdict, "superior": gate.get("superior") is True} | (
-        {"override": by} if by else {}
-    )
-    words = verdict + (f", let through by {by}" if by else "")
+    figures = {"verdict": verdict.verdict, "superior": verdict.superior} | ({"override": by} if by else {})
+    words = verdict.verdict + (f", let through by {by}" if by else "")
     return Review(
         (REVIEW / "gate.json", REVIEW / "report.md", REVIEW / "report.html", PROPOSAL), figures, words
     )

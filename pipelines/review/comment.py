@@ -5,7 +5,6 @@ as data from a stranger: the pull request is the one whose head the run had, nev
 """
 
 import base64
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,14 +14,15 @@ from urllib.parse import quote
 
 import yaml
 
+from pipelines.artifacts import verdict as verdicts
 from pipelines.console import output
+from pipelines.errors import UserError
 from pipelines.files import write_text
 from pipelines.review import override, runs
 from pipelines.review.github import MOST, GitHub, one_line
 from pipelines.review.scope import changes_model, judged_by
 
 CONTEXT = "greenlight/gate"  # the required check, .github/rulesets/main.json
-GATE_LIMIT = 1_000_000  # bytes of gate.json
 REPORT_LIMIT = 64_000  # characters; GitHub refuses a comment above 65,536, CML's mark and our note included
 
 State = Literal["success", "failure", "error", "pending"]
@@ -167,15 +167,14 @@ def examine(evidence: Path, judged: Mapping[str, Any]) -> Finding:
     if not (evidence / "gate.json").exists() and not (evidence / "report.md").exists():
         return Finding(None, f"no evidence: the run ended ({judged.get('conclusion')}) before the gate did")
     try:
-        gate = json.loads(plain_file(evidence, "gate.json", GATE_LIMIT))
-        verdict, sentence = gate["verdict"], reason(gate)
+        verdict = verdicts.read(evidence)
         report = plain_file(evidence, "report.md", 4 * REPORT_LIMIT)
-    except (KeyError, TypeError, ValueError, RecursionError, OSError) as error:
+    except (UserError, ValueError, OSError) as error:
         return Finding(None, f"no evidence: the artifact is not a report ({one_line(str(error))})")
     report = re.sub(r"@(?=\w)", "@\N{WORD JOINER}", report.replace("\0", ""))  # a report notifies nobody
     if len(report) > REPORT_LIMIT:
         return Finding(None, f"no evidence: report.md has {len(report)} characters, more than {REPORT_LIMIT}")
-    return Finding(verdict, sentence, report)
+    return Finding(verdict.verdict, one_line(verdict.reason), report)
 
 
 def plain_file(folder: Path, name: str, limit: int) -> str:
@@ -186,19 +185,3 @@ def plain_file(folder: Path, name: str, limit: int) -> str:
     if path.stat().st_size > limit:
         raise ValueError(f"{name} is larger than {limit} bytes")
     return path.read_bytes().decode("utf-8")
-
-
-def reason(gate: Mapping[str, Any]) -> str:
-    """The sentence of the first finding that has the verdict."""
-    if gate["verdict"] not in ("PASS", "INCONCLUSIVE", "FAIL"):
-        raise ValueError("gate.json: verdict is none of PASS, INCONCLUSIVE, FAIL")
-    if not isinstance(gate["findings"], list) or not gate["findings"]:
-        raise ValueError("gate.json: findings is not a list of what was found")
-    for finding in gate["findings"]:
-        if not isinstance(finding["sentence"], str):
-            raise ValueError("gate.json: a sentence is not text")
-        if finding["verdict"] == gate["verdict"] != "PASS":
-            return one_line(finding["sentence"])
-    if gate["verdict"] != "PASS":
-        raise ValueError(f"gate.json: {gate['verdict']} without a finding that says so")
-    return f"all {len(gate['findings'])} rules hold"

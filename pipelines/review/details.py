@@ -8,7 +8,6 @@ from pipelines.review.markdown import (
     bar,
     chart,
     code,
-    interval,
     number,
     signed,
     table,
@@ -36,9 +35,7 @@ def details(gate: dict[str, Any]) -> dict[str, str]:
 
 
 def _slices(gate: dict[str, Any]) -> str:
-    found = gate.get("slices") or []
-    if isinstance(found, dict):  # by an older gate, which did not judge them
-        return "\n\n".join(_parts(name, parts) for name, parts in found.items() if parts)
+    found = gate["slices"]
     limits = (gate.get("thresholds") or {}).get("slice") or {}
     lines = [
         [
@@ -80,7 +77,7 @@ def slice_sign(part: dict[str, Any], limits: dict[str, Any]) -> str:
 
 
 def _less(part: dict[str, Any], metric: str) -> float | None:
-    candidate, champion = (part.get(name, {}).get(metric) for name in ("candidate", "champion"))
+    candidate, champion = ((part[name] or {}).get(metric) for name in ("candidate", "champion"))
     return None if candidate is None or champion is None else candidate - champion
 
 
@@ -94,9 +91,9 @@ def _parts(title: str, parts: Iterable[dict[str, Any]]) -> str:
             text(part["name"]),
             f"{part['rows']:,}",
             f"{part['label_rate']:.1%}",
-            number(part.get("candidate", {}).get("roc_auc")),
+            number(part["candidate"]["roc_auc"]),
             signed(_less(part, "roc_auc")),
-            number(part.get("candidate", {}).get("log_loss")),
+            number(part["candidate"]["log_loss"]),
             signed(_less(part, "log_loss")),
         ]
         for part in parts
@@ -281,9 +278,7 @@ def _hashes(gate: dict[str, Any]) -> str:
     if champion := gate.get("champion"):
         parts.append(f"The champion is {text(champion['origin'])}.")
     if anchor := gate.get("anchor"):
-        parts.append(
-            f"The anchor is {text(anchor['origin'])}, SHA-256 `{code(anchor['sha256'])}`.{_creep(anchor)}"
-        )
+        parts.append(f"The anchor is {text(anchor['origin'])}, SHA-256 `{code(anchor['sha256'])}`.")
     limits = gate["thresholds"]
     parts.append(
         f"Asked for: {limits['days']} days, margins {limits['margin']['roc_auc']:g} (ROC-AUC) and "
@@ -291,13 +286,3 @@ def _hashes(gate: dict[str, Any]) -> str:
         f"{limits['floor']['brier_skill']:g} (Brier skill), by the base branch's params.yaml."
     )
     return "\n\n".join(parts)
-
-
-def _creep(anchor: dict[str, Any]) -> str:
-    """How far the candidate is from the anchor, in each metric that the gate compared."""
-    found = [
-        f"{text(name)} {interval(value, difference=True)}"
-        for name, value in (anchor.get("difference") or {}).items()
-        if isinstance(value, list) and len(value) == 3
-    ]
-    return f" Δ since then: {', '.join(found)}." if found else ""

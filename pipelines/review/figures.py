@@ -111,9 +111,7 @@ def _interval(axes: Axes, y: float, point: float, low: float, high: float, colou
 
 def _slices(gate: dict[str, Any]) -> Figure | None:
     """Δ log-loss of each slice with its simultaneous bounds, and what the gate allows."""
-    found = gate.get("slices") or []
-    if isinstance(found, dict):
-        return None
+    found = gate["slices"]
     limits = (gate.get("thresholds") or {}).get("slice") or {}
     judged = [part for part in found if part.get("low") is not None and part.get("high") is not None]
     judged = sorted(judged, key=lambda part: (part["slice"], -part["difference"]))[:MOST_SLICES]

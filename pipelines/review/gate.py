@@ -1,5 +1,6 @@
 """`ml gate`: the decision on a proposal, with its reasons: a fold of the rules' findings."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from pipelines import stats
+from pipelines.artifacts import verdict as verdicts
+from pipelines.artifacts.verdict import SEVERITY, Verdict, fold
 from pipelines.console import step
-from pipelines.contract import Finding, Verdict
-from pipelines.files import write_json
+from pipelines.contract import Finding
+from pipelines.errors import UserError
 from pipelines.params import Params
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import explain, proposal, rules
@@ -19,7 +22,6 @@ from pipelines.review.evidence import Evidence, Scored, gather
 from pipelines.review.proposal import Card, one_line
 from pipelines.review.rules import calibration, metrics, slices
 
-CODES: dict[Verdict, int] = {"PASS": 0, "INCONCLUSIVE": 3, "FAIL": 4}
 POINTS = 20  # of the report's ROC curve
 TENTHS = 10  # of the report's calibration
 
@@ -35,54 +37,54 @@ def run(
     """Judge what a proposal's build left in `candidate`, by the rules and thresholds of the checkout `base`.
 
     `production` is the ledger's entry (None before the first release), `anchor` that of the last release
-    which was shown superior, or of the first; `head` the proposal's commit, where `base` has it, for the list
-    of changed files. Writes `out`/gate.json and prints verdict and reasons.
-    Returns 0 PASS, 3 INCONCLUSIVE, 4 FAIL.
+    which was shown superior, or of the first; `head` the proposal's commit. Writes `out`/gate.json and prints
+    verdict and reasons. Returns 0 PASS, 3 INCONCLUSIVE, 4 FAIL. UserError where `head` names no commit.
     """
+    commits = _commit(base, head) if head else None, ask_git(base, "rev-parse", "HEAD")
     evidence = gather(candidate, base, production, anchor)
     findings = rules.judge(evidence)
-    verdict = fold(findings)
-    write_json(
-        out / "gate.json", record(verdict, findings, evidence, base, head, proposal.validation(candidate))
-    )
-    for finding in findings:
+    verdict = record(findings, evidence, base, *commits, validation=proposal.validation(candidate))
+    written = verdicts.write(verdict, out)
+    for finding in verdict.findings:
         print(f"{finding.verdict:12}  {finding.rule:18} {finding.sentence}")
-    print(f"{verdict}")
-    step(f"judged: {out / 'gate.json'}")
-    return CODES[verdict]
+    print(f"{verdict.verdict}")
+    step(f"judged: {written}")
+    return SEVERITY[verdict.verdict]
 
 
-def fold(findings: Iterable[Finding]) -> Verdict:
-    """FAIL before INCONCLUSIVE before PASS; without any finding nothing is known."""
-    verdicts: list[Verdict] = [finding.verdict for finding in findings] or ["INCONCLUSIVE"]
-    return max(verdicts, key=lambda verdict: CODES[verdict])
+def _commit(base: Path, head: str) -> str:
+    """The full SHA of `head`; one that the checkout `base` does not have is taken at its word."""
+    if found := ask_git(base, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{head}^{{commit}}"):
+        return found
+    if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", head):
+        return head
+    raise UserError(f"--head is {head!r}, which names no commit: give the full SHA of the proposal's")
 
 
 def record(
-    verdict: Verdict,
     findings: list[Finding],
     e: Evidence,
     base: Path,
     head: str | None,
+    commit: str | None,
     validation: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """gate.json: all that the report says, and what the release keeps as evidence."""
-    return {
-        "verdict": verdict,
+) -> Verdict:
+    """The verdict with all that the report says; what the release keeps as evidence."""
+    data = {"base": e.params.data, "proposal": e.proposal.params.data if e.proposal else None}
+    values = {
+        "version": 1,
+        "head": head,
+        "base": commit,
+        "verdict": fold(findings),
         "superior": superior(findings),
-        "findings": [asdict(finding) for finding in findings],
+        "findings": [_finding(finding) for finding in findings],
         "candidate": _candidate(e),
         "champion": _champion(e.champion, e.beside),
         "anchor": _champion(e.anchor, e.anchored),
         "window": _window(e),
-        "thresholds": e.params.gate.model_dump(),
+        "thresholds": e.params.gate,
         "params": differences(e.params, e.proposal.params) if e.proposal else [],
-        "data": {
-            "base": [e.params.data.first, e.params.data.through],
-            "proposal": [e.proposal.params.data.first, e.proposal.params.data.through]
-            if e.proposal
-            else None,
-        },
+        "data": {name: [months.first, months.through] if months else None for name, months in data.items()},
         "code": _files(base, head) if head else None,
         "metrics": _metrics(e),
         "dp": _dp(e),
@@ -92,6 +94,17 @@ def record(
         "roc": _both(e, _roc),
         "validation": validation,
         "explain": explain.explain(e),
+    }
+    return Verdict.model_validate(values)
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    """A team's own rule may say more than fits, and give numbers that JSON does not have."""
+    numbers = {name: None if value is None else _finite(value) for name, value in finding.numbers.items()}
+    return asdict(finding) | {
+        "rule": one_line(finding.rule, 80),
+        "sentence": one_line(finding.sentence, verdicts.LONGEST),
+        "numbers": numbers,
     }
 
 

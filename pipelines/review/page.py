@@ -6,6 +6,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipelines.artifacts.verdict import Verdict
 from pipelines.contract import Contract
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import figures, report
@@ -14,16 +15,14 @@ from pipelines.review.markdown import SIGNS, flat, interval, number, plain, sign
 
 LONGEST = 500  # characters of a text that comes from a proposal
 MOST_FILES = 500
-LATER = ("anchor", "explain", "validation")  # what an older gate.json does not have
 PARTS = ("importance", "dependence", "shap")
 
 
-def render(gate: dict[str, Any], contract: Contract = CONTRACT) -> str:
+def render(given: Verdict, contract: Contract = CONTRACT) -> str:
     """The page on what gate.json holds. All its text is escaped, and made one line of printable letters."""
-    gate = dict.fromkeys(LATER) | gate
-    found = gate.get("slices") or []
-    limits = (gate.get("thresholds") or {}).get("slice") or {}
-    slices = [] if isinstance(found, dict) else found[: 4 * MOST_ROWS]
+    gate = given.model_dump()
+    limits = (gate["thresholds"] or {}).get("slice") or {}
+    slices = gate["slices"][: 4 * MOST_ROWS]
     return (
         _environment()
         .get_template("page.html")
@@ -36,10 +35,10 @@ def render(gate: dict[str, Any], contract: Contract = CONTRACT) -> str:
             findings=[(report.sign_of(f), f) for f in report.in_order(gate["findings"])][:MOST_ROWS],
             signs=SIGNS,
             slices=[(slice_sign(part, limits), part) for part in slices],
-            params=gate.get("params", [])[:MOST_FILES],
-            files=(gate.get("code") or [])[:MOST_FILES],
-            models={name: gate[name] for name in MODELS if gate.get(name)},
-            thresholds=list(flat(gate.get("thresholds") or {})),
+            params=gate["params"][:MOST_FILES],
+            files=(gate["code"] or [])[:MOST_FILES],
+            models={name: gate[name] for name in MODELS if gate[name]},
+            thresholds=list(flat(gate["thresholds"] or {})),
             figures=figures.draw(gate),
             notes={part: explained(gate, part)[1] for part in PARTS},
         )

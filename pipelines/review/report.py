@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.artifacts import verdict as verdicts
+from pipelines.artifacts.verdict import Verdict
 from pipelines.console import step, summary
-from pipelines.errors import UserError
-from pipelines.files import read_json, write_text
+from pipelines.files import write_text
 from pipelines.review.details import MODELS, MOST_ROWS, details
 from pipelines.review.markdown import SIGNS, code, interval, plain, table, text
 
@@ -26,20 +27,20 @@ def run(evidence: Path = Path("evidence"), out: Path | None = None) -> Path:
     """
     from pipelines.review import page  # matplotlib takes a second, which the rest does without
 
-    gate = read(evidence)
-    path = write_text(out or evidence / "report.md", render(gate))
+    verdict = verdicts.read(evidence)
+    path = write_text(out or evidence / "report.md", render(verdict))
     summary(path.read_text(encoding="utf-8"))
-    plots = write_text(path.with_suffix(".html"), page.render(gate))
+    plots = write_text(path.with_suffix(".html"), page.render(verdict))
     step(f"written: {path} and {plots}")
     return path
 
 
-def render(gate: dict[str, Any]) -> str:
+def render(verdict: Verdict) -> str:
     """The report on what gate.json holds: one screen, then folded details; under LIMIT characters.
 
-    Details that would exceed the limit are left out from the end, and named. What an older gate.json does
-    not have is not there.
+    Details that would exceed the limit are left out from the end, and named.
     """
+    gate = verdict.model_dump()
     screen = "\n\n".join(
         part for part in (_verdict(gate), _rules(gate), _metrics(gate), _changes(gate)) if part
     )
@@ -57,15 +58,6 @@ def render(gate: dict[str, Any]) -> str:
             f"\n\nLeft out, because GitHub takes no longer comment: {', '.join(left_out)}; see gate.json."
         )
     return screen + "\n"
-
-
-def read(evidence: Path) -> dict[str, Any]:
-    """The gate.json in a folder. UserError where it is missing or has no verdict with findings."""
-    path = evidence / "gate.json"
-    gate = read_json(path)
-    if not isinstance(gate, dict) or gate.get("verdict") not in WORDS or not gate.get("findings"):
-        raise UserError(f"{path} has no verdict with findings: run `ml gate`, which makes it")
-    return gate
 
 
 # --- the first screen --------------------------------------------------------------------------------------
@@ -149,8 +141,8 @@ def _changes(gate: dict[str, Any]) -> str:
         parts.append(table(["params.yaml", "base", "proposal"], lines))
     else:
         parts.append("params.yaml: nothing.")
-    base, proposal = gate["data"]["base"], gate["data"]["proposal"]
-    if proposal is not None:
+    base, proposal = ((gate["data"] or {}).get(end) for end in ("base", "proposal"))
+    if base is not None and proposal is not None:
         same = "the same months" if base == proposal else f"**{_span(base)} became {_span(proposal)}**"
         parts.append(f"Data: {same} ({_span(proposal)}){_training(gate)}.")
     if gate.get("code") is not None:

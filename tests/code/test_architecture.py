@@ -13,7 +13,18 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pipelines"
-ROOMS = ["base", "training", "registry", "review", "serving", "delivery", "monitoring", "local"]
+ROOMS = [
+    "base",
+    "artifacts",
+    "training",
+    "registry",
+    "judge",
+    "review",
+    "serving",
+    "delivery",
+    "monitoring",
+    "local",
+]
 
 
 def imports_of(source: str) -> Iterator[str]:

@@ -10,8 +10,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from pipelines.artifacts.verdict import Verdict
 from pipelines.review import figures, page, report
-from tests.code.test_report import HOSTILE, gate, older, written
+from tests.code.test_report import HOSTILE, gate, written
 
 
 class Tags(HTMLParser):
@@ -31,6 +32,10 @@ SVG = "data:image/svg+xml;base64,"
 OURS = {tag for tag, _ in Tags(WRITTEN).found}
 
 
+def page_of(value: dict[str, Any]) -> str:
+    return page.render(Verdict.model_validate(value))
+
+
 def pictures(text: str) -> Iterator[str]:
     for encoded in re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', text):
         yield base64.b64decode(encoded).decode()
@@ -38,7 +43,7 @@ def pictures(text: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("verdict", ["PASS", "INCONCLUSIVE", "FAIL"])
 def test_the_page_says_verdict_rules_metrics_and_changes(verdict: str) -> None:
-    text = page.render(gate(verdict))
+    text = page_of(gate(verdict))
     assert f'<header class="verdict {verdict}">' in text and report.WORDS[verdict] in text
     for word in ("log_loss", "Log-loss: fine", "0.5300 [0.5000, 0.5600]", "+0.0700 [+0.0500, +0.0900]"):
         assert word in text
@@ -49,16 +54,16 @@ def test_the_page_says_verdict_rules_metrics_and_changes(verdict: str) -> None:
 
 def test_the_page_has_a_plot_of_all_that_can_be_plotted() -> None:
     value = gate()
-    drawn = figures.draw(value)
+    drawn = figures.draw(Verdict.model_validate(value).model_dump())
     assert list(drawn) == ["metrics", "slices", "roc", "calibration", "importance", "dependence", "shap"]
-    text = page.render(value)
+    text = page_of(value)
     assert len(list(pictures(text))) == len(drawn)
     for tag, attributes in Tags(text).found:
         assert tag != "img" or attributes["alt"]
 
 
 def test_the_same_evidence_gives_the_same_bytes() -> None:
-    assert page.render(gate()) == page.render(gate())
+    assert page_of(gate()) == page_of(gate())
 
 
 def held(text: str) -> None:
@@ -81,7 +86,7 @@ def held(text: str) -> None:
 @pytest.mark.parametrize("parts", [1, 3, 300])
 def test_hostile_text_is_shown_and_does_nothing(parts: int) -> None:
     hostile = HOSTILE + "\"'><svg onload=x> {{ 7 * 7 }} {% raw %} $\\frac{"
-    text = page.render(gate(hostile=hostile, parts=parts))
+    text = page_of(gate(hostile=hostile, parts=parts))
     held(text)
     assert "&lt;script&gt;" in text and "<script" not in text and "{{ 7 * 7 }}" in text
     assert len(text) < 4_000_000
@@ -90,15 +95,7 @@ def test_hostile_text_is_shown_and_does_nothing(parts: int) -> None:
 @pytest.mark.parametrize("broken", ["<script>x</script>", '<img src="https://e.org/x.png">', "<b onclick=x>"])
 def test_what_must_not_be_in_the_page_would_be_found(broken: str) -> None:
     with pytest.raises(AssertionError):
-        held(page.render(gate()).replace("<h2>Rules</h2>", broken))
-
-
-def test_a_gate_json_of_the_first_version_still_has_its_page() -> None:
-    value = older(gate())
-    text = page.render(value)
-    held(text)
-    assert list(figures.draw(value)) == ["metrics", "roc", "calibration"]
-    assert "What the models look at" not in text
+        held(page_of(gate()).replace("<h2>Rules</h2>", broken))
 
 
 def test_a_gate_that_could_measure_nothing_still_has_a_page() -> None:
@@ -113,7 +110,7 @@ def test_a_gate_that_could_measure_nothing_still_has_a_page() -> None:
     }
     bare = gate("INCONCLUSIVE") | dict.fromkeys(missing) | empty
     bare["data"] = {"base": ["2013-01", "2013-06"], "proposal": None}
-    text = page.render(bare)
+    text = page_of(bare)
     held(text)
     assert list(pictures(text)) == [] and "params.yaml: nothing." in text
 
@@ -122,8 +119,10 @@ def test_a_figure_that_does_not_exist_is_a_dash_and_no_point() -> None:
     value = gate()
     value["metrics"][0]["difference"] = [0.01, None, None]
     value["calibration"]["candidate"]["observed_interval"] = [[0.0, 0.2]] * 10
-    text = page.render(value)
-    assert "+0.0100 [–, –]" in text and "metrics" not in figures.draw(value)
+    text = page_of(value)
+    assert "+0.0100 [–, –]" in text and "metrics" not in figures.draw(
+        Verdict.model_validate(value).model_dump()
+    )
 
 
 def test_the_report_is_written_as_both(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pipelines.errors import Refused, UserError
 from pipelines.files import read_json, sha256, sha256_of_tree, write_json
 from tests import project
 from tests.delivery.github_releases import REPOSITORY
+from tests.verdicts import candidate, verdict
 
 
 @pytest.fixture(autouse=True)
@@ -274,14 +275,15 @@ def test_a_pattern_without_a_file_is_named(checkout: Path) -> None:
 def judged(checkout: Path, **changes: object) -> None:
     """The report of the proposal's run, as the workflow downloads it, and what `ml evidence` found."""
     model = sha256(checkout / "models/model.onnx")
-    write_json(checkout / "evidence/gate.json", {"verdict": "PASS", "candidate": {"sha256": model}} | changes)
+    given = {"word": "PASS", "candidate": candidate(model)} | changes
+    write_json(checkout / "evidence/gate.json", verdict(**given))
     (checkout / "evidence/report.md").write_text("# Report\n")
     write_json(checkout / "build/proposal.json", {"number": 12, "run": 7, "override": None})
 
 
 def test_the_gates_report_on_this_very_model_goes_along(checkout: Path, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
-    judged(checkout, verdict="INCONCLUSIVE", superior=False)
+    judged(checkout, word="INCONCLUSIVE", superior=False)
     write_json(checkout / "build/proposal.json", {"number": 12, "run": 7, "override": "ada"})
     store = Store(tmp_path / "store")
     evidence = store.get(release(store=store)) / "evidence"
@@ -304,8 +306,7 @@ def test_the_gates_report_on_this_very_model_goes_along(checkout: Path, tmp_path
     [
         ({}, {"verdict": "PASS", "superior": False}),
         ({"superior": True}, {"verdict": "PASS", "superior": True}),
-        ({"superior": "yes"}, {"verdict": "PASS", "superior": False}),
-        ({"verdict": "FAIL"}, {"verdict": "FAIL", "superior": False}),
+        ({"word": "FAIL"}, {"verdict": "FAIL", "superior": False}),
     ],
 )
 def test_the_ledger_says_what_the_gate_did(checkout: Path, changes: dict, figures: dict) -> None:
@@ -318,10 +319,12 @@ def test_the_ledger_says_what_the_gate_did(checkout: Path, changes: dict, figure
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"candidate": {"sha256": "0" * 64}}, "judged another model (000000000000)"),
-        ({"candidate": None}, "is not what the gate writes"),
-        ({"verdict": "SUCCESS"}, "is not what the gate writes"),
-        ({"verdict": ["PASS"]}, "is not what the gate writes"),
+        ({"candidate": candidate("0" * 64)}, "judged another model (000000000000)"),
+        ({"candidate": None}, "judged another model (none)"),
+        ({"verdict": "SUCCESS"}, "is not what this version's gate writes"),
+        ({"verdict": ["PASS"]}, "is not what this version's gate writes"),
+        ({"superior": "yes"}, "is not what this version's gate writes"),
+        ({"version": 2}, "is not what this version's gate writes"),
     ],
 )
 def test_a_report_on_another_model_is_named_and_left_out(
@@ -355,7 +358,7 @@ def test_a_report_that_is_a_link_is_not_followed(checkout: Path, tmp_path: Path)
         review = _review(checkout)
         _copy_evidence(checkout, tmp_path / name, review)
         assert not (tmp_path / name / name).exists()
-    assert "is not what the gate writes" in review.words
+    assert "is a link" in review.words
 
 
 def test_a_summary_is_added_where_there_is_a_run(tmp_path, monkeypatch) -> None:

@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from pipelines import params as parameters
+from pipelines.artifacts import verdict as verdicts
+from pipelines.errors import UserError
 from pipelines.model import Model
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import gate
@@ -117,9 +119,13 @@ def test_the_files_that_a_proposal_changes_are_named_where_its_commit_is_known(
     head = git(base, "rev-parse", "HEAD")
     git(base, "reset", "--quiet", "--hard", "HEAD~")
     candidate = fitted(settings(max_iter=3)).write(tmp_path / "candidate", window)
-    for commit_of, files in ((head, ["features.py"]), ("0" * 40, None), ("--output=x", None)):
+    for commit_of, files in ((head, ["features.py"]), ("0" * 40, None)):
         gate.run(candidate, base, tmp_path / "evidence", head=commit_of)
-        assert json.loads((tmp_path / "evidence/gate.json").read_text())["code"] == files
+        written = verdicts.read(tmp_path / "evidence")
+        assert (written.head, written.code) == (commit_of, files)
+        assert written.base == git(base, "rev-parse", "HEAD")
+    with pytest.raises(UserError, match=r"--head is '--output=x', which names no commit"):
+        gate.run(candidate, base, tmp_path / "evidence", head="--output=x")
 
 
 # --- each rule refuses for its own reason -----------------------------------------------------------------

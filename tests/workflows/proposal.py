@@ -10,6 +10,7 @@ from pipelines.local import events
 from pipelines.local.act import Run
 from pipelines.local.github import call
 from pipelines.review import comment, override, runs
+from tests.verdicts import BASE, HEAD
 
 REPOSITORY = "somebody/flights"
 PASS = {"rule": "roc_auc", "verdict": "PASS", "sentence": "ROC-AUC is as good", "numbers": {}}
@@ -33,6 +34,8 @@ class Proposal:
     def leave(self, gate: Any, report: str = "# Report\n") -> None:
         """Let the folder of the evidence hold these."""
         self.folder.mkdir(exist_ok=True)
+        if isinstance(gate, dict):
+            gate = {"version": 1, "head": HEAD, "base": BASE} | gate
         (self.folder / "gate.json").write_text(gate if isinstance(gate, str) else json.dumps(gate))
         (self.folder / "report.md").write_text(report)
 

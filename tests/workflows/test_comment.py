@@ -1,5 +1,6 @@
 """`ml comment` and `ml scope`: whose verdict counts, for which commit; what a hostile artifact cannot do."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.artifacts import verdict as verdicts
 from pipelines.errors import UserError
 from pipelines.local.act import Place
 from pipelines.local.github import call
@@ -88,7 +90,7 @@ HOSTILE = {
     "FAIL without its finding": {"verdict": "FAIL", "findings": [PASS]},
     "findings of text": {"verdict": "PASS", "findings": ["x"]},
     "a sentence of another type": {"verdict": "FAIL", "findings": [FAIL | {"sentence": 3}]},
-    "too large": {"verdict": "PASS", "findings": [PASS], "more": "x" * comment.GATE_LIMIT},
+    "too large": {"verdict": "PASS", "findings": [PASS], "more": "x" * verdicts.LARGEST},
 }
 
 
@@ -127,7 +129,7 @@ def test_a_report_is_a_plain_file_of_a_comments_size_and_notifies_nobody(
         proposal.leave(gate)
         link.unlink()
         link.symlink_to(secret)
-        assert "is not a plain file" in proposal.judge()["sentence"]
+        assert re.search("is a link|is not a plain file", proposal.judge()["sentence"])
     proposal.leave(gate)
     (proposal.folder / "report.md").write_bytes(b"\xff\xfe")
     assert proposal.judge()["state"] == "error"

@@ -1,0 +1,1 @@
+"""What a proposal is judged by, beyond its own word."""

@@ -1,0 +1,71 @@
+"""gate.json is a closed file: whatever the gate did not write so is refused in one sentence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.artifacts import verdict as verdicts
+from pipelines.errors import UserError
+from tests.code.test_report import HOSTILE, gate
+from tests.verdicts import verdict
+
+FOUND = {"rule": "r", "verdict": "PASS", "sentence": "s"}
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    for given in (verdict(), verdict("FAIL"), gate("FAIL", HOSTILE), gate("PASS")):
+        made = verdicts.Verdict.model_validate(given)
+        verdicts.write(made, tmp_path)
+        assert verdicts.read(tmp_path) == made
+
+
+BAD: dict[str, Any] = {
+    "no JSON": "{",
+    "deep JSON": "[" * 100_000,
+    "no number": json.dumps(verdict(superior=float("nan"))),
+    "a list": [],
+    "no version": {name: value for name, value in verdict().items() if name != "version"},
+    "another version": verdict(version=2),
+    "an unknown field": verdict(more=1),
+    "a verdict that is none": verdict("SUCCESS"),
+    "a verdict of another type": verdict(verdict=["PASS"]),
+    "PASS over a finding that fails": verdict("FAIL", verdict="PASS"),
+    "FAIL without its finding": verdict(verdict="FAIL"),
+    "no finding": verdict(findings=[]),
+    "a failed model that is superior": verdict("FAIL", superior=True),
+    "a sentence that is none": verdict(findings=[FOUND | {"sentence": 3}]),
+    "a sentence that is too long": verdict(findings=[FOUND | {"sentence": "x" * 601}]),
+    "a head that is no commit": verdict(head="main"),
+    "a head of two lines": verdict(head="1" * 40 + "\n"),
+    "a base that is missing": {name: value for name, value in verdict().items() if name != "base"},
+    "too large": verdict() | {"more": "x" * verdicts.LARGEST},
+}
+
+
+@pytest.mark.parametrize("given", BAD.values(), ids=BAD)
+def test_what_does_not_fit_is_one_sentence(tmp_path: Path, given: Any) -> None:
+    (tmp_path / "gate.json").write_text(given if isinstance(given, str) else json.dumps(given))
+    with pytest.raises(UserError) as refused:
+        verdicts.read(tmp_path)
+    sentence = str(refused.value)
+    assert "gate.json" in sentence and sentence.isprintable() and len(sentence) < 500
+
+
+def test_a_link_and_a_missing_file_are_one_sentence_each(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        verdicts.read(tmp_path)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/gate.json").write_text(json.dumps(verdict()))
+    assert verdicts.read(tmp_path / "real").verdict == "PASS"
+    (tmp_path / "gate.json").symlink_to(tmp_path / "real/gate.json")
+    (tmp_path / "folder").symlink_to(tmp_path / "real")
+    for folder in (tmp_path, tmp_path / "folder"):
+        with pytest.raises(UserError, match="is a link"):
+            verdicts.read(folder)
+
+
+def test_the_reason_is_the_first_finding_with_the_verdict() -> None:
+    assert verdicts.Verdict.model_validate(verdict("FAIL")).reason == "log-loss is worse by 0.02"
+    assert verdicts.Verdict.model_validate(verdict()).reason == "all 1 rules hold"
