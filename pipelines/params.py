@@ -211,7 +211,7 @@ class Drift(_Closed):
     psi: Positive
     brier_skill: float
     months: Annotated[int, Field(ge=1)]
-    days: Annotated[int, Field(ge=7)]
+    days: Annotated[int, Field(ge=2)]  # a month of weekly events has four
 
 
 class Params(_Closed):

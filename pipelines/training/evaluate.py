@@ -9,12 +9,11 @@ import pandas as pd
 from pipelines import stats
 from pipelines.console import step
 from pipelines.contract import Column, Contract
-from pipelines.errors import UserError
 from pipelines.files import write_json, write_text
 from pipelines.model import Model, Row
 from pipelines.params import Params
 from pipelines.problem.columns import CONTRACT
-from pipelines.training import table
+from pipelines.training import table, windows
 
 MODELS = Path("models")
 GOLDEN = 50  # rows
@@ -24,17 +23,14 @@ BINS = 20  # of the calibration plot
 
 def run(params: Params, prepared: Path = table.PREPARED, out: Path = MODELS) -> None:
     """Write what models/ says of the model: metrics.json, plots/, months.csv, golden.json, window.parquet and
-    serving.json. UserError where there is no labelled day after train.last.
+    serving.json. UserError where the days after train.last have not both kinds of label.
     """
     rows = table.load(prepared)
+    windows.both_answers(params, rows, CONTRACT)
     model = Model(out / "model.onnx")
     p = pd.Series(model.predict(table.inputs(rows)), index=rows.index)
     v = table.later(params, rows)
     labelled = v[v[CONTRACT.label.name].notna()]
-    if labelled.empty:
-        raise UserError(
-            f"{prepared} has no labelled row after {params.train.last}: nothing can judge the model"
-        )
     label, answers = labelled[CONTRACT.label.name].to_numpy(dtype=bool), p[labelled.index].to_numpy()
     rate = float(table.training(params, rows)[CONTRACT.label.name].mean())
     metrics = measure(params, labelled, answers, rate)

@@ -21,7 +21,7 @@ from pipelines.params import Params
 from pipelines.problem.columns import CONTRACT
 from pipelines.problem.estimators import ESTIMATORS
 from pipelines.schema import request_schema
-from pipelines.training import reference, table, tracking
+from pipelines.training import reference, table, tracking, windows
 
 MODELS = Path("models")
 PARITY = 1e-5  # max |Δp| between sklearn, in float64, and ONNX, in float32
@@ -30,6 +30,7 @@ PARITY = 1e-5  # max |Δp| between sklearn, in float64, and ONNX, in float32
 def run(params: Params, prepared: Path = table.PREPARED, out: Path = MODELS) -> None:
     """Write models/model.onnx, model.json and reference.json, and log the run to MLflow."""
     prepared_rows = table.load(prepared)
+    windows.both_answers(params, prepared_rows, CONTRACT)
     rows = table.training(params, prepared_rows)
     step(
         f"fitting {params.train.estimator} on {len(rows):,} rows, {params.train.first} to {params.train.last}"

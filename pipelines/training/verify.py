@@ -44,5 +44,8 @@ def of_shuffled_outcomes(params: Params, raw: pd.DataFrame, contract: Contract =
     rows = prepare(dealt, contract)
     later = table.later(params, rows, contract)
     judged = later[later[contract.label.name].notna()]
-    p = fit_pipeline(params, table.training(params, rows, contract)).predict_proba(frame(judged, contract))
+    trained = table.training(params, rows, contract)
+    if judged[contract.label.name].nunique() < 2 or trained[contract.label.name].nunique() < 2:
+        return math.nan  # events so rare that chance dealt them all to one side
+    p = fit_pipeline(params, trained).predict_proba(frame(judged, contract))
     return float(roc_auc_score(judged[contract.label.name].to_numpy(dtype=bool), p[:, 1]))

@@ -1,6 +1,7 @@
 """Great Expectations holds each month against the contract, and refuses a bad one for its own reason."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.errors import Refused
+from pipelines.errors import Refused, UserError
 from pipelines.files import write_bytes
 from pipelines.params import Params
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
-from pipelines.training import months, validate
+from pipelines.training import months, validate, windows
 
-MONTH = source.months()[0]
+MONTH, LATER = source.months()[:2]
 RANGED = next(c for c in CONTRACT.raw if c.type == "number" and c.maximum is not None)
 Rows = pd.DataFrame
 
@@ -27,9 +28,17 @@ def month(small_raw: Rows) -> Rows:
     return rows.iloc[::10].reset_index(drop=True)
 
 
-def failed(table: Rows, docs: Path) -> list[str]:
-    results = validate.expect({MONTH: table}, docs)
+def failed(table: Rows, docs: Path, other: Rows | None = None) -> list[str]:
+    """What is wrong with MONTH, beside another month that tells how often events come."""
+    beside = {} if other is None else {LATER: _a_month_later(other)}
+    results = validate.expect({MONTH: table} | beside, docs)
     return [validate.sentence(result, Path("data")) for result in results if not result["success"]]
+
+
+def _a_month_later(rows: Rows) -> Rows:
+    """The rows with their days in LATER, which has fewer."""
+    moved = rows.assign(**{CONTRACT.time.name: rows[CONTRACT.time.name] + pd.Timedelta(days=31)})
+    return moved[moved[CONTRACT.time.name].dt.strftime("%Y-%m") == LATER]
 
 
 def out_of_range(rows: Rows) -> Rows:
@@ -40,8 +49,8 @@ def half_missing(rows: Rows) -> Rows:
     return rows.assign(**{RANGED.name: rows[RANGED.name].where(rows.index % 2 == 0)})
 
 
-def one_label(rows: Rows) -> Rows:
-    return rows.assign(**{CONTRACT.label.name: pd.array([False] * len(rows), dtype="boolean")})
+def no_rows(rows: Rows) -> Rows:
+    return rows.head(0)
 
 
 def week_lost(rows: Rows) -> Rows:
@@ -76,8 +85,8 @@ def test_a_few_impossible_values_are_let_through(small_raw: Rows, tmp_path: Path
             half_missing,
             f"expected {RANGED.name} to be there in 100.0% of the rows; 50.0% of the values are not",
         ),
-        (one_label, f"expected {CONTRACT.label.name} to be true in some rows and false in others"),
         (week_lost, f"expected day of {CONTRACT.time.name} to have rows on 29 days or more; found 24"),
+        (no_rows, f"expected day of {CONTRACT.time.name} to have rows on 29 days or more; found 0"),
         (key_twice, f"expected {CONTRACT.key.name} to be unique"),
         (column_lost, "expected the columns to be those of columns.py, in that order"),
     ],
@@ -86,8 +95,96 @@ def test_a_few_impossible_values_are_let_through(small_raw: Rows, tmp_path: Path
 def test_a_bad_month_is_refused_for_its_own_reason(
     month: Rows, tmp_path: Path, spoil: Callable[[Rows], Rows], said: str
 ) -> None:
-    sentences = failed(spoil(month), tmp_path)
+    sentences = failed(spoil(month), tmp_path, other=month)
     assert sentences and said in sentences[0]
+
+
+# --- how often events come --------------------------------------------------------------------------------
+
+
+def days(*dates: str) -> pd.Series:
+    return pd.Series(pd.to_datetime(list(dates)))
+
+
+def each(month: str, freq: str) -> pd.Series:
+    return pd.Series(pd.date_range(month, pd.Period(month).end_time, freq=freq))
+
+
+@pytest.mark.parametrize(
+    ("january", "february", "least"),
+    [
+        (each("2013-01", "D"), each("2013-02", "D")[:20], (29, 26)),
+        (each("2013-01", "B"), each("2013-02", "B")[:10], (21, 18)),
+        (each("2013-01", "W-MON"), each("2013-02", "W-MON"), (2, 2)),
+        (
+            days("2013-01-02", "2013-01-12", "2013-01-25", "2013-01-30"),
+            days("2013-02-04", "2013-02-21"),
+            (2, 2),
+        ),
+        (days("2013-01-02", "2013-01-12"), days(), (1, 1)),
+    ],
+    ids=["daily", "on weekdays", "weekly", "now and then", "a month without any"],
+)
+def test_a_month_is_held_to_the_days_on_which_events_come(
+    january: pd.Series, february: pd.Series, least: tuple[int, int]
+) -> None:
+    found = validate.least_days({"2013-01": january, "2013-02": february.astype("datetime64[ns]")})
+    assert tuple(found.values()) == least
+
+
+# --- both answers -----------------------------------------------------------------------------------------
+
+
+def labelled(small_raw: Rows, months_with: list[str]) -> Rows:
+    """A few rows a month; the label is true in the first row of each of these months and false elsewhere."""
+    month = small_raw[CONTRACT.time.name].dt.strftime("%Y-%m")
+    rows = small_raw.groupby(month).head(5)
+    true = ~month[rows.index].duplicated() & month[rows.index].isin(months_with)
+    return rows.assign(**{CONTRACT.label.name: true.astype("boolean")})
+
+
+def test_a_month_without_an_event_is_no_fault(small_raw: Rows, small_params: Params) -> None:
+    names = months.between(small_params.data.first, small_params.data.through)
+    windows.both_answers(
+        small_params, labelled(small_raw, [names[0], names[2]]), CONTRACT
+    )  # none in the second
+
+
+@pytest.mark.parametrize(
+    ("with_events", "said"),
+    [
+        (
+            [0, 1],
+            "{label} is always false in the months after {last} (5 rows), and to judge the model by both",
+        ),
+        ([2], "{label} is always false in {first} to {last} (10 rows), and to train on both true and false"),
+    ],
+    ids=["test window", "training window"],
+)
+def test_a_window_without_an_event_is_named_before_the_long_work(
+    small_raw: Rows, small_params: Params, tmp_path: Path, with_events: list[int], said: str
+) -> None:
+    names = months.between(small_params.data.first, small_params.data.through)
+    rows = labelled(small_raw, [names[place] for place in with_events])
+    for name in names:
+        inside = months.within(rows[CONTRACT.time.name], name, name)
+        write_bytes(months.path(tmp_path / "data", name), months.to_csv(rows[inside]))
+    train = small_params.train
+    sentence = said.format(label=CONTRACT.label.name, first=train.first, last=train.last)
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        validate.run(small_params, tmp_path / "data", tmp_path / "build")
+    assert not (tmp_path / "build").exists()  # Great Expectations was not even started
+
+
+def test_a_window_without_labels_is_named(small_raw: Rows, small_params: Params) -> None:
+    rows = labelled(small_raw, months.between(small_params.data.first, small_params.data.through))
+    later = rows[CONTRACT.time.name] >= pd.Timestamp(small_params.data.through)
+    with pytest.raises(UserError, match=f"{CONTRACT.label.name} has no value in the months after"):
+        windows.both_answers(
+            small_params,
+            rows.assign(**{CONTRACT.label.name: rows[CONTRACT.label.name].mask(later)}),
+            CONTRACT,
+        )
 
 
 def test_the_stage_refuses_and_leaves_no_result(

@@ -13,7 +13,7 @@ from pipelines.errors import UserError
 from pipelines.files import sha256
 from pipelines.params import Params
 from pipelines.problem.columns import CONTRACT
-from pipelines.review import card
+from pipelines.review import card, evidence
 from pipelines.training import table
 
 
@@ -79,6 +79,10 @@ def test_the_figures_are_those_of_evaluate_and_lie_in_their_intervals(text: str,
         for cell, value in zip(cells[5:], (line.roc_auc, line.log_loss, line.brier_skill), strict=True):
             point, low, high = (float(number) for number in re.findall(r"-?\d\.\d+", cell))
             assert point == pytest.approx(value, abs=6e-4) and low < point < high
+
+
+def test_the_days_are_drawn_as_the_gate_draws_them() -> None:
+    assert card.SEED == evidence.SEED
 
 
 def test_slices_too_small_to_judge_are_counted_and_not_shown(text: str, small_params: Params) -> None:

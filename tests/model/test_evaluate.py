@@ -145,6 +145,6 @@ def test_no_labelled_later_day_is_an_error(
     later = table.later(small_params, rows).index
     unlabelled = rows.assign(**{LABEL: rows[LABEL].mask(rows.index.isin(later))})
     table.save(unlabelled, tmp_path / "prepared.parquet")
-    with pytest.raises(UserError, match="nothing can judge the model"):
+    with pytest.raises(UserError, match="has no value in the months after"):
         evaluate.run(small_params, tmp_path / "prepared.parquet", tmp_path)
     assert not (tmp_path / "metrics.json").exists()

@@ -1,0 +1,40 @@
+"""The two windows of params.yaml, and what each must hold before anything long begins: both answers."""
+
+import pandas as pd
+
+from pipelines.contract import Contract
+from pipelines.errors import UserError
+from pipelines.params import Params
+from pipelines.training import months
+
+
+def both_answers(params: Params, rows: pd.DataFrame, contract: Contract) -> None:
+    """UserError where the rows to train on, or those that judge, have no label or only one kind of it.
+
+    A month alone may well lack one: a dry month, a rare event.
+    """
+    train = params.train
+    trained = months.within(rows[contract.time.name], train.first, train.last)
+    later = rows[contract.time.name] >= pd.Timestamp(train.last) + pd.DateOffset(months=1)
+    _both(
+        rows[trained], contract, f"{train.first} to {train.last}", "to train on", "train.first or train.last"
+    )
+    _both(
+        rows[later],
+        contract,
+        f"the months after {train.last}",
+        "to judge the model by",
+        "train.last, or data.through once newer months are in data/,",
+    )
+
+
+def _both(rows: pd.DataFrame, contract: Contract, when: str, why: str, keys: str) -> None:
+    label = contract.label.name
+    found = rows[label].dropna().astype(bool)
+    if found.empty:
+        raise UserError(f"{label} has no value in {when}, {why}: move {keys} in params.yaml")
+    if found.nunique() < 2:
+        raise UserError(
+            f"{label} is always {str(bool(found.iloc[0])).lower()} in {when} ({len(found):,} rows), and "
+            f"{why} both true and false are needed: move {keys} in params.yaml"
+        )
