@@ -1,4 +1,4 @@
-# Needs git, make and Python 3.11 or newer; everything else comes from the package index, by the lock.
+# Needs git, make and Python from 3.11 to 3.14; everything else comes from the package index, by the lock.
 SHELL := /bin/bash
 # The first that runs: a version manager leaves commands on PATH for Pythons that are switched off.
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,\
@@ -46,7 +46,8 @@ environment:
 	@echo "Making .venv from requirements/dev.txt ..." >&2
 	@if [ -n "$(UV)" ]; then $(UV) venv --quiet --allow-existing --python $(PYTHON) .venv; \
 	  elif [ ! -x .venv/bin/uv ]; then $(PYTHON) -m venv --clear .venv && \
-	    .venv/bin/python -m pip install --quiet "$$(grep -oE '^uv==[0-9.]+' requirements/dev.txt)"; fi
+	    .venv/bin/python -m pip install --quiet --require-hashes \
+	      --requirement <(sed -n '/^uv==/,/[^\\]$$/p' requirements/dev.txt); fi
 	@VIRTUAL_ENV=$(CURDIR)/.venv uv pip sync --quiet --require-hashes \
 	  --build-constraints <(grep -oE '^setuptools==[0-9.]+' requirements/dev.txt) requirements/dev.txt
 	@VIRTUAL_ENV=$(CURDIR)/.venv uv pip install --quiet --no-deps --no-build-isolation --editable .

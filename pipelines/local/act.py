@@ -253,7 +253,6 @@ def environment(place: Place, number: int, folder: Path) -> dict[str, str]:
         "GREENLIGHT_ARTIFACTS": str((place.state / "artifacts").absolute()),
         "GREENLIGHT_CACHES": str((place.state / "caches").absolute()),
         "GREENLIGHT_PYTHON": sys.executable,
-        "GREENLIGHT_UV": program("uv"),
         # This environment serves the jobs whose lock is the same; each imports its own checkout.
         "GREENLIGHT_VENV": sys.prefix,
         "PYTHONPATH": ".",

@@ -260,3 +260,12 @@ def test_the_hooks_come_from_the_locked_environment() -> None:
     programs = {hook["entry"].split()[0] for hook in repository["hooks"]}
     assert programs == {"ruff", "mypy", "shellcheck", "zizmor", "check-jsonschema", "act", "ml-terraform"}
     assert not [program for program in programs if not (BIN / program).exists()]
+
+
+def test_the_setup_pins_a_python_that_the_lock_supports_and_takes_uv_from_the_lock() -> None:
+    action = yaml.safe_load((ROOT / ".github/actions/setup/action.yml").read_text())
+    given = {s["uses"].partition("@")[0]: s.get("with", {}) for s in action["runs"]["steps"] if "uses" in s}
+    version = given["actions/setup-python"]["python-version"]
+    assert version in re.findall(r"python(3\.\d+)", (ROOT / "Makefile").read_text())
+    assert "astral-sh/setup-uv" not in given
+    assert re.search(r"(?m)^uv==[\d.]+ \\\n    --hash=sha256:", (ROOT / "requirements/dev.txt").read_text())
