@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from pipelines.base.github import GitHub
 from pipelines.console import output, step, summary
 from pipelines.delivery import host as hosts
 from pipelines.delivery import rollout, terraform
@@ -16,7 +17,6 @@ from pipelines.delivery.load import Load
 from pipelines.delivery.store import Store
 from pipelines.files import write_json
 from pipelines.model import Golden
-from pipelines.review.github import GitHub
 from pipelines.review.runs import left
 
 ENVIRONMENT = "rehearsal"

@@ -5,8 +5,8 @@ file, commits are those of a bare repository. An unknown route answers 404 and i
 """
 
 import json
+import re
 import threading
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pipelines.errors import UserError
+from pipelines.base.github import GitHub
 from pipelines.local import marks  # noqa: F401 (its routes)
 from pipelines.local.forge import ROUTES, Answer, Forge
 
@@ -52,19 +52,9 @@ def call(
     url: str, method: str = "GET", body: Mapping[str, Any] | None = None, token: str = "local-token"
 ) -> Any:
     """Call the API. UserError with GitHub's message for any answer but 2xx."""
-    request = urllib.request.Request(
-        url,
-        method=method,
-        data=None if body is None else json.dumps(body).encode(),
-        headers={"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json"},
-    )
-    try:
-        with DIRECT.open(request, timeout=60) as answer:
-            content = answer.read()
-            return json.loads(content) if content else None
-    except urllib.error.HTTPError as error:
-        message = json.loads(error.read() or b"{}").get("message", "")
-        raise UserError(f"{method} {url}: {error.code} {message}") from None
+    api, _, rest = url.partition("/repos/")
+    owner, name, *path = re.split(r"(?=[/?])", rest, maxsplit=2)
+    return GitHub(api, f"{owner}{name}", token).call(method, "".join(path), body)
 
 
 def handler(forge: Forge) -> type[BaseHTTPRequestHandler]:
@@ -76,7 +66,7 @@ def handler(forge: Forge) -> type[BaseHTTPRequestHandler]:
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             with forge.lock:
                 try:
-                    token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+                    token = (self.headers.get("Authorization") or "").partition(" ")[2]
                     query = dict(parse_qsl(url.query))
                     status, body = dispatch(forge, self.command, url.path, query, content, token)
                 except Answer as refused:

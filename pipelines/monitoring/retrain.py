@@ -15,10 +15,10 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines import params
+from pipelines.base.github import GitHub, token
 from pipelines.console import step, summary
 from pipelines.errors import UserError
 from pipelines.files import read_json, write_text
-from pipelines.review.github import GitHub
 
 Build = Callable[[Path, str], None]
 
@@ -138,9 +138,9 @@ def _open(evidence: Path, branch: str, through: str, environment: str) -> None:
     title = f"Retrain through {_before(through)}"
     note = NOTE.format(last=_before(through), through=through)
     body = f"{(evidence / 'drift.md').read_text(encoding='utf-8')}\n{note}\n"
-    if not (os.environ.get("GITHUB_TOKEN") and os.environ.get("GITHUB_REPOSITORY")):
+    if not (token() and os.environ.get("GITHUB_REPOSITORY")):
         file = write_text(evidence / "proposal.md", body)
-        print(f"gh pr create --base {BASE} --head {branch} --title '{title}' --body-file {file}")
+        print(f"Open a pull request of {branch} into {BASE}: '{title}', with the text in {file}")
         return
     github = GitHub.from_environment()
     owner = os.environ["GITHUB_REPOSITORY"].partition("/")[0]

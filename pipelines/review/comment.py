@@ -15,11 +15,11 @@ from urllib.parse import quote
 import yaml
 
 from pipelines.artifacts import verdict as verdicts
+from pipelines.base.github import MOST, GitHub, one_line
 from pipelines.console import output
 from pipelines.errors import UserError
 from pipelines.files import write_text
 from pipelines.review import override, runs
-from pipelines.review.github import MOST, GitHub, one_line
 from pipelines.review.scope import changes_model, judged_by
 
 CONTEXT = "greenlight/gate"  # the required check, .github/rulesets/main.json

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines.base.github import GitHub
 from pipelines.errors import UserError
 from pipelines.files import read_json
-from pipelines.review.github import GitHub
 
 LABEL = "gate:override"
 CONTEXT = "greenlight/override"

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pipelines.base.github import GitHub
 from pipelines.console import output, step, summary
 from pipelines.errors import UserError
 from pipelines.files import read_json, write_json
 from pipelines.review import override
-from pipelines.review.github import GitHub
 
 WORKFLOW = ".github/workflows/propose.yml"
 REPORT = "report"  # the artifact

@@ -1,4 +1,4 @@
-"""A stand-in of GitHub's REST API for releases, which the real `gh` talks to through its `http_unix_socket`.
+"""A stand-in of GitHub's REST API for releases, on 127.0.0.1; files lie on a server of their own.
 
 Fields and status codes are those of docs.github.com/rest/releases (version 2022-11-28).
 """
@@ -6,13 +6,11 @@ Fields and status codes are those of docs.github.com/rest/releases (version 2022
 import hashlib
 import json
 import re
-import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -34,6 +32,9 @@ class Releases:
     told: list[str] = field(default_factory=list)  # hosts that were shown the token
     digests: bool = True  # GitHub tells them since 2025
     last: int = 0
+    api: str = ""  # where it answers
+    objects: str = ""
+    link: str = ""  # of the last list
 
     def published(self) -> list[dict[str, Any]]:
         return [record for record in self.records if not record["draft"]]
@@ -73,7 +74,7 @@ class Releases:
             return next(((200, r) for r in self.published() if r["tag_name"] == match[1]), missing())
         if match := re.fullmatch(r"/releases/assets/(\d+)", inner):
             known = int(match[1]) in self.content
-            return (302, f"https://{OBJECTS}/{match[1]}") if known else missing()
+            return (302, f"{self.objects}/{match[1]}") if known else missing()
         if match := re.fullmatch(r"/git/refs/(tags/.+)", inner):
             gone = self.tags.pop(match[1].removeprefix("tags/"), None)
             return (204, None) if gone else (422, {"message": "Reference does not exist"})
@@ -84,13 +85,15 @@ class Releases:
     def list(self, query: dict[str, str]) -> Any:
         size, page = int(query.get("per_page", 30)), int(query.get("page", 1))
         assert size <= 100
+        more = f"{self.api}/repos/{REPOSITORY}/releases?per_page={size}&page={page + 1}"
+        self.link = f'<{more}>; rel="next"' if page * size < len(self.records) else ""
         return 200, list(reversed(self.records))[(page - 1) * size : page * size]
 
     def create(self, body: dict[str, Any]) -> Any:
         number = self.next_id()
         record = {
             "id": number,
-            "upload_url": f"https://uploads.github.com/repos/{REPOSITORY}/releases/{number}/assets{{?name,label}}",
+            "upload_url": f"{self.api}/uploads/repos/{REPOSITORY}/releases/{number}/assets{{?name,label}}",
             "html_url": f"https://github.com/{REPOSITORY}/releases/tag/{body['tag_name']}",
             "tag_name": body["tag_name"],
             "target_commitish": body.get("target_commitish", "main"),
@@ -156,24 +159,18 @@ def invalid(name: str, code: str) -> tuple[int, Any]:
     return 422, {"message": "Validation Failed", "errors": [fault]}
 
 
-class Server(socketserver.ThreadingUnixStreamServer):
-    daemon_threads = True
-
-
 @contextmanager
-def serve(socket: Path) -> Iterator[Releases]:
-    """Answer on a Unix socket while the block runs."""
+def serve() -> Iterator[Releases]:
+    """Answer while the block runs."""
     releases, lock = Releases(), threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def address_string(self) -> str:
-            return "gh"
-
         def do(self) -> None:
-            url, host = urlsplit(self.path), self.headers["Host"]
-            content = self.read()
+            url, host = urlsplit(self.path), self.host()
+            path = url.path.removeprefix("/uploads") if host.startswith("uploads") else url.path
+            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             query = {key: values[0] for key, values in parse_qs(url.query).items()}
             token = self.headers.get("Authorization", "").removeprefix("token ").removeprefix("Bearer ")
             with lock:
@@ -182,20 +179,13 @@ def serve(socket: Path) -> Iterator[Releases]:
                 if host != OBJECTS and token != TOKEN:
                     status, body = 401, {"message": "Bad credentials"}
                 else:
-                    status, body = releases.answer(self.command, host, url.path, query, content)
+                    status, body = releases.answer(self.command, host, path, query, content)
             self.send(status, body)
 
-        def read(self) -> bytes:
-            """The body; uploads must say their length, gh sends JSON in chunks."""
-            if self.headers.get("Transfer-Encoding") != "chunked":
-                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            assert self.headers["Host"] != "uploads.github.com"
-            content = b""
-            while size := int(self.rfile.readline(), 16):
-                content += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-            return content
+        def host(self) -> str:
+            if self.headers["Host"] == urlsplit(releases.objects).netloc:
+                return OBJECTS
+            return f"{'uploads' if self.path.startswith('/uploads/') else 'api'}.github.com"
 
         def send(self, status: int, body: Any) -> None:
             """Bytes are a file, a text with 302 is where it lies; status 0 hangs up half-way."""
@@ -205,6 +195,8 @@ def serve(socket: Path) -> Iterator[Releases]:
             self.send_header("Content-Type", kind)
             if status == 302:
                 self.send_header("Location", body)
+            if isinstance(body, list) and releases.link:
+                self.send_header("Link", releases.link)
             self.send_header("Content-Length", str(len(sent) * (1 if status else 2)))
             self.end_headers()
             self.wfile.write(sent)
@@ -215,11 +207,15 @@ def serve(socket: Path) -> Iterator[Releases]:
 
         do_GET = do_POST = do_PATCH = do_DELETE = do
 
-    server = Server(str(socket), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
+    servers = [ThreadingHTTPServer(("127.0.0.1", 0), Handler) for _ in range(2)]
+    releases.api, releases.objects = (f"http://127.0.0.1:{server.server_port}" for server in servers)
+    for server in servers:
+        server.daemon_threads = True
+        kwargs = {"poll_interval": 0.05}
+        threading.Thread(target=server.serve_forever, kwargs=kwargs, daemon=True).start()
     try:
         yield releases
     finally:
-        server.shutdown()
-        server.server_close()
+        for server in servers:
+            server.shutdown()
+            server.server_close()

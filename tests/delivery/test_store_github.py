@@ -1,4 +1,4 @@
-"""The store on GitHub, through the real `gh`, against a stand-in of the documented API on a Unix socket."""
+"""The store on GitHub, against a stand-in of the documented API."""
 
 import io
 import os
@@ -170,15 +170,15 @@ def test_nobody_sees_a_release_before_its_asset_is_whole(put, store, github: Rel
 
 
 FAULTS = {
-    "draft": ("POST api.github.com", 500, None, "GitHub refused POST .*HTTP 500"),
-    "upload": ("POST uploads.github.com", 502, None, "GitHub refused POST .*HTTP 502"),
-    "a proxy's page": ("POST uploads.github.com", 502, b"<html>", "GitHub refused POST .*HTTP 502"),
-    "hang up": ("POST uploads.github.com", 0, None, "GitHub cannot be reached for POST .*uploads"),
+    "draft": ("POST api.github.com", 500, None, "GitHub refused POST .*500"),
+    "upload": ("POST uploads.github.com", 502, None, "GitHub refused POST .*502"),
+    "a proxy's page": ("POST uploads.github.com", 502, b"<html>", "GitHub refused POST .*502"),
+    "hang up": ("POST uploads.github.com", 0, None, "GitHub does not answer POST .*uploads"),
     "starter": ("POST uploads", 201, {"id": 9, "state": "starter", "size": 0}, "was cut on its way"),
     "short": ("POST uploads", 201, {"id": 9, "state": "uploaded", "size": 3}, "was cut on its way"),
-    "publish": ("PATCH", 422, {"message": "Validation Failed"}, "GitHub refused PATCH .*HTTP 422"),
+    "publish": ("PATCH", 422, {"message": "Validation Failed"}, "GitHub refused PATCH .*422"),
     "rights": ("POST api", 403, {"message": "Resource not accessible by integration"}, "not accessible"),
-    "login": ("POST api", 401, {"message": "Bad credentials"}, "gh is not logged in to GitHub"),
+    "login": ("POST api", 401, {"message": "Bad credentials"}, "401: GITHUB_TOKEN or GH_TOKEN is not valid"),
 }
 
 
@@ -289,7 +289,7 @@ def test_an_asset_that_is_not_what_its_id_says_is_never_given_out(
     altered(github, change)
     with pytest.raises(UserError, match=words) as told:
         elsewhere.get(number)
-    assert f"gh release delete greenlight-{number[:12]} --cleanup-tag" in str(told.value)
+    assert "delete it and its tag on GitHub" in str(told.value)
     assert list(elsewhere.folder.iterdir()) == [] and not Path("/tmp/greenlight-x").exists()
 
 
@@ -309,11 +309,11 @@ def test_an_asset_that_is_no_archive_is_refused(put, elsewhere: Assets, github: 
 
 @pytest.mark.parametrize("status", [0, 200])
 def test_a_download_that_is_cut_is_not_given_out(status: int, put, elsewhere, github: Releases) -> None:
-    """The line breaks (gh notices), or what stands before GitHub ends it early at a file's end."""
+    """The line breaks (httpx notices), or what stands before GitHub ends it early at a file's end."""
     number = put()
     (content,) = github.content.values()
     github.fail(f"GET {github_releases.OBJECTS}", status, content[:-10240])
-    with pytest.raises(UserError, match=r"was cut on its way|cannot be reached"):
+    with pytest.raises(UserError, match=r"was cut on its way|does not answer"):
         elsewhere.get(number)
     assert list(elsewhere.folder.iterdir()) == []
     assert elsewhere.get(number).is_dir()
@@ -327,7 +327,7 @@ def test_a_server_that_tells_no_digest_still_serves(put, elsewhere, github: Rele
 def test_a_release_whose_asset_was_deleted_is_named_and_put_again(put, elsewhere, github) -> None:
     number = put()
     github.published()[0]["assets"].clear()
-    with pytest.raises(UserError, match=r"has no whole release\.tar: remove it with `gh release delete"):
+    with pytest.raises(UserError, match=r"has no whole release\.tar: delete it and its tag on GitHub"):
         elsewhere.get(number)
     assert not elsewhere.has(number)
     put()
@@ -362,36 +362,30 @@ def test_a_release_that_is_not_there_is_named_with_the_way_out(store: Assets) ->
 
 
 def test_a_repository_that_is_not_there_is_one_sentence(github: Releases, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="GitHub has no repository somebody/else that this login"):
+    with pytest.raises(UserError, match="GitHub has no repository somebody/else that this token"):
         Assets("somebody/else", tmp_path).list()
     fill(tmp_path / "one", "one")
     with pytest.raises(UserError, match="GitHub has no repository somebody/else"):
         Assets("somebody/else", tmp_path / "store").add(tmp_path / "one")
 
 
-def test_without_a_login_the_sentence_says_how_to(store: Assets, monkeypatch) -> None:
+def test_without_a_token_the_sentence_says_so(store: Assets, monkeypatch) -> None:
     monkeypatch.delenv("GH_TOKEN")
-    with pytest.raises(
-        UserError, match=r"^gh is not logged in to GitHub: run `gh auth login`, or set GH_TOKEN$"
-    ):
-        store.list()
-    monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    with pytest.raises(UserError, match=r"^gh is not logged in to GitHub"):
+    with pytest.raises(UserError, match=r"^no token for GitHub: set GITHUB_TOKEN, or GH_TOKEN$"):
         store.list()
 
 
-def test_without_a_network_the_sentence_says_so(store: Assets, tmp_path: Path, monkeypatch) -> None:
-    Path(os.environ["GH_CONFIG_DIR"], "config.yml").write_text(f"http_unix_socket: {tmp_path}/nobody\n")
-    with pytest.raises(UserError, match=r"^GitHub cannot be reached for GET .*try again$"):
+def test_without_a_network_the_sentence_says_so(store: Assets, monkeypatch) -> None:
+    monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"^GitHub does not answer GET .*try again$"):
         store.list()
-    with pytest.raises(UserError, match=r"^GitHub cannot be reached"):
+    with pytest.raises(UserError, match=r"^GitHub does not answer GET"):
         store.get("0" * 64)
 
 
-def test_without_gh_the_sentence_says_so(store: Assets, monkeypatch) -> None:
+def test_nothing_needs_githubs_command(put, elsewhere: Assets, monkeypatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(UserError, match=r"^gh is not on PATH: install"):
-        store.list()
+    assert elsewhere.get(put()).is_dir()
 
 
 def test_the_variable_chooses_the_kind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

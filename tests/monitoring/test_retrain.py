@@ -151,7 +151,7 @@ def test_without_a_token_the_command_is_printed(
     evidence: Path, checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     propose(evidence, build=build)
-    assert f"gh pr create --base main --head {BRANCH}" in capsys.readouterr().out
+    assert f"Open a pull request of {BRANCH} into main" in capsys.readouterr().out
     assert BRANCH in git(checkout, "ls-remote", "origin")
 
 

@@ -17,8 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pipelines.base.github import GitHub, NotFound
 from pipelines.console import step
-from pipelines.delivery.store import gh
 from pipelines.delivery.store.folder import AGAIN, STALE, Store, fault, newest_first
 from pipelines.errors import UserError
 from pipelines.files import read_json, sha256, write_json
@@ -34,7 +34,11 @@ class Assets(Store):
 
     def __init__(self, repository: str, folder: Path | str) -> None:
         super().__init__(folder)
-        self.repository, self._api = repository, f"repos/{repository}"
+        self.repository = repository
+
+    @property
+    def _api(self) -> GitHub:
+        return GitHub.of(self.repository)
 
     @property
     def where(self) -> str:
@@ -69,7 +73,7 @@ class Assets(Store):
         if (record := self._record(number)) is None:
             raise self._missing(number)
         about = {**(_about(record) or read_json(path)), **fields}
-        gh.call("PATCH", f"{self._api}/releases/{record['id']}", {"body": _notes(about)})
+        self._api.call("PATCH", f"/releases/{record['id']}", {"body": _notes(about)})
         write_json(path, about)
 
     def remove(self, number: str) -> None:
@@ -93,9 +97,9 @@ class Assets(Store):
         about = read_json(folder / "release.json")
         self._sweep_drafts()
         step(f"uploading release {number[:12]} to {self.repository}")
-        draft = gh.call(
+        draft = self._api.call(
             "POST",
-            f"{self._api}/releases",
+            "/releases",
             {
                 "tag_name": _tag(number),
                 "target_commitish": about["commit"],
@@ -104,16 +108,16 @@ class Assets(Store):
                 "draft": True,
             },
         )
-        release = f"{self._api}/releases/{draft['id']}"
+        release = f"/releases/{draft['id']}"
         try:
             with self._new() as scratch:
                 tar = _pack(folder, scratch / ASSET)
-                _check(gh.upload(draft["upload_url"], tar), tar)
+                _check(self._api.upload(draft["upload_url"], tar), tar)
             # not `latest`: the repository may have releases of its own
-            gh.call("PATCH", release, {"draft": False, "make_latest": "false"})
+            self._api.call("PATCH", release, {"draft": False, "make_latest": "false"})
         except BaseException as error:
             with contextlib.suppress(UserError):
-                gh.call("DELETE", release)
+                self._api.call("DELETE", release)
             if not isinstance(error, UserError) or not self.has(number):
                 raise
             step(f"another process has uploaded release {number[:12]} meanwhile")
@@ -122,13 +126,13 @@ class Assets(Store):
         record = self._record(number)
         if record is None:
             raise self._missing(number)
-        way_out = f"remove it with `gh release delete {_tag(number)} --cleanup-tag`, and {AGAIN}"
+        way_out = f"delete it and its tag on GitHub, and {AGAIN}"
         if (asset := _asset(record)) is None:
             raise UserError(f"{_tag(number)} of {self.repository} has no whole {ASSET}: {way_out}")
         step(f"downloading release {number[:12]} from {self.repository}")
         with self._new() as scratch:
             tar = scratch / ASSET
-            gh.download(f"{self._api}/releases/assets/{asset['id']}", tar)
+            self._api.download(f"/releases/assets/{asset['id']}", tar)
             _check(asset, tar)
             try:
                 _unpack(tar, new)
@@ -150,30 +154,30 @@ class Assets(Store):
 
     def _records(self, drafts: bool = False) -> Iterator[dict[str, Any]]:
         try:
-            found = gh.pages(f"{self._api}/releases")
-        except gh.NotFound:
+            found = self._api.list("/releases")
+        except NotFound:
             raise UserError(
-                f"GREENLIGHT_STORE: GitHub has no repository {self.repository} that this login of gh may see"
+                f"GREENLIGHT_STORE: GitHub has no repository {self.repository} that this token may see"
             ) from None
         return (r for r in found if r["draft"] is drafts and str(r["tag_name"]).startswith(TAG))
 
     def _record(self, number: str) -> dict[str, Any] | None:
         try:
-            found = gh.call("GET", f"{self._api}/releases/tags/{_tag(number)}")
-        except gh.NotFound:
+            found = self._api.call("GET", f"/releases/tags/{_tag(number)}")
+        except NotFound:
             return None
         return dict(found)
 
     def _delete(self, record: dict[str, Any]) -> None:
-        gh.call("DELETE", f"{self._api}/releases/{record['id']}")
+        self._api.call("DELETE", f"/releases/{record['id']}")
         with contextlib.suppress(UserError):  # an own tag stays where GitHub protects it; it names a commit
-            gh.call("DELETE", f"{self._api}/git/refs/tags/{record['tag_name']}")
+            self._api.call("DELETE", f"/git/refs/tags/{record['tag_name']}")
 
     def _sweep_drafts(self) -> None:
         """Drafts that a killed upload left; a young one may be under way."""
         for record in self._records(drafts=True):
             if (about := _about(record)) and time.time() - _made(about) > STALE:
-                gh.call("DELETE", f"{self._api}/releases/{record['id']}")
+                self._api.call("DELETE", f"/releases/{record['id']}")
 
 
 def repository(name: str) -> str:
