@@ -74,20 +74,23 @@ class Edge:
             *("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"),
         ]
 
-    def write_configuration(self) -> None:
+    def write_configuration(self, files: int = 1024) -> None:
         """Write what Envoy starts with, and the clusters and routes of the models that it does not know yet.
 
-        An Envoy that runs takes up new models without a restart; the routes of the others stay.
+        `files` is how many its process may have open. An Envoy that runs takes up new models without a
+        restart; the routes of the others stay.
         """
-        write_json(self.cluster_file, envoy.clusters(self.models))
+        room = envoy.Room.of(files, len(self.models))
+        write_json(self.cluster_file, envoy.clusters(self.models, room))
         with self._alone():
             known = self._table()
             routes = {name: known.routes.get(name) for name in self.models}
             versions = {name: known.versions.get(name, "nothing #0") for name in self.models}
-            if not self.route_file.exists() or dict(known.versions) != versions:
-                self._write(Table(routes, versions))
+            table = Table(routes, versions)
+            if not self.route_file.exists() or read_json(self.route_file) != envoy.routes(table):
+                self._write(table)  # it is new, or an earlier version of the template wrote it
         port, admin_port = (int(url.rpartition(":")[2]) for url in (self.url, self.admin_url))
-        bootstrap = envoy.bootstrap(port, admin_port, self.cluster_file, self.route_file)
+        bootstrap = envoy.bootstrap(port, admin_port, self.cluster_file, self.route_file, room)
         write_json(self.folder / "bootstrap.json", bootstrap)
 
     def route(self) -> Route | None:

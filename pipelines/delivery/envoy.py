@@ -1,4 +1,8 @@
-"""Envoy's configuration: the bootstrap, the clusters of all slots, the routes. `Edge` writes and runs it."""
+"""Envoy's configuration: the bootstrap, the clusters of all slots, the routes. `Edge` writes and runs it.
+
+Callers reach a slot by the paths of `OPEN` and by no other: what else a slot has, such as its metrics, is
+asked at its own port, on this machine.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,7 +14,13 @@ CHECK_HEADER = "x-greenlight-check"  # marks the deployer's own requests to a sl
 VERSION_CHECK = "version"  # its value in the one request that the edge answers itself
 SHADOW_HEADER = "x-greenlight-shadow"  # marks copies and previews, which are no predictions of production
 OURS = (CHECK_HEADER, SHADOW_HEADER)
+OPEN = ("predict", "release", "docs.json", "livez", "readyz")
 LATENCIES = "upstream_rq_time"  # Envoy's histogram of a cluster's answers, in milliseconds
+IDLE = 60  # seconds that a connection, or a request under way, may say nothing
+SLOW = 30  # seconds that a caller may take to send a request
+HEADERS = 10  # of which for its headers
+STREAMS = 100  # requests at once on a connection of HTTP/2
+RESERVED = 100  # open files that the edge needs beside its connections
 BOUNDS = [*range(1, 11), *range(12, 31, 2), *(round(30 * 1.1**n) for n in range(1, 75))]  # to half a minute
 
 Models = Mapping[str, Mapping[str, int]]  # model -> colour -> port
@@ -33,6 +43,20 @@ class Route:
 
 
 @dataclass(frozen=True)
+class Room:
+    """How many connections fit the files that the edge's process may open: an edge without one ends."""
+
+    callers: int
+    slots: int  # of a cluster
+
+    @classmethod
+    def of(cls, files: int, models: int) -> "Room":
+        """A quarter is for callers, one each for the up to three clusters of a model that are in use."""
+        part = max(16, files - RESERVED) // 4
+        return cls(part, max(4, min(1_000, part // models)))
+
+
+@dataclass(frozen=True)
 class Table:
     """The routes of all models, by name, each with its version: "blue serves 0123 #7"."""
 
@@ -52,7 +76,7 @@ def path_of(model: str) -> str:
     return f"/v1/models/{model}/"
 
 
-def bootstrap(port: int, admin_port: int, clusters: Path, routes: Path) -> dict[str, Any]:
+def bootstrap(port: int, admin_port: int, clusters: Path, routes: Path, room: Room) -> dict[str, Any]:
     """What Envoy starts with: one listener; clusters and routes come from files that it watches."""
     manager = {
         "@type": _type("filters.network.http_connection_manager.v3.HttpConnectionManager"),
@@ -60,7 +84,17 @@ def bootstrap(port: int, admin_port: int, clusters: Path, routes: Path) -> dict[
         "server_name": "greenlight",
         "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
-        "stream_idle_timeout": "60s",
+        # Who says nothing, or dribbles, gives its connection back.
+        "common_http_protocol_options": {"idle_timeout": f"{IDLE}s"},
+        "stream_idle_timeout": f"{IDLE}s",
+        "request_headers_timeout": f"{HEADERS}s",
+        "request_timeout": f"{SLOW}s",
+        "http2_protocol_options": {"max_concurrent_streams": STREAMS},
+        # One spelling of a path, so that no other one reaches what the routes do not name.
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "early_header_mutation_extensions": [_no_orders_to_envoy()],
         "rds": {"route_config_name": ROUTES, "config_source": _watched(routes)},
         "http_filters": [
             {
@@ -80,6 +114,19 @@ def bootstrap(port: int, admin_port: int, clusters: Path, routes: Path) -> dict[
     return {
         "node": {"id": "edge", "cluster": "greenlight"},
         "admin": {"address": _address(admin_port), "ignore_global_conn_limit": True},
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": _type(
+                            "resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+                        ),
+                        "max_active_downstream_connections": room.callers,
+                    },
+                }
+            ]
+        },
         "stats_flush_interval": "0.5s",  # merges the histograms; the default of 5 s is late for a bake
         "stats_config": {
             "histogram_bucket_settings": [{"match": {"suffix": LATENCIES}, "buckets": BOUNDS}],
@@ -89,11 +136,11 @@ def bootstrap(port: int, admin_port: int, clusters: Path, routes: Path) -> dict[
     }
 
 
-def clusters(models: Models) -> dict[str, Any]:
+def clusters(models: Models, room: Room) -> dict[str, Any]:
     """For each model and colour a cluster of the slot alone, and one with the other colour behind it."""
     return {
         "resources": [
-            _cluster(model, slot, fallback, slots)
+            _cluster(model, slot, fallback, slots, room)
             for model, slots in models.items()
             for slot in slots
             for fallback in (None, *(other for other in slots if other != slot))
@@ -136,28 +183,45 @@ def _model_routes(model: str, prefix: str, table: Table) -> list[dict[str, Any]]
     route = table.routes[model]
     check = {"name": CHECK_HEADER, "string_match": {"exact": VERSION_CHECK}}
     told = {"status": 200, "body": {"inline_string": table.versions[model]}}
-    found: list[dict[str, Any]] = [{"match": {"prefix": prefix, "headers": [check]}, "direct_response": told}]
+    found: list[dict[str, Any]] = [{"match": {"path": prefix, "headers": [check]}, "direct_response": told}]
     if route is None:
         nothing = {"status": 503, "body": {"inline_string": "nothing is deployed here yet\n"}}
-        return [*found, {"match": {"prefix": prefix}, "direct_response": nothing}]
+        return [*found, *({"match": match, "direct_response": nothing} for match in _matches(prefix))]
     if route.preview:
-        found.append(
-            {
-                "match": {"prefix": f"{prefix}preview/"},
-                "request_headers_to_remove": list(OURS),
-                "request_headers_to_add": [_shadow_header()],
-                "route": {
-                    "cluster": cluster_name(model, route.preview),
-                    "prefix_rewrite": "/",
-                    "timeout": "30s",
-                },
-            }
-        )
+        preview = {
+            "request_headers_to_remove": list(OURS),
+            "request_headers_to_add": [_shadow_header()],
+            "route": {"cluster": cluster_name(model, route.preview), "timeout": "30s"},
+        }
+        found += [_to_slot(preview, prefix + "preview/", name) for name in OPEN]
     # BentoML's page at the top has a browser load another company's script.
     about = {"inline_string": f"{model}: POST predict; docs.json tells what it takes and gives\n"}
     found.append({"match": {"path": prefix}, "direct_response": {"status": 200, "body": about}})
-    callers = {"match": {"prefix": prefix}, "request_headers_to_remove": list(OURS)}
-    return [*found, {**callers, "route": {**_where(model, route), "prefix_rewrite": "/"}}]
+    callers = {"request_headers_to_remove": list(OURS), "route": _where(model, route)}
+    return [*found, *(_to_slot(callers, prefix, name) for name in OPEN)]
+
+
+def _matches(prefix: str) -> list[dict[str, str]]:
+    return [{"path": prefix + name} for name in ("", *OPEN)]
+
+
+def _to_slot(how: Mapping[str, Any], prefix: str, name: str) -> dict[str, Any]:
+    return {
+        **how,
+        "match": {"path": prefix + name},
+        "route": {**how["route"], "prefix_rewrite": f"/{name}"},
+    }
+
+
+def _no_orders_to_envoy() -> dict[str, Any]:
+    """Drops x-envoy-...: by such a header a caller would set timeouts and retries, or name new statistics."""
+    return {
+        "name": "envoy.http.early_header_mutation.header_mutation",
+        "typed_config": {
+            "@type": _type("http.early_header_mutation.header_mutation.v3.HeaderMutation"),
+            "mutations": [{"remove_on_match": {"key_matcher": {"prefix": "x-envoy-", "ignore_case": True}}}],
+        },
+    }
 
 
 def _where(model: str, route: Route) -> dict[str, Any]:
@@ -195,12 +259,14 @@ def _where(model: str, route: Route) -> dict[str, Any]:
     return action
 
 
-def _cluster(model: str, slot: str, fallback: str | None, ports: Mapping[str, int]) -> dict[str, Any]:
+def _cluster(
+    model: str, slot: str, fallback: str | None, ports: Mapping[str, int], room: Room
+) -> dict[str, Any]:
     """A slot, and the other colour behind it as the next priority where there is a fallback."""
     order, name = [colour for colour in (slot, fallback) if colour], cluster_name(model, slot, fallback)
     # Many may wait, but not each on a connection of its own: those would use up the machine's ports.
     limits = {key: 100_000 for key in ("max_pending_requests", "max_requests", "max_retries")}
-    limits["max_connections"] = 1_000
+    limits["max_connections"] = room.slots
     return {
         "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
         "name": name,

@@ -102,10 +102,10 @@ class PredictionLog:
                 self._complain(error)
 
     def _append(self, day: str, lines: bytes) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._folder / f"{day}.{self._slot}.{os.getpid()}.jsonl"
         before = path.stat().st_size if path.exists() else 0
-        with path.open("ab") as file:
+        with open(path, "ab", opener=_private) as file:
             try:
                 file.write(lines)
                 file.flush()
@@ -137,3 +137,8 @@ class PredictionLog:
         if not self._complained:  # once: the counter tells the rest
             self._complained = True
             print(f"{self._folder}: predictions cannot be logged: {error}", file=sys.stderr, flush=True)
+
+
+def _private(path: str, flags: int) -> int:
+    """What callers sent is for the service's user alone."""
+    return os.open(path, flags, 0o600)

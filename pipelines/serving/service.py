@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
-from bentoml._internal.server.http import traffic
+from bentoml._internal.server.http import instruments, traffic
 from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -18,6 +18,7 @@ from starlette.routing import Route
 from pipelines.errors import UserError
 from pipelines.problem.columns import CONTRACT
 from pipelines.serving.log import PredictionLog
+from pipelines.serving.metrics import ByRoute
 from pipelines.serving.predictor import Predictor, Settings
 from pipelines.serving.request import Reader
 from pipelines.serving.timeout import Timeout
@@ -34,6 +35,7 @@ SHADOW = "x-greenlight-shadow"  # on copies of production's requests, and a prev
 SWITCH = 0.0005  # seconds; by default an answer waits up to 5 ms for the log's thread
 
 traffic.TimeoutMiddleware = Timeout  # type: ignore[misc, assignment] # BentoML has no setting for it
+instruments.RunnerTrafficMetricsMiddleware = ByRoute  # type: ignore[misc] # nor for this
 
 
 class PredictRequest(bentoml.IODescriptor):

@@ -301,6 +301,29 @@ def test_metrics_are_bentomls_and_count_the_drops(server: Server, row: dict[str,
     assert re.search(r"^greenlight_predictions_dropped_total 0", text, re.MULTILINE)
 
 
+def test_paths_that_nobody_serves_add_no_metrics(server: Server) -> None:
+    def series() -> list[str]:
+        text = server.ask("GET", "/metrics")[1].decode()
+        return [line for line in text.splitlines() if "endpoint=" in line]
+
+    assert server.ask("GET", "/nowhere/at/all")[0] == 404
+    before = series()
+    for number in range(200):
+        assert server.ask("GET", f"/nowhere/{number}")[0] == 404
+    assert len(series()) == len(before)
+    assert 'endpoint="other"' in "".join(before) and "nowhere" not in "".join(series())
+
+
+def test_the_log_of_predictions_is_for_the_services_user_alone(server: Server, row: dict[str, Any]) -> None:
+    server.predict(row)
+    until = time.monotonic() + 20
+    while not (logs := list(server.predictions.glob("*.jsonl"))):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert {path.stat().st_mode & 0o777 for path in logs} == {0o600}
+    assert server.predictions.stat().st_mode & 0o777 == 0o700
+
+
 def test_it_lives_and_is_ready(server: Server) -> None:
     assert [server.ask("GET", path)[0] for path in ("/livez", "/readyz")] == [200, 200]
 

@@ -1,24 +1,28 @@
 """The edge before slots of every kind: what it counts, and whom it sends requests."""
 
+import http.client
 import http.server
 import json
 import signal
+import socket
 import subprocess
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from pipelines.delivery import checks
+from pipelines.delivery import checks, envoy
 from pipelines.delivery import host as hosts
 from pipelines.delivery.edge import Edge, Route
 from pipelines.delivery.host import Host
 from pipelines.delivery.load import Load
 from pipelines.delivery.rehearse import free_ports
+from pipelines.files import read_json, write_json
 from tests.delivery.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -34,6 +38,7 @@ class Slot:
 
     def __init__(self, port: int, release: str) -> None:
         self.ready, self.release, self.delay, slot = False, release, 0.0, self
+        self.asked: list[tuple[str, str]] = []  # paths, and the header by which Envoy is told what to do
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -43,6 +48,7 @@ class Slot:
 
             def do_GET(self) -> None:
                 self.rfile.read(int(self.headers.get("content-length", 0)))
+                slot.asked.append((self.path, self.headers.get("x-envoy-upstream-alt-stat-name", "")))
                 time.sleep(slot.delay if self.path.startswith("/predict") else 0)
                 body = json.dumps({"release": slot.release}).encode()
                 self.send_response(200 if slot.ready else 503)
@@ -57,27 +63,50 @@ class Slot:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
+Alone = tuple[Edge, dict[str, Slot], subprocess.Popen[bytes]]
+
+
 @pytest.fixture
-def alone(host: Host, tmp_path: Path) -> Iterator[tuple[Edge, dict[str, Slot], subprocess.Popen[bytes]]]:
+def alone(host: Host, tmp_path: Path) -> Iterator[Alone]:
     """An edge of its own before two such slots."""
+    with _before_slots(host, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def serving(alone: Alone) -> Alone:
+    """The same, where blue has the traffic, green gets copies and answers the preview."""
+    edge, slots, _ = alone
+    slots["blue"].ready = slots["green"].ready = True
+    until(lambda: edge.healthy("blue") and edge.healthy("green"))
+    edge.route_to(Route("blue", slots["blue"].release, mirror="green", preview="green"))
+    return alone
+
+
+@contextmanager
+def _before_slots(host: Host, tmp_path: Path, files: int = 1024) -> Iterator[Alone]:
+    """`files` is how many Envoy may have open, to the last one."""
     port = free_ports()
     ports = {"blue": port + 2, "green": port + 3}
     edge = Edge(tmp_path, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}", {"it": ports}, "it")
-    edge.write_configuration()
+    edge.write_configuration(files)
     slots = {colour: Slot(ports[colour], colour * 8) for colour in ports}
+    command = ["prlimit", f"--nofile={files}:{files}", *edge.command(host.tools)]
     with (tmp_path / "envoy.log").open("wb") as log:
-        envoy = subprocess.Popen(edge.command(host.tools), stdout=log, stderr=log)
-    until(edge.ready)
-    yield edge, slots, envoy
-    envoy.kill()
-    envoy.wait()
-    for slot in slots.values():
-        slot.server.shutdown()
-        slot.server.server_close()
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        until(edge.ready)
+        yield edge, slots, process
+    finally:
+        process.kill()
+        process.wait()
+        for slot in slots.values():
+            slot.server.shutdown()
+            slot.server.server_close()
 
 
 def test_the_edge_counts_what_failed_and_how_long_it_took(
-    alone: tuple[Edge, dict[str, Slot], subprocess.Popen[bytes]],
+    alone: Alone,
 ) -> None:
     edge, slots, _ = alone
     slots["blue"].ready = slots["green"].ready = True
@@ -100,16 +129,16 @@ def test_the_edge_counts_what_failed_and_how_long_it_took(
 
 
 def test_a_slot_that_just_became_healthy_has_the_traffic_at_once_though_envoy_stalls(
-    alone: tuple[Edge, dict[str, Slot], subprocess.Popen[bytes]],
+    alone: Alone,
 ) -> None:
-    edge, slots, envoy = alone
+    edge, slots, process = alone
     over = threading.Event()
 
     def stalls() -> None:
         while not over.wait(0.4):
-            envoy.send_signal(signal.SIGSTOP)
+            process.send_signal(signal.SIGSTOP)
             over.wait(0.3)
-            envoy.send_signal(signal.SIGCONT)
+            process.send_signal(signal.SIGCONT)
 
     slots["blue"].ready = True
     until(lambda: edge.healthy("blue"))
@@ -132,3 +161,135 @@ def test_a_slot_that_just_became_healthy_has_the_traffic_at_once_though_envoy_st
         stalling.join()
     assert not load.lost, load.lost
     assert len(load.answered) == 2
+
+
+def _ask(edge: Edge, path: str, **headers: str) -> int:
+    """The status of a path that is sent as it is written."""
+    line = http.client.HTTPConnection(edge.url.removeprefix("http://"), timeout=10)
+    line.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    status = line.getresponse().status
+    line.close()
+    return status
+
+
+def _asked(slots: dict[str, Slot]) -> set[str]:
+    return {path for slot in slots.values() for path, _ in slot.asked}
+
+
+def test_what_callers_need_reaches_a_slot(serving: Alone) -> None:
+    edge, slots, _ = serving
+    for below in ("", "v1/models/it/", "preview/", "v1/models/it/preview/"):
+        for name in envoy.OPEN:
+            assert _ask(edge, f"/{below}{name}") == 200, below + name
+    assert _asked(slots) == {f"/{name}" for name in envoy.OPEN}
+    assert _ask(edge, "/") == _ask(edge, "//predict") == _ask(edge, "/predict?a=b") == 200
+
+
+OTHERS = (
+    *("/metrics", "/healthz", "/schema.json", "/static_content/index.html", "/predict/", "/predict/metrics"),
+    *(
+        "/stats",
+        "/config_dump",
+        "/quitquitquit",
+        "/nowhere",
+        "/v1/models/it/metrics",
+        "/v1/models/other/predict",
+    ),
+    *("/preview/metrics", "/predict/../metrics", "/%2e%2e/metrics", "/predict/%2e%2e/metrics", "//metrics"),
+    *("/predict%2f..%2fmetrics", "/predict%5c..%5cmetrics", "/./metrics", "/METRICS", "/metrics?x=/predict"),
+    *("/metrics%3f/predict", "/predict;/../metrics", "/%6d%65trics", "/preview/../metrics"),
+)
+
+
+def test_anything_else_is_the_edges_own_refusal_and_reaches_no_slot(serving: Alone) -> None:
+    edge, slots, _ = serving
+    assert {path: _ask(edge, path) for path in OTHERS if _ask(edge, path) not in (400, 404)} == {}
+    assert _asked(slots) <= {"/readyz"}  # which is the edge's own check
+
+
+def test_paths_and_headers_that_callers_make_up_add_nothing_to_what_the_edge_counts(serving: Alone) -> None:
+    edge, slots, _ = serving
+
+    def counted() -> int:
+        with urllib.request.urlopen(f"{edge.admin_url}/stats", timeout=10) as answer:
+            return len(answer.read().splitlines())
+
+    _ask(edge, "/predict"), _ask(edge, "/nowhere")
+    until(lambda: bool(edge.counters("blue").times))
+    before = counted()
+    for number in range(300):
+        _ask(edge, f"/nowhere/{number}")
+        _ask(edge, "/predict", x_envoy_upstream_alt_stat_name=f"made-up-{number}")
+    assert counted() <= before + 10
+    assert not any(name for _, name in slots["blue"].asked)
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /predict HTTP/1.1\r\nhost: it\r\n"])
+def test_callers_who_hold_connections_and_say_nothing_do_not_end_the_edge(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(envoy, "IDLE", 3)
+    monkeypatch.setattr(envoy, "HEADERS", 3)
+    with _before_slots(host, tmp_path, files=1024) as (edge, slots, process):
+        slots["blue"].ready = True
+        until(lambda: edge.healthy("blue"))
+        edge.route_to(Route("blue", slots["blue"].release))
+        address = ("127.0.0.1", int(edge.url.rpartition(":")[2]))
+        held = [socket.create_connection(address, timeout=10) for _ in range(1_100)]
+        for line in held:
+            with suppress(OSError):
+                line.sendall(said)
+        time.sleep(0.5)
+        refused = sum(_closed(line) for line in held)
+        room = envoy.Room.of(1024, 1)
+        assert refused == 1_100 - room.callers
+        with pytest.raises((OSError, http.client.HTTPException)):
+            _ask(edge, "/predict")  # a clean refusal
+        assert edge.ready() and process.poll() is None
+        until(lambda: all(_closed(line) for line in held))
+        until(lambda: _answers(edge, "/predict"))
+        assert process.poll() is None
+        for line in held:
+            line.close()
+
+
+def test_an_edge_without_a_limit_is_what_so_many_callers_end(host: Host, tmp_path: Path) -> None:
+    """The control: the limits are what the test above sees."""
+    with _before_slots(host, tmp_path, files=256) as (edge, _, process):
+        bootstrap = tmp_path / "bootstrap.json"
+        process.kill()
+        process.wait()
+        unlimited = read_json(bootstrap)
+        del unlimited["overload_manager"]
+        write_json(bootstrap, unlimited)
+        command = ["prlimit", "--nofile=256:256", *edge.command(host.tools)]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as again:
+            until(edge.ready)
+            address = ("127.0.0.1", int(edge.url.rpartition(":")[2]))
+            held = [socket.create_connection(address, timeout=10) for _ in range(300)]
+            time.sleep(0.5)
+            assert again.poll() is not None or not edge.ready()
+            again.kill()
+            for line in held:
+                line.close()
+
+
+def _answers(edge: Edge, path: str) -> bool:
+    try:
+        return _ask(edge, path) == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def _closed(line: socket.socket) -> bool:
+    """Whether the other side has closed the connection, at once or after an answer."""
+    line.setblocking(False)
+    try:
+        while said := line.recv(4096):
+            if b" 408 " in said:
+                return True
+        return not said
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
