@@ -20,12 +20,10 @@ locals {
     tools       = "${var.home}/tools/${substr(filesha256(local.lock), 0, 12)}"
     edge_url    = "http://127.0.0.1:${local.port}"
     admin_url   = "http://127.0.0.1:${local.port + 1}"
-
-    # A socket's path may have 107 bytes at most, so it cannot lie in a deep home.
-    socket = "/tmp/greenlight-${substr(sha256(local.folder), 0, 16)}.sock"
   }
 
   host = merge(local.edge, {
+    socket = "${local.folder}/supervisor/socket" # not in /tmp, where what is old gets removed
     models = [for i, name in var.models : { name = name, blue = local.port + 2 + 2 * i, green = local.port + 3 + 2 * i }]
   })
 }

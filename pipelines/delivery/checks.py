@@ -85,6 +85,14 @@ def answers(url: str, within: float = 5.0) -> str:
         raise Refused(f"{url}/release does not answer ({error})") from None
 
 
+def serves(url: str, release: str, tries: int = 3) -> bool:
+    """Whether that release answers there; a machine that is busy gets a few tries to answer at all."""
+    for _ in range(tries):
+        if (answer := probe(url)) is not None:
+            return answer == release
+    return False
+
+
 def probe(url: str) -> str | None:
     """One request more for the edge to count; the release that answers it, if one does."""
     try:

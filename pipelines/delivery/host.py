@@ -18,19 +18,16 @@ from typing import Any
 
 import psutil
 
-from pipelines.delivery import keeper, venv
+from pipelines.delivery import keeper, supervision, venv
 from pipelines.delivery.edge import Edge
 from pipelines.delivery.journal import Journal
 from pipelines.delivery.slots import launch, process
 from pipelines.delivery.supervisor import Supervisor
 from pipelines.errors import Refused, UserError
-from pipelines.files import read_json, write_json, write_text
+from pipelines.files import read_json, write_json
 from pipelines.problem.columns import CONTRACT
 
 COLOURS = ("blue", "green")
-
-# What a service on the host inherits. No token, and not RUNNER_TRACKING_ID, by which a runner would kill it.
-KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 
 
 @dataclass(frozen=True)
@@ -58,6 +55,10 @@ class Host:
             host = cls.parse(read_json(path), model)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path} is not what `ml infra up` writes ({error!r}): {way_out}") from None
+        if not _same_folder(host.folder, path.parent):
+            raise UserError(
+                f"{path} is about {host.folder}, from where it was moved: move it back, or {way_out}"
+            )
         if model not in host.models:
             raise UserError(f"{environment} serves {', '.join(host.models)} here, not yet {model}: {way_out}")
         return host
@@ -148,7 +149,7 @@ def place(home: Path, environment: str, model: str = CONTRACT.name) -> Path:
 
 def alive(host: Host) -> bool:
     """Whether the supervisor and the edge answer, whatever Terraform remembers."""
-    return host.supervisor.alive() and host.edge.ready()
+    return supervision.alone(host) and host.edge.ready()
 
 
 def install(tools: Path, lock: Path) -> None:
@@ -161,7 +162,7 @@ def start(host: Host, within: float = 30.0) -> None:
 
     Refused when the edge does not answer within `within` seconds; then nothing runs where nothing ran before.
     """
-    host.edge.write_configuration()  # an edge that runs takes up a new model
+    host.edge.write_configuration(supervision.files(host))  # an edge that runs takes up a new model
     ran = any(launch.leftovers(mark) for mark in _marks(host))
     try:
         revive(host, within)
@@ -181,18 +182,17 @@ def revive(host: Host, within: float = 30.0) -> bool:
     if alive(host):
         return False
     check_ports(host)
-    (host.folder / "supervisor" / "conf.d").mkdir(parents=True, exist_ok=True)
-    host.edge.write_configuration()
-    write_text(_keeper(host), Path(keeper.__file__).read_text())
-    write_text(host.folder / "supervisor" / "supervisord.conf", _supervisord_conf(host))
+    if not (alone := supervision.alone(host)):
+        supervision.end(host)
+    supervision.write(host)
+    _make_private(host)
     for one in host.each:
-        one.predictions.mkdir(parents=True, exist_ok=True)
         for colour in COLOURS:
             process.render(one, colour)
-    if host.supervisor.alive():
+    if alone:
         host.supervisor.start("edge")
     else:
-        _detach(host)
+        supervision.start(host)
     _wait_until_ready(host, within)
     return True
 
@@ -200,6 +200,7 @@ def revive(host: Host, within: float = 30.0) -> bool:
 def stop(host: Host) -> None:
     """End every process of this environment; its files stay, and `start` brings it back as it was."""
     host.supervisor.shutdown()
+    supervision.end(host)  # one that nobody can speak to would start again what ends now
     for mark in _slot_marks(host):
         launch.end(mark, process.GRACE)
     launch.clear(host.mark)
@@ -239,93 +240,29 @@ def edge_process(host: Host) -> int:
     return keeper.holder(host.folder / "edge" / "lock")
 
 
+def _make_private(host: Host) -> None:
+    """What callers sent and servers said is for this user alone, also where an earlier version wrote it."""
+    for one in host.each:
+        one.predictions.mkdir(parents=True, exist_ok=True)
+        one.predictions.chmod(0o700)
+    for pattern in ("edge/*.log*", "supervisor/*.log*", "models/*/slots/*/log*", "models/*/predictions/*"):
+        for log in host.folder.glob(pattern):
+            log.chmod(0o600)
+
+
+def _same_folder(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
 def _marks(host: Host) -> list[str]:
     return [host.mark, *_slot_marks(host)]
 
 
 def _slot_marks(host: Host) -> list[str]:
     return [process.mark(one, colour) for one in host.each for colour in COLOURS]
-
-
-def _keeper(host: Host) -> Path:
-    return host.folder / "supervisor" / "keeper.py"
-
-
-def _edge_command(host: Host) -> list[str]:
-    """The edge's, but by Envoy's own file: the script on PATH takes another 30 ms at each start."""
-    script, *options = host.edge.command(host.tools)
-    found = next(host.tools.glob("lib/python3*/site-packages/envoy/_bin/envoy"), None)
-    return [str(found) if found and Path(script) == host.tools / "bin" / "envoy" else script, *options]
-
-
-def _supervisord_conf(host: Host) -> str:
-    folder, quoted = host.folder, process.quoted
-    log, keep = folder / "edge" / "envoy.log", [str(host.tools / "bin" / "python"), str(_keeper(host))]
-    edge = [*keep, "keep", str(folder / "edge" / "lock"), str(log), *_edge_command(host)]
-    logs = [*keep, "trim", str(log), str(process.log(host.of("*"), "*"))]
-    return f"""\
-[supervisord]
-nodaemon = true
-identifier = greenlight-{host.environment}
-directory = {quoted(str(folder))}
-logfile = {quoted(str(folder / "supervisor" / "supervisord.log"))}
-logfile_maxbytes = 5MB
-logfile_backups = 1
-pidfile = {quoted(str(folder / "supervisor" / "supervisord.pid"))}
-childlogdir = {quoted(str(folder / "supervisor"))}
-
-[unix_http_server]
-file = {quoted(str(host.socket))}
-chmod = 0700
-
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
-
-[supervisorctl]
-serverurl = unix://{quoted(str(host.socket))}
-
-[program:edge]
-command = {process.command_line(edge)}
-autorestart = true
-startretries = 1000000
-startsecs = 0
-stopwaitsecs = 5
-killasgroup = true
-redirect_stderr = true
-stdout_logfile = {quoted(str(log))}
-stdout_logfile_maxbytes = 0
-
-[program:logs]
-command = {process.command_line(logs)}
-autorestart = true
-startsecs = 0
-startretries = 1000000
-
-[include]
-files = {quoted(str(folder / "supervisor" / "conf.d"))}/*.conf
-"""
-
-
-def _detach(host: Host) -> None:
-    """Start supervisord so that it outlives the caller: no open file, own session, clean environment."""
-    environment = {name: os.environ[name] for name in KEPT if name in os.environ}
-    environment |= {launch.MARK: host.mark, "DO_NOT_TRACK": "true"}
-    log = host.folder / "supervisor" / "start.log"
-    with log.open("wb") as out:
-        subprocess.Popen(
-            [
-                str(host.tools / "bin" / "python"),
-                *("-m", "supervisor.supervisord"),
-                *("-c", str(host.folder / "supervisor" / "supervisord.conf")),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            cwd=host.folder,
-            env=environment,
-            start_new_session=True,
-            close_fds=True,
-        )
 
 
 def _wait_until_ready(host: Host, within: float) -> None:

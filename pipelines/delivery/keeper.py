@@ -1,15 +1,18 @@
 """A turn at a port: one process serves, and whoever is started beside it waits for its end. Runs alone.
 
-`once LOCK LOG COMMAND` waits for its turn and becomes the command. `keep LOCK LOG COMMAND` starts the command
-again at once whenever it ends, which supervisord does only after a second. The command writes its log itself:
-a pipe to a supervisor that was killed would break at its next word. `trim LOG...` keeps such logs short.
+`once LOCK LOG COMMAND` waits for its turn and becomes the command; `alone LOCK LOG COMMAND` ends where it is
+another's turn. `keep LOCK LOG COMMAND` starts the command again at once whenever it ends, which supervisord
+does only after a second. The command writes its log itself: a pipe to a supervisor that was killed would
+break at its next word. `trim LOG...` keeps such logs short.
 
 The lock is a POSIX record lock (fcntl(2)): it stays with a process through execve, and its children do not
 have it. So the server itself holds it, however its parents ended, and no worker that outlived it does.
 """
 
+import contextlib
 import fcntl
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -19,22 +22,30 @@ from pathlib import Path
 EARLY = 1.0  # seconds: a command that ends sooner is not started a third time without a pause
 PAUSE = 5.0  # seconds, at most
 LOG_BYTES = 5_000_000
+FILES = 65_536  # that a server may have open, where its hard limit allows so many
 
 
-def once(lock: str, log: str, command: list[str]) -> None:
+def once(lock: str, log: str, command: list[str], wait: bool = True) -> None:
     """Become the command, its output in `log`, once nobody else has the turn.
 
-    Its process id is then in the file `lock`.
+    Its process id is then in the file `lock`. BlockingIOError where it is another's turn and it may not wait.
     """
     file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.lockf(file, fcntl.LOCK_EX)
+    fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     os.ftruncate(file, 0)
     os.pwrite(file, str(os.getpid()).encode(), 0)
     os.set_inheritable(file, True)  # closed by execve, it would be unlocked
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files(hard), hard))
     os.execv(command[0], command)
+
+
+def files(hard: int) -> int:
+    """How many files a server may have open under such a hard limit."""
+    return FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
 
 
 def holder(lock: Path) -> int:
@@ -85,7 +96,9 @@ def trim(logs: list[str], every: float = 30.0) -> None:
     while os.getppid() == parent:
         for log in (found for pattern in logs for found in Path("/").glob(pattern[1:])):
             if log.stat().st_size > LOG_BYTES:
-                shutil.copyfile(log, f"{log}.1")
+                aside = Path(f"{log}.1")
+                aside.touch(0o600)
+                shutil.copyfile(log, aside)
                 os.truncate(log, 0)  # it is open for appending: the next word goes to its beginning
         time.sleep(every)
 
@@ -108,9 +121,12 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["once", lock, log, *command]:
             once(lock, log, command)
+        case ["alone", lock, log, *command]:
+            with contextlib.suppress(BlockingIOError):
+                once(lock, log, command, wait=False)
         case ["keep", lock, log, *command]:
             keep(lock, log, command)
         case ["trim", *logs]:
             trim(logs)
         case other:
-            sys.exit(f"keeper.py has once, keep and trim, not {other[:1]}")
+            sys.exit(f"keeper.py has once, alone, keep and trim, not {other[:1]}")

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 from pipelines import params
 from pipelines.console import step as say
 from pipelines.console import summary
+from pipelines.delivery import checks, ledger, registry
 from pipelines.delivery import host as hosts
-from pipelines.delivery import ledger, registry
 from pipelines.delivery import store as stores
 from pipelines.delivery.edge import Counters, Edge, Route
 from pipelines.delivery.host import COLOURS, Host
@@ -148,7 +148,7 @@ class Rollout:
         self.failing = under_way.failing
         self.done = {step.name for step in STEPS if under_way.fact(step.name)}
         self.edge: Edge = host.edge
-        self.url = f"http://127.0.0.1:{host.slots[self.slot]}"
+        self.url = process.url(host, self.slot)
         self.folder = Path()
         self._before = under_way
         self._ended: set[int] = set()
@@ -376,7 +376,10 @@ def _require(host: Host) -> None:
 
 
 def _live(host: Host, release: str) -> str | None:
-    """The slot that serves the release to callers, in health."""
+    """The slot that serves the release to callers, in health: what is written is asked of slot and edge."""
     route = host.edge.route()
-    serves = route and route.release == release and process.running(host, route.slot) == release
-    return route.slot if route and serves and host.edge.healthy(route.slot) else None
+    if route is None or route.release != release or process.running(host, route.slot) != release:
+        return None
+    asked = (process.url(host, route.slot), host.edge.model_url)
+    serves = host.edge.healthy(route.slot) and all(checks.serves(url, release) for url in asked)
+    return route.slot if serves else None

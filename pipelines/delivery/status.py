@@ -6,7 +6,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Column, Table
 
-from pipelines.delivery import ledger, watch
+from pipelines.delivery import checks, ledger, watch
+from pipelines.delivery import host as hosts
+from pipelines.delivery.edge import Route
 from pipelines.delivery.host import COLOURS, Host
 from pipelines.delivery.journal import Move, shown
 from pipelines.delivery.slots import process
@@ -29,15 +31,9 @@ def status(env: str, home: Path | None = None) -> int:
         print(f"  wanted   not known: {error}")
     print(f"  traffic  {f'{route.release[:12]} on {route.slot}' if route else 'nothing'}")
     for colour in COLOURS:
-        runs = process.running(host, colour)
-        health = "healthy" if ready and host.edge.healthy(colour) else "not healthy"
-        print(f"  {colour:8} {f'{runs[:12]}, {health}' if runs else 'stopped'}")
-    if not ready:
-        print(f"  differs: the edge does not answer; run `ml infra up --env {env}`")
-    elif wanted and wanted != (route.release if route else None):
-        print(f"  differs: run `ml deploy --env {env}`")
-    elif route and not host.edge.healthy(route.slot):
-        print(f"  differs: the live slot is not healthy; run `ml deploy --env {env}`")
+        print(f"  {colour:8} {_slot(host, colour, ready)}")
+    if difference := _difference(host, route, wanted, ready):
+        print(f"  differs: {difference}")
     if unfinished := host.journal.half_way():
         reason = f" ({unfinished.waits})" if unfinished.waits else ""
         print(f"  unfinished: the move to {unfinished.release[:12]} of {unfinished.at}{reason}")
@@ -68,6 +64,38 @@ def history(env: str, move: str | None = None, home: Path | None = None) -> int:
         )
     _show(_lines(found[0]))
     return 0
+
+
+def _slot(host: Host, colour: str, ready: bool) -> str:
+    """What the slot should run, whether the edge calls it healthy, and what it says itself that it is."""
+    runs, answers = process.running(host, colour), checks.probe(process.url(host, colour))
+    if runs is None and answers is None:
+        return "stopped"
+    healthy = ready and host.edge.healthy(colour)
+    if runs == answers:
+        return f"{str(runs)[:12]}, {'healthy' if healthy else 'not healthy'}"
+    said = f"{answers[:12]} answers" if answers else "it does not answer"
+    return f"{runs[:12] if runs else 'nothing'} should run there, but {said}"
+
+
+def _difference(host: Host, route: Route | None, wanted: str | None, ready: bool) -> str | None:
+    """What is not as it should be, and the way out."""
+    up, deploy = (f"run `ml {verb} --env {host.environment}`" for verb in ("infra up", "deploy"))
+    if not ready:
+        return f"the edge does not answer; {up}"
+    if not hosts.alive(host):
+        return f"the supervisor does not answer, or is not alone; {up}"
+    if wanted and wanted != (route.release if route else None):
+        return deploy
+    if route is None:
+        return None
+    if not host.edge.healthy(route.slot):
+        return f"the live slot is not healthy; {deploy}"
+    for where, url in (("the live slot", process.url(host, route.slot)), ("the edge", host.edge.model_url)):
+        answers = checks.probe(url)
+        if answers != route.release and not (route.share and answers):
+            return f"{where} {f'answers with {answers[:12]}' if answers else 'does not answer'}; {deploy}"
+    return None
 
 
 def _moves(env: str, moves: list[Move]) -> Table:

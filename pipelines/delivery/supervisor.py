@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import os
 import socket
 import time
 import xmlrpc.client
@@ -25,6 +26,13 @@ class Supervisor:
             return bool(self._call("getState")["statename"] == "RUNNING")
         except OSError:
             return False
+
+    def itself(self) -> int:
+        """The process id of the supervisor that answers on the socket, or 0."""
+        try:
+            return int(self._call("getPID"))
+        except (OSError, xmlrpc.client.Fault):  # a fault: it shuts down
+            return 0
 
     def state(self, program: str) -> str:
         """`RUNNING`, `STARTING`, `BACKOFF`, `FATAL`, ...; `STOPPED` also where nobody knows the program."""
@@ -96,7 +104,11 @@ class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY)
+        try:  # a socket's path may have 107 bytes at most, and a home may lie deeper
+            self.sock.connect(f"/proc/self/fd/{folder}/{self._path.name}")
+        finally:
+            os.close(folder)
 
 
 def _is_zombie(pid: int) -> bool:

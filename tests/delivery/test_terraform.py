@@ -15,7 +15,7 @@ import pytest
 from python_terraform import IsFlagged
 from python_terraform import Terraform as PythonTerraform
 
-from pipelines.delivery import checks, rollout, terraform
+from pipelines.delivery import checks, rollout, supervision, terraform
 from pipelines.delivery import host as hosts
 from pipelines.delivery.host import Host
 from pipelines.delivery.rehearse import free_ports
@@ -187,7 +187,7 @@ def test_up_twice_changes_nothing(host: Host, home: Path, capsys: pytest.Capture
 def test_what_runs_is_tied_to_no_job(host: Host) -> None:
     supervisor = psutil.Process(int((host.folder / "supervisor" / "supervisord.pid").read_text()))
     assert os.getsid(supervisor.pid) == supervisor.pid
-    assert supervisor.environ().keys() <= {*hosts.KEPT, launch.MARK, "DO_NOT_TRACK"}
+    assert supervisor.environ().keys() <= {*supervision.KEPT, launch.MARK, "DO_NOT_TRACK"}
     assert str(host.home) in supervisor.cmdline()[0]
     assert not any(str(ROOT) in file.path for file in supervisor.open_files())
 

@@ -65,6 +65,11 @@ def running(host: "Host", slot: str) -> str | None:
     return str(read_json(path)["release"])
 
 
+def url(host: "Host", slot: str) -> str:
+    """Where the slot answers, past the edge."""
+    return f"http://127.0.0.1:{host.slots[slot]}"
+
+
 def server(host: "Host", slot: str) -> int:
     """The process id of the slot's server, or 0. The supervisor's own child may still wait for its turn."""
     return keeper.holder(_lock(host, slot))
