@@ -22,11 +22,17 @@ verbs.add_typer(store, name="store", rich_help_panel=PANEL)
 
 
 @verbs.command(rich_help_panel=PANEL)
-def release(env: Env = "staging") -> None:
+def release(
+    env: Env = "staging",
+    trained: Annotated[
+        Path | None, typer.Option(help="What `ml rebuild` left: then nothing is trained here.")
+    ] = None,
+    sha256: Annotated[str, typer.Option(help="The SHA-256 of that folder, as `ml rebuild` says it.")] = "",
+) -> None:
     """Build the release of this commit, put it into the store, and let the ledger want it."""
     from pipelines.delivery.release import release
 
-    print(release(env))
+    print(release(env, trained=trained, digest=sha256))
 
 
 @verbs.command(rich_help_panel=PANEL)

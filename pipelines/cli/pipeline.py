@@ -1,5 +1,6 @@
 """The verbs that make a model; the stages of dvc.yaml are among them."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -91,6 +92,16 @@ def reproduce(
     from pipelines.training.reproduce import reproduce
 
     reproduce(locked=locked)
+
+
+@verbs.command(rich_help_panel=PANEL)
+def rebuild(
+    out: Annotated[Path, typer.Argument(help="The folder for the models; it does not exist yet.")],
+) -> None:
+    """Train again from lock and seed, and leave the models for `ml release --trained`."""
+    from pipelines.training import again
+
+    again.leave(out)
 
 
 @verbs.command(rich_help_panel=PANEL)

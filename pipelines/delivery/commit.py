@@ -2,7 +2,7 @@
 
 import hashlib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,24 +44,33 @@ def check_clean(repository: Path) -> None:
     The models are not in the commit: `check_models` holds them against its dvc.lock.
     """
     changed = [line[3:] for line in _git(repository, "status", "--porcelain").splitlines()]
-    made_of = ("pipelines/", BENTOFILE, LOCK, "dvc.yaml", "params.yaml", "requirements/serve.txt")
+    made_of = ("pipelines/", BENTOFILE, "dvc.yaml", "params.yaml", "requirements/serve.txt")
     if found := [path for path in changed if path.strip('"').startswith(made_of)]:
         raise UserError(
             f"{found[0]} is not as the commit has it, and a release is a commit: commit or remove it first"
         )
+
+
+def locked(repository: Path) -> bytes:
+    """The commit's dvc.lock. UserError where it has none."""
     if not _git(repository, "ls-files", LOCK):
         raise UserError(f"{LOCK} is not in the commit: {WAY_OUT}")
+    return _git(repository, "show", f"HEAD:./{LOCK}").encode()
 
 
-def check_models(repository: Path) -> None:
-    """UserError where models/, the prepared data, the code or params.yaml is another one than dvc.lock's."""
-    stages = _stages(repository)
+def check_models(repository: Path, also: Mapping[str, str], prepared: bool = True) -> None:
+    """UserError where models/, the prepared data, the code or params.yaml is another one than dvc.lock's.
+
+    `also` has the MD5 of files that count as well; `prepared`: that the data are here.
+    """
+    stages = stages_of(locked(repository))
     for path, md5 in _files_of(stages, "outs"):
-        if path.startswith("models/") or path.startswith("build/prepared"):
-            _check_file(repository / path, path, md5, f"is not the one that {LOCK} names")
+        if path.startswith("models/") or (prepared and path.startswith("build/prepared")):
+            known = {md5, also.get(path, md5)}
+            _check_file(repository / path, path, known, f"is not the one that {LOCK} names")
     for path, md5 in _files_of(stages, "deps"):
         if path.startswith("pipelines/"):
-            _check_file(repository / path, path, md5, "has changed since the model was made")
+            _check_file(repository / path, path, {md5}, "has changed since the model was made")
     params = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))
     for stage in stages.values():
         for key, value in stage.get("params", {}).get("params.yaml", {}).items():
@@ -69,18 +78,31 @@ def check_models(repository: Path) -> None:
                 raise UserError(f"params.yaml: {key} has changed since the model was made: {WAY_OUT}")
 
 
-def _check_file(path: Path, name: str, md5: str, fault: str) -> None:
+def _check_file(path: Path, name: str, known: set[str], fault: str) -> None:
     if not path.is_file():
         raise UserError(f"{name} does not exist: {WAY_OUT}")
-    if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != md5:
+    if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() not in known:
         raise UserError(f"{name} {fault}: {WAY_OUT}")
 
 
-def _stages(repository: Path) -> dict[str, Any]:
+def stages(lock: Path) -> dict[str, Any]:
+    """The stages of a dvc.lock. UserError where it is none."""
     try:
-        return dict(yaml.safe_load((repository / LOCK).read_text(encoding="utf-8"))["stages"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        return stages_of(lock.read_bytes())
+    except OSError:
+        raise UserError(f"{lock} is not one that DVC wrote: {WAY_OUT}") from None
+
+
+def stages_of(content: bytes) -> dict[str, Any]:
+    try:
+        return dict(yaml.safe_load(content)["stages"])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError):
         raise UserError(f"{LOCK} is not one that DVC wrote: {WAY_OUT}") from None
+
+
+def outputs(stages: dict[str, Any]) -> dict[str, str]:
+    """The MD5 of each file that the stages make."""
+    return dict(_files_of(stages, "outs"))
 
 
 def _files_of(stages: dict[str, Any], kind: str) -> Iterator[tuple[str, str]]:

@@ -1,54 +1,53 @@
 """`ml release`: a commit becomes a release: checked, built once, stored, registered, wanted by staging."""
 
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from pipelines import params
 from pipelines.artifacts import verdict as verdicts
 from pipelines.console import step, summary
-from pipelines.delivery import commit, registry
+from pipelines.delivery import commit, registry, reviewed
 from pipelines.delivery import store as stores
 from pipelines.delivery.ledger import Entry, Ledger
+from pipelines.delivery.reviewed import REVIEW, Other
 from pipelines.delivery.store import Store
-from pipelines.errors import Refused, UserError
+from pipelines.errors import UserError
 from pipelines.files import read_json, sha256, sha256_of_tree, write_json, write_text
-from pipelines.model import Model
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import card
-from pipelines.training import table, train
 
-SAME = 1e-9  # max |Δp| on V between the reviewed model and the one rebuilt from its lock and seed
 EVIDENCE = ("models/metrics.json", "models/model.json", "models/reference.json", "models/months.csv")
-REVIEW = Path("evidence")  # the report of the proposal's run, where a workflow has brought it here
 PROPOSAL = Path("build/proposal.json")  # what `ml evidence` found of it
 
 
-def release(env: str = "staging", store: Store | None = None, ledger: Ledger | None = None) -> str:
+def release(
+    env: str = "staging",
+    store: Store | None = None,
+    ledger: Ledger | None = None,
+    trained: Path | None = None,
+    digest: str = "",
+) -> str:
     """Make the release of the commit that is checked out, and write it into the ledger as what `env` wants.
 
-    Returns its id. The same content is the same release and is not built again. UserError where a file is
-    not the commit's or dvc.lock's; Refused where the rebuilt model answers otherwise on V.
+    Returns its id. The same content is the same release and is not built again. `trained` is what
+    `ml rebuild` left, `digest` its SHA-256; without it the model is made again here. UserError where a file
+    is not the commit's or dvc.lock's; Refused where the rebuilt or the judged model answers otherwise on V.
     """
     store, ledger, here = store or stores.of(), ledger or Ledger(), Path()
     commit.check_clean(here)
-    commit.check_models(here)
+    reviewed.take(here, trained, digest)
     head, number = commit.head(here), sha256_of_tree(here, commit.files(here))
     review = _review(here)
     if built := not store.has(number):
         step(f"building release {number[:12]} of commit {head[:12]}")
-        rebuilt = _rebuild(here)
+        rebuilt = reviewed.rebuilt(here, trained)
         with store.put(number) as folder:
             _build_bento(here, folder / "bento", number)
             _copy_evidence(here, folder / "evidence", review)
@@ -64,34 +63,6 @@ def release(env: str = "staging", store: Store | None = None, ledger: Ledger | N
     step(f"{env} wants {number[:12]}" if written else f"{env} wants {number[:12]} already")
     summary(_words(store, number, env, built) + f"\n| gate | {review.words} |")
     return number
-
-
-@dataclass(frozen=True)
-class Rebuilt:
-    """The model made again from its lock and seed: its hash, and max |Δp| on V."""
-
-    sha256: str
-    max_dp: float
-
-
-def _rebuild(here: Path) -> Rebuilt:
-    step("rebuilding the model from its lock and seed")
-    content = train.fit(params.load(here / "params.yaml"), table.load(here / table.PREPARED))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "model.onnx")
-        path.write_bytes(content)
-        again = Model(path)
-    window = pd.read_parquet(here / "models/window.parquet")
-    inputs = table.inputs(window)
-    reviewed = Model(here / "models/model.onnx")
-    difference = float(np.max(np.abs(reviewed.predict(inputs) - again.predict(inputs)), initial=0.0))
-    if len(window) == 0 or not difference <= SAME:
-        raise Refused(
-            "models/model.onnx is not what dvc.lock and its seed give: the model rebuilt from them answers "
-            f"otherwise (max |Δp| is {difference:.2g} on V's {len(window):,} rows; at most {SAME:g} passes)"
-        )
-    step(f"it answers as the reviewed one: max |Δp| is {difference:.2g} on V's {len(window):,} rows")
-    return Rebuilt(hashlib.sha256(content).hexdigest(), difference)
 
 
 def _build_bento(here: Path, out: Path, number: str) -> None:
@@ -121,30 +92,32 @@ def _build_bento(here: Path, out: Path, number: str) -> None:
 
 @dataclass(frozen=True)
 class Review:
-    """What the gate said of the very model that ships: its files, the ledger's part of them, in words."""
+    """What the gate said: its files, the ledger's part of them, in words, and the model that it judged."""
 
     files: tuple[Path, ...]
     figures: dict[str, Any]
     words: str
+    judged: Other | None = None
 
 
 def _review(here: Path) -> Review:
-    """The report of the proposal, where it lies here and is of this model; else why it is left out."""
+    """The report of the proposal, where one lies here; else why it is left out.
+
+    Refused where it is of a model that answers otherwise.
+    """
     if not (here / REVIEW / "gate.json").exists():
         return Review((), {}, "no evidence came with this commit")
     try:
         verdict = verdicts.read(here / REVIEW)
     except UserError as error:
         return _left_out(str(error))
-    judged = verdict.candidate.sha256 if verdict.candidate else "none"
-    if judged != (ships := sha256(here / "models/model.onnx")):
-        return _left_out(f"{REVIEW}/gate.json judged another model ({judged[:12]}) than ships ({ships[:12]})")
+    if (judged := reviewed.judged(here, verdict)) is None:
+        return _left_out(f"{REVIEW}/gate.json judged no model")
     by = read_json(here / PROPOSAL).get("override") if (here / PROPOSAL).is_file() else None
     figures = {"verdict": verdict.verdict, "superior": verdict.superior} | ({"override": by} if by else {})
     words = verdict.verdict + (f", let through by {by}" if by else "")
-    return Review(
-        (REVIEW / "gate.json", REVIEW / "report.md", REVIEW / "report.html", PROPOSAL), figures, words
-    )
+    files = (REVIEW / "gate.json", REVIEW / "report.md", REVIEW / "report.html", PROPOSAL)
+    return Review(files, figures, words, judged)
 
 
 def _left_out(reason: str) -> Review:
@@ -167,7 +140,7 @@ def _complete_card(here: Path, out: Path, head: str, number: str, version: str) 
 
 
 def _describe(
-    here: Path, number: str, head: str, version: str, rebuilt: Rebuilt, review: Review
+    here: Path, number: str, head: str, version: str, rebuilt: Other, review: Review
 ) -> dict[str, Any]:
     """release.json. `image` is the digest of its image, where `ml image` makes one."""
     serving = read_json(here / "models/serving.json")
@@ -177,7 +150,8 @@ def _describe(
         "name": serving["name"],
         "api": serving["api"],
         "model": {"sha256": sha256(here / "models/model.onnx"), "version": version},
-        "rebuilt": {"sha256": rebuilt.sha256, "max_dp": rebuilt.max_dp},
+        "rebuilt": asdict(rebuilt),
+        "judged": asdict(review.judged) if review.judged else None,
         "verdict": review.figures.get("verdict"),
         "lock": sha256(here / "requirements/serve.txt"),
         "image": None,

@@ -113,9 +113,28 @@ def test_of_a_label_the_trusted_workflow_hears_its_event_only() -> None:
 
 
 def test_a_release_looks_at_all_since_the_last_one_not_at_its_own_push() -> None:
-    (scope,) = [s for s in load("release")["jobs"]["build"]["steps"] if s.get("id") == "scope"]
+    (scope,) = [s for s in load("release")["jobs"]["train"]["steps"] if s.get("id") == "scope"]
     assert scope["run"] == 'ml scope --base ledger --head "$HEAD"'
     assert "event.before" not in str(load("release"))
+
+
+def test_the_job_that_trains_can_write_nothing_and_the_one_that_writes_trains_nothing() -> None:
+    train, build = load("release")["jobs"]["train"], load("release")["jobs"]["build"]
+    runs = {key: [s["run"] for s in job["steps"] if "run" in s] for key, job in load("release")["jobs"].items()}
+    assert train["permissions"] == {"contents": "read"}
+    assert {key for key, lines in runs.items() if any("reproduce" in s or "rebuild" in s for s in lines)} == {"train"}
+    assert 'ml release --env staging --trained trained --sha256 "$TRAINED"' in runs["build"]
+    assert "cache" not in str(build["steps"]), "a cache is not verified by hash"
+
+
+def test_a_run_that_is_started_again_replaces_its_artifacts() -> None:
+    uploads = [
+        s["with"]
+        for _, _, job in jobs()
+        for s in job["steps"]
+        if s.get("uses", "").startswith("actions/upload-artifact")
+    ]
+    assert uploads and all(given.get("overwrite") is True for given in uploads)
 
 
 def test_a_rollback_does_not_wait_behind_a_release_that_waits_for_approval() -> None:
@@ -127,6 +146,7 @@ def test_a_rollback_does_not_wait_behind_a_release_that_waits_for_approval() -> 
 
 SETTINGS = {
     "MLFLOW_TRACKING_URI": {
+        ("release", "train"),
         ("release", "build"),
         ("release", "production"),
         ("rollback", "rollback"),

@@ -1,0 +1,53 @@
+"""`ml rebuild`: the model made again from its lock and seed, and what a job that trains leaves to another.
+
+Training runs a team's code, so on GitHub its job can write nothing; the job that releases trains nothing.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines import params
+from pipelines.console import output, step
+from pipelines.errors import UserError
+from pipelines.files import sha256_of_tree, write_bytes
+from pipelines.training import table, train
+
+LOCK = "dvc.lock"
+REBUILT = "rebuilt.onnx"
+
+
+def model(here: Path) -> bytes:
+    """The model as ONNX, fitted again on the prepared data."""
+    step("rebuilding the model from its lock and seed")
+    return train.fit(params.load(here / "params.yaml"), table.load(here / table.PREPARED))
+
+
+def leave(out: Path) -> None:
+    """Write into `out` the rebuilt model, models/ and the dvc.lock that says how they were made.
+
+    Writes `sha256`, that of the whole folder, to the step's outputs. UserError where `out` exists.
+    """
+    here = Path()
+    if out.exists():
+        raise UserError(f"{out} exists already: name another folder, or remove it")
+    write_bytes(out / REBUILT, model(here))
+    write_bytes(out / LOCK, (here / LOCK).read_bytes())
+    for name in files(yaml.safe_load((here / LOCK).read_text(encoding="utf-8"))["stages"]):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(here / name, out / name)
+    output("sha256", digest := sha256_of_tree(out))
+    step(f"{out}/ holds what a release is made of: SHA-256 {digest}")
+
+
+def files(stages: Mapping[str, Any]) -> dict[str, str]:
+    """Each file in models/ that a dvc.lock names, with its MD5; its folders are no part of a release."""
+    outs = [out for stage in stages.values() for out in stage.get("outs", ())]
+    return {
+        str(out["path"]): str(out["md5"])
+        for out in outs
+        if str(out["path"]).startswith("models/") and not str(out.get("md5", ".dir")).endswith(".dir")
+    }
