@@ -59,9 +59,9 @@ def take(here: Path, trained: Path | None = None, digest: str = "") -> None:
     for name, md5 in again.files(wanted).items():
         _put(here / CANDIDATE / name, md5, here / name)
     also = commit.outputs(made)
-    if _md5(here / MODEL) != again.files(wanted).get(MODEL) and (md5 := _judged_file(here, _verdict(here))):
-        _put(here / CANDIDATE / MODEL, md5, here / MODEL)
-        also[MODEL] = md5
+    if _md5(here / MODEL) != again.files(wanted).get(MODEL) and (file := _judged_file(here, _verdict(here))):
+        _put(here / CANDIDATE / MODEL, file, here / MODEL)
+        also[MODEL] = file
     commit.check_models(here, also, prepared=trained is None)
     if made != wanted and trained is None:
         step(f"the same inputs gave other bytes than {commit.LOCK} names; it stays as the commit has it")

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -133,6 +134,8 @@ def test_a_build_that_fails_is_refused_and_not_recorded(store, number, engine: E
 
 
 def docker(*command: str) -> str:
+    if not shutil.which("docker"):
+        return ""
     done = subprocess.run(["docker", *command], capture_output=True, text=True)
     return done.stdout.strip() if done.returncode == 0 else ""
 

@@ -17,7 +17,7 @@ from tests.workflows.conftest import ROOT, WORKFLOWS
 
 NAMES = ["ci", "comment", "drift", "propose", "release", "rollback"]
 BIN = Path(sys.executable).parent
-GIT_ENVIRONMENT = {"PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent"}
+GIT_ENVIRONMENT = {"PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin"}
 
 
 def load(name: str) -> dict[str, Any]:
@@ -120,9 +120,13 @@ def test_a_release_looks_at_all_since_the_last_one_not_at_its_own_push() -> None
 
 def test_the_job_that_trains_can_write_nothing_and_the_one_that_writes_trains_nothing() -> None:
     train, build = load("release")["jobs"]["train"], load("release")["jobs"]["build"]
-    runs = {key: [s["run"] for s in job["steps"] if "run" in s] for key, job in load("release")["jobs"].items()}
+    runs = {
+        key: [s["run"] for s in job["steps"] if "run" in s] for key, job in load("release")["jobs"].items()
+    }
     assert train["permissions"] == {"contents": "read"}
-    assert {key for key, lines in runs.items() if any("reproduce" in s or "rebuild" in s for s in lines)} == {"train"}
+    assert {key for key, lines in runs.items() if any("reproduce" in s or "rebuild" in s for s in lines)} == {
+        "train"
+    }
     assert 'ml release --env staging --trained trained --sha256 "$TRAINED"' in runs["build"]
     assert "cache" not in str(build["steps"]), "a cache is not verified by hash"
 
@@ -258,7 +262,11 @@ def check(checker: str, folder: Path) -> int:
     ]
     command[0] = str(BIN / command[0])
     done = subprocess.run(
-        command, cwd=folder, env=GIT_ENVIRONMENT, capture_output=True, stdin=subprocess.DEVNULL
+        command,
+        cwd=folder,
+        env=GIT_ENVIRONMENT | {"HOME": str(folder.parent)},  # act wants one that it may write
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
     )
     return done.returncode
 
