@@ -63,6 +63,19 @@ class Journal:
         """The move that has no end: under way, held, or killed."""
         return next((move for move in reversed(self.moves()) if move.result is None), None)
 
+    def goes_back(self, release: str) -> bool:
+        """Whether a move to the release is a rollback: it completed here, and no rollback left it since.
+
+        Only such a move leaves SHADOW and CANARY out, so nobody's word for it is taken.
+        """
+        proven: set[str] = set()
+        for move in self.moves():
+            if move.result == "completed":
+                if move.why == "rollback" and move.origin:
+                    proven.discard(str(move.origin["release"]))
+                proven.add(move.release)
+        return release in proven
+
     def counted(self, release: str, slot: str) -> dict[str, Any] | None:
         """What the edge had counted for a slot when the rollout of its release ended there."""
         ended = [m for m in self.moves() if (m.release, m.slot, m.result) == (release, slot, "completed")]

@@ -5,6 +5,7 @@ undo each other.
 """
 
 import contextlib
+import functools
 import getpass
 import os
 import random
@@ -18,7 +19,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipelines.base import git
 from pipelines.errors import UserError
+from pipelines.registry import signer as signers
+from pipelines.registry.signing import Untrusted
 
 BRANCH = "environments"
 HERE = "refs/greenlight/environments"  # the last fetched state; never what a reader trusts without a fetch
@@ -26,6 +30,8 @@ TRIES = 20  # of a write; each lost one means that another writer got through
 PATIENCE = 120.0  # seconds for one git command; a remote that hangs is one that cannot be reached
 REFUSED = 3  # refusals while the branch stayed as it was: no other writer, but a rule or a missing right
 FALLBACK = {"NAME": "greenlight", "EMAIL": "greenlight@users.noreply.github.com"}
+
+ROLES = ("AUTHOR", "COMMITTER")
 
 Why = Literal["release", "promote", "rollback"]
 
@@ -42,6 +48,8 @@ class Entry(BaseModel):
     by: str = Field(default_factory=lambda: _who())
     why: Why = "release"
     at: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    environment: str | None = None  # what the entry was written for, so that a copy elsewhere is no entry
+    repository: str | None = None
 
 
 class Unreachable(UserError):
@@ -61,11 +69,31 @@ class Look:
     commit: str | None
 
 
+@dataclass(frozen=True)
+class Written:
+    """An entry of an environment's history, and the commit that wrote it."""
+
+    commit: str
+    entry: Entry
+
+
 class Ledger:
     """The ledger of the repository in a folder."""
 
     def __init__(self, repository: Path | str = ".", remote: str = "origin") -> None:
         self._repository, self._remote = Path(repository), remote
+
+    @functools.cached_property
+    def signer(self) -> signers.Signer | None:
+        """Who signs what is written here; None where nobody does. UserError where the key cannot be used."""
+        return signers.signer(self._setting)
+
+    @property
+    def repository(self) -> str:
+        """OWNER/NAME of the remote, or the end of its path, in small letters."""
+        url = self._setting(f"remote.{self._remote}.url") or ""
+        parts = re.split(r"[/:]+", url.rstrip("/").removesuffix(".git"))
+        return "/".join(parts[-2:]).lower()
 
     def wanted(self, environment: str) -> Entry | None:
         """The environment's entry, or None. UserError where origin is out of reach or the file is broken."""
@@ -75,12 +103,23 @@ class Ledger:
         """The environment's entry with the commit that wrote it. Unreachable, or UserError, as `wanted`."""
         head = self._fetch()
         entry = self._entry(head, environment)
-        written = self._read("log", "-1", "--format=%H", head, "--", f":/{environment}.json") if head else ""
-        return Look(head, entry, written if entry else None)
+        return Look(head, entry, self._wrote(head, environment) if head and entry else None)
 
     def holds(self, newer: str, older: str) -> bool:
         """Whether the commit `older` is part of the history of `newer`, or `newer` itself."""
         return self._git("merge-base", "--is-ancestor", older, newer).returncode == 0
+
+    def content(self, commit: str) -> bytes:
+        """A commit as it was signed, or not: its very bytes."""
+        done = git.tried("cat-file", "commit", commit, at=self._repository)
+        if done.code:
+            raise UserError(f"{commit[:12]} of the branch {BRANCH} cannot be read: {done.words}")
+        return done.out
+
+    def merges(self, commit: str, head: str) -> list[str]:
+        """The merges among a commit of the branch and what came on top of it."""
+        own = [commit] if len(self._read("rev-list", "--parents", "-1", commit).split()) > 2 else []
+        return own + self._read("rev-list", "--merges", f"{commit}..{head}").split()
 
     def entries(self) -> dict[str, Entry]:
         """The entry of every environment, by its name; empty before the first release. As `wanted`."""
@@ -92,12 +131,18 @@ class Ledger:
     def write(self, environment: str, entry: Entry) -> bool:
         """Make `entry` the wanted one; False where the same release of the same commit is wanted already.
 
+        Signed where there is a key: then the same is written again where nobody that is known signed it.
         UserError where origin cannot be reached or refuses.
         """
+        entry = self._addressed(environment, entry)
         unmoved = 0
         for lost in range(TRIES):
             old = self._fetch()
-            if (now := self._entry(old, environment)) and _same(now, entry):
+            if (
+                (now := self._entry(old, environment))
+                and _same(now, entry)
+                and self._stands(old, environment)
+            ):
                 return False
             new = self._commit(old, environment, entry)
             lease = f"--force-with-lease=refs/heads/{BRANCH}:{old or ''}"
@@ -113,27 +158,49 @@ class Ledger:
         raise UserError(f"{TRIES} writers were faster on origin's branch {BRANCH}: try again")
 
     def promote(self, to: str = "production", source: str = "staging") -> Entry:
-        """Make what `source` wants wanted in `to`. UserError where `source` wants nothing."""
-        entry = self.wanted(source)
-        if entry is None:
+        """Make what `source` wants wanted in `to`.
+
+        UserError where `source` wants nothing, or the writer signs and nobody known signed what it wants.
+        """
+        found = self.look(source)
+        if found.entry is None or found.commit is None:
             raise UserError(f"the ledger names no release for {source}: run `ml release` first")
-        entry = Entry(**{**entry.model_dump(exclude={"by", "why", "at"}), "why": "promote"})
+        self.require_known(source, found.commit)
+        entry = Entry(**{**found.entry.model_dump(exclude={"by", "why", "at"}), "why": "promote"})
         self.write(to, entry)
-        return entry
+        return self._addressed(to, entry)
+
+    def require_known(self, environment: str, commit: str) -> None:
+        """UserError where the writer signs, and nobody that is known signed what is to be taken over."""
+        try:
+            signers.known(self.content(commit), self.signer, self._setting)
+        except Untrusted as reason:
+            raise UserError(
+                f"{environment}.json on the branch {BRANCH} ({commit[:12]}) {reason}, so it is not signed "
+                f"again here: write it with `ml release` and its key"
+            ) from None
 
     def history(self, environment: str) -> list[Entry]:
         """Each entry that the environment had, the newest first. One that was broken, and mended since, is
         left out.
         """
+        return [written.entry for written in self.chain(environment)]
+
+    def chain(self, environment: str, known: bool = False) -> list[Written]:
+        """The same, with the commits that wrote them; `known`: the newest, and of the others those alone that
+        somebody known signed, where the writer signs.
+        """
         head = self._fetch()
         if head is None:
             return []
-        entries = [self._entry(head, environment)]
-        commits = self._read("log", "--format=%H", head, "--", f":/{_named(environment)}.json").split()
-        for commit in commits[1:] if entries[0] else commits:
-            with contextlib.suppress(Broken):
-                entries.append(self._entry(commit, environment))
-        return [entry for entry in entries if entry]
+        path = f":/{_named(environment)}.json"
+        commits = self._read("rev-list", "--first-parent", head, "--", path).split()
+        found = []
+        for number, commit in enumerate(commits):
+            with contextlib.suppress(*(() if number == 0 else (Broken,))):
+                if entry := self._entry(commit, environment):
+                    found.append(Written(commit, entry))
+        return [one for n, one in enumerate(found) if n == 0 or not known or self._is_known(one.commit)]
 
     def released(self, environment: str) -> Entry | None:
         """The newest entry that is no rollback: the last commit that was released here, or promoted."""
@@ -173,6 +240,24 @@ class Ledger:
             raise UserError(f"the branch {BRANCH} cannot be fetched from {self._remote}: {_words(fetched)}")
         return self._read("rev-parse", HERE)
 
+    def _addressed(self, environment: str, entry: Entry) -> Entry:
+        return entry.model_copy(update={"environment": environment, "repository": self.repository})
+
+    def _wrote(self, head: str, environment: str) -> str:
+        """The commit that gave the environment's file its content, along the branch's own line."""
+        return self._read("rev-list", "--first-parent", "-1", head, "--", f":/{environment}.json")
+
+    def _stands(self, head: str | None, environment: str) -> bool:
+        """Whether what is wanted needs nobody's signature, or has it."""
+        return self.signer is None or head is None or self._is_known(self._wrote(head, environment))
+
+    def _is_known(self, commit: str) -> bool:
+        try:
+            signers.known(self.content(commit), self.signer, self._setting)
+        except Untrusted:
+            return False
+        return True
+
     def _entry(self, commit: str | None, environment: str) -> Entry | None:
         name = f"{_named(environment)}.json"
         if commit is None or not self._read("ls-tree", "--full-tree", commit, name):
@@ -194,9 +279,21 @@ class Ledger:
         kept = [line for line in lines if not line.endswith(f"\t{name}")]
         tree = self._read("mktree", text="\n".join([*kept, f"100644 blob {blob}\t{name}"]) + "\n")
         parent = ["-p", old] if old else []
-        return self._read(
-            "commit-tree", tree, *parent, "-m", f"{environment}: {entry.why} {entry.release[:12]}"
+        moment = max(int(time.time()), self.moment(old) + 1 if old else 0)
+        made = git.run(
+            *("commit-tree", tree, *parent, "-m", f"{environment}: {entry.why} {entry.release[:12]}"),
+            at=self._repository,
+            given=self._author() | {f"GIT_{role}_DATE": f"{moment} +0000" for role in ROLES},
         )
+        if self.signer is None:
+            return made
+        signed = self.signer.sign(self.content(made)).decode("utf-8", "surrogateescape")
+        return git.run("hash-object", "-t", "commit", "-w", "--stdin", at=self._repository, text=signed)
+
+    def moment(self, commit: str) -> int:
+        """When a commit says that it was made, in seconds since the epoch: later than what it stands on."""
+        found = re.search(rb"^committer .* (\d+) [+-]\d{4}$", self.content(commit), re.MULTILINE)
+        return int(found[1]) if found else 0
 
     def _read(self, *command: str, text: str | None = None) -> str:
         done = self._git(*command, text=text)
@@ -206,8 +303,6 @@ class Ledger:
 
     def _git(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
-        if command[0] == "commit-tree":
-            environment |= self._author()
         try:
             return subprocess.run(
                 ["git", "-C", str(self._repository), *command],
@@ -221,12 +316,15 @@ class Ledger:
         except subprocess.TimeoutExpired as late:
             return subprocess.CompletedProcess(late.cmd, 124, "", f"no answer within {PATIENCE:g} s")
 
+    def _setting(self, name: str) -> str | None:
+        return git.config(name, at=self._repository)
+
     def _author(self) -> dict[str, str]:
         """Names for what git has not been told: a runner has no user.name."""
         given = {}
         for field, fallback in FALLBACK.items():
             if self._git("config", f"user.{field.lower()}").returncode:
-                for role in ("AUTHOR", "COMMITTER"):
+                for role in ROLES:
                     given[f"GIT_{role}_{field}"] = os.environ.get(f"GIT_{role}_{field}", fallback)
         return given
 

@@ -167,9 +167,10 @@ def _register(store: Store, env: str, number: str, head: str) -> str:
 
 
 def _figures(here: Path) -> dict[str, Any]:
-    """What the ledger says of the model: its figures on V."""
+    """What the ledger says of the model: its figures on V, and which one it is."""
     metrics = read_json(here / "models/metrics.json")
-    return {name: metrics[name] for name in ("roc_auc", "log_loss", "brier_skill") if name in metrics}
+    figures = {name: metrics[name] for name in ("roc_auc", "log_loss", "brier_skill") if name in metrics}
+    return figures | {"sha256": sha256(here / "models/model.onnx")}
 
 
 def _words(store: Store, number: str, env: str, built: bool) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from pipelines import params
 from pipelines.console import step as say
 from pipelines.console import summary
-from pipelines.delivery import checks, ledger, registry
+from pipelines.delivery import checks, merged, registry, trust
 from pipelines.delivery import host as hosts
 from pipelines.delivery import store as stores
 from pipelines.delivery.edge import Counters, Edge, Route
@@ -48,18 +48,21 @@ def deploy(env: str, home: Path | None = None, plan: bool = False, pause_before:
     """Move an environment to the release that the ledger wants: 0 when it has all traffic, 4 when refused,
     3 when it waits (for callers, or before the step `pause_before`).
 
-    With `plan` only tells what would happen. UserError where there is no host, nothing is wanted, or another
-    deploy holds the environment.
+    With `plan` only tells what would happen. UserError where there is no host, nothing is wanted, what is
+    wanted is not to be believed or is no merged commit's release, or another deploy holds the environment.
     """
     pause = _named(pause_before)
     host = Host.load(env, home)
-    entry = ledger.wanted(env)
+    entry = trust.wanted(host)
     if entry is None:
         verb = "ml promote" if env == "production" else "ml release"
         raise UserError(f"the ledger wants nothing for {env} yet: run `{verb} --env {env}`")
+    store = stores.of(home)
+    if not _live(host, entry.release):
+        merged.check(entry, store.get(entry.release))
     if plan:
-        return tell(host, entry.release, stores.of(home), entry.why)
-    code = move(host, entry.release, stores.of(home), entry.why, pause)
+        return tell(host, entry.release, store, entry.why)
+    code = move(host, entry.release, store, entry.why, pause)
     for last in host.journal.moves()[-1:]:
         summary("\n".join(last.table(env)))
     return code
@@ -113,7 +116,7 @@ def tell(host: Host, release: str, releases: Releases, why: str = "release") -> 
         print(f"{host.environment}: {release[:12]} is already live: nothing to do")
         return 0
     rollout = Rollout(host, releases, journal, half_way or _intended(host, release, why), limits)
-    print(f"{host.environment}: {release[:12]} ({why}) to {rollout.slot}, {rollout.begins()}")
+    print(f"{host.environment}: {release[:12]} ({rollout.why}) to {rollout.slot}, {rollout.begins()}")
     for step in STEPS:
         reason = step.skip(rollout)
         done = "done; " if step.name in rollout.done else ""
@@ -346,7 +349,7 @@ class Rollout:
 def _begin(host: Host, journal: Journal, release: str, why: str) -> Move:
     """A new move, to the slot that has no traffic."""
     new = _intended(host, release, why)
-    details = {"release": new.release, "slot": new.slot, "from": new.origin, "why": why}
+    details = {"release": new.release, "slot": new.slot, "from": new.origin, "why": new.why}
     journal.write(new.id, "begin", **details)
     return journal.move(new.id)
 
@@ -355,6 +358,7 @@ def _intended(host: Host, release: str, why: str) -> Move:
     route = host.edge.route()
     slot = COLOURS[1] if route and route.slot == COLOURS[0] else COLOURS[0]
     origin = {"slot": route.slot, "release": route.release} if route else None
+    why = "rollback" if host.journal.goes_back(release) else "release" if why == "rollback" else why
     return Move(uuid.uuid4().hex[:12], release, slot, origin, why, "")
 
 

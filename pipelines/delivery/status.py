@@ -6,11 +6,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Column, Table
 
-from pipelines.delivery import checks, ledger, watch
+from pipelines.delivery import checks, trust, watch
 from pipelines.delivery import host as hosts
 from pipelines.delivery.edge import Route
 from pipelines.delivery.host import COLOURS, Host
 from pipelines.delivery.journal import Move, shown
+from pipelines.delivery.ledger import Ledger, Look
 from pipelines.delivery.slots import process
 from pipelines.errors import UserError
 
@@ -23,9 +24,11 @@ def status(env: str, home: Path | None = None) -> int:
     route, ready = host.edge.route(), host.edge.ready()
     print(f"{env}: {host.edge.model_url}")
     try:
-        entry = ledger.wanted(env)
-        wanted = entry.release if entry else None
+        ledger = Ledger()
+        found = ledger.look(env)
+        wanted = found.entry.release if found.entry else None
         print(f"  wanted   {wanted[:12] if wanted else 'nothing'}")
+        print(f"  signed   {_signed(host, ledger, found)}")
     except UserError as error:
         wanted = route.release if route else None
         print(f"  wanted   not known: {error}")
@@ -45,6 +48,17 @@ def status(env: str, home: Path | None = None) -> int:
     if watched := watch.told(host):
         print(f"  watch    {watched}")
     return 0
+
+
+def _signed(host: Host, ledger: Ledger, found: Look) -> str:
+    """Whose word the entry is."""
+    try:
+        if trust.signers(host.folder) is None:
+            return f"entries are not verified: {host.folder / trust.NAME} does not exist (docs/host.md)"
+        who = trust.believe(host, ledger, found)
+    except UserError as error:
+        return f"no, and it is not deployed: {error}"
+    return f"by {who}" if who else "nothing is wanted yet"
 
 
 def history(env: str, move: str | None = None, home: Path | None = None) -> int:

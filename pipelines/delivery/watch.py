@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipelines.console import step as say
 from pipelines.delivery import host as hosts
-from pipelines.delivery import rollout, terraform
+from pipelines.delivery import rollout, terraform, trust
 from pipelines.delivery.host import Host
 from pipelines.delivery.ledger import BRANCH, Entry, Ledger, Look, Unreachable
 from pipelines.errors import Refused, UserError
@@ -178,8 +178,7 @@ class Watch:
             raise UserError(f"the ledger names no release for {self.env}")
         route = self.host.edge.route()
         runs = route is not None and route.release == found.entry.release
-        if not runs:
-            self._require_history(ledger, found)
+        self._require_trust(ledger, found, runs)
         self.seen.head, self.seen.rewritten = found.head, None
         half_way = self.host.journal.half_way()
         if half_way and half_way.paused and half_way.release == found.entry.release:
@@ -200,6 +199,18 @@ class Watch:
         time.sleep(AGAIN)
         if not hosts.alive(self.host):
             terraform.up(self.env, self.home)
+
+    def _require_trust(self, ledger: Ledger, found: Look, runs: bool) -> None:
+        """UserError where the entry would move the host and is not to be followed."""
+        if trust.signers(self.host.folder) is None:
+            if not runs:
+                self._require_history(ledger, found)
+            return
+        try:
+            trust.believe(self.host, ledger, found)
+        except UserError:
+            if not runs:
+                raise
 
     def _require_history(self, ledger: Ledger, found: Look) -> None:
         """UserError where the branch is not what was followed before with commits on top.

@@ -60,23 +60,17 @@ class Key:
     @property
     def fingerprint(self) -> str:
         """Of the public half, as ssh-keygen prints it."""
-        return _fingerprint(self.public)
+        return fingerprint(self.public)
 
     def sign(self, commit: bytes) -> bytes:
         """The commit's bytes, signed."""
         import asyncssh
 
-        signature = asyncssh.create_sshsig(self._key, commit, namespace=NAMESPACE)
-        head, blank, message = commit.partition(b"\n\n")
-        lines = signature.rstrip(b"\n").replace(b"\n", b"\n ")
-        return head + b"\ngpgsig " + lines + blank + message
+        return with_header(commit, asyncssh.create_sshsig(self._key, commit, namespace=NAMESPACE))
 
     def signed(self, commit: bytes) -> bool:
         """Whether this very key signed a commit."""
-        try:
-            return _checked(commit) == self.public
-        except Untrusted:
-            return False
+        return public_of(commit) == self.public
 
 
 @dataclass(frozen=True)
@@ -113,13 +107,27 @@ class Signers:
         blob = _checked(commit)
         listed = [(n, name, entry) for n, name, entry in self.lines if entry.key.public_data == blob]
         if not listed:
-            raise Untrusted(f"is signed with {_fingerprint(blob)}, which {self.where} does not list")
+            raise Untrusted(f"is signed with {fingerprint(blob)}, which {self.where} does not list")
         faults = []
         for number, name, entry in listed:
             if (fault := _fault(entry)) is None:
                 return name
             faults.append(f"{self.where}, line {number} ({name}) {fault}")
         raise Untrusted(f"is signed with a key that does not count: {faults[0]}")
+
+
+def with_header(commit: bytes, signature: bytes) -> bytes:
+    """A commit's bytes with a signature of them."""
+    head, blank, message = commit.partition(b"\n\n")
+    return head + b"\ngpgsig " + signature.rstrip(b"\n").replace(b"\n", b"\n ") + blank + message
+
+
+def public_of(commit: bytes) -> bytes | None:
+    """The public key that signed a commit, whoever has it; None where none did."""
+    try:
+        return _checked(commit)
+    except Untrusted:
+        return None
 
 
 def taken_apart(commit: bytes) -> tuple[bytes, bytes | None]:
@@ -233,5 +241,6 @@ def _fault(entry: "SSHAllowedSignersEntry") -> str | None:
     return None
 
 
-def _fingerprint(blob: bytes) -> str:
+def fingerprint(blob: bytes) -> str:
+    """Of a public key, as ssh-keygen prints it."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")

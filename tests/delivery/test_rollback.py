@@ -14,6 +14,7 @@ from pipelines.delivery.ledger import Entry
 from pipelines.delivery.rehearse import rehearse
 from pipelines.delivery.store import Store
 from pipelines.errors import UserError
+from tests.delivery.merging import merge
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 
@@ -59,6 +60,30 @@ def test_without_a_past_there_is_nothing_to_go_back_to(tmp_path: Path) -> None:
         rollback.safe(journal_of(tmp_path, (A, "completed")), history_of((A, "release")))
 
 
+def test_a_rollback_is_what_the_journal_says_not_what_anybody_wrote(tmp_path: Path) -> None:
+    journal = journal_of(tmp_path, (A, "completed"), (B, "failed"))
+    assert journal.goes_back(A) and not journal.goes_back(B) and not journal.goes_back(C)
+
+
+def test_what_a_rollback_left_is_no_way_back_until_it_completes_again(tmp_path: Path) -> None:
+    journal = journal_of(tmp_path, (A, "completed"), (B, "completed"))
+
+    def completes(id: str, release: str, origin: str, why: str) -> None:
+        details = {
+            "release": release,
+            "slot": "blue",
+            "from": {"release": origin, "slot": "green"},
+            "why": why,
+        }
+        journal.write(id, "begin", **details)
+        journal.write(id, "end", result="completed")
+
+    completes("8", A, B, "rollback")
+    assert journal.goes_back(A) and not journal.goes_back(B)
+    completes("9", B, A, "release")
+    assert journal.goes_back(A) and journal.goes_back(B)
+
+
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone whose origin holds the ledger; the verbs run in it."""
@@ -69,8 +94,15 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return clone
 
 
-def want(release: str) -> None:
-    ledger.write("staging", Entry(release=release, commit=release[:40], by="me"))
+@pytest.fixture
+def want(store: Store, repository: Path) -> Callable[[str], None]:
+    """Merge what the release holds, and have staging want it."""
+
+    def write(release: str) -> None:
+        made = merge(repository.parent / "origin.git", store.folder / release)
+        ledger.write("staging", Entry(release=release, commit=made, by="me"))
+
+    return write
 
 
 @pytest.mark.slow
@@ -79,6 +111,7 @@ def test_rollback_twice_never_brings_the_bad_one_back(
     home: Path,
     make: Callable[..., str],
     repository: Path,
+    want: Callable[[str], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(UserError, match="wants nothing for staging"):
@@ -93,7 +126,7 @@ def test_rollback_twice_never_brings_the_bad_one_back(
     assert rollback.rollback("staging") == 0
     entry, route = ledger.wanted("staging"), host.edge.route()
     assert entry and route and entry.release == route.release == first
-    assert entry.why == "rollback" and entry.commit == first[:40]
+    assert entry.why == "rollback" and entry.commit == ledger.history("staging")[-1].commit
     with pytest.raises(UserError, match=f"nothing to go back to .*{second[:12]}"):
         rollback.rollback("staging")
     entry = ledger.wanted("staging")

@@ -20,8 +20,10 @@ from pipelines.delivery.edge import Route
 from pipelines.delivery.host import Host
 from pipelines.delivery.journal import held
 from pipelines.delivery.ledger import BRANCH, Entry, Ledger
+from pipelines.delivery.store import Store
 from pipelines.delivery.watch import told, watch
 from pipelines.errors import Refused, UserError
+from tests.delivery.merging import merge
 from tests.delivery.world import A, B, C, World, file_of, lines
 from tests.project import ROOT, git
 
@@ -245,7 +247,7 @@ def followed(tmp_path: Path, host: Host, home: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 def test_it_deploys_and_brings_a_dead_host_back_without_the_remote(
-    followed: Path, host: Host, make: Callable[..., str]
+    followed: Path, host: Host, store: Store, make: Callable[..., str]
 ) -> None:
     def until(true: Callable[[], bool]) -> None:
         end = time.monotonic() + 120
@@ -259,7 +261,8 @@ def test_it_deploys_and_brings_a_dead_host_back_without_the_remote(
 
     writer = Ledger(followed / "writer")
     first, second = make("first"), make("second")
-    writer.write("staging", Entry(release=first, commit=first[:40], by="me"))
+    merged = [merge(followed / "origin.git", store.folder / release) for release in (first, second)]
+    writer.write("staging", Entry(release=first, commit=merged[0], by="me"))
     until(lambda: live(first))
 
     (followed / "origin.git").rename(followed / "away")
@@ -268,7 +271,7 @@ def test_it_deploys_and_brings_a_dead_host_back_without_the_remote(
     until(lambda: live(first) and host.edge.healthy(host.edge.route().slot))  # type: ignore[union-attr]
 
     (followed / "away").rename(followed / "origin.git")
-    writer.write("staging", Entry(release=second, commit=second[:40], by="me"))
+    writer.write("staging", Entry(release=second, commit=merged[1], by="me"))
     until(lambda: live(second))
     seen = json.loads((host.place / "watch.json").read_text())
     assert seen["head"] == git(followed / "origin.git", "rev-parse", BRANCH)

@@ -1,0 +1,244 @@
+"""What anybody with write access to the repository can push, and a host that stays on what it runs."""
+
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from pipelines.delivery import host as hosts
+from pipelines.delivery import rollout, status, trust
+from pipelines.delivery.edge import Edge, Route
+from pipelines.delivery.ledger import BRANCH, Entry, Ledger
+from pipelines.delivery.slots import process
+from pipelines.delivery.store import Store
+from pipelines.errors import UserError
+from pipelines.registry.signer import VARIABLE
+from tests.delivery.merging import merge, small
+from tests.delivery.world import World
+from tests.project import git
+
+ENV = "staging"
+
+
+class Trusting(World):
+    """A host that has a list of keys, a store, and origin's main; a move is only noted."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        super().__init__(folder)
+        self.patch, self.store = patch, Store(self.home / "store")
+        self.keys = {name: asyncssh.generate_private_key("ssh-ed25519") for name in ("ci", "other")}
+        self.allow(f'ci namespaces="git" {self.public("ci")}')
+
+    def public(self, name: str) -> str:
+        return self.keys[name].export_public_key().decode().strip()
+
+    def allow(self, *lines: str) -> None:
+        (self.home / "list").write_text("\n".join(lines) + "\n")
+        trust.allow(self.home / "list", self.host.folder)
+
+    def signs(self, name: str | None) -> None:
+        """Who signs what is written from now on."""
+        self.patch.delenv(VARIABLE, raising=False)
+        if name:
+            self.patch.setenv(VARIABLE, self.keys[name].export_private_key().decode())
+
+    def merged(self, name: str) -> Entry:
+        release = small(self.store, name)
+        return Entry(release=release, commit=merge(self.origin, self.store.folder / release), by="me")
+
+    def write(self, entry: Entry, env: str = ENV, by: str | None = "ci") -> Entry:
+        self.signs(by)
+        assert Ledger(self.writer).write(env, entry)
+        self.signs(None)
+        return entry
+
+    def moved(self, host, release, releases, why, pause) -> int:
+        self.deployed.append(release)
+        self.route = Route("blue", release)
+        return 0
+
+    def head(self) -> str:
+        return git(self.origin, "rev-parse", BRANCH)
+
+    def set_back(self, to: str) -> None:
+        git(self.origin, "update-ref", f"refs/heads/{BRANCH}", to)
+
+    def refuses(self, why: str) -> None:
+        """`ml watch` and `ml deploy` say one sentence, and what ran stays."""
+        before, route = list(self.deployed), self.route
+        watcher = self.watch()
+        watcher.round()
+        assert watcher.seen.trouble and why in watcher.seen.trouble.why, watcher.seen.trouble
+        with pytest.raises(UserError) as caught:
+            rollout.deploy(ENV, self.home)
+        assert why in str(caught.value) and "\n" not in str(caught.value)
+        assert (self.deployed, self.route) == (before, route)
+
+    def follows(self, entry: Entry) -> None:
+        watcher = self.watch()
+        watcher.round()
+        assert watcher.seen.trouble is None, watcher.seen.trouble
+        assert self.deployed[-1] == entry.release
+        assert rollout.deploy(ENV, self.home) == 0
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trusting:
+    world = Trusting(tmp_path, monkeypatch)
+    monkeypatch.chdir(world.checkout)
+    monkeypatch.setenv("GREENLIGHT_HOME", str(world.home))
+    monkeypatch.setattr(rollout, "move", world.moved)
+    monkeypatch.setattr(
+        rollout, "_live", lambda host, release: world.route and release == world.route.release
+    )
+    monkeypatch.setattr(hosts, "alive", lambda host: True)
+    monkeypatch.setattr(process, "running", lambda host, colour: None)
+    monkeypatch.setattr(Edge, "route", lambda edge: world.route)
+    monkeypatch.setattr(Edge, "ready", lambda edge: False)
+    return world
+
+
+def test_what_a_listed_key_signed_is_deployed_one_after_the_other(world: Trusting) -> None:
+    for name in ("first", "second"):
+        world.follows(world.write(world.merged(name)))
+    world.write(world.merged("elsewhere"), env="production", by=None)  # no word for this environment
+    world.follows(world.write(world.merged("third")))
+    assert len(set(world.deployed)) == 3
+
+
+def test_unsigned_and_unlisted_and_expired_are_refused_and_signing_it_again_is_the_way_out(
+    world: Trusting,
+) -> None:
+    world.follows(world.write(world.merged("first")))
+    second = world.write(world.merged("second"), by=None)
+    world.refuses("is not signed: write it again with a listed key")
+    world.write(second.model_copy(update={"commit": second.commit.upper()}), by="other")
+    world.refuses("which " + str(world.host.folder / "allowed_signers") + " does not list")
+    world.write(second)  # the same release: written again, because its writer does not know who signed
+    world.allow(f'ci valid-before="20250101Z" {world.public("ci")}')
+    world.refuses("is valid no longer")
+    world.allow(f"ci {world.public('ci')}")
+    world.follows(second)
+
+
+def test_a_commit_that_was_changed_after_it_was_signed_is_refused(world: Trusting) -> None:
+    world.follows(world.write(world.merged("first")))
+    second = world.write(world.merged("second"))
+    content = git(world.origin, "cat-file", "commit", BRANCH) + "\n"
+    forged = world.home / "forged"
+    forged.write_text(content.replace("staging: release", "staging: RELEASE"))
+    world.set_back(git(world.origin, "hash-object", "-t", "commit", "-w", str(forged)))
+    world.refuses("carries a signature that does not fit its content")
+    forged.write_text(content)
+    world.set_back(git(world.origin, "hash-object", "-t", "commit", "-w", str(forged)))
+    world.follows(second)
+
+
+def test_an_entry_of_another_environment_is_none_of_this_one(world: Trusting) -> None:
+    world.follows(world.write(world.merged("first")))
+    second = world.write(world.merged("second"), env="production")
+    world.push({"staging.json": git(world.origin, "show", f"{BRANCH}:production.json") + "\n"})
+    world.refuses("is not signed")  # the copy is another commit
+    world.patch.setattr(Ledger, "_addressed", lambda ledger, env, entry: entry)
+    copied = second.model_copy(
+        update={"environment": "production", "repository": Ledger(world.writer).repository}
+    )
+    world.write(copied.model_copy(update={"by": "somebody who was tricked", "commit": "f" * 40}))
+    world.refuses("was signed for the environment production, and this is staging")
+    elsewhere = copied.model_copy(
+        update={"environment": ENV, "repository": "somebody/else", "commit": "e" * 40}
+    )
+    world.write(elsewhere)
+    world.refuses("was signed for the repository somebody/else")
+
+
+def test_an_old_signed_state_that_is_pushed_again_moves_nothing_back(world: Trusting) -> None:
+    states = []
+    for name in ("first", "second", "third"):
+        world.follows(world.write(world.merged(name)))
+        states.append(world.head())
+    for old in states[:2]:
+        world.set_back(old)
+        world.refuses("was rewritten")
+    world.set_back(states[0])
+    world.refuses("was rewritten")
+    world.set_back(states[1])  # as if the second came on top of the first anew
+    world.refuses("was rewritten")
+    (world.host.place / "watch.json").unlink()
+    world.refuses("was rewritten")
+    world.set_back(states[2])
+    watcher = world.watch()
+    watcher.round()
+    assert watcher.seen.trouble is None
+    world.set_back(states[0])
+    world.follows(world.write(world.merged("fourth")))  # a new word ends it
+
+
+def test_an_old_entry_that_comes_by_a_merge_is_refused(world: Trusting) -> None:
+    world.write(world.merged("first"))
+    old = world.head()
+    world.follows(world.write(world.merged("second")))
+    tree = git(world.origin, "rev-parse", f"{old}^{{tree}}")
+    for parents in ((old, world.head()), (world.head(), old)):
+        joined = [word for parent in parents for word in ("-p", parent)]
+        name = ("-c", "user.name=x", "-c", "user.email=x@x")
+        world.set_back(git(world.origin, *name, "commit-tree", tree, *joined, "-m", "merge"))
+        world.refuses("came by a merge")
+        world.set_back(next(parent for parent in parents if parent != old))
+
+
+def test_what_was_not_merged_is_refused_also_when_it_is_signed(world: Trusting) -> None:
+    world.follows(world.write(world.merged("first")))
+    evil = small(world.store, "evil", service="print('evil')\n")
+    for commit_id in ("0" * 40, "f" * 40, "HEAD", "main"):
+        world.write(Entry(release=evil, commit=commit_id, why="rollback", by="me"))
+        world.refuses("was never the head of origin's branch main")
+    world.write(world.merged("evil2").model_copy(update={"release": evil}))
+    world.refuses("service.py is not the one of the commit")
+
+
+def test_the_attack_by_hand_is_refused_also_without_a_list(world: Trusting) -> None:
+    """production.json by hand, why rollback, a commit of zeros, a store entry by hand: no code of it runs."""
+    (world.host.folder / "allowed_signers").unlink()
+    first = world.write(world.merged("first"), by=None)
+    world.follows(first)
+    evil = small(world.store, "evil", service="print('evil')\n")
+    attack = Entry(release=evil, commit="0" * 40, why="rollback", by="me")
+    world.push({"staging.json": attack.model_dump_json()})
+    world.refuses("the commit 000000000000 was never the head of origin's branch main")
+    world.follows(world.write(world.merged("second"), by=None))
+
+
+def test_a_list_that_cannot_be_read_lets_nothing_through(world: Trusting) -> None:
+    world.follows(world.write(world.merged("first")))
+    world.write(world.merged("second"))
+    path = world.host.folder / "allowed_signers"
+    path.write_text("# nobody\n")
+    world.refuses("lists no key")
+    path.unlink()
+    path.symlink_to("nowhere")
+    world.refuses("cannot be read")
+    path.unlink()
+    world.allow(f"ci {world.public('ci')}")
+    (world.host.place / "followed.json").write_text("{")
+    world.refuses("followed.json cannot be read")
+
+
+def test_status_says_whose_word_the_entry_is(world: Trusting, capsys: pytest.CaptureFixture[str]) -> None:
+    def told() -> str:
+        assert status.status(ENV, world.home) == 0
+        return next(line for line in capsys.readouterr().out.splitlines() if "  signed " in line)
+
+    world.write(world.merged("first"))
+    assert told() == "  signed   by ci"
+    world.write(world.merged("second"), by="other")
+    assert "no, and it is not deployed: staging.json on the branch environments" in told()
+    (world.host.folder / "allowed_signers").unlink()
+    assert "entries are not verified" in told() and "allowed_signers does not exist" in told()
+
+
+def test_a_list_that_is_none_does_not_replace_the_one_that_is(world: Trusting, tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("ci ssh-ed25519 rubbish\n")
+    with pytest.raises(UserError, match="list, line 1"):
+        trust.allow(tmp_path / "list", world.host.folder)
+    assert world.public("ci") in (world.host.folder / "allowed_signers").read_text()
