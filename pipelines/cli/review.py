@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli.arguments import finish
-from pipelines.errors import UserError
 
 if TYPE_CHECKING:
     from pipelines.delivery.ledger import Entry
@@ -23,7 +22,7 @@ def scope(
     head: Annotated[str, typer.Option(help="The commit after.")],
 ) -> None:
     """Say whether the commits from base to head change what makes a model or a release."""
-    from pipelines.review import scope
+    from pipelines.pulls import scope
 
     if base == "ledger":
         from pipelines.delivery import ledger
@@ -81,32 +80,69 @@ def report(
 
 @verbs.command(rich_help_panel=PANEL)
 def evidence(
-    event: Annotated[
-        Path | None, typer.Option(help="The payload of a workflow_run, or of a label's event.")
-    ] = None,
-    commit: Annotated[
-        str, typer.Option(help="Or a commit of the main branch, which a pull request brought.")
-    ] = "",
-    out: Annotated[Path, typer.Option(help="With --commit: what GitHub knows of the proposal.")] = Path(
+    commit: Annotated[str, typer.Option(help="A commit of the main branch, which a pull request brought.")],
+    out: Annotated[Path, typer.Option(help="What GitHub knows of the proposal.")] = Path(
         "build/proposal.json"
     ),
 ) -> None:
-    """Find the run of the workflow `propose` that judged a proposal, and whether it left a report."""
-    from pipelines.review import runs
+    """Find the run of the workflow `judge` that let a merged commit through, and whether it left a report."""
+    from pipelines.pulls import runs
 
-    if (event is None) == (not commit):
-        raise UserError("ml evidence takes one of --event and --commit")
-    finish(runs.of_event(event) if event else runs.of_commit(commit, out))
+    finish(runs.of_commit(commit, out))
+
+
+Event = Annotated[
+    Path, typer.Option(help="The payload of a workflow_run, or of a pull_request_target event.")
+]
 
 
 @verbs.command(rich_help_panel=PANEL)
-def override(
-    event: Annotated[Path, typer.Option(help="The payload of the label's pull_request_target event.")],
+def proposal(event: Event) -> None:
+    """Find the pull request that an event is about, and the run that built the candidate to judge."""
+    from pipelines.pulls import runs
+
+    finish(runs.of_event(event))
+
+
+@verbs.command(rich_help_panel=PANEL)
+def candidate(
+    folder: Annotated[Path, typer.Argument(help="What the proposal's build left.")],
+    head: Annotated[str, typer.Option(help="The proposal's commit.")],
 ) -> None:
+    """Put the commit's own params.yaml, dvc.lock and data.dvc in place of those that its build left."""
+    from pipelines.pulls import candidate
+
+    finish(candidate.run(folder, head))
+
+
+@verbs.command(rich_help_panel=PANEL)
+def override(event: Event) -> None:
     """Turn a maintainer's label gate:override into a status of the commit that it was given to."""
-    from pipelines.review import override
+    from pipelines.pulls import override
 
     finish(override.run(event))
+
+
+@verbs.command(rich_help_panel=PANEL)
+def verdict(
+    event: Event,
+    evidence: Annotated[Path, typer.Option(help="The folder of the gate's gate.json.")] = Path("evidence"),
+) -> None:
+    """Set the commit status greenlight/gate of the pull request that an event is about."""
+    from pipelines.pulls import status
+
+    finish(status.run(event, evidence))
+
+
+@verbs.command(rich_help_panel=PANEL)
+def comment(
+    number: Annotated[int, typer.Option(help="The pull request.")],
+    report: Annotated[Path, typer.Argument(help="The report of `ml verdict`.")] = Path("evidence/report.md"),
+) -> None:
+    """Bring the report's comment on a pull request up to date; where there is none, say so."""
+    from pipelines.pulls import comment
+
+    finish(comment.run(number, report))
 
 
 @verbs.command(rich_help_panel=PANEL)
@@ -116,14 +152,3 @@ def card() -> None:
     from pipelines.review import card
 
     card.run(load())
-
-
-@verbs.command(rich_help_panel=PANEL)
-def comment(
-    run: Annotated[int, typer.Option(help="The id of the run of `propose`, as `ml evidence` finds it.")],
-    evidence: Annotated[Path, typer.Option(help="The folder of the downloaded report.")] = Path("evidence"),
-) -> None:
-    """Set the commit status greenlight/gate and name the pull request: the trusted side of a proposal."""
-    from pipelines.review import comment
-
-    finish(comment.run(run, evidence))

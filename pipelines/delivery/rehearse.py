@@ -17,7 +17,7 @@ from pipelines.delivery.load import Load
 from pipelines.delivery.store import Store
 from pipelines.files import write_json
 from pipelines.model import Golden
-from pipelines.review.runs import left
+from pipelines.pulls.runs import left
 
 ENVIRONMENT = "rehearsal"
 WORKFLOW, ARTIFACT = "release.yml", "release"

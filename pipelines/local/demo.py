@@ -315,9 +315,9 @@ class Stage:
         return done
 
     def judge(self, pull: Mapping[str, Any], expected: str) -> None:
-        """The workflows `propose` and `comment`; then the report and the status, as a reviewer sees them."""
+        """The workflows `propose` and `judge`; then the report and the status, as a reviewer sees them."""
         run = self.workflow("propose", events.pull_request(pull, "opened"))
-        self.workflow("comment", events.workflow_run(REPOSITORY, run.as_json(REPOSITORY)))
+        self.workflow("judge", events.workflow_run(REPOSITORY, run.as_json(REPOSITORY)))
         (comment,) = self.api("GET", f"/issues/{pull['number']}/comments")
         path = write_text(self.folder / "reports" / f"{pull['head']['ref']}.md", comment["body"])
         markdown.show(path, details=False)

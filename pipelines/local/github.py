@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pipelines.base.github import GitHub
-from pipelines.local import marks  # noqa: F401 (its routes)
+from pipelines.local import commits, marks  # noqa: F401 (their routes)
 from pipelines.local.forge import ROUTES, Answer, Forge
 
 BOT = "github-actions[bot]"

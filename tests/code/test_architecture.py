@@ -20,6 +20,7 @@ ROOMS = [
     "registry",
     "judge",
     "review",
+    "pulls",
     "serving",
     "delivery",
     "monitoring",

@@ -9,7 +9,10 @@ import pytest
 
 from pipelines.artifacts.verdict import Verdict
 from pipelines.errors import UserError
-from pipelines.review import comment, markdown, proposal, report
+from pipelines.pulls import comment
+from pipelines.pulls.decision import Decision
+from pipelines.pulls.proposals import Head, Proposal
+from pipelines.review import markdown, proposal, report
 
 HOSTILE = (
     "</details><script>alert(1)</script><img src=x onerror=y>|`a`|[x](javascript:y)![i](http://e.org)"
@@ -239,9 +242,9 @@ def test_hostile_text_is_shown_and_does_nothing() -> None:
 
 def test_the_trusted_side_accepts_what_gate_and_report_write(tmp_path: Path) -> None:
     folder = written(tmp_path, gate("FAIL", HOSTILE))
-    report.run(folder)
-    finding = comment.examine(folder, {"conclusion": "success"})
-    assert finding.verdict == "FAIL" and finding.report is not None
+    proposal = Proposal(1, Head("1" * 40, "better", None), "main", "2" * 40, "main")
+    path = comment.write(folder, Decision("failure", "worse", None, (HOSTILE,)), proposal, labelled=True)
+    assert "@maintainer" not in path.read_text()
 
 
 def test_the_report_goes_to_the_steps_summary_too(tmp_path: Path, monkeypatch) -> None:

@@ -78,7 +78,13 @@ def propose(
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     commit(
-        {"params.yaml": PARAMS, "README.md": "x\n", "pipelines/stats.py": "a = 1\n" * 9, "dvc.lock": "1\n"}
+        {
+            "params.yaml": PARAMS,
+            "README.md": "x\n",
+            "pipelines/stats.py": "a = 1\n" * 9,
+            "dvc.lock": "1\n",
+            "data.dvc": "1\n",
+        }
     )
 
     def put(files: dict[str, str | None], branch: str = "proposal", base: str = "main") -> Proposal:

@@ -1,4 +1,4 @@
-"""A pull request of a small repository, and what its run of `propose` leaves."""
+"""A pull request of a small repository, and what its run of `propose` and the gate leave."""
 
 import json
 from collections.abc import Callable
@@ -9,15 +9,18 @@ from typing import Any
 from pipelines.local import events
 from pipelines.local.act import Run
 from pipelines.local.github import call
-from pipelines.review import comment, override, runs
-from tests.verdicts import BASE, HEAD
+from pipelines.pulls import override, runs, status
+from pipelines.pulls.proposals import GATE, OVERRIDE
 
 REPOSITORY = "somebody/flights"
 PASS = {"rule": "roc_auc", "verdict": "PASS", "sentence": "ROC-AUC is as good", "numbers": {}}
 FAIL = {"rule": "log_loss", "verdict": "FAIL", "sentence": "log-loss is worse by 0.02", "numbers": {}}
 UNSURE = {"rule": "window", "verdict": "INCONCLUSIVE", "sentence": "V has 7 days, not 28", "numbers": {}}
-PARAMS = "train:\n  seed: 1\ngate:\n  days: 28\n"
-BETTER = {"params.yaml": PARAMS.replace("seed: 1", "seed: 2"), "dvc.lock": "2\n"}
+GOOD = {"verdict": "PASS", "findings": [PASS]}
+WORSE = {"verdict": "FAIL", "findings": [FAIL]}
+UNDECIDED = {"verdict": "INCONCLUSIVE", "findings": [UNSURE]}
+PARAMS = (Path(__file__).parents[2] / "params.yaml").read_text()
+BETTER = {"params.yaml": PARAMS.replace("seed: 7", "seed: 8"), "dvc.lock": "2\n"}
 
 
 @dataclass(frozen=True)
@@ -31,47 +34,71 @@ class Proposal:
     output: Path
     ran: list[int] = field(default_factory=list)
 
-    def leave(self, gate: Any, report: str = "# Report\n") -> None:
-        """Let the folder of the evidence hold these."""
-        self.folder.mkdir(exist_ok=True)
-        if isinstance(gate, dict):
-            gate = {"version": 1, "head": HEAD, "base": BASE} | gate
-        (self.folder / "gate.json").write_text(gate if isinstance(gate, str) else json.dumps(gate))
-        (self.folder / "report.md").write_text(report)
+    def now(self) -> dict[str, Any]:
+        return dict(call(f"{self.api}/pulls/{self.pull['number']}"))
 
-    def run(self, conclusion: str = "success", **changes: Any) -> dict[str, Any]:
+    def tip(self) -> str:
+        """The newest commit of the base."""
+        return str(call(f"{self.api}/git/ref/heads/{self.now()['base']['ref']}")["object"]["sha"])
+
+    def leave(self, gate: Any, **changes: Any) -> None:
+        """The gate of this run has said this of the head and the base as they are now."""
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / "report.md").unlink(missing_ok=True)
+        if isinstance(gate, dict):
+            gate = {"version": 1, "head": self.now()["head"]["sha"], "base": self.tip()} | gate | changes
+        (self.folder / "gate.json").write_text(gate if isinstance(gate, str) else json.dumps(gate))
+
+    def run(self, conclusion: str = "success", candidate: bool = True, **changes: Any) -> dict[str, Any]:
         """A run of `propose` for the head as it is now has ended."""
-        pull = call(f"{self.api}/pulls/{self.pull['number']}")
         number = 1 + max((int(path.name) for path in self.state.glob("runs/*")), default=0)
-        made = Run(number, "propose", runs.WORKFLOW, events.pull_request(pull), 0, {}, "", Path())
+        made = Run(number, "propose", runs.PROPOSE, events.pull_request(self.now()), 0, {}, "", Path())
         told = made.as_json(REPOSITORY) | {"conclusion": conclusion} | changes
         (self.state / f"runs/{number}").mkdir(parents=True)
         (self.state / f"runs/{number}/run.json").write_text(json.dumps(told))
+        if candidate:
+            self.keep("candidate", number)
         self.ran.append(number)
         return told
 
-    def judge(self, conclusion: str = "success", **changes: Any) -> dict[str, str]:
-        """A run of `propose`, and `ml comment` on it and on what lies in `folder`."""
-        self.run(conclusion, **changes)
-        return self.comment()
+    def keep(self, name: str, number: int) -> None:
+        """A run has left this artifact."""
+        (self.state / f"artifacts/{number}/{name}").mkdir(parents=True)
 
-    def comment(self) -> dict[str, str]:
-        """`ml comment` on the newest run: the status of the gate, and the outputs."""
+    def ended(self, told: dict[str, Any]) -> Path:
+        """The payload of the event that a run has ended."""
+        path = self.folder.parent / "ended.json"
+        path.write_text(json.dumps(events.workflow_run(REPOSITORY, told).payload))
+        return path
+
+    def judge(self, gate: Any = None, conclusion: str = "success", **changes: Any) -> tuple[str, str]:
+        """A run of `propose` has ended, and the gate says `gate`: state and sentence of greenlight/gate."""
+        if gate is not None:
+            self.leave(gate)
+        return self.speak(self.ended(self.run(conclusion, **changes)))
+
+    def speak(self, event: Path | None = None, context: str = GATE) -> tuple[str, str]:
+        """`ml verdict` on what lies in `folder`: state and sentence of the head's status."""
         self.output.write_text("")
-        assert comment.run(self.ran[-1], self.folder) == 0
-        told = self.outputs()
-        if status := self.status(comment.CONTEXT):
-            told |= {"state": status["state"], "sentence": status["description"]}
-        return told
+        number = self.ran[-1] if self.ran else 0
+        told = event or self.ended(json.loads((self.state / f"runs/{number}/run.json").read_text()))
+        assert status.run(told, self.folder) == 0
+        found = self.status(context)
+        return (found["state"], found["description"]) if found else ("none", "")
 
     def outputs(self) -> dict[str, str]:
         return dict(line.split("=", 1) for line in self.output.read_text().splitlines())
 
-    def status(self, context: str) -> dict[str, Any] | None:
+    def report(self) -> str:
+        return (self.folder / "report.md").read_text()
+
+    def status(self, context: str = GATE) -> dict[str, Any] | None:
         """The newest status of the pull request's head."""
-        sha = call(f"{self.api}/pulls/{self.pull['number']}")["head"]["sha"]
-        found = call(f"{self.api}/commits/{sha}/status")["statuses"]
+        found = call(f"{self.api}/commits/{self.now()['head']['sha']}/status")["statuses"]
         return next((status for status in found if status["context"] == context), None)
+
+    def patch(self, **changes: str) -> None:
+        call(f"{self.api}/pulls/{self.pull['number']}", "PATCH", changes)
 
     # labels
 
@@ -87,16 +114,15 @@ class Proposal:
         return self.event("unlabeled", name, login)
 
     def event(self, action: str, name: str, login: str) -> Path:
-        pull = call(f"{self.api}/pulls/{self.pull['number']}")
         number = len(list(self.folder.parent.glob("event-*")))
         path = self.folder.parent / f"event-{number}.json"
-        path.write_text(json.dumps(events.label(pull, action, name, login).payload))
+        path.write_text(json.dumps(events.label(self.now(), action, name, login).payload))
         return path
 
     def override(self, event: Path) -> tuple[str, str] | None:
         """`ml override` on the event: state and sentence of the head's status."""
         assert override.run(event) == 0
-        status = self.status(override.CONTEXT)
+        status = self.status(OVERRIDE)
         return (status["state"], status["description"]) if status else None
 
     def role(self, login: str, role: str) -> None:

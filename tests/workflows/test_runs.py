@@ -1,6 +1,5 @@
-"""`ml evidence`: which run judged a head, or a merged commit."""
+"""`ml proposal` and `ml evidence`: which run built a head, which one judged a merged commit."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +7,12 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.files import read_json
-from pipelines.local import events
 from pipelines.local.github import call
-from pipelines.review import runs
+from pipelines.pulls import candidate, runs
 from tests.workflows.conftest import Commit
-from tests.workflows.proposal import BETTER, PASS, REPOSITORY, UNSURE, Proposal, Propose
+from tests.workflows.proposal import BETTER, GOOD, UNDECIDED, Proposal, Propose
 
-GOOD = {"verdict": "PASS", "findings": [PASS]}
-
-
-def completed(proposal: Proposal, told: dict[str, Any]) -> Path:
-    path = proposal.folder.parent / "completed.json"
-    path.write_text(json.dumps(events.workflow_run(REPOSITORY, told).payload))
-    return path
+NOTHING = {"run": "", "head": "", "base": ""}
 
 
 def ask(proposal: Proposal, event: Path) -> dict[str, str]:
@@ -29,35 +21,35 @@ def ask(proposal: Proposal, event: Path) -> dict[str, str]:
     return proposal.outputs()
 
 
-def keep_report(proposal: Proposal) -> None:
-    """The newest run has left the artifact."""
-    (proposal.state / f"artifacts/{proposal.ran[-1]}/report").mkdir(parents=True)
-
-
-def test_the_newest_run_of_a_head_judges_it_whatever_asks(propose: Propose) -> None:
+def test_the_newest_run_of_a_head_is_judged_whatever_asks(propose: Propose) -> None:
     proposal = propose(BETTER)
     first = proposal.run()
     proposal.run()
-    keep_report(proposal)
     proposal.run(conclusion="cancelled")
-    for event in (completed(proposal, first), proposal.label("ada")):
-        assert ask(proposal, event) == {"run": "2", "report": "true"}
+    known = {"run": "2", "head": proposal.pull["head"]["sha"], "base": proposal.tip()}
+    for event in (proposal.ended(first), proposal.label("ada")):
+        assert ask(proposal, event) == known
 
 
-def test_a_run_that_the_list_shows_as_unfinished_is_known_from_its_event(propose: Propose) -> None:
+def test_before_a_candidate_is_there_nothing_is_judged(propose: Propose, commit: Commit) -> None:
     proposal = propose(BETTER)
-    told = proposal.run()
-    lagging = told | {"status": "in_progress", "conclusion": None}
-    (proposal.state / "runs/1/run.json").write_text(json.dumps(lagging))
-    assert ask(proposal, completed(proposal, told)) == {"run": "1", "report": "false"}
-
-
-def test_before_the_first_run_has_ended_a_label_finds_none(propose: Propose, commit: Commit) -> None:
-    proposal = propose(BETTER)
-    assert ask(proposal, proposal.label("ada")) == {"run": "", "report": "false"}
+    assert ask(proposal, proposal.label("ada"))["run"] == ""
+    proposal.run(candidate=False)
+    assert ask(proposal, proposal.label("bob"))["run"] == ""
     proposal.run()
+    assert ask(proposal, proposal.label("eve"))["run"] == "2"  # negative control
     commit({"dvc.lock": "3\n"}, "proposal")  # another head
-    assert ask(proposal, proposal.label("bob")) == {"run": "", "report": "false"}
+    assert ask(proposal, proposal.label("dan"))["run"] == ""
+
+
+def test_what_changes_no_model_or_goes_elsewhere_needs_no_gate(propose: Propose, commit: Commit) -> None:
+    pages = propose({"README.md": "y\n"}, "pages")
+    assert ask(pages, pages.ended(pages.run()))["run"] == ""
+    commit({"dvc.lock": "easy\n"}, "easy")
+    easy = propose(BETTER, base="easy")
+    assert ask(easy, easy.ended(easy.run())) == NOTHING
+    easy.patch(state="closed")
+    assert ask(easy, easy.ended(easy.run())) == NOTHING
 
 
 @pytest.mark.parametrize(
@@ -68,41 +60,38 @@ def test_before_the_first_run_has_ended_a_label_finds_none(propose: Propose, com
         {"head_repository": None},
         {"event": "push"},
         {"status": "in_progress", "conclusion": None},
+        {"conclusion": "action_required"},
         {"path": ".github/workflows/ci.yml"},
     ],
-    ids=lambda change: next(iter(change)),
+    ids=str,
 )
-def test_a_run_of_something_else_does_not_judge_it(propose: Propose, change: dict[str, Any]) -> None:
+def test_a_run_of_something_else_built_nothing_of_it(propose: Propose, change: dict[str, Any]) -> None:
     proposal = propose(BETTER)
     proposal.run(**change)
     assert ask(proposal, proposal.label("ada"))["run"] == ""
 
 
-def test_a_payload_of_another_event_is_one_sentence(propose: Propose, tmp_path: Path) -> None:
+def test_an_event_of_another_kind_is_refused(propose: Propose, tmp_path: Path) -> None:
     propose(BETTER)
-    (tmp_path / "event.json").write_text("{}")
-    with pytest.raises(UserError, match="neither the payload of a workflow_run nor"):
-        runs.of_event(tmp_path / "event.json")
+    (tmp_path / "push.json").write_text('{"after": "x"}')
+    with pytest.raises(UserError, match=r"push\.json is neither the payload"):
+        runs.of_event(tmp_path / "push.json")
 
 
-def test_a_gate_of_another_base_does_not_judge_for_this_one(propose: Propose, commit: Commit) -> None:
-    """A pull request onto a branch with an easy gate, whose base is changed once that gate has passed it."""
-    commit({"pipelines/review/gate.py": "easy\n"}, "easy")
-    proposal = propose(BETTER, base="easy")
-    proposal.leave(GOOD)
-    proposal.run()
-    call(f"{proposal.api}/pulls/{proposal.pull['number']}", "PATCH", {"base": "main"})
-    told = proposal.comment()
-    assert told["state"] == "error" and "began before it had this base" in told["sentence"]
-    later = {"created_at": "2999-01-01T00:00:00Z"}  # negative control: a run that began after it
-    assert proposal.judge(**later)["state"] != "error"
-
-
-def test_a_run_from_before_the_pull_request_does_not_judge_it(propose: Propose) -> None:
+def test_what_the_build_says_of_the_commits_own_files_does_not_count(
+    propose: Propose, tmp_path: Path
+) -> None:
     proposal = propose(BETTER)
-    proposal.leave(GOOD)
-    assert proposal.judge(created_at="2001-01-01T00:00:00Z")["state"] == "error"
-    assert proposal.judge()["state"] == "success"
+    folder = tmp_path / "candidate"
+    folder.mkdir()
+    (folder / "params.yaml").write_text("gate: easy\n")
+    candidate.run(folder, proposal.pull["head"]["sha"])
+    assert {path.name: path.read_text() for path in folder.iterdir()} == BETTER | {"data.dvc": "1\n"}
+    without = propose({"data.dvc": None}, "without")
+    with pytest.raises(UserError, match=r"data\.dvc of .* cannot be judged: it is no plain file"):
+        candidate.run(folder, without.pull["head"]["sha"])
+    with pytest.raises(UserError, match="not a commit's SHA"):
+        candidate.run(folder, "main")
 
 
 # --- of a merged commit -----------------------------------------------------------------------------------
@@ -126,34 +115,63 @@ def of(proposal: Proposal, commit: str) -> tuple[dict[str, str], str]:
     return proposal.outputs(), summary.read_text()
 
 
-def test_a_merged_commit_is_found_with_its_run_and_who_let_it_through(propose: Propose) -> None:
+def judge_run(proposal: Proposal, number: int, path: str = runs.JUDGE) -> None:
+    """The run that sets the status from now on, with its report."""
+    told = proposal.run(candidate=False, id=number, event="workflow_run", path=path)
+    (proposal.state / f"runs/{proposal.ran.pop()}").rename(proposal.state / f"runs/{number}")
+    assert told["id"] == number
+    proposal.keep("report", number)
+
+
+def test_a_merged_commit_is_found_with_its_run_and_who_let_it_through(
+    propose: Propose, monkeypatch: pytest.MonkeyPatch
+) -> None:
     proposal = propose(BETTER)
     proposal.role("ada", "maintain")
     proposal.override(proposal.label("ada"))
-    proposal.leave({"verdict": "INCONCLUSIVE", "findings": [UNSURE]})
-    proposal.judge()
-    keep_report(proposal)
-    assert of(proposal, merge(proposal)) == ({"run": "1", "report": "true"}, "")
+    judge_run(proposal, 77)
+    monkeypatch.setenv("GITHUB_RUN_ID", "77")
+    assert proposal.judge(UNDECIDED)[0] == "success"
+    assert of(proposal, merge(proposal)) == ({"run": "77", "report": "true"}, "")
     assert read_json(proposal.folder.parent / "build/proposal.json") == {
         "number": proposal.pull["number"],
         "title": "x",
         "head": proposal.pull["head"]["sha"],
-        "run": 1,
+        "run": 77,
         "override": "ada",
     }
 
 
+@pytest.mark.parametrize("forged", ["another workflow's run", "somebody's status"])
+def test_only_a_run_of_judge_is_evidence(
+    propose: Propose, monkeypatch: pytest.MonkeyPatch, forged: str
+) -> None:
+    proposal = propose(BETTER)
+    monkeypatch.setenv("GITHUB_RUN_ID", "77")
+    judge_run(proposal, 77, runs.PROPOSE if forged == "another workflow's run" else runs.JUDGE)
+    sha = proposal.pull["head"]["sha"]
+    body = {"state": "success", "context": "greenlight/gate", "target_url": runs.here()}
+    token = "user:eve" if forged == "somebody's status" else "local-token"
+    call(f"{proposal.api}/statuses/{sha}", "POST", body, token=token)
+    told, summary = of(proposal, merge(proposal))
+    assert told == {"run": "", "report": "false"} and "has no greenlight/gate that a run of" in summary
+
+
 def test_without_evidence_the_summary_says_why(propose: Propose, commit: Commit) -> None:
     proposal = propose(BETTER)
-    proposal.leave(GOOD)
     direct = commit({"README.md": "direct\n"})
     nothing = {"run": "", "report": "false"}
     told, summary = of(proposal, direct)
     assert told == nothing and "no pull request brought" in summary
     told, summary = of(proposal, proposal.pull["head"]["sha"])  # proposed, but not what was merged
     assert told == nothing and "no pull request brought" in summary
-    commit({"README.md": None}, "main")
-    other = propose({"docs/a.md": "x"}, "docs")
-    other.judge()
-    told, summary = of(other, merge(other))
-    assert told == nothing and "left no report, or it has expired" in summary
+
+
+def test_a_report_that_is_gone_is_no_evidence(propose: Propose, monkeypatch: pytest.MonkeyPatch) -> None:
+    proposal = propose(BETTER)
+    judge_run(proposal, 77)
+    monkeypatch.setenv("GITHUB_RUN_ID", "77")
+    proposal.judge(GOOD)
+    (proposal.state / "artifacts/77/report").rmdir()
+    told, summary = of(proposal, merge(proposal))
+    assert told == {"run": "", "report": "false"} and "left no report, or it has expired" in summary

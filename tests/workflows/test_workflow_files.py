@@ -15,7 +15,7 @@ from pipelines.local.act import RUNNER
 from pipelines.local.uses import STAND_INS, remote_uses, stand_ins
 from tests.workflows.conftest import ROOT, WORKFLOWS
 
-NAMES = ["ci", "comment", "drift", "propose", "release", "rollback"]
+NAMES = ["ci", "drift", "judge", "propose", "release", "rollback"]
 BIN = Path(sys.executable).parent
 GIT_ENVIRONMENT = {"PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin"}
 
@@ -54,8 +54,8 @@ def test_a_job_has_a_name_a_timeout_a_fixed_runner_and_stated_permissions(
 
 
 WRITES = {
-    ("comment", "pull-requests"),
-    ("comment", "statuses"),
+    ("judge", "pull-requests"),
+    ("judge", "statuses"),
     ("release", "contents"),
     ("rollback", "contents"),
     ("drift", "contents"),
@@ -76,40 +76,94 @@ def test_code_of_a_pull_request_never_runs_on_the_host_or_with_a_secret(
         assert job["runs-on"] == "ubuntu-24.04"
         assert set(job["permissions"].values()) <= {"read"}
         assert "secrets." not in str(job) and "environment" not in job
-    assert "pull_request_target" not in load(name)["on"] or name == "comment"
+    assert "pull_request_target" not in load(name)["on"] or name == "judge"
 
 
-def test_the_gate_sees_nothing_of_the_proposal_but_its_artifact() -> None:
-    build, gate = load("propose")["jobs"]["build"], load("propose")["jobs"]["gate"]
-    checkouts = {
-        key: [s["with"]["ref"] for s in job["steps"] if s.get("uses", "").startswith("actions/checkout")]
-        for key, job in (("build", build), ("gate", gate))
+def test_code_of_a_proposal_is_checked_out_where_it_is_built_and_nowhere_else() -> None:
+    refs = {
+        (name, key): step["with"].get("ref")
+        for name, key, job in jobs()
+        for step in job["steps"]
+        if step.get("uses", "").startswith("actions/checkout") and name in ("propose", "judge")
     }
-    assert checkouts == {
-        "build": ["${{ github.event.pull_request.head.sha }}"],
-        "gate": ["${{ github.event.pull_request.base.sha }}"],
-    }
-
-
-def test_the_trusted_workflow_checks_out_the_default_branch_only() -> None:
-    for job in load("comment")["jobs"].values():
-        (checkout,) = [s for s in job["steps"] if s.get("uses", "").startswith("actions/checkout")]
-        assert checkout["with"] == {
-            "ref": "${{ github.event.repository.default_branch }}",
-            "persist-credentials": False,
-        }
-    assert load("comment")["on"] == {
-        "workflow_run": {"workflows": ["propose"], "types": ["completed"]},
-        "pull_request_target": {"types": ["labeled", "unlabeled"]},
+    default = "${{ github.event.repository.default_branch }}"
+    assert refs == {
+        ("propose", "build"): "${{ github.event.pull_request.head.sha }}",
+        ("judge", "override"): default,
+        ("judge", "find"): default,
+        ("judge", "gate"): "${{ needs.find.outputs.base }}",
+        ("judge", "status"): default,
+        ("judge", "comment"): default,
     }
 
 
-def test_of_a_label_the_trusted_workflow_hears_its_event_only() -> None:
-    """No step but a concurrency group's name is made of what a proposal's author writes."""
-    jobs = load("comment")["jobs"]
-    assert "github.event.label.name == 'gate:override'" in jobs["override"]["if"]
-    assert "github.event.pull_request" not in str(jobs["override"]) + str(jobs["comment"]["steps"])
-    assert "needs.override.result == 'success'" in jobs["comment"]["if"]
+RIGHTS = {
+    "override": {"contents": "read", "issues": "read", "pull-requests": "read", "statuses": "write"},
+    "find": {"actions": "read", "contents": "read", "pull-requests": "read"},
+    "gate": {"contents": "read"},  # here a stranger's files are parsed
+    "status": {"actions": "read", "contents": "read", "pull-requests": "read", "statuses": "write"},
+    "comment": {"contents": "read", "pull-requests": "write"},
+    "create": {"pull-requests": "write"},  # here CML runs
+}
+
+
+def test_each_job_of_judge_may_do_its_own_work_and_no_more() -> None:
+    found = {key: job["permissions"] for key, job in load("judge")["jobs"].items()}
+    assert found == RIGHTS
+    assert load("propose")["jobs"]["build"]["permissions"] == {"contents": "read"}
+    assert "token" not in str(load("judge")["jobs"]["gate"]).replace("GITHUB_TOKEN", "token")
+
+
+def test_nothing_that_a_pull_request_can_write_comes_into_judge_but_the_candidate() -> None:
+    """No cache, and artifacts of its own run only; one step takes the candidate from a run of `propose`."""
+    steps = {key: job["steps"] for key, job in load("judge")["jobs"].items()}
+    for job in steps.values():
+        assert not [step for step in job if "cache" in str(step)]
+    taken = [
+        (key, step["with"]["name"], step["with"].get("run-id"))
+        for key, job in steps.items()
+        for step in job
+        if step.get("uses", "").startswith("actions/download-artifact")
+    ]
+    assert taken == [
+        ("find", "candidate", "${{ steps.proposal.outputs.run }}"),
+        ("gate", "candidate", None),
+        ("status", "verdict", None),
+        ("comment", "report", None),
+        ("create", "report", None),
+    ]
+    uploads = [s["with"] for job in steps.values() for s in job if "upload-artifact" in s.get("uses", "")]
+    assert [given["name"] for given in uploads] == ["candidate", "verdict", "report"]
+    assert all(given["overwrite"] is True for given in uploads)  # else an attempt meets the one before
+
+
+def test_an_earlier_attempts_verdict_is_none_where_the_gate_of_this_one_did_not_end() -> None:
+    steps = load("judge")["jobs"]["status"]["steps"]
+    (taken,) = [step for step in steps if step.get("uses", "").startswith("actions/download-artifact")]
+    assert taken["if"] == "needs.gate.result == 'success'"
+
+
+def test_a_run_of_an_old_head_neither_cancels_nor_replaces_that_of_the_newest() -> None:
+    propose, judge = load("propose")["concurrency"], load("judge")["concurrency"]
+    assert "github.event.pull_request.head.sha" in propose["group"]
+    assert "github.event.workflow_run.head_sha" in judge["group"] and not judge["cancel-in-progress"]
+    assert judge["group"].endswith("|| github.run_id }}")  # what changes nothing waits for nobody
+
+
+def test_judge_starts_when_a_build_is_asked_for_or_has_ended_and_when_a_maintainer_speaks() -> None:
+    assert load("judge")["on"] == {
+        "workflow_run": {"workflows": ["propose"], "types": ["requested", "completed"]},
+        "pull_request_target": {"types": ["labeled", "unlabeled", "edited"]},
+    }
+
+
+def test_no_step_of_judge_is_made_of_what_a_proposals_author_writes() -> None:
+    """A step gets the event's file, and numbers and SHAs that `ml proposal` found; nothing of the payload."""
+    found = load("judge")["jobs"]
+    assert "github.event.label.name == 'gate:override'" in found["override"]["if"]
+    for job in found.values():
+        named = set(re.findall(r"\$\{\{ (github\.event[\w.]*)", str(job["steps"])))
+        assert named <= {"github.event.repository.default_branch"}
 
 
 def test_a_release_looks_at_all_since_the_last_one_not_at_its_own_push() -> None:

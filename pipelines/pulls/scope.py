@@ -1,24 +1,29 @@
-"""What a change touches: the model, the judge, or neither."""
+"""What a change touches: a model or a release; and what of it waits for a maintainer's word."""
 
 import subprocess
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 
+import yaml
+
+from pipelines import params
+from pipelines.base.github import GitHub
 from pipelines.console import output, summary
 from pipelines.errors import UserError
+from pipelines.params import Params
+from pipelines.pulls import proposals
+from pipelines.pulls.proposals import Changes, Entry
 
 # What cannot change a model or a release. Everything else may, so an unknown path means: look closely.
 HARMLESS = ("docs/", "tests/", "benchmarks/", ".github/", ".ci/", "LICENSE", ".gitignore")
 
-# What decides whether a proposal is good, or how that is found out. `params.yaml: gate` belongs to it too.
-JUDGE = (
-    ".github/",
-    "pipelines/review/",
-    "pipelines/stats.py",
-    "pipelines/problem/rules.py",
-    "dvc.yaml",
-    "pyproject.toml",
-    "requirements/",
-)
+# What a proposal may change with the gate's word alone: values that the base's code reads, bytes that the
+# gate has seen, and what no program reads. Whatever is not here waits for a maintainer.
+VALUES = "params.yaml"
+WITHHELD = ("gate", "rollout", "drift", "serving")  # its parts that judge a model, or move one
+LOCKS = ("dvc.lock", "data.dvc")
+PAGES = (".md", ".png", ".jpg", ".svg", ".gif")  # below docs/
+TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "SECURITY.md", "LICENSE")
 
 
 def run(base: str, head: str) -> int:
@@ -48,9 +53,46 @@ def changes_model(paths: Iterable[str]) -> bool:
     return any(not path.endswith(".md") and not within(path, HARMLESS) for path in paths)
 
 
-def judged_by(paths: Iterable[str]) -> list[str]:
-    """The paths that belong to the judge."""
-    return [path for path in paths if within(path, JUDGE)]
+def beyond(github: GitHub, changes: Changes) -> list[str]:
+    """What of a change is not on the allow-list, and so waits for a maintainer's word."""
+    found = []
+    for path in changes.paths:
+        before, after = changes.before.get(path), changes.after.get(path)
+        if path == VALUES:
+            found += withheld(github, before, after)
+        elif not (plain(before) and plain(after) and (is_document(path) or (path in LOCKS and after))):
+            found.append(path)
+    return found
+
+
+def withheld(github: GitHub, before: Entry | None, after: Entry | None) -> list[str]:
+    """The parts of params.yaml that differ and wait; all of it where either file is not a typed one."""
+    try:
+        here, there = (_values(proposals.content(github, entry)) for entry in (before, after))
+    except UserError:
+        return [VALUES]
+    return [f"{VALUES}: {part}" for part in WITHHELD if getattr(here, part) != getattr(there, part)]
+
+
+def is_document(path: str) -> bool:
+    """A page for people. A `.md` elsewhere may be read by code, or steer it."""
+    return path in TOP or (path.startswith("docs/") and PurePosixPath(path).suffix in PAGES)
+
+
+def plain(entry: Entry | None) -> bool:
+    """Whether it is a file as others, or none: no link, no submodule, nothing executable."""
+    return entry is None or entry.mode == proposals.PLAIN
+
+
+def _values(content: bytes) -> Params:
+    """params.yaml, typed. UserError for one with aliases too: a few lines of them can stand for gigabytes."""
+    try:
+        text = content.decode("utf-8")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise UserError("it has aliases")
+        return params.parse(yaml.safe_load(text))
+    except (ValueError, RecursionError, yaml.YAMLError):
+        raise UserError("it is not YAML") from None
 
 
 def brought_by(head: str) -> str:

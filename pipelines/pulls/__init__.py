@@ -1,0 +1,1 @@
+"""What speaks with a pull request: which it is, what it changes, who lets it through, what it is told."""

@@ -1,0 +1,71 @@
+"""The report as a comment of the pull request: ours is found and updated; CML makes the first one."""
+
+import re
+from pathlib import Path
+
+from pipelines.base.github import GitHub
+from pipelines.console import output, step
+from pipelines.errors import UserError
+from pipelines.files import write_text
+from pipelines.pulls import override
+from pipelines.pulls.decision import Decision
+from pipelines.pulls.proposals import Proposal
+from pipelines.review import report
+from pipelines.review.markdown import code
+
+MARK = "<!-- greenlight/gate -->"  # the first line of our comment, which GitHub does not show
+LIMIT = 64_000  # characters; GitHub refuses a comment above 65,536, CML's mark included
+SHOWN = 10  # of what waits for a maintainer
+
+
+def run(number: int, file: Path) -> int:
+    """`ml comment`: bring our comment on a pull request up to date.
+
+    Ours is the newest by the workflow's bot that begins with our mark, on whichever page. Writes `create` to
+    the step's outputs: true where there is none, and CML has to make it. Returns 0.
+    """
+    body = file.read_text(encoding="utf-8")
+    if not body.startswith(MARK) or len(body) > LIMIT:
+        raise UserError(f"{file} is not the report of `ml verdict`")
+    github = GitHub.from_environment()
+    ours = [
+        comment
+        for comment in github.list(f"/issues/{number}/comments")
+        if (comment["user"] or {}).get("login") == override.BOT and (comment["body"] or "").startswith(MARK)
+    ]
+    if ours:
+        github.call("PATCH", f"/issues/comments/{ours[-1]['id']}", {"body": body})
+        step(f"#{number}: comment {ours[-1]['id']} is up to date")
+    output("create", str(not ours).lower())
+    return 0
+
+
+def write(evidence: Path, decision: Decision, proposal: Proposal, labelled: bool) -> Path:
+    """evidence/report.md and report.html, rendered from gate.json, with what the status adds to it on top."""
+    path = report.run(evidence)
+    rendered = _note(decision, proposal, labelled) + path.read_text(encoding="utf-8").replace("\0", "")
+    rendered = re.sub(r"@(?=\w)", "@\N{WORD JOINER}", rendered)  # a report notifies nobody
+    text = f"{MARK}\n{rendered}"
+    if len(text) > LIMIT:
+        raise UserError(f"{path} has {len(text)} characters, more than a comment may have ({LIMIT})")
+    return write_text(path, text)
+
+
+def _note(decision: Decision, proposal: Proposal, labelled: bool) -> str:
+    """What is not the gate's word: a maintainer's, or that it waits for one."""
+    sha, lines = f"`{proposal.head.sha[:12]}`", []
+    if decision.by:
+        lines.append(f"**Let through by {decision.by}**, for {sha}, by the label `{override.LABEL}`.")
+    elif decision.beyond:
+        names = ", ".join(f"`{code(path)}`" for path in decision.beyond[:SHOWN])
+        more = f" and {len(decision.beyond) - SHOWN} more" if len(decision.beyond) > SHOWN else ""
+        lines.append(
+            f"**A maintainer decides**: it changes {names}{more}. "
+            f"The label `{override.LABEL}` lets it through."
+        )
+    if labelled and decision.state != "success":
+        lines.append(
+            f"The label `{override.LABEL}` does not let {sha} through. It counts from a maintainer, for the "
+            "commit that it was given to, and never for a FAIL: take it away, and give it again."
+        )
+    return "".join(f"> {line}\n\n" for line in lines)

@@ -1,0 +1,77 @@
+"""What a proposal's status is, and why: from what it changes, the gate's verdict and a maintainer's word."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pipelines.artifacts.verdict import Verdict
+from pipelines.base.github import GitHub, one_line
+from pipelines.pulls import override, proposals, runs, scope
+from pipelines.pulls.proposals import Proposal
+
+State = Literal["success", "failure", "error", "pending"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The status; `by` is the maintainer without whom it would be no success, `beyond` what waits for one."""
+
+    state: State
+    sentence: str
+    by: str | None = None
+    beyond: tuple[str, ...] = ()
+
+
+def decide(github: GitHub, proposal: Proposal, verdict: Verdict | Decision | None) -> Decision:
+    """The status of a proposal and its sentence: PASS, or no model changed, is the only way to success.
+
+    `verdict` is the gate's, what to say where it does not count, or None where this run has none. A
+    maintainer's word adds two ways: INCONCLUSIVE, and what is not on the allow-list. It never lets a FAIL
+    through, nor a proposal without evidence.
+    """
+    if not proposal.judged:
+        where = f"{proposal.default} alone, and this goes into {proposal.base}"
+        return Decision("pending", f"not judged: the gate speaks for {where}")
+    try:
+        changes = proposals.changes(github, proposal)
+    except proposals.Cut as cut:
+        return Decision("pending", f"{cut}: make the proposal smaller")
+    if not changes.paths:
+        return Decision("error", "the pull request changes no file, so there is nothing to judge")
+    if isinstance(verdict, Decision):
+        return verdict
+    if verdict is not None:
+        word, reason = verdict.verdict, one_line(verdict.reason)
+        said = f"{word}: {reason}"
+    elif not scope.changes_model(changes.paths):
+        word, reason = "PASS", "no model changed"
+        said = reason
+    else:
+        return _without(runs.of_head(github, proposal.head))
+    if word == "FAIL":
+        return Decision("failure", said)
+    beyond = tuple(scope.beyond(github, changes))
+    if word == "PASS" and not beyond:
+        return Decision("success", said)
+    if by := override.actor(github, proposal):
+        why = f"it changes {_first(beyond)}; {reason}" if beyond else reason
+        return Decision("success", f"{word}, let through by {by}: {why}", by, beyond)
+    if word == "PASS":
+        return Decision("pending", f"a maintainer decides: it changes {_first(beyond)}; {said}", None, beyond)
+    return Decision("failure", said, None, beyond)
+
+
+def _without(build: runs.Build) -> Decision:
+    """What a model that was not judged in this run waits for."""
+    if not build.ended:
+        return Decision("pending", build.words)
+    if build.run is None:
+        return Decision("error", f"no evidence: {build.words}")
+    return Decision("error", "no evidence: the gate did not end; see its run, and run it again")
+
+
+def _first(beyond: Sequence[str]) -> str:
+    """The first of what waits; a path is text of a stranger's."""
+    more = f" and {len(beyond) - 1} more" if len(beyond) > 1 else ""
+    return f"{one_line(re.sub(r'[^ -~]', '?', beyond[0]))[:60]}{more}"

@@ -1,0 +1,138 @@
+"""A maintainer's label `gate:override` lets a proposal through, on one commit and onto one.
+
+A label needs triage rights only, and survives pushes and a change of base. So the workflow turns the event of
+the label into a commit status of the head that the pull request had at that moment, whose text names the
+newest commit of the base: another head has no such status, and onto another base it says nothing. The status
+counts only as the workflow's own bot sets it; whoever could make the bot set it otherwise has write access,
+and could set `greenlight/gate` itself (docs/security.md).
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines.base.github import GitHub, TooMany
+from pipelines.errors import UserError
+from pipelines.files import read_json
+from pipelines.pulls import proposals
+from pipelines.pulls.proposals import OVERRIDE, Head, Proposal
+
+LABEL = "gate:override"
+BOT = "github-actions[bot]"
+NEEDED = ("maintain", "admin")
+
+
+def run(event: Path) -> int:
+    """`ml override`: write on the head of a pull request whether its label lets it through, and by whom.
+
+    `event` is the payload of `pull_request_target`, labeled or unlabeled. A label counts from a person with
+    the role maintain or admin, for the head and the base that the event names, while the pull request still
+    has both, and once: who runs an old run again is not who gave the label. Else the status says why it does
+    not count. Returns 0 in each case.
+    """
+    payload = read_json(event)
+    action, login, number, head, base = _checked(event, payload)
+    github = GitHub.from_environment()
+    pull = github.call("GET", f"/pulls/{number}")
+    if pull["state"] != "open":
+        print(f"#{number} is closed: what let it through stays on record.")
+        return 0
+    events = _events(github, number)
+    if events is not None and (action, login) != (last := _newest(events)):
+        print(f"#{number}: the label was {last[0]} by {last[1]} since; the run of that event decides.")
+        return 0
+    now = proposals.read(github, pull)
+    if action == "unlabeled":
+        state, sentence = "failure", f"#{number}: the label was taken away by {login}"
+    elif events is None:
+        state, sentence = "failure", f"#{number} has more events than GitHub lists: open another pull request"
+    elif os.environ.get("GITHUB_RUN_ATTEMPT", "1") != "1":
+        state, sentence = "failure", f"#{number}: a run again is no maintainer's word: give the label again"
+    elif now is None or (now.head, now.base) != (head, base):
+        state, sentence = "failure", f"#{number} got another head or base since: give the label again"
+    elif not now.judged:
+        state, sentence = "failure", f"#{number}: the label counts for {now.default} only"
+    elif payload["sender"].get("type") != "User" or not _may(github, login):
+        state, sentence = "failure", f"#{number}: {login} may not let it through: maintainers may"
+    else:
+        state, sentence = "success", _given(number, now.base_sha, login)
+    github.status(head.sha, OVERRIDE, state, sentence, None)
+    return 0
+
+
+def actor(github: GitHub, proposal: Proposal) -> str | None:
+    """Who let this head through onto this base; None where nobody did, or the label is gone."""
+    if not labelled(github, proposal.number):
+        return None
+    return recorded(github, proposal.number, proposal.head.sha, proposal.base_sha)
+
+
+def labelled(github: GitHub, number: int) -> bool:
+    """Whether the label is on the pull request, whoever gave it, for whatever head."""
+    pull = github.call("GET", f"/pulls/{number}")
+    return any(label["name"].casefold() == LABEL for label in pull["labels"])
+
+
+def recorded(github: GitHub, number: int, head: str, base: str | None = None) -> str | None:
+    """Who let a head through, by the bot's newest status on it, label or not; `base`: onto this commit."""
+    status = newest(github, head, OVERRIDE)
+    if status is None or status["state"] != "success":
+        return None
+    given = re.fullmatch(_given(number, base or "[0-9a-f]{40}", r"([\w-]+)"), status["description"] or "")
+    return given[1] if given else None
+
+
+def newest(github: GitHub, head: str, context: str) -> Mapping[str, Any] | None:
+    """The bot's newest status of a commit under a name."""
+    for status in github.list(f"/commits/{head}/statuses"):  # the newest first
+        if status["context"] == context and (status["creator"] or {}).get("login") == BOT:
+            return status
+    return None
+
+
+def _given(number: int, base: str, login: str) -> str:
+    return f"#{number} onto {base} is let through by {login}"
+
+
+def _checked(event: Path, payload: Any) -> tuple[str, str, int, Head, str]:
+    """What happened to the label, who did it, to which pull request, with which head and base."""
+    try:
+        action, label, login = payload["action"], payload["label"]["name"], payload["sender"]["login"]
+        pull = payload["pull_request"]
+        number, head, base = int(pull["number"]), Head.of_pull(pull), pull["base"]["ref"]
+    except (KeyError, TypeError):
+        raise UserError(f"{event} is not the payload of a pull_request_target event with a label") from None
+    if action not in ("labeled", "unlabeled") or label.casefold() != LABEL:
+        raise UserError(f"{event}: {label} was {action}, and only the label {LABEL} lets a proposal through")
+    if not re.fullmatch(r"[0-9a-f]{40}", head.sha):
+        raise UserError(f"{event}: pull_request.head.sha is not a commit's SHA")
+    return action, login, number, head, base
+
+
+def _events(github: GitHub, number: int) -> list[dict[str, Any]] | None:
+    """What happened to a pull request, the oldest first; None where GitHub does not list all of it."""
+    try:
+        return github.list(f"/issues/{number}/events")
+    except TooMany:
+        return None
+
+
+def _newest(events: list[dict[str, Any]]) -> tuple[str, str]:
+    """The last thing that happened to the label, and by whom: runs of events may end in another order."""
+    found = ("untouched", "nobody")
+    for event in events:  # the oldest first
+        if event["event"] in ("labeled", "unlabeled") and event["label"]["name"].casefold() == LABEL:
+            found = event["event"], (event["actor"] or {}).get("login", "nobody")
+    return found
+
+
+def _may(github: GitHub, login: str) -> bool:
+    """Whether a person has the role maintain or more. `permission` will not do: it calls maintain write.
+
+    A role of an organization's own has another name, and the rights of the role that it extends.
+    """
+    role = github.call("GET", f"/collaborators/{login}/permission", missing={"role_name": "none"})
+    rights = (role.get("user") or {}).get("permissions") or {}
+    return role["role_name"] in NEEDED or rights.get("maintain") is True

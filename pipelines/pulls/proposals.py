@@ -1,0 +1,140 @@
+"""A pull request as GitHub has it now: its head, its base's newest commit, and what lies between these two.
+
+Runs, artifacts and events come from strangers, late or twice. So whoever speaks of a proposal asks GitHub for
+the pull request by its head, reads the base's newest commit, and takes both SHAs along.
+"""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote
+
+from pipelines.base.github import GitHub
+from pipelines.errors import UserError
+
+GATE, OVERRIDE = "greenlight/gate", "greenlight/override"
+PLAIN = "100644"  # the mode of a file that is neither executable nor a link
+BLOB_LIMIT = 1_000_000  # bytes of a file that is read
+
+
+class Cut(Exception):
+    """GitHub's answer is not the whole one, so nothing may be concluded from it."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a pull request proposes: a commit, on a branch, of a repository (None: a fork since deleted)."""
+
+    sha: str
+    branch: str
+    repository: str | None
+
+    @classmethod
+    def of_pull(cls, pull: Mapping[str, Any]) -> "Head":
+        head = pull["head"]
+        return cls(head["sha"], head["ref"], (head["repo"] or {}).get("full_name"))
+
+    @classmethod
+    def of_run(cls, run: Mapping[str, Any]) -> "Head":
+        repository = (run["head_repository"] or {}).get("full_name")
+        return cls(run["head_sha"], run["head_branch"], repository)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An open pull request: a head onto a branch's newest commit."""
+
+    number: int
+    head: Head
+    base: str
+    base_sha: str
+    default: str  # the repository's default branch, for which alone the gate speaks
+
+    @property
+    def judged(self) -> bool:
+        """Whether the gate judges it."""
+        return self.base == self.default
+
+    @property
+    def context(self) -> str:
+        """The commit status that speaks of it: another base has another one, on the same commit."""
+        return GATE if self.judged else f"{GATE} ({self.base})"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of a commit: its mode and the SHA of its bytes."""
+
+    mode: str
+    sha: str
+
+
+@dataclass(frozen=True)
+class Changes:
+    """All files of two commits: where the head left the base, and the head."""
+
+    before: Mapping[str, Entry]
+    after: Mapping[str, Entry]
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """What differs; a moved file is there under both names."""
+        names = sorted({*self.before, *self.after})
+        return [name for name in names if self.before.get(name) != self.after.get(name)]
+
+
+def find(github: GitHub, head: Head) -> list[Proposal]:
+    """The open pull requests with this head: same commit, same branch, same repository; one for each base."""
+    owner = (head.repository or "").partition("/")[0]
+    asked = f"/pulls?state=open&head={quote(f'{owner}:{head.branch}', safe=':')}"
+    fit = [pull for pull in github.list(asked) if Head.of_pull(pull) == head]
+    return [found for pull in fit if (found := read(github, pull))]
+
+
+def again(github: GitHub, proposal: Proposal) -> Proposal | None:
+    """The same pull request as it is at this moment; None where it is closed."""
+    pull = github.call("GET", f"/pulls/{proposal.number}")
+    return read(github, pull) if pull["state"] == "open" else None
+
+
+def read(github: GitHub, pull: Mapping[str, Any]) -> Proposal | None:
+    """A pull request that the API gave; None where its base is gone. `base.sha` there may be an old one."""
+    base = pull["base"]
+    tip = github.call("GET", f"/git/ref/heads/{quote(base['ref'])}", missing={})
+    if tip.get("ref") != f"refs/heads/{base['ref']}":
+        return None
+    default = base["repo"]["default_branch"]
+    return Proposal(pull["number"], Head.of_pull(pull), base["ref"], tip["object"]["sha"], default)
+
+
+def changes(github: GitHub, proposal: Proposal) -> Changes:
+    """What the proposal changes since it left its base, by the two SHAs alone. Cut where GitHub lists less.
+
+    The compare names the commit where the head left the base; files come from the two trees, whole and with
+    their modes: the compare itself lists no more than 300 of them, and calls a link a file.
+    """
+    compared = github.call("GET", f"/compare/{proposal.base_sha}...{proposal.head.sha}?per_page=1")
+    return Changes(
+        files(github, compared["merge_base_commit"]["sha"]),
+        files(github, proposal.head.sha),
+    )
+
+
+def files(github: GitHub, commit: str) -> dict[str, Entry]:
+    """All files, links and submodules of a commit."""
+    tree = github.call("GET", f"/git/trees/{commit}?recursive=1")
+    if tree["truncated"]:
+        raise Cut(f"GitHub does not list all files of {commit[:12]}")
+    return {e["path"]: Entry(e["mode"], e["sha"]) for e in tree["tree"] if e["type"] != "tree"}
+
+
+def content(github: GitHub, entry: Entry | None) -> bytes:
+    """The bytes of a plain file. UserError for anything else, and for a large one."""
+    if entry is None or entry.mode != PLAIN:
+        raise UserError("it is no plain file")
+    blob = github.call("GET", f"/git/blobs/{entry.sha}")
+    if blob["size"] > BLOB_LIMIT or blob["encoding"] != "base64":
+        raise UserError(f"it is larger than {BLOB_LIMIT:,} bytes")
+    return base64.b64decode(blob["content"])

@@ -1,0 +1,177 @@
+"""Which run of the workflow `propose` built a head, and which run of `judge` let a merged commit through."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pipelines.base.github import GitHub
+from pipelines.console import output, step, summary
+from pipelines.errors import UserError
+from pipelines.files import read_json, write_json
+from pipelines.pulls import override, proposals, scope
+from pipelines.pulls.proposals import GATE, Head
+
+PROPOSE, JUDGE = ".github/workflows/propose.yml", ".github/workflows/judge.yml"
+CANDIDATE = "candidate"  # the artifact of a run of `propose`
+CANDIDATE_LIMIT = 1 << 30  # its bytes, packed
+REPORT = "report"  # the artifact of a run of `judge`: gate.json, report.md, report.html
+
+
+@dataclass(frozen=True)
+class Build:
+    """How far the build of a head is, in words; `run` is there once it has left a candidate."""
+
+    words: str
+    run: int | None = None
+    ended: bool = False
+
+
+def of_event(event: Path) -> int:
+    """`ml proposal --event`: is there a candidate to judge of the head that an event is about?
+
+    Writes `run` (which left it; empty where there is nothing to judge), `head` and `base` (the two SHAs) to
+    the step's outputs. Returns 0.
+    """
+    head = head_of(event)
+    github = GitHub.from_environment()
+    found = next((p for p in proposals.find(github, head) if p.judged), None)
+    run = ""
+    if found is None:
+        step(f"no open pull request proposes {head.sha[:12]} for the default branch")
+    elif not needs_model(github, found):
+        step(f"#{found.number} changes no model")
+    else:
+        build = of_head(github, head)
+        step(f"#{found.number}, {head.sha[:12]} onto {found.base} {found.base_sha[:12]}: {build.words}")
+        run = str(build.run or "")
+    output("run", run)
+    output("head", found.head.sha if found else "")
+    output("base", found.base_sha if found else "")
+    return 0
+
+
+def head_of(event: Path) -> Head:
+    """The head that the event of a run of `propose`, or of a pull request, is about. UserError for others."""
+    payload = read_json(event)
+    if isinstance(payload, dict) and "workflow_run" in payload:
+        return Head.of_run(_check(payload["workflow_run"], str(event)))
+    if isinstance(payload, dict) and isinstance(payload.get("pull_request"), dict):
+        return Head.of_pull(payload["pull_request"])
+    raise UserError(f"{event} is neither the payload of a workflow_run nor of a pull_request_target event")
+
+
+def needs_model(github: GitHub, proposal: proposals.Proposal) -> bool:
+    """Whether a model has to be judged; so it is where GitHub does not say what changed."""
+    try:
+        return scope.changes_model(proposals.changes(github, proposal).paths)
+    except proposals.Cut:
+        return True
+
+
+def of_head(github: GitHub, head: Head) -> Build:
+    """How far the newest run of `propose` for this head is: same commit, same branch, same repository.
+
+    One that somebody cancelled counts only where there is no other.
+    """
+    path = f"/actions/workflows/{Path(PROPOSE).name}/runs?event=pull_request&head_sha={quote(head.sha)}"
+    fit = [
+        run
+        for run in github.list(path, "workflow_runs")
+        if Head.of_run(run) == head and run["event"] == "pull_request"
+    ]
+    run = max(fit, key=lambda run: (run["conclusion"] != "cancelled", int(run["run_number"])), default=None)
+    if run is None:
+        return Build("waits for a run of `propose`")
+    if "action_required" in (run["status"], run["conclusion"]) or run["status"] == "waiting":
+        return Build('waits for "Approve and run", by a person with write access')
+    if run["status"] != "completed":
+        return Build("is being built")
+    left = artifact(github, run["id"], CANDIDATE)
+    if left is None:
+        return Build(f"its build ended ({run['conclusion']}) and left no candidate", ended=True)
+    if left.get("size_in_bytes", 0) > CANDIDATE_LIMIT:
+        return Build(f"its candidate is larger than {CANDIDATE_LIMIT:,} bytes", ended=True)
+    return Build(f"built by run {run['id']}", run["id"], ended=True)
+
+
+def artifact(github: GitHub, run: int, name: str) -> Mapping[str, Any] | None:
+    """An artifact of a run that GitHub still has."""
+    found = github.list(f"/actions/runs/{run}/artifacts?name={name}", "artifacts")
+    return next((one for one in found if one["name"] == name and not one["expired"]), None)
+
+
+def left(github: GitHub, run: int, name: str) -> bool:
+    """Whether a run left an artifact of this name that GitHub still has."""
+    return artifact(github, run, name) is not None
+
+
+def here() -> str:
+    """The page of the run that this is part of."""
+    server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
+    names = os.environ.get("GITHUB_REPOSITORY", ""), os.environ.get("GITHUB_RUN_ID", "0")
+    return "{}/{}/actions/runs/{}".format(server, *names)
+
+
+def _check(run: Any, where: str) -> Mapping[str, Any]:
+    """The run itself. UserError when it is not one of `propose` for a pull request."""
+    if not isinstance(run, dict):
+        raise UserError(f"{where} is not a workflow's run")
+    if run.get("event") != "pull_request" or run.get("path", "").partition("@")[0] != PROPOSE:
+        raise UserError(f"{where}: the run is not one of {PROPOSE} for a pull request, so it gets no status")
+    if not re.fullmatch(r"[0-9a-f]{40}", run.get("head_sha", "")):
+        raise UserError(f"{where}: the run's head_sha is not a commit's SHA")
+    return run
+
+
+# --- of a merged commit -----------------------------------------------------------------------------------
+
+
+def of_commit(commit: str, out: Path) -> int:
+    """`ml evidence --commit`: the run that judged the pull request which brought a commit of the main branch.
+
+    Writes `out` (number, head, run, and who let it through), and `run` and `report` to the step's outputs.
+    A commit that no pull request brought has no evidence; that, and a report that is gone, the summary
+    says. Returns 0.
+    """
+    github = GitHub.from_environment()
+    pulls = [pull for pull in github.list(f"/commits/{commit}/pulls") if pull["merged_at"]]
+    pull = next((pull for pull in pulls if pull["merge_commit_sha"] == commit), None)
+    out.unlink(missing_ok=True)
+    if pull is None:
+        return _without(f"no pull request brought {commit[:12]}, so no gate judged it")
+    head = pull["head"]["sha"]
+    run = _judged(github, head)
+    by = override.recorded(github, pull["number"], head)
+    proposal = {"number": pull["number"], "title": pull["title"], "head": head}
+    write_json(out, {**proposal, "run": run, "override": by})
+    if run is None:
+        return _without(f"#{pull['number']} has no {GATE} that a run of {JUDGE} set to success")
+    if not left(github, run, REPORT):
+        return _without(f"#{pull['number']}: its run {run} left no report, or it has expired")
+    step(f"{head[:12]} was judged by run {run}")
+    output("run", str(run))
+    output("report", "true")
+    return 0
+
+
+def _judged(github: GitHub, head: str) -> int | None:
+    """The run of `judge` that set the newest status of the gate, where that is a success."""
+    status = override.newest(github, head, GATE)
+    page = re.fullmatch(r".*/actions/runs/(\d+)", (status or {}).get("target_url") or "")
+    if status is None or page is None or status["state"] != "success":
+        return None
+    run = github.call("GET", f"/actions/runs/{page[1]}", missing={})
+    ours = run.get("path", "").partition("@")[0] == JUDGE
+    return int(page[1]) if ours and run["event"] in ("workflow_run", "pull_request_target") else None
+
+
+def _without(reason: str) -> int:
+    step(f"no evidence: {reason}")
+    summary(f"No evidence of the gate goes with this release: {reason}.")
+    output("run", "")
+    output("report", "false")
+    return 0

@@ -1,0 +1,79 @@
+"""Say on a proposal's commit what the gate decided: the commit status that the rules of the branch demand.
+
+It runs with write permission, so it runs the default branch's code only. What it believes is the typed
+verdict that the gate left in this very run, for exactly the head and the base that the pull request has now;
+what it cannot see is no success.
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from pipelines.artifacts import verdict as verdicts
+from pipelines.artifacts.verdict import Verdict
+from pipelines.base.github import GitHub, one_line
+from pipelines.console import output
+from pipelines.errors import UserError
+from pipelines.pulls import comment, override, proposals, runs
+from pipelines.pulls.decision import Decision, decide
+from pipelines.pulls.proposals import Proposal
+
+
+def run(event: Path, evidence: Path) -> int:
+    """`ml verdict`: set the status of the head that an event is about, for each base that it is proposed to.
+
+    `evidence` holds the gate.json that the gate left in this run; it is missing where there was nothing to
+    judge, or the gate did not end. Nothing that was said before counts: whatever came first, the verdict or
+    a maintainer's label, the status comes out the same. Writes `number` and `report` (is evidence/report.md
+    there to post?) to the step's outputs. Returns 0.
+    """
+    head, github = runs.head_of(event), GitHub.from_environment()
+    found = proposals.find(github, head)
+    if not found:
+        print(f"No open pull request has the head {head.sha[:12]}: it was closed or moved on.")
+    number = ""
+    for proposal in found:
+        verdict = read(evidence, proposal) if proposal.judged else None
+        decision = speak(github, proposal, decide(github, proposal, verdict))
+        if isinstance(verdict, Verdict):
+            number = str(proposal.number)
+            comment.write(evidence, decision, proposal, override.labelled(github, proposal.number))
+    output("number", number)
+    output("report", str(bool(number)).lower())
+    return 0
+
+
+def speak(github: GitHub, proposal: Proposal, decision: Decision) -> Decision:
+    """Set the status while head and base are still what was judged, and look once more after it.
+
+    A push, a merge into the base or another base in between makes it pending: what follows is judged anew.
+    """
+    if (now := proposals.again(github, proposal)) != proposal:
+        decision = replace(decision, state="pending", sentence=_moved(proposal, now), by=None)
+    page = runs.here()
+    github.status(proposal.head.sha, proposal.context, decision.state, one_line(decision.sentence), page)
+    if decision.state == "success" and (now := proposals.again(github, proposal)) != proposal:
+        decision = replace(decision, state="pending", sentence=_moved(proposal, now), by=None)
+        github.status(proposal.head.sha, proposal.context, "pending", decision.sentence, page)
+    return decision
+
+
+def read(evidence: Path, proposal: Proposal) -> Verdict | Decision | None:
+    """The verdict in `evidence`, what to say where it does not count, or None where there is none."""
+    if not os.path.lexists(evidence / verdicts.NAME):
+        return None
+    try:
+        found = verdicts.read(evidence)
+    except UserError as error:
+        return Decision("error", f"no evidence: {error}")
+    if (found.head, found.base) != (proposal.head.sha, proposal.base_sha):
+        return Decision("pending", _moved(proposal, proposal))
+    return found
+
+
+def _moved(proposal: Proposal, now: Proposal | None) -> str:
+    """Why what was judged is no longer what would be merged."""
+    if now is None:
+        return "it was closed while it was judged: open it again and push to it"
+    what = "its head or its base" if now.head != proposal.head or now.base != proposal.base else proposal.base
+    return f"{what} moved on while it was judged: bring the branch up to date, and it is judged again"
