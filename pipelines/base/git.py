@@ -247,6 +247,7 @@ def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
     `settings` are git's, handed over so that no list of processes shows them.
     """
     other = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    other.pop("GREENLIGHT_LEDGER_KEY", None)  # it signs in this process, and is nobody else's to read
     other.pop("LANGUAGE", None)
     return other | variables(settings) | {"LC_ALL": "C"}
 

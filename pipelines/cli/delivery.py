@@ -38,11 +38,11 @@ def release(
 @verbs.command(rich_help_panel=PANEL)
 def promote(env: Env = "production") -> None:
     """Let the ledger want in one environment what staging wants."""
-    from pipelines.delivery import ledger
+    from pipelines.delivery.promote import promote
 
     if env != "production":
         raise UserError(f"--env {env!r}: what staging wants is promoted to production, nowhere else")
-    entry = ledger.promote(env)
+    entry = promote(env)
     print(f"{env} wants {entry.release[:12]} of commit {entry.commit[:12]}")
 
 
@@ -111,10 +111,21 @@ def store_previous() -> None:
 
 
 @infra.command("up")
-def infra_up(env: Env) -> None:
-    """Make the host what infra/ says, and start what does not run. Again changes nothing."""
-    from pipelines.delivery import terraform
+def infra_up(
+    env: Env,
+    allowed_signers: Annotated[
+        Path | None,
+        typer.Option(help="Deploy only what these keys signed: a file in OpenSSH's format allowed_signers."),
+    ] = None,
+) -> None:
+    """Make the host what infra/ says, and start what does not run. Again changes nothing.
 
+    A list of keys that was given once stays.
+    """
+    from pipelines.delivery import host, terraform, trust
+
+    if allowed_signers:
+        trust.allow(allowed_signers, host.home() / env)
     terraform.up(env)
 
 
@@ -189,11 +200,17 @@ def watch(
 
 
 @verbs.command(rich_help_panel=PANEL)
-def rollback(env: Env) -> None:
+def rollback(
+    env: Env,
+    ledger_only: Annotated[
+        bool,
+        typer.Option("--ledger-only", help="Only write the ledger, by its history: the host follows it."),
+    ] = False,
+) -> None:
     """Return to the newest release before this one whose rollout completed."""
-    from pipelines.delivery.rollback import rollback
+    from pipelines.delivery.rollback import in_ledger, rollback
 
-    finish(rollback(env))
+    finish(in_ledger(env) if ledger_only else rollback(env))
 
 
 @verbs.command(rich_help_panel=PANEL)

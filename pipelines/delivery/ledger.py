@@ -12,6 +12,7 @@ import random
 import re
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,6 +90,13 @@ class Ledger:
         return signers.signer(self._setting)
 
     @property
+    def signature(self) -> str:
+        """Who signs what is written here, in words."""
+        if self.signer:
+            return f"signed with {self.signer.fingerprint}"
+        return f"not signed; hosts that list who may sign need the secret {signers.VARIABLE} (docs/github.md)"
+
+    @property
     def repository(self) -> str:
         """OWNER/NAME of the remote, or the end of its path, in small letters."""
         url = self._setting(f"remote.{self._remote}.url") or ""
@@ -157,14 +165,20 @@ class Ledger:
             time.sleep(random.uniform(0, 0.05 * (lost + 1)))
         raise UserError(f"{TRIES} writers were faster on origin's branch {BRANCH}: try again")
 
-    def promote(self, to: str = "production", source: str = "staging") -> Entry:
-        """Make what `source` wants wanted in `to`.
+    def promote(
+        self,
+        to: str = "production",
+        source: str = "staging",
+        check: Callable[[Entry], None] = lambda entry: None,
+    ) -> Entry:
+        """Make what `source` wants wanted in `to`, once `check` has not raised.
 
         UserError where `source` wants nothing, or the writer signs and nobody known signed what it wants.
         """
         found = self.look(source)
         if found.entry is None or found.commit is None:
             raise UserError(f"the ledger names no release for {source}: run `ml release` first")
+        check(found.entry)
         self.require_known(source, found.commit)
         entry = Entry(**{**found.entry.model_dump(exclude={"by", "why", "at"}), "why": "promote"})
         self.write(to, entry)
@@ -187,8 +201,8 @@ class Ledger:
         return [written.entry for written in self.chain(environment)]
 
     def chain(self, environment: str, known: bool = False) -> list[Written]:
-        """The same, with the commits that wrote them; `known`: the newest, and of the others those alone that
-        somebody known signed, where the writer signs.
+        """The same, with the commits that wrote them; `known`: where the writer signs, those alone that
+        somebody known signed.
         """
         head = self._fetch()
         if head is None:
@@ -200,7 +214,7 @@ class Ledger:
             with contextlib.suppress(*(() if number == 0 else (Broken,))):
                 if entry := self._entry(commit, environment):
                     found.append(Written(commit, entry))
-        return [one for n, one in enumerate(found) if n == 0 or not known or self._is_known(one.commit)]
+        return [one for one in found if not known or self._is_known(one.commit)]
 
     def released(self, environment: str) -> Entry | None:
         """The newest entry that is no rollback: the last commit that was released here, or promoted."""
@@ -337,11 +351,6 @@ def wanted(environment: str) -> Entry | None:
 def write(environment: str, entry: Entry) -> bool:
     """Write to the ledger of this repository."""
     return Ledger().write(environment, entry)
-
-
-def promote(to: str = "production", source: str = "staging") -> Entry:
-    """`ml promote`: what `source` wants, `to` wants too."""
-    return Ledger().promote(to, source)
 
 
 def history(environment: str) -> list[Entry]:

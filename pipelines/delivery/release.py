@@ -41,6 +41,7 @@ def release(
     is not the commit's or dvc.lock's; Refused where the rebuilt or the judged model answers otherwise on V.
     """
     store, ledger, here = store or stores.of(), ledger or Ledger(), Path()
+    signature = ledger.signature  # a key that cannot be used is told before the long work
     commit.check_clean(here)
     reviewed.take(here, trained, digest)
     head, number = commit.head(here), sha256_of_tree(here, commit.files(here))
@@ -61,7 +62,7 @@ def release(
     entry = Entry(release=number, commit=head, model=version, evidence=_figures(here) | review.figures)
     written = ledger.write(env, entry)
     step(f"{env} wants {number[:12]}" if written else f"{env} wants {number[:12]} already")
-    summary(_words(store, number, env, built) + f"\n| gate | {review.words} |")
+    summary(_words(store, number, env, built) + f"\n| gate | {review.words} |\n| ledger | {signature} |")
     return number
 
 

@@ -5,17 +5,24 @@ from itertools import pairwise
 from pathlib import Path
 
 from pipelines.console import step as say
-from pipelines.delivery import ledger, rollout
+from pipelines.console import summary
+from pipelines.delivery import ledger, merged, rollout, trust
 from pipelines.delivery import store as stores
 from pipelines.delivery.host import Host
 from pipelines.delivery.journal import Journal
 from pipelines.errors import UserError
 from pipelines.files import read_json
+from pipelines.registry.signer import VARIABLE
 
 
 def rollback(env: str, home: Path | None = None) -> int:
     """Have the ledger want the newest release that is safe to go back to, and move there; as `deploy`."""
     host = Host.load(env, home)
+    if trust.signers(host.folder) and ledger.Ledger().signer is None:
+        raise UserError(
+            f"{env} deploys what a listed key signed, and there is none here: set git's gpg.format to ssh "
+            f"and user.signingkey to yours, give {VARIABLE}, or run the workflow `rollback`"
+        )
     history = ledger.history(env)
     release = safe(host.journal, history)
     known = [entry.model_dump(exclude={"by", "why", "at"}) for entry in history if entry.release == release]
@@ -23,6 +30,43 @@ def rollback(env: str, home: Path | None = None) -> int:
     ledger.write(env, ledger.Entry(**{**fields, "why": "rollback"}))
     say(f"{env}: the ledger now wants {release[:12]}")
     return rollout.deploy(env, home)
+
+
+def in_ledger(env: str) -> int:
+    """Have the ledger want the release before, where no host's journal is at hand; returns 0.
+
+    Hosts that follow the ledger move there by themselves. UserError where there is nothing to go back to.
+    """
+    book = ledger.Ledger()
+    entry = before(book.wanted(env), [written.entry for written in book.chain(env, known=True)], env)
+    merged.require_merged(entry.commit)
+    fields = entry.model_dump(exclude={"by", "why", "at"})
+    book.write(env, ledger.Entry(**{**fields, "why": "rollback"}))
+    say(f"{env}: the ledger now wants {entry.release[:12]}; hosts that follow it move there")
+    summary(
+        f"### {env} goes back\n\n| | |\n| --- | --- |\n| wanted | `{entry.release}` |\n"
+        f"| commit | `{entry.commit[:12]}` |\n| ledger | {book.signature} |\n\n"
+        "Hosts that follow the ledger move there by themselves."
+    )
+    return 0
+
+
+def before(wanted: ledger.Entry | None, history: Sequence[ledger.Entry], env: str) -> ledger.Entry:
+    """The newest entry of the ledger's history whose release is neither wanted nor was rolled back from.
+
+    Whether its rollout completed only a host knows: one that was refused there is refused again, and the next
+    rollback passes it over. UserError where there is none.
+    """
+    barred = {wanted.release} if wanted else set()
+    barred |= {older.release for newer, older in pairwise(history) if newer.why == "rollback"}
+    for entry in history:
+        if entry.release not in barred:
+            return entry
+    gone = ", ".join(sorted(release[:12] for release in barred)) or "none"
+    raise UserError(
+        f"the ledger's history of {env} names no other release that may be gone back to (wanted now, or "
+        f"rolled back from: {gone}; `ml release` at a commit releases it again)"
+    )
 
 
 def safe(journal: Journal, history: Sequence[ledger.Entry]) -> str:

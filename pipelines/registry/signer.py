@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.base import programs
 from pipelines.errors import UserError
 from pipelines.registry.signing import NAMESPACE, Key, Signers, Untrusted, fingerprint, public_of, with_header
 
@@ -38,7 +39,16 @@ class Person:
                 key = str(Path(folder, "key.pub"))
                 Path(key).write_text(self.line + "\n", encoding="utf-8")
             command = ["ssh-keygen", "-Y", "sign", "-n", NAMESPACE, "-f", key]
-            done = subprocess.run(command, input=commit, capture_output=True, timeout=PATIENCE)
+            try:
+                done = subprocess.run(
+                    command,
+                    input=commit,
+                    capture_output=True,
+                    timeout=PATIENCE,
+                    env=programs.environment(),
+                )
+            except subprocess.TimeoutExpired:
+                raise UserError(f"ssh-keygen did not sign within {PATIENCE:g} s: run this again") from None
         if done.returncode:
             said = " ".join(done.stderr.decode("utf-8", "replace").split())[-200:]
             raise UserError(f"ssh-keygen cannot sign with {self.key} ({said}): mend git's user.signingkey")

@@ -6,7 +6,7 @@ import asyncssh
 import pytest
 
 from pipelines.delivery import host as hosts
-from pipelines.delivery import rollout, status, trust
+from pipelines.delivery import promote, rollback, rollout, status, trust
 from pipelines.delivery.edge import Edge, Route
 from pipelines.delivery.ledger import BRANCH, Entry, Ledger
 from pipelines.delivery.slots import process
@@ -242,3 +242,83 @@ def test_a_list_that_is_none_does_not_replace_the_one_that_is(world: Trusting, t
     with pytest.raises(UserError, match="list, line 1"):
         trust.allow(tmp_path / "list", world.host.folder)
     assert world.public("ci") in (world.host.folder / "allowed_signers").read_text()
+
+
+# --- from GitHub, without a host's journal ------------------------------------------------------------------
+
+
+def test_a_rollback_by_the_ledger_goes_back_once_more_each_time_and_never_to_the_bad_one(
+    world: Trusting, tmp_path: Path
+) -> None:
+    entries = [world.write(world.merged(name)) for name in ("first", "second", "third")]
+    world.patch.chdir(world.writer)
+    world.signs("ci")
+    summary = tmp_path / "summary.md"
+    world.patch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    for expected in reversed(entries[:2]):
+        assert rollback.in_ledger(ENV) == 0
+        found = Ledger(world.writer).wanted(ENV)
+        assert found and (found.release, found.commit, found.why) == (
+            expected.release,
+            expected.commit,
+            "rollback",
+        )
+        assert "signed with SHA256:" in summary.read_text()
+    with pytest.raises(UserError, match="names no other release that may be gone back to"):
+        rollback.in_ledger(ENV)
+    world.signs(None)
+    world.patch.chdir(world.checkout)
+    world.follows(entries[0])
+
+
+def test_a_rollback_by_the_ledger_signs_nothing_that_somebody_else_planted(world: Trusting) -> None:
+    first, second = (world.write(world.merged(name)) for name in ("first", "second"))
+    for name in ("planted", "planted too"):
+        world.write(world.merged(name), by="other")
+        world.write(world.merged(f"{name}, unsigned"), by=None)
+    world.patch.chdir(world.writer)
+    world.signs("ci")
+    for expected in (second, first):
+        assert rollback.in_ledger(ENV) == 0
+        found = Ledger(world.writer).wanted(ENV)
+        assert found and found.release == expected.release
+
+
+def test_a_rollback_by_the_ledger_works_unsigned_and_says_so(
+    world: Trusting, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first, _ = (world.write(world.merged(name), by=None) for name in ("first", "second"))
+    monkeypatch.chdir(world.writer)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    assert rollback.in_ledger(ENV) == 0
+    found = Ledger(world.writer).wanted(ENV)
+    assert found and found.release == first.release
+    assert "not signed; hosts that list who may sign need the secret" in (tmp_path / "summary.md").read_text()
+
+
+def test_promote_signs_only_what_somebody_known_signed_and_what_was_merged(world: Trusting) -> None:
+    good = world.write(world.merged("first"))
+    world.patch.chdir(world.writer)
+    world.signs("ci")
+    assert promote.promote().release == good.release
+    faults = {None: "is not signed, so it is not signed again", "other": "with another key than SHA256"}
+    for by, fault in faults.items():
+        world.write(world.merged(f"planted by {by}"), by=by)
+        world.signs("ci")
+        with pytest.raises(UserError, match=fault):
+            promote.promote()
+    world.write(Entry(release=good.release, commit="0" * 40, by="me"))
+    world.signs("ci")
+    with pytest.raises(UserError, match="was never the head of origin's branch main"):
+        promote.promote()
+    wanted = Ledger(world.writer).wanted("production")
+    assert wanted and wanted.release == good.release and wanted.environment == "production"
+
+
+def test_on_a_host_with_a_list_a_rollback_without_a_key_writes_nothing(world: Trusting) -> None:
+    for name in ("first", "second"):
+        world.follows(world.write(world.merged(name)))
+    before = world.head()
+    with pytest.raises(UserError, match="there is none here: set git"):
+        rollback.rollback(ENV, world.home)
+    assert world.head() == before

@@ -202,6 +202,40 @@ def test_a_rollback_does_not_wait_behind_a_release_that_waits_for_approval() -> 
     assert rollback["jobs"]["rollback"]["environment"] == "${{ inputs.environment }}"
 
 
+WRITES_THE_LEDGER = ("ml release", "ml promote", "ml rollback")
+
+
+def test_the_ledgers_key_reaches_the_steps_that_write_it_in_a_protected_environment_alone() -> None:
+    secret, found = "${{ secrets.GREENLIGHT_LEDGER_KEY }}", set()
+    for name, key, job in jobs():
+        for step in job["steps"]:
+            checkout = step.get("uses", "").startswith("actions/checkout")
+            given = {*step.get("env", {}).values(), *step.get("with", {}).values()}
+            assert (secret in given) == (
+                step.get("run", "").startswith(WRITES_THE_LEDGER)
+                or (checkout and job["permissions"].get("contents") == "write" and name != "drift")
+            ), (name, key, step)
+            if secret in given:
+                found.add((name, key, job["environment"]))
+    asked = "${{ inputs.environment }}"
+    assert found == {
+        ("release", "build", "staging"),
+        ("release", "promote", "production"),
+        ("release", "production", "production"),
+        ("rollback", "rollback", asked),
+        ("rollback", "ledger", asked),
+    }
+
+
+def test_one_of_two_jobs_rolls_back_and_neither_is_green_where_nothing_was_done() -> None:
+    attached, ledger = (load("rollback")["jobs"][key] for key in ("rollback", "ledger"))
+    assert set(load("rollback")["jobs"]) == {"rollback", "ledger"}
+    assert attached["if"] == "vars.GREENLIGHT_RUNNER != ''" and ledger["if"] == "vars.GREENLIGHT_RUNNER == ''"
+    for job in (attached, ledger):
+        assert job["steps"][-1]["run"].startswith("ml rollback")
+        assert "continue-on-error" not in str(job)
+
+
 SETTINGS = {
     "MLFLOW_TRACKING_URI": {
         ("release", "train"),
@@ -233,7 +267,7 @@ USES_THE_STORE = ("ml release", "ml image", "ml store", "ml rehearse", "ml deplo
 @pytest.mark.parametrize(("name", "job"), JOBS)
 def test_what_reads_the_store_has_ghs_login_and_nothing_else_needs_it(name: str, job: dict[str, Any]) -> None:
     for step in job["steps"]:
-        if step.get("run", "").startswith(USES_THE_STORE):
+        if step.get("run", "").startswith(USES_THE_STORE) and "--ledger-only" not in step["run"]:
             assert "GREENLIGHT_STORE" in job["env"], step
             given = {**job["env"], **step.get("env", {})}
             assert given["GH_TOKEN"] == "${{ github.token }}", step
