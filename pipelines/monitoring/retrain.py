@@ -27,8 +27,8 @@ BOT = ("greenlight", "greenlight@users.noreply.github.com")
 FILES = ("params.yaml", "data.dvc", "dvc.lock")
 NOTE = (
     "Trains on all months through {last}; {through} judges. The window grows and does not roll, so "
-    "that every season stays in it. If no check starts, this was opened with "
-    "GITHUB_TOKEN, whose pull requests start no workflow: close it and open it again."
+    "that every season stays in it. Where it was opened with GITHUB_TOKEN, its checks "
+    'wait until a person with write access presses "Approve and run" below.'
 )
 
 

@@ -13,6 +13,7 @@ from pipelines.errors import UserError
 from pipelines.local import github
 from pipelines.local.act import Place
 from pipelines.local.github import call
+from pipelines.pulls import scope
 from tests.workflows.conftest import ROOT, Commit, git
 
 
@@ -270,3 +271,22 @@ def test_the_ruleset_requires_what_the_workflows_report() -> None:
     contexts = {check["context"] for check in checks["required_status_checks"]}
     assert contexts == {"greenlight/gate", "lint", "tests"}
     assert checks["strict_required_status_checks_policy"] is True
+
+
+def test_each_required_check_is_demanded_from_actions_and_the_ledger_from_a_deploy_key() -> None:
+    rules = {file.stem: json.loads(file.read_text()) for file in (ROOT / ".github/rulesets").glob("*.json")}
+    assert set(rules) == {"main", "ledger", "releases"}
+    (checks,) = [r["parameters"] for r in rules["main"]["rules"] if r["type"] == "required_status_checks"]
+    assert {check["integration_id"] for check in checks["required_status_checks"]} == {15368}
+    for name, ref in (("ledger", "refs/heads/environments"), ("releases", "refs/tags/greenlight-*")):
+        assert rules[name]["conditions"]["ref_name"]["include"] == [ref]
+        assert [actor["actor_type"] for actor in rules[name]["bypass_actors"]] == ["DeployKey"]
+        assert {rule["type"] for rule in rules[name]["rules"]} >= {"creation", "update", "deletion"}
+
+
+def test_what_the_gates_word_lets_through_has_no_owner_and_all_else_has() -> None:
+    lines = (ROOT / ".github/CODEOWNERS").read_text().splitlines()
+    rules = [line.split() for line in lines if line and not line.startswith("#")]
+    unowned = {rule[0].strip("/") for rule in rules if len(rule) == 1}
+    assert unowned == {scope.VALUES, *scope.LOCKS, *scope.TOP, "docs"}
+    assert rules[0][0] == "*" and len(rules[0]) == 2
