@@ -10,7 +10,7 @@ from pipelines.local.forge import Answer, Forge, route
 TREE_LIMIT = 100_000  # entries
 
 
-@route("GET", "/git/ref/heads/{path}")
+@route("GET", "/git/ref/heads/{path}", "contents:read")
 def get_branch(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     try:
         sha = forge.git("rev-parse", "--verify", "--quiet", f"refs/heads/{at['path']}^0")
@@ -19,7 +19,7 @@ def get_branch(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
     return 200, {"ref": f"refs/heads/{at['path']}", "object": {"type": "commit", "sha": sha}}
 
 
-@route("GET", "/git/trees/{sha}")
+@route("GET", "/git/trees/{sha}", "contents:read")
 def get_tree(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     """A tree, or that of a commit, with the trees in it where `recursive` is given, whatever its value."""
     deep = ["-r", "-t"] if "recursive" in at else []
@@ -36,7 +36,7 @@ def get_tree(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[in
     return 200, {"sha": at["sha"], "tree": entries[:TREE_LIMIT], "truncated": truncated}
 
 
-@route("GET", "/git/blobs/{sha}")
+@route("GET", "/git/blobs/{sha}", "contents:read")
 def get_blob(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     done = subprocess.run(
         ["git", "-C", str(forge.origin), "cat-file", "blob", at["sha"]], capture_output=True
@@ -47,7 +47,7 @@ def get_blob(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[in
     return 200, {"sha": at["sha"], "size": len(done.stdout), "encoding": "base64", "content": content}
 
 
-@route("GET", "/compare/{path}")
+@route("GET", "/compare/{path}", "contents:read")
 def compare(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     """What the workflows read of a comparison: where the two part, and how far each is from there."""
     ends = [forge.commit(end) for end in at["path"].split("...", 1)]

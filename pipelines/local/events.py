@@ -99,16 +99,16 @@ def workflow_dispatch(repository: str, path: str, inputs: Mapping[str, str], bra
     return Event("workflow_dispatch", payload, ref=f"refs/heads/{branch}", head_branch=branch)
 
 
-def describe(repository: str) -> dict[str, Any]:
+def describe(repository: str, fork: bool = False) -> dict[str, Any]:
     """A repository, as payloads and the API name it."""
     return {
-        "id": 1,
+        "id": 2 if fork else 1,
         "name": repository.partition("/")[2],
         "full_name": repository,
         "private": False,
         "owner": user(owner(repository)),
         "html_url": f"https://github.com/{repository}",
-        "fork": False,
+        "fork": fork,
         "default_branch": MAIN,
     }
 

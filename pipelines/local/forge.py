@@ -10,10 +10,10 @@ from typing import Any
 from pipelines.errors import UserError
 from pipelines.files import read_json, write_json
 from pipelines.local.act import git
-from pipelines.local.events import MAIN, describe, now, owner, user
+from pipelines.local.events import describe, now, owner, user
+from pipelines.local.rules import Rules
 
 DOCS = "https://docs.github.com/rest"
-RULES = "Repository rule violations found\n\n"
 FILES = {"A": "added", "M": "modified", "D": "removed", "R": "renamed", "T": "changed"}
 
 
@@ -34,9 +34,9 @@ class Forge:
     Runs and artifacts are those that `act.run` leaves in the same folder.
     """
 
-    def __init__(self, folder: Path, origin: Path, repository: str, required: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, origin: Path, repository: str, rules: Rules) -> None:
         self.folder, self.file, self.origin = folder, folder / "github.json", origin.absolute()
-        self.repository, self.required = repository, required
+        self.repository, self.rules = repository, rules
         self.lock = threading.RLock()
         self.state: dict[str, Any] = {
             "last": 0,
@@ -44,6 +44,7 @@ class Forge:
             "comments": [],
             "statuses": [],
             "events": [],
+            "reviews": [],
             "roles": {owner(repository): "admin"},
             "unexpected": [],
         }
@@ -62,7 +63,9 @@ class Forge:
 
     def commit(self, ref: str) -> str:
         """The SHA of a branch, a ref or a commit; 422 when there is none, as GitHub says it."""
-        for name in (f"refs/heads/{ref}", ref):
+        other, _, branch = ref.partition(":")  # a fork's branch; forks share their objects with us
+        fork = (f"refs/forks/{other}/{branch}",) if branch else ()
+        for name in (*fork, f"refs/heads/{ref}", ref):
             try:
                 return self.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^0")
             except UserError:
@@ -90,21 +93,21 @@ class Forge:
         """A pull request with its head and base as they are now; a closed one keeps what it had."""
         if record["state"] == "open":
             before = (record["head"], record["base"])
-            record["head"] = self.commit(record["head_ref"])
+            record["head"] = self.commit(head_name(record))
             record["base"] = self.commit(record["base_ref"])
             if before != (record["head"], record["base"]) or "merge" not in record:
                 record["merge"] = self.test_merge(record)
                 self.save()
-        number, repo = record["number"], describe(self.repository)
+        number = record["number"]
         ends = {
             end: {
-                "label": f"{owner(self.repository)}:{record[f'{end}_ref']}",
+                "label": f"{owner(repo)}:{record[f'{end}_ref']}",
                 "ref": record[f"{end}_ref"],
                 "sha": record[end],
-                "user": user(owner(self.repository)),
-                "repo": repo,
+                "user": user(owner(repo)),
+                "repo": describe(repo, fork=repo != self.repository),
             }
-            for end in ("head", "base")
+            for end, repo in (("head", self.home(record)), ("base", self.repository))
         }
         return {
             "id": number,
@@ -114,7 +117,7 @@ class Forge:
             "draft": False,
             "title": record["title"],
             "body": record["body"],
-            "user": user(owner(self.repository)),
+            "user": user(record.get("by") or owner(self.home(record))),
             "labels": [{"name": name} for name in record.get("labels", [])],
             **ends,
             "merged": record["merged_at"] is not None,
@@ -124,8 +127,13 @@ class Forge:
             "created_at": record["created_at"],
             "changed_files": len(self.changes(record)),
             "html_url": f"https://github.com/{self.repository}/pull/{number}",
-            "author_association": "OWNER",
+            "author_association": "NONE" if record.get("fork") else "OWNER",
         }
+
+    def home(self, record: Mapping[str, Any]) -> str:
+        """The repository that a pull request comes from."""
+        other = record.get("fork")
+        return f"{other}/{self.repository.partition('/')[2]}" if other else self.repository
 
     def test_merge(self, record: dict[str, Any]) -> str | None:
         """refs/pull/N/head and refs/pull/N/merge, as GitHub makes them; None when the two ends conflict."""
@@ -172,14 +180,15 @@ class Forge:
 # --- routes -----------------------------------------------------------------------------------------------
 
 Route = Callable[["Forge", dict[str, str], dict[str, Any]], tuple[int, Any]]
-ROUTES: list[tuple[str, re.Pattern[str], Route]] = []
+ROUTES: list[tuple[str, re.Pattern[str], tuple[str, ...], Route]] = []
 
 
-def route(method: str, path: str) -> Callable[[Route], Route]:
+def route(method: str, path: str, *needs: str) -> Callable[[Route], Route]:
+    """`needs`: the permissions one of which a token must have, such as `issues:read`; none is metadata."""
     pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path).replace("(?P<path>[^/]+)", "(?P<path>.+)")
 
     def register(function: Route) -> Route:
-        ROUTES.append((method, re.compile(pattern), function))
+        ROUTES.append((method, re.compile(pattern), needs, function))
         return function
 
     return register
@@ -190,7 +199,7 @@ def get_repository(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tu
     return 200, describe(forge.repository)
 
 
-@route("GET", "/pulls")
+@route("GET", "/pulls", "pull-requests:read")
 def list_pulls(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     found = [forge.describe(record) for record in reversed(forge.state["pulls"])]
     for field, wanted in (
@@ -207,14 +216,18 @@ def shown(pull: Mapping[str, Any], field: str) -> str:
     return str({"state": pull["state"], "head": pull["head"]["label"], "base": pull["base"]["ref"]}[field])
 
 
-@route("POST", "/pulls")
+@route("POST", "/pulls", "pull-requests:write")
 def create_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    head, base = text(body, "head").rpartition(":")[2], text(body, "base")
-    pair = {"head_ref": head, "base_ref": base}
-    if any(old["state"] == "open" and pair.items() <= old.items() for old in forge.state["pulls"]):
-        message = f"A pull request already exists for {owner(forge.repository)}:{head}."
+    (other, _, head), base = text(body, "head").rpartition(":"), text(body, "base")
+    fork = other if other not in ("", owner(forge.repository)) else None
+    pair = {"head_ref": head, "base_ref": base, "fork": fork}
+    if any(
+        old["state"] == "open" and pair.items() <= ({"fork": None} | old).items()
+        for old in forge.state["pulls"]
+    ):
+        message = f"A pull request already exists for {other or owner(forge.repository)}:{head}."
         raise Answer(422, "Validation Failed", errors=[{"resource": "PullRequest", "message": message}])
-    ends = {"head": forge.commit(head), "base": forge.commit(base)}
+    ends = {"head": forge.commit(head_name(pair)), "base": forge.commit(base)}
     if ends["head"] == ends["base"]:
         message = f"No commits between {base} and {head}"
         raise Answer(422, "Validation Failed", errors=[{"resource": "PullRequest", "message": message}])
@@ -225,16 +238,18 @@ def create_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple
         "state": "open",
     }
     record |= {**pair, **ends, "created_at": now(), "merged_at": None}
+    if at["job"]:
+        record["by"] = at["by"]  # a workflow opened it
     forge.state["pulls"].append(record)
     return 201, forge.describe(record)
 
 
-@route("GET", "/pulls/{number}")
+@route("GET", "/pulls/{number}", "pull-requests:read")
 def get_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     return 200, forge.pull(whole(at["number"]))
 
 
-@route("PATCH", "/pulls/{number}")
+@route("PATCH", "/pulls/{number}", "pull-requests:write")
 def update_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     record = forge.record(whole(at["number"]))
     record |= {key: body[key] for key in ("title", "body") if key in body}
@@ -246,61 +261,27 @@ def update_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple
     return 200, forge.describe(record)
 
 
-@route("GET", "/pulls/{number}/files")
+@route("GET", "/pulls/{number}/files", "pull-requests:read")
 def list_files(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     return 200, forge.changes(forge.record(whole(at["number"])))
 
 
-@route("GET", "/pulls/{number}/merge")
+@route("GET", "/pulls/{number}/merge", "pull-requests:read")
 def is_merged(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     if not forge.pull(whole(at["number"]))["merged"]:
         raise Answer(404, "Not Found")
     return 204, None
 
 
-@route("PUT", "/pulls/{number}/merge")
-def merge_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    pull = forge.pull(whole(at["number"]))
-    record = forge.record(pull["number"])
-    if body.get("sha", pull["head"]["sha"]) != pull["head"]["sha"]:
-        raise Answer(409, "Head branch was modified. Review and try the merge again.")
-    if pull["state"] != "open" or not pull["mergeable"]:
-        raise Answer(405, "Pull Request is not mergeable")
-    if pull["base"]["ref"] == MAIN:
-        for context in forge.required:
-            state = next(
-                (s["state"] for s in latest(forge, pull["head"]["sha"]) if s["context"] == context), None
-            )
-            if state != "success":
-                raise Answer(
-                    405,
-                    f'{RULES}Required status check "{context}" is {state or "expected"}.',
-                )
-        merge_base = forge.git("merge-base", pull["base"]["sha"], pull["head"]["sha"])
-        if forge.required and merge_base != pull["base"]["sha"]:
-            raise Answer(
-                405,
-                f"{RULES}This branch must be up to date before it can be merged.",
-            )
-    headline = (
-        body.get("commit_title")
-        or f"Merge pull request #{pull['number']} from {pull['head']['label'].replace(':', '/')}"
-    )
-    message = f"{headline}\n\n{body.get('commit_message') or pull['title']}"
-    made = forge.merge(pull["base"]["sha"], pull["head"]["sha"], message)
-    if made is None:
-        raise Answer(405, "Pull Request is not mergeable")
-    forge.git("update-ref", f"refs/heads/{pull['base']['ref']}", made, pull["base"]["sha"])
-    merge_base = forge.git("merge-base", pull["base"]["sha"], pull["head"]["sha"])
-    record |= {"state": "closed", "merged_at": now(), "merge": made, "merge_base": merge_base}
-    return 200, {"sha": made, "merged": True, "message": "Pull Request successfully merged"}
-
-
-@route("GET", "/commits/{ref}/pulls")
+@route("GET", "/commits/{ref}/pulls", "pull-requests:read")
 def pulls_of_commit(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     sha = forge.commit(at["ref"])
     found = [forge.describe(record) for record in forge.state["pulls"]]
     return 200, [pull for pull in found if sha in (pull["head"]["sha"], pull["merge_commit_sha"])]
+
+
+def head_name(record: Mapping[str, Any]) -> str:
+    return f"{record['fork']}:{record['head_ref']}" if record.get("fork") else str(record["head_ref"])
 
 
 def latest(forge: Forge, sha: str) -> list[dict[str, Any]]:

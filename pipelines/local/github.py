@@ -4,6 +4,7 @@ Only what the workflows and the demo call, with the documented fields and status
 file, commits are those of a bare repository. An unknown route answers 404 and is written to `unexpected`.
 """
 
+import itertools
 import json
 import re
 import threading
@@ -13,13 +14,15 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from pipelines.base.github import GitHub
-from pipelines.local import commits, marks  # noqa: F401 (their routes)
+from pipelines.local import commits, marks, merges  # noqa: F401 (their routes)
 from pipelines.local.forge import ROUTES, Answer, Forge
+from pipelines.local.rights import BOT, EVERYTHING, holder
+from pipelines.local.rules import Rules
 
-BOT = "github-actions[bot]"
+__all__ = ["BOT", "DIRECT", "call", "serve"]
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy stands before 127.0.0.1
 
 
@@ -28,16 +31,17 @@ def serve(
     folder: Path,
     origin: Path,
     repository: str = "you/greenlight",
-    required: tuple[str, ...] = ("greenlight/gate",),
+    rules: Rules | None = None,
+    failing: int = 0,
 ) -> Iterator[str]:
     """Serve the API while the block runs; its address is what `GITHUB_API_URL` must be.
 
     `folder`: where its state goes, and where `act.run` leaves runs and artifacts (`Place.state`).
-    `required`: contexts of commit statuses without which nothing merges into the default branch; like the
-    ruleset, a merge also wants the branch to be up to date.
+    `rules`: of the default branch. `failing`: every so many calls one gets 502 and does nothing, or 429 with
+    Retry-After, by turns.
     """
-    forge = Forge(folder, origin, repository, required)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(forge))
+    forge = Forge(folder, origin, repository, rules or Rules())
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(forge, failing))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
@@ -49,7 +53,7 @@ def serve(
 
 
 def call(
-    url: str, method: str = "GET", body: Mapping[str, Any] | None = None, token: str = "local-token"
+    url: str, method: str = "GET", body: Mapping[str, Any] | None = None, token: str = EVERYTHING
 ) -> Any:
     """Call the API. UserError with GitHub's message for any answer but 2xx."""
     api, _, rest = url.partition("/repos/")
@@ -57,13 +61,18 @@ def call(
     return GitHub(api, f"{owner}{name}", token).call(method, "".join(path), body)
 
 
-def handler(forge: Forge) -> type[BaseHTTPRequestHandler]:
+def handler(forge: Forge, failing: int = 0) -> type[BaseHTTPRequestHandler]:
+    calls = itertools.count(1)
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def answer(self) -> None:
             url = urlsplit(self.path)
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if failing and (turn := next(calls)) % failing == 0:
+                self.fail(502 if turn // failing % 2 else 429)
+                return
             with forge.lock:
                 try:
                     token = (self.headers.get("Authorization") or "").partition(" ")[2]
@@ -73,14 +82,26 @@ def handler(forge: Forge) -> type[BaseHTTPRequestHandler]:
                     status, body = refused.status, refused.body
             self.send(status, body, url.path, dict(parse_qsl(url.query)))
 
+        def fail(self, status: int) -> None:
+            page = b"<html><title>Unicorn!</title></html>"
+            self.send_response(status)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(page)))
+            if status == 429:
+                self.send_header("Retry-After", "1")
+            self.end_headers()
+            self.wfile.write(page)
+
         def send(self, status: int, body: Any, path: str, query: dict[str, str]) -> None:
-            link = ""
-            if isinstance(body, list):
+            link, name = "", listed(body)
+            entries = body if isinstance(body, list) else body[name] if name else []
+            if isinstance(body, list) or name:
                 size, page = min(int(query.get("per_page", 30)), 100), int(query.get("page", 1))
-                if page * size < len(body):
-                    more = "&".join(f"{k}={v}" for k, v in (query | {"page": str(page + 1)}).items())
+                if page * size < len(entries):
+                    more = urlencode(query | {"page": str(page + 1)})
                     link = f'<http://{self.headers["Host"]}{path}?{more}>; rel="next"'
-                body = body[(page - 1) * size : page * size]
+                entries = entries[(page - 1) * size : page * size]
+                body = body | {name: entries} if name else entries
             payload = b"" if body is None else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json; charset=utf-8")
@@ -103,15 +124,20 @@ def dispatch(
 ) -> tuple[int, Any]:
     start = f"/repos/{forge.repository}"
     inner = unquote(path)[len(start) :] if unquote(path).startswith(start) else None
-    for wanted, pattern, function in ROUTES:
+    for wanted, pattern, needs, function in ROUTES:
         if method == wanted and inner is not None and (match := pattern.fullmatch(inner)):
-            if method != "GET" and not token:
+            if not token:
                 raise Answer(401, "Requires authentication")
+            if (who := holder(token, forge.folder)) is None:
+                raise Answer(401, "Bad credentials")
+            if not who.may(needs):
+                raise Answer(403, "Resource not accessible by integration")
+            told = {"by": who.login, "job": "" if who.rights is None else "yes"}
             try:
                 body = json.loads(content or b"{}")
             except json.JSONDecodeError:
                 raise Answer(400, "Problems parsing JSON") from None
-            status, answer = function(forge, query | match.groupdict() | {"by": holder(token)}, body)
+            status, answer = function(forge, query | match.groupdict() | told, body)
             if method != "GET":
                 forge.save()
             return status, answer
@@ -120,6 +146,8 @@ def dispatch(
     raise Answer(404, "Not Found")
 
 
-def holder(token: str) -> str:
-    """Whose token it is: `user:NAME` is a person's, any other one that of a workflow's run."""
-    return token.removeprefix("user:") if token.startswith("user:") else BOT
+def listed(body: Any) -> str:
+    """The name of the list in an answer that counts it; empty where there is none."""
+    if not isinstance(body, dict) or "total_count" not in body:
+        return ""
+    return next((name for name, value in body.items() if isinstance(value, list)), "")

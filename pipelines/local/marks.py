@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.errors import UserError
-from pipelines.files import read_json
+from pipelines.files import read_json, write_text
 from pipelines.local.events import MAIN, describe, user
 from pipelines.local.forge import Answer, Forge, latest, now, route, text, whole
 
@@ -21,13 +21,13 @@ ROLES = {  # of a repository, the least first: the role, and what `permission` c
 RIGHTS = ("pull", "triage", "push", "maintain", "admin")
 
 
-@route("GET", "/issues/{number}/comments")
+@route("GET", "/issues/{number}/comments", "issues:read", "pull-requests:read")
 def list_comments(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     number = forge.pull(whole(at["number"]))["number"]
     return 200, [comment for comment in forge.state["comments"] if comment["issue"] == number]
 
 
-@route("POST", "/issues/{number}/comments")
+@route("POST", "/issues/{number}/comments", "issues:write", "pull-requests:write")
 def create_comment(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     number, made = forge.pull(whole(at["number"]))["number"], forge.next_id()
     page = f"https://github.com/{forge.repository}/pull/{number}"
@@ -45,7 +45,7 @@ def create_comment(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tu
     return 201, comment
 
 
-@route("PATCH", "/issues/comments/{id}")
+@route("PATCH", "/issues/comments/{id}", "issues:write", "pull-requests:write")
 def update_comment(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     for comment in forge.state["comments"]:
         if comment["id"] == whole(at["id"]):
@@ -54,7 +54,7 @@ def update_comment(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tu
     raise Answer(404, "Not Found")
 
 
-@route("POST", "/statuses/{sha}")
+@route("POST", "/statuses/{sha}", "statuses:write")
 def create_status(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     sha, state, description = forge.commit(at["sha"]), text(body, "state"), body.get("description")
     if state not in ("error", "failure", "pending", "success"):
@@ -82,13 +82,13 @@ def create_status(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tup
     return 201, status
 
 
-@route("GET", "/commits/{ref}/statuses")
+@route("GET", "/commits/{ref}/statuses", "statuses:read")
 def list_statuses(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     sha = forge.commit(at["ref"])
     return 200, [status for status in reversed(forge.state["statuses"]) if status["sha"] == sha]
 
 
-@route("GET", "/commits/{ref}/status")
+@route("GET", "/commits/{ref}/status", "statuses:read")
 def combined_status(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     sha = forge.commit(at["ref"])
     statuses = latest(forge, sha)
@@ -104,7 +104,7 @@ def combined_status(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> t
     }
 
 
-@route("GET", "/contents/{path}")
+@route("GET", "/contents/{path}", "contents:read")
 def get_contents(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     sha = forge.commit(at.get("ref", MAIN))
     try:
@@ -126,7 +126,7 @@ def get_contents(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tupl
 # --- labels and roles -------------------------------------------------------------------------------------
 
 
-@route("POST", "/issues/{number}/labels")
+@route("POST", "/issues/{number}/labels", "issues:write", "pull-requests:write")
 def add_labels(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     record = forge.record(whole(at["number"]))
     names = record.setdefault("labels", [])
@@ -137,7 +137,7 @@ def add_labels(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
     return 200, [{"name": name} for name in names]
 
 
-@route("DELETE", "/issues/{number}/labels/{name}")
+@route("DELETE", "/issues/{number}/labels/{name}", "issues:write", "pull-requests:write")
 def remove_label(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     record = forge.record(whole(at["number"]))
     if at["name"] not in record.get("labels", ()):
@@ -147,13 +147,13 @@ def remove_label(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tupl
     return 200, [{"name": name} for name in record["labels"]]
 
 
-@route("GET", "/issues/{number}/events")
+@route("GET", "/issues/{number}/events", "issues:read")
 def list_events(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     number = forge.record(whole(at["number"]))["number"]
     return 200, [event for event in forge.state["events"] if event["issue"] == number]
 
 
-@route("PUT", "/collaborators/{login}")
+@route("PUT", "/collaborators/{login}", "administration:write")
 def add_collaborator(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     role = {"pull": "read", "push": "write"}.get(body["permission"], body["permission"])
     if role not in ROLES:
@@ -174,16 +174,21 @@ def get_permission(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tu
 # --- runs and their artifacts -----------------------------------------------------------------------------
 
 
-@route("GET", "/actions/workflows/{file}/runs")
+@route("GET", "/actions/workflows/{file}/runs", "actions:read")
 def list_runs(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     path = f".github/workflows/{at['file']}"
     found = [run for run in runs(forge) if run["path"] == path]
-    for field in ("head_sha", "event"):
-        found = [run for run in found if run[field] == at.get(field, run[field])]
+    for field in ("head_sha", "event", "status"):
+        wanted = at.get(field)  # `status` names a conclusion too
+        found = [
+            run
+            for run in found
+            if wanted in (None, run.get(field), field == "status" and run.get("conclusion"))
+        ]
     return 200, {"total_count": len(found), "workflow_runs": found}
 
 
-@route("GET", "/actions/runs/{id}")
+@route("GET", "/actions/runs/{id}", "actions:read")
 def get_run(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     for run in runs(forge):
         if run["id"] == whole(at["id"]):
@@ -191,7 +196,29 @@ def get_run(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int
     raise Answer(404, "Not Found")
 
 
-@route("GET", "/actions/runs/{id}/artifacts")
+@route("POST", "/actions/runs/{id}/approve", "actions:write")
+def approve_run(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    """Somebody who may write lets a run that waits for it begin: `act.run(..., again=ID)`."""
+    if get_run(forge, at, body)[1]["conclusion"] != "action_required":
+        raise Answer(403, "This run is not waiting for approval")
+    write_text(forge.folder / "runs" / at["id"] / "approved", at["by"])
+    return 201, {}
+
+
+@route("GET", "/commits/{ref}/check-runs", "checks:read")
+def list_check_runs(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    """A check run for each job of each run on the commit, whatever started it."""
+    sha = forge.commit(at["ref"])
+    found = [
+        {"name": name, "head_sha": sha, "status": "completed", "conclusion": result, "run": run["id"]}
+        for run in runs(forge)
+        if run["head_sha"] == sha
+        for name, result in run.get("checks", {}).items()
+    ]
+    return 200, {"total_count": len(found), "check_runs": found}
+
+
+@route("GET", "/actions/runs/{id}/artifacts", "actions:read")
 def list_artifacts(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     number = get_run(forge, at, body)[1]["id"]
     folders = sorted((forge.folder / "artifacts" / str(number)).glob("[!.]*"))

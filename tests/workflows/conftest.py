@@ -74,7 +74,7 @@ def propose(
     """propose(files): a pull request that changes these files of a small repository."""
     monkeypatch.setenv("GITHUB_API_URL", api.split("/repos/")[0])
     monkeypatch.setenv("GITHUB_REPOSITORY", "somebody/flights")
-    monkeypatch.setenv("GITHUB_TOKEN", "t")
+    monkeypatch.setenv("GITHUB_TOKEN", "local-token")
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     commit(

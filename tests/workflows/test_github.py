@@ -27,7 +27,7 @@ def pull(api: str, commit: Commit) -> dict[str, Any]:
 
 
 def answer(
-    url: str, method: str = "GET", body: bytes | None = None, token: str = "t"
+    url: str, method: str = "GET", body: bytes | None = None, token: str = "local-token"
 ) -> tuple[int, Any, Any]:
     """Status, JSON and headers, whatever the status is."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}

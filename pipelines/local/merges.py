@@ -1,0 +1,143 @@
+"""Merges of the repository behind the stand-in: what the branch rules ask for, the three methods, reviews."""
+
+import tempfile
+from typing import Any
+
+from pipelines.errors import UserError
+from pipelines.local.act import git
+from pipelines.local.events import MAIN, now, owner, user
+from pipelines.local.forge import Answer, Forge, latest, route, whole
+from pipelines.local.marks import ROLES, runs
+
+BROKEN = "Repository rule violations found\n\n"
+GOOD = ("success", "skipped", "neutral")
+NAMES = {"merge": "Merge commits", "squash": "Squash merges", "rebase": "Rebase merges"}
+
+
+@route("PUT", "/pulls/{number}/merge", "contents:write")
+def merge_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    pull = forge.pull(whole(at["number"]))
+    record, method = forge.record(pull["number"]), body.get("merge_method", "merge")
+    base, head = pull["base"]["sha"], pull["head"]["sha"]
+    if method not in NAMES:
+        raise Answer(422, "Validation Failed", errors=[{"field": "merge_method", "code": "invalid"}])
+    if body.get("sha", head) != head:
+        raise Answer(409, "Head branch was modified. Review and try the merge again.")
+    if pull["state"] != "open" or not pull["mergeable"]:
+        raise Answer(405, "Pull Request is not mergeable")
+    merge_base = forge.git("merge-base", base, head)
+    if pull["base"]["ref"] == MAIN:
+        if method not in forge.rules.methods:
+            raise Answer(405, f"{NAMES[method]} are not allowed on this repository.")
+        if broken := violation(forge, pull, merge_base):
+            raise Answer(405, f"{BROKEN}{broken}")
+    label = pull["head"]["label"].replace(":", "/")
+    headline = body.get("commit_title") or f"Merge pull request #{pull['number']} from {label}"
+    message = f"{headline}\n\n{body.get('commit_message') or pull['title']}"
+    if (made := merged(forge, method, base, head, message)) is None:
+        raise Answer(405, "Pull Request is not mergeable")
+    forge.git("update-ref", f"refs/heads/{pull['base']['ref']}", made, base)
+    record |= {"state": "closed", "merged_at": now(), "merge": made, "merge_base": merge_base}
+    return 200, {"sha": made, "merged": True, "message": "Pull Request successfully merged"}
+
+
+def violation(forge: Forge, pull: dict[str, Any], merge_base: str) -> str | None:
+    """Why the rules of the default branch do not let a pull request in."""
+    found = standing(forge, pull["head"]["sha"])
+    for context in forge.rules.checks:
+        if found.get(context) not in GOOD:
+            return f'Required status check "{context}" is {found.get(context, "expected")}.'
+    if (lacking := forge.rules.approvals - len(approvers(forge, pull))) > 0:
+        return f"At least {lacking} approving review is required by reviewers with write access."
+    if forge.rules.strict and merge_base != pull["base"]["sha"]:
+        return "This branch must be up to date before it can be merged."
+    return None
+
+
+def standing(forge: Forge, sha: str) -> dict[str, str]:
+    """What counts for required checks: commit statuses, and the jobs of runs of a `pull_request` event.
+
+    Jobs of other runs have check runs on the commit too, but GitHub does not count them.
+    """
+    found: dict[str, str] = {}
+    for run in reversed(runs(forge)):  # the newest wins
+        if run["head_sha"] == sha and run["event"] == "pull_request":
+            found |= run.get("checks", {})
+    return found | {status["context"]: status["state"] for status in latest(forge, sha)}
+
+
+def approvers(forge: Forge, pull: dict[str, Any]) -> set[str]:
+    """Who approved the head as it is: people who may write, the author not among them."""
+    found: set[str] = set()
+    for review in forge.state["reviews"]:
+        login = review["user"]["login"]
+        able = list(ROLES).index(forge.state["roles"].get(login, "read")) >= list(ROLES).index("write")
+        if review["issue"] == pull["number"] and review["commit_id"] == pull["head"]["sha"] and able:
+            (found.add if review["state"] == "APPROVED" else found.discard)(login)
+    return found - {pull["user"]["login"]}
+
+
+def merged(forge: Forge, method: str, base: str, head: str, message: str) -> str | None:
+    """The commit that a merge of this method makes of two; None when they conflict."""
+    if method == "merge":
+        return forge.merge(base, head, message)
+    if method == "squash":
+        if (both := forge.merge(base, head, message)) is None:
+            return None
+        name = owner(forge.repository)
+        author = ("-c", f"user.name={name}", "-c", "user.email=noreply@github.com")
+        return forge.git(*author, "commit-tree", f"{both}^{{tree}}", "-p", base, "-m", message)
+    with tempfile.TemporaryDirectory() as folder:
+        git("clone", "--quiet", "--shared", "--no-checkout", str(forge.origin), folder)
+        here = ("-C", folder, "-c", "user.name=somebody", "-c", "user.email=noreply@github.com")
+        git(*here, "checkout", "--quiet", "--detach", head)
+        try:
+            git(*here, "rebase", "--quiet", "--force-rebase", base)
+        except UserError:
+            return None
+        made = git(*here, "rev-parse", "HEAD")
+        git(*here, "push", "--quiet", "origin", f"+{made}:refs/stand-in/merge")
+        return made
+
+
+@route("POST", "/pulls/{number}/reviews", "pull-requests:write")
+def create_review(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    pull, kinds = (
+        forge.pull(whole(at["number"])),
+        {"APPROVE": "APPROVED", "REQUEST_CHANGES": "CHANGES_REQUESTED"},
+    )
+    if body.get("event") == "APPROVE" and at["by"] == pull["user"]["login"]:
+        raise Answer(422, "Unprocessable Entity", errors=["Can not approve your own pull request"])
+    review = {
+        "id": forge.next_id(),
+        "user": user(at["by"]),
+        "state": kinds.get(body.get("event", ""), "COMMENTED"),
+        "commit_id": body.get("commit_id", pull["head"]["sha"]),
+        "submitted_at": now(),
+    }
+    forge.state["reviews"].append(review | {"issue": pull["number"]})
+    return 200, review
+
+
+@route("DELETE", "/git/refs/{path}", "contents:write")
+def delete_ref(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    """A branch goes; what was proposed into it moves to where the branch itself was merged, or is closed."""
+    branch = at["path"].removeprefix("heads/")
+    try:
+        forge.git("rev-parse", "--verify", "--quiet", f"refs/{at['path']}")
+    except UserError:
+        raise Answer(422, "Reference does not exist") from None
+    followed = [p for p in forge.state["pulls"] if p["head_ref"] == branch and p["merged_at"]]
+    for record in forge.state["pulls"]:
+        if record["state"] == "open" and branch in (record["head_ref"], record["base_ref"]):
+            forge.describe(record)  # its last ends
+            if followed and record["base_ref"] == branch:
+                target = followed[-1]["base_ref"]
+                record |= {"base_ref": target, "base": forge.commit(target)}
+                record.pop("merge", None)
+                forge.happened(record["number"], "automatic_base_change_succeeded", at["by"])
+            elif not record.get("fork") or record["base_ref"] == branch:
+                record["state"] = "closed"
+                forge.happened(record["number"], "closed", at["by"])
+    forge.git("update-ref", "-d", f"refs/{at['path']}")
+    return 204, None
