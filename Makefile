@@ -28,8 +28,15 @@ down: $(READY) ## stop what `make demo` left running
 test: $(READY) ## all tests; ONLY=tests/data runs a part
 	@python -m pytest $(ONLY)
 
+# actionlint is a Go module and has no wheel: Go builds it, and holds it against the checksums of its own database.
+ACTIONLINT := .venv/actionlint-1.7.12/actionlint
 lint: $(READY) ## every check that ci runs on the code
 	@pre-commit run --all-files
+	@if [ ! -x $(ACTIONLINT) ] && command -v go >/dev/null; then \
+	  GOTOOLCHAIN=local GOBIN="$(CURDIR)/$(dir $(ACTIONLINT))" \
+	    go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 2>$(READY).go || true; fi; \
+	if [ -x $(ACTIONLINT) ]; then $(ACTIONLINT) && echo "actionlint: passed"; \
+	else echo "make lint: actionlint is skipped: $$(tail -n 1 $(READY).go 2>/dev/null || echo there is no Go to build it)" >&2; fi
 
 bench: $(READY) ## measure the README's figures; ONLY=NAME runs one
 	@for b in $(or $(ONLY),$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))); do python -m benchmarks.$$b || exit; done
