@@ -10,7 +10,6 @@ import getpass
 import os
 import random
 import re
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +27,6 @@ from pipelines.registry.signing import Untrusted
 BRANCH = "environments"
 HERE = "refs/greenlight/environments"  # the last fetched state; never what a reader trusts without a fetch
 TRIES = 20  # of a write; each lost one means that another writer got through
-PATIENCE = 120.0  # seconds for one git command; a remote that hangs is one that cannot be reached
 REFUSED = 3  # refusals while the branch stayed as it was: no other writer, but a rule or a missing right
 FALLBACK = {"NAME": "greenlight", "EMAIL": "greenlight@users.noreply.github.com"}
 
@@ -115,7 +113,7 @@ class Ledger:
 
     def holds(self, newer: str, older: str) -> bool:
         """Whether the commit `older` is part of the history of `newer`, or `newer` itself."""
-        return self._git("merge-base", "--is-ancestor", older, newer).returncode == 0
+        return git.is_ancestor(older, newer, self._repository)
 
     def content(self, commit: str) -> bytes:
         """A commit as it was signed, or not: its very bytes."""
@@ -157,11 +155,11 @@ class Ledger:
             pushed = self._git(
                 "push", "--quiet", "--porcelain", lease, self._remote, f"{new}:refs/heads/{BRANCH}"
             )
-            if pushed.returncode == 0:
+            if pushed.code == 0:
                 return True
             unmoved = unmoved + 1 if self._fetch() == old else 0
             if unmoved == REFUSED:
-                raise UserError(f"origin refused the ledger's branch {BRANCH}: {_words(pushed)}")
+                raise UserError(f"origin refused the ledger's branch {BRANCH}: {pushed.words}")
             time.sleep(random.uniform(0, 0.05 * (lost + 1)))
         raise UserError(f"{TRIES} writers were faster on origin's branch {BRANCH}: try again")
 
@@ -237,21 +235,21 @@ class Ledger:
     def _fetch(self, tries: int = TRIES) -> str | None:
         """The branch's commit on origin, now also here; None where there is no such branch."""
         listed = self._git("ls-remote", "--heads", self._remote, f"refs/heads/{BRANCH}")
-        if listed.returncode:
+        if listed.code:
             raise Unreachable(
-                f"the remote {self._remote} cannot be reached ({_words(listed)}): the ledger lies there"
+                f"the remote {self._remote} cannot be reached ({listed.words}): the ledger lies there"
             )
-        if not listed.stdout.strip():
+        if not listed.text:
             return None
         fetched = self._git("fetch", "--quiet", "--no-tags", self._remote, f"+refs/heads/{BRANCH}:{HERE}")
-        if fetched.returncode and "cannot lock ref" in fetched.stderr:
+        if fetched.code and "cannot lock ref" in fetched.err:
             if not tries:
                 locked = self._read("rev-parse", "--git-path", f"{HERE}.lock")
                 raise UserError(f"{locked} was left by a git that was killed: remove it")
             time.sleep(0.05)  # another process fetches here just now
             return self._fetch(tries - 1)
-        if fetched.returncode:
-            raise UserError(f"the branch {BRANCH} cannot be fetched from {self._remote}: {_words(fetched)}")
+        if fetched.code:
+            raise UserError(f"the branch {BRANCH} cannot be fetched from {self._remote}: {fetched.words}")
         return self._read("rev-parse", HERE)
 
     def _addressed(self, environment: str, entry: Entry) -> Entry:
@@ -311,24 +309,12 @@ class Ledger:
 
     def _read(self, *command: str, text: str | None = None) -> str:
         done = self._git(*command, text=text)
-        if done.returncode:
-            raise UserError(f"git {command[0]} failed in {self._repository.resolve()}: {_words(done)}")
-        return done.stdout.strip()
+        if done.code:
+            raise UserError(f"git {command[0]} failed in {self._repository.resolve()}: {done.words}")
+        return done.text
 
-    def _git(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
-        try:
-            return subprocess.run(
-                ["git", "-C", str(self._repository), *command],
-                input=text,
-                stdin=subprocess.DEVNULL if text is None else None,
-                capture_output=True,
-                text=True,
-                env=environment,
-                timeout=PATIENCE,
-            )
-        except subprocess.TimeoutExpired as late:
-            return subprocess.CompletedProcess(late.cmd, 124, "", f"no answer within {PATIENCE:g} s")
+    def _git(self, *command: str, text: str | None = None) -> git.Done:
+        return git.tried(*command, at=self._repository, text=text)
 
     def _setting(self, name: str) -> str | None:
         return git.config(name, at=self._repository)
@@ -337,7 +323,7 @@ class Ledger:
         """Names for what git has not been told: a runner has no user.name."""
         given = {}
         for field, fallback in FALLBACK.items():
-            if self._git("config", f"user.{field.lower()}").returncode:
+            if self._setting(f"user.{field.lower()}") is None:
                 for role in ROLES:
                     given[f"GIT_{role}_{field}"] = os.environ.get(f"GIT_{role}_{field}", fallback)
         return given
@@ -393,9 +379,4 @@ def _same(one: Entry, other: Entry) -> bool:
 def _who() -> str:
     if actor := os.environ.get("GITHUB_ACTOR"):
         return actor
-    named = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True).stdout.strip()
-    return named or getpass.getuser()
-
-
-def _words(done: subprocess.CompletedProcess[str]) -> str:
-    return " ".join((done.stderr or done.stdout).split())[-300:] or f"exit code {done.returncode}"
+    return git.config("user.name") or getpass.getuser()

@@ -1,12 +1,12 @@
 """What a change touches: a model or a release; and what of it waits for a maintainer's word."""
 
-import subprocess
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 import yaml
 
 from pipelines import params
+from pipelines.base import git
 from pipelines.base.github import GitHub
 from pipelines.console import output, summary
 from pipelines.errors import UserError
@@ -100,11 +100,9 @@ def brought_by(head: str) -> str:
 
     A merge counts as one commit: what it brought to the branch.
     """
-    for commit in git("rev-list", "--first-parent", head).split():
-        parent = f"{commit}^1"
-        if git("rev-list", "--max-count=1", "--parents", commit).split()[1:] == []:
-            return commit
-        if changes_model(listed(git("diff", "--name-only", "--no-renames", "-z", parent, commit, "--"))):
+    for line in git.run("rev-list", "--first-parent", "--parents", head).splitlines():
+        commit, *parents = line.split()
+        if not parents or changes_model(git.changes(parents[0], commit)):
             return commit
     return head
 
@@ -115,17 +113,6 @@ def within(path: str, places: tuple[str, ...]) -> bool:
 
 def changed(base: str, head: str) -> list[str] | None:
     """Paths that `head` changes since it left `base`, moved files twice; None without such a base."""
-    if subprocess.run(["git", "cat-file", "-e", f"{base}^{{commit}}"], capture_output=True).returncode:
+    if git.commit(base) is None or (left := git.merge_base(base, head)) is None:
         return None
-    return listed(git("diff", "--name-only", "--no-renames", "-z", f"{base}...{head}", "--"))
-
-
-def listed(text: str) -> list[str]:
-    return [path for path in text.split("\0") if path]
-
-
-def git(*command: str) -> str:
-    done = subprocess.run(["git", *command], capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(f"git {command[0]} failed: {' '.join(done.stderr.split())}")
-    return done.stdout
+    return git.changes(left, head)

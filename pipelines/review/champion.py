@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from pipelines.base import git, programs
 from pipelines.console import step
 from pipelines.errors import UserError
 from pipelines.files import read_json, sha256, write_bytes, write_json, write_text
@@ -111,9 +112,9 @@ def _load(base: Path, commit: str, words: str, model: Path, card: Path, golden: 
 
 def _api(base: Path, commit: str) -> int | None:
     """What callers of that commit relied on."""
-    said = ask_git(base, "show", f"{commit}:params.yaml")
+    said = git.blob(commit, "params.yaml", base)
     try:
-        api = yaml.safe_load(said or "")["serving"]["api"]
+        api = yaml.safe_load(said or b"")["serving"]["api"]
     except (KeyError, TypeError, yaml.YAMLError):
         return None
     return api if isinstance(api, int) else None
@@ -183,21 +184,18 @@ def _worktree(base: Path, commit: str, words: str) -> Path:
 def _run(checkout: Path, base: Path, program: str, *arguments: str) -> tuple[int, str]:
     """Run Python code of that checkout: its exit code and the last line of what it said, which is shown."""
     python = _python(checkout, base)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(checkout.resolve()),  # before any installed copy of the package
-        "PATH": os.pathsep.join([str(python.parent), os.environ.get("PATH", "")]),
-    }
+    environment = programs.environment(
+        PYTHONPATH=str(checkout.resolve()),  # before any installed copy of the package
+        PATH=os.pathsep.join([str(python.parent), os.environ.get("PATH", "")]),
+    )
     environment.pop("MLFLOW_TRACKING_URI", None)  # building a champion again is no run of its own
     last = "no word of why"
-    with subprocess.Popen(
-        [str(python), "-c", program, *arguments],
+    with programs.start(
+        [python, "-c", program, *arguments],
         cwd=checkout,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
     ) as run:
         assert run.stdout is not None
         for line in run.stdout:
@@ -216,14 +214,14 @@ def _python(checkout: Path, base: Path) -> Path:
     python = folder / "bin/python"
     if not (folder / "ready").is_file():
         step("making an environment from the champion's own lock")
-        uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+        uv = programs.find("uv")
         if uv is None:
             raise Missing("the champion's lock is another one, and there is no uv to install it with")
         for command in (
             [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
             [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(python), str(lock)],
         ):
-            run = subprocess.run(command, capture_output=True, text=True)
+            run = programs.run(command)
             if run.returncode:
                 said = " ".join(run.stderr.split())[:300]
                 raise Missing(f"the champion's own lock cannot be installed: {said}")
@@ -282,5 +280,5 @@ def _git(folder: Path, *arguments: str) -> str:
 
 def ask_git(folder: Path, *arguments: str) -> str | None:
     """What git says in a checkout; None where it refuses."""
-    run = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True)
-    return run.stdout.strip() if run.returncode == 0 else None
+    done = git.tried(*arguments, at=folder)
+    return done.text if done.code == 0 else None
