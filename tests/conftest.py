@@ -1,6 +1,9 @@
 """What more than one folder of tests builds on: three months of data, and a model of two of them."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,15 @@ from tests.problems.yours import REPOSITORY, make_it_yours, with_data
 for name in ("DO_NOT_TRACK", "DVC_NO_ANALYTICS", "MLFLOW_DISABLE_TELEMETRY", "BENTOML_DO_NOT_TRACK"):
     os.environ.setdefault(name, "true")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+# A hook that runs the tests exports GIT_DIR, by which a fixture's commit would land in this very repository;
+# and nobody's settings decide what a fixture's commit is.
+for name in [name for name in os.environ if name.startswith("GIT_")]:
+    del os.environ[name]
+SETTINGS = Path(tempfile.mkdtemp(prefix="greenlight-tests-"), "gitconfig")
+SETTINGS.write_text("[safe]\n\tdirectory = *\n")
+atexit.register(shutil.rmtree, SETTINGS.parent, ignore_errors=True)
+os.environ |= {"GIT_CONFIG_GLOBAL": str(SETTINGS), "GIT_CONFIG_NOSYSTEM": "1"}
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +85,4 @@ def yours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copy_of_yours(yours: Path, tmp_path: Path) -> Path:
     """`yours`, to be changed by one test; with DVC's cache, so that nothing runs twice."""
-    import shutil
-
     return Path(shutil.copytree(yours, tmp_path / "yours", symlinks=True))

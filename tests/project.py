@@ -40,7 +40,7 @@ def made() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     shutil.copytree(ROOT / "pipelines", folder / "pipelines", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "requirements").mkdir()
-    for name in ("bentofile.yaml", "dvc.yaml", "requirements/serve.txt", ".gitignore"):
+    for name in ("bentofile.yaml", "dvc.yaml", "requirements/serve.txt", ".gitignore", ".gitattributes"):
         shutil.copyfile(ROOT / name, folder / name)
     settings = yaml.safe_load((ROOT / "params.yaml").read_text())
     settings["train"] |= {"estimator": "hist_gradient_boosting", "settings": SETTINGS}

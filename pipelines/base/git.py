@@ -11,7 +11,7 @@ nothing. Everything else that goes wrong is Failed: one sentence with the way ou
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +74,10 @@ LOGIN_SETTING = re.compile(
 
 class Failed(UserError):
     """Git itself failed: it is missing, refuses the folder, or a command did not end well."""
+
+
+class NoRepository(Failed):
+    """The folder is in no repository at all."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +149,8 @@ def tried(
     except subprocess.TimeoutExpired:
         return Done(command, 124, b"", f"no answer within {within:g} s")
     err = done.stderr.decode("utf-8", "replace")
-    if done.returncode and (sentence := _refusal(err, Path(at))):
-        raise Failed(sentence)
+    if done.returncode and (refusal := _refusal(err, Path(at))):
+        raise refusal
     return Done(command, done.returncode, done.stdout, err)
 
 
@@ -186,6 +190,14 @@ def tree(commit: str, *paths: str, at: Path | str = ".") -> dict[str, str]:
     lines = run("ls-tree", "-r", "-z", "--full-tree", commit, "--", *paths, at=at).split("\0")
     entries = [line.partition("\t") for line in lines if line]
     return {path: about.split()[2] for about, _, path in entries}
+
+
+def hashes(paths: Sequence[str], at: Path | str = ".") -> list[str]:
+    """The blobs that files of a checkout would be, as they are now and by nobody's filters."""
+    if named := next((path for path in paths if "\n" in path), None):
+        raise Failed(f"{named!r} has a line end in its name: rename it")
+    told = "".join(f"{path}\n" for path in paths)
+    return run("hash-object", "--no-filters", "--stdin-paths", at=at, text=told).split()
 
 
 def changes(old: str, new: str, at: Path | str = ".") -> list[str]:
@@ -282,17 +294,17 @@ def _object(name: str, at: Path | str) -> str | None:
     return found[1] if found else None
 
 
-def _refusal(err: str, at: Path) -> str | None:
-    """The sentence for what no command can go on after; a remote's refusal is the caller's to tell."""
+def _refusal(err: str, at: Path) -> Failed | None:
+    """What no command can go on after; a remote's refusal is the caller's to tell."""
     if "Could not read from remote repository" in err:
         return None
     if "dubious ownership" in err or "unsafe repository" in err:
         told = re.search(r"safe\.directory (\S.*)", err)
         folder = told[1].strip() if told else str(at.resolve())
-        return (
+        return Failed(
             f"git does not read {at.resolve()}, which belongs to another user: run "
             f"`git config --global --add safe.directory {folder}`, or give it to the user who runs this"
         )
     if "not a git repository" in err:
-        return f"{at.resolve()} is no Git repository: run this in a clone"
+        return NoRepository(f"{at.resolve()} is no Git repository: run this in a clone")
     return None

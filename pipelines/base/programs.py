@@ -69,7 +69,7 @@ def find(name: str) -> str | None:
 
 def run(
     command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, **options: Any
-) -> subprocess.CompletedProcess[str]:
+) -> "subprocess.CompletedProcess[Any]":
     """Run a program to its end: its exit code and what it said. `options` are subprocess.run's.
 
     Its environment is `environment()`, or `env` that was made here. UserError where there is no such program.
@@ -119,8 +119,8 @@ def lent(env: Mapping[str, str]) -> Iterator[None]:
 
 
 def _as_text(options: dict[str, Any]) -> None:
-    options.setdefault("text", True)
-    options.setdefault("errors", "replace")
+    if options.setdefault("text", True):
+        options.setdefault("errors", "replace")
 
 
 def _missing(program: str | Path, options: Mapping[str, Any]) -> UserError:

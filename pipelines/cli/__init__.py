@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from pipelines.base import loopback
 from pipelines.cli import delivery, local, monitoring, pipeline, review
 from pipelines.errors import Refused, UserError
 
@@ -24,6 +25,7 @@ def main() -> None:
     """Run `ml`: 0 done or PASS, 2 the user's mistake, 3 INCONCLUSIVE or waiting, 4 FAIL or refused, 130 and
     143 after a signal; anything else is a bug.
     """
+    loopback.spare()
     try:
         app()
     except (UserError, Refused) as error:

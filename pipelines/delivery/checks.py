@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from pipelines.base import loopback
 from pipelines.delivery.envoy import CHECK_HEADER
 from pipelines.errors import Refused
 from pipelines.files import read_json
@@ -79,7 +80,7 @@ def answers(url: str, within: float = 5.0) -> str:
     """The release that answers GET /release at `url`. Refused where none does."""
     try:
         request = urllib.request.Request(f"{url}/release", headers={CHECK_HEADER: "watch"})
-        with urllib.request.urlopen(request, timeout=within) as answer:
+        with loopback.ask(request, timeout=within) as answer:
             return str(json.loads(answer.read())["release"])
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         raise Refused(f"{url}/release does not answer ({error})") from None
@@ -105,7 +106,7 @@ def _post(url: str, rows: Any, within: float) -> Any:
     headers = {"content-type": "application/json", CHECK_HEADER: "golden"}
     request = urllib.request.Request(url, json.dumps({"rows": list(rows)}).encode(), headers)
     try:
-        with urllib.request.urlopen(request, timeout=within) as answer:
+        with loopback.ask(request, timeout=within) as answer:
             return json.loads(answer.read())
     except urllib.error.HTTPError as error:
         said = error.read(300).decode(errors="replace")

@@ -1,30 +1,25 @@
 """What a release is made of: the files of one commit, and the models that its dvc.lock names."""
 
 import hashlib
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pipelines.base import git
 from pipelines.errors import UserError
 
 BENTOFILE = "bentofile.yaml"
 LOCK = "dvc.lock"
+MADE_OF = ("pipelines/", BENTOFILE, "dvc.yaml", "params.yaml", "requirements/serve.txt")
 WAY_OUT = "run `ml reproduce`, then commit dvc.lock"
 
 
 def files(repository: Path) -> list[Path]:
     """The files that bentofile.yaml includes, and itself. UserError where a pattern finds none."""
-    try:
-        patterns = yaml.safe_load((repository / BENTOFILE).read_text(encoding="utf-8"))["include"]
-    except FileNotFoundError:
-        raise UserError(f"{BENTOFILE} does not exist: run `ml` at the top of the repository") from None
-    except (yaml.YAMLError, KeyError, TypeError):
-        raise UserError(f"{BENTOFILE} must be YAML with the list `include`") from None
     found = {repository / BENTOFILE}
-    for pattern in patterns:
+    for pattern in _patterns(repository):
         matched = [path for path in repository.glob(pattern) if path.is_file()]
         if not matched:
             made = f": {WAY_OUT}" if pattern.startswith("models/") else ""
@@ -33,29 +28,58 @@ def files(repository: Path) -> list[Path]:
     return sorted(found)
 
 
+def _patterns(repository: Path) -> list[str]:
+    try:
+        return list(yaml.safe_load((repository / BENTOFILE).read_text(encoding="utf-8"))["include"])
+    except FileNotFoundError:
+        raise UserError(f"{BENTOFILE} does not exist: run `ml` at the top of the repository") from None
+    except (yaml.YAMLError, KeyError, TypeError):
+        raise UserError(f"{BENTOFILE} must be YAML with the list `include`") from None
+
+
 def head(repository: Path) -> str:
     """The commit that is checked out."""
-    return _git(repository, "rev-parse", "HEAD").strip()
+    return git.head(repository)
 
 
 def check_clean(repository: Path) -> None:
-    """UserError where a file that makes the release is not as the commit has it.
+    """UserError where a file that makes the release is not, byte for byte, as the commit has it.
 
-    The models are not in the commit: `check_models` holds them against its dvc.lock.
+    The files themselves are read: git's index hides what is ignored, or marked skip-worktree, and shows a
+    staged rename under its new name alone. The models are not in the commit: `check_models` holds them
+    against its dvc.lock.
     """
-    changed = [line[3:] for line in _git(repository, "status", "--porcelain").splitlines()]
-    made_of = ("pipelines/", BENTOFILE, "dvc.yaml", "params.yaml", "requirements/serve.txt")
-    if found := [path for path in changed if path.strip('"').startswith(made_of)]:
+    committed = git.tree("HEAD", *MADE_OF, at=repository)
+    there = {path.relative_to(repository).as_posix() for path in _taken(repository)}
+    named = sorted(committed.keys() | {name for name in there if not name.startswith("models/")})
+    plain = [name for name in named if _is_plain(repository, name)]
+    hashes = dict(zip(plain, git.hashes(plain, repository), strict=True))
+    if wrong := [name for name in named if name not in committed or hashes.get(name) != committed[name]]:
         raise UserError(
-            f"{found[0]} is not as the commit has it, and a release is a commit: commit or remove it first"
+            f"{wrong[0]} is not as the commit has it, and a release is a commit: commit or remove it first"
         )
+
+
+def _taken(repository: Path) -> list[Path]:
+    """Whatever the Bento would take, and what lies where Python finds the code."""
+    found = [
+        path for pattern in (*_patterns(repository), "pipelines/**/*") for path in repository.glob(pattern)
+    ]
+    files = (path for path in found if path.is_symlink() or not path.is_dir())
+    return [path for path in files if path.parent.name != "__pycache__"]
+
+
+def _is_plain(repository: Path, name: str) -> bool:
+    """Whether it is a file that no link leads to: what a link names is no part of the commit."""
+    path = repository / name
+    return path.is_file() and path.resolve() == repository.resolve() / name
 
 
 def locked(repository: Path) -> bytes:
     """The commit's dvc.lock. UserError where it has none."""
-    if not _git(repository, "ls-files", LOCK):
+    if (content := git.blob("HEAD", LOCK, repository)) is None:
         raise UserError(f"{LOCK} is not in the commit: {WAY_OUT}")
-    return _git(repository, "show", f"HEAD:./{LOCK}").encode()
+    return content
 
 
 def check_models(repository: Path, also: Mapping[str, str], prepared: bool = True) -> None:
@@ -116,10 +140,3 @@ def _at(value: Any, key: str) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
-
-
-def _git(repository: Path, *command: str) -> str:
-    done = subprocess.run(["git", "-C", str(repository), *command], capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(f"git {command[0]} failed in {repository.resolve()}: {' '.join(done.stderr.split())}")
-    return done.stdout

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pipelines.base import loopback
 from pipelines.delivery import envoy
 from pipelines.delivery.envoy import CHECK_HEADER, VERSION_CHECK, Models, Route, Table
 from pipelines.errors import Refused
@@ -134,7 +135,7 @@ class Edge:
     def ready(self) -> bool:
         """Whether Envoy answers and takes requests."""
         try:
-            with urllib.request.urlopen(f"{self.admin_url}/ready", timeout=5) as answer:
+            with loopback.ask(f"{self.admin_url}/ready", timeout=5) as answer:
                 return bool(answer.read().strip() == b"LIVE")
         except (OSError, http.client.HTTPException):
             return False
@@ -191,7 +192,7 @@ class Edge:
         """
         request = urllib.request.Request(f"{self.model_url}/", headers={CHECK_HEADER: VERSION_CHECK})
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
+            with loopback.ask(request, timeout=5) as answer:
                 return str(answer.read().decode())
         except (OSError, http.client.HTTPException, ValueError):
             return ""
@@ -239,7 +240,7 @@ class Edge:
         until = time.monotonic() + within
         while True:
             try:
-                with urllib.request.urlopen(f"{self.admin_url}{path}", timeout=5) as answer:
+                with loopback.ask(f"{self.admin_url}{path}", timeout=5) as answer:
                     return dict(json.loads(answer.read()))
             except (OSError, urllib.error.URLError, http.client.HTTPException, ValueError) as error:
                 if time.monotonic() > until:

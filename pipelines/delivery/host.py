@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from pipelines.base import git
 from pipelines.delivery import keeper, supervision, venv
 from pipelines.delivery.edge import Edge
 from pipelines.delivery.journal import Journal
@@ -137,8 +137,11 @@ def home() -> Path:
     named = os.environ.get("GREENLIGHT_HOME")
     if named:
         return Path(named).absolute()
-    origin = subprocess.run(["git", "remote", "get-url", "origin"], capture_output=True, text=True)
-    name = Path(origin.stdout.strip()).name.removesuffix(".git") or Path.cwd().name
+    try:
+        origin = git.remote_url()
+    except git.NoRepository:
+        origin = None
+    name = Path(origin or "").name.removesuffix(".git") or Path.cwd().name
     return Path.home() / ".local" / "state" / "greenlight" / name
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines.base import programs
 from pipelines.console import step, summary
 from pipelines.delivery import store as stores
 from pipelines.delivery.store import Store
@@ -91,9 +92,7 @@ def _build(bento: Path, name: str, base: str, release: str) -> None:
 
 
 def _docker(*command: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["docker", *command], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=timeout
-    )
+    return programs.run(["docker", *command], timeout=timeout)
 
 
 def _end(text: str) -> str:

@@ -1,8 +1,6 @@
 """`ml release`: a commit becomes a release: checked, built once, stored, registered, wanted by staging."""
 
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts import verdict as verdicts
+from pipelines.base import programs
 from pipelines.console import step, summary
 from pipelines.delivery import commit, registry, reviewed
 from pipelines.delivery import store as stores
@@ -71,15 +70,12 @@ def _build_bento(here: Path, out: Path, number: str) -> None:
     with tempfile.TemporaryDirectory(prefix="greenlight-") as scratch:
         source, home = Path(scratch, "source"), Path(scratch, "home")
         _copy(commit.files(here), here, source)
-        environment = {
-            **os.environ,
-            "BENTOML_HOME": str(home),
-            "BENTOML_DO_NOT_TRACK": "True",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
+        environment = programs.environment(
+            BENTOML_HOME=str(home), BENTOML_DO_NOT_TRACK="True", PYTHONDONTWRITEBYTECODE="1"
+        )
         environment.pop("GREENLIGHT_PREDICTIONS", None)
         command = [sys.executable, "-m", "bentoml", "build", "--version", number[:16], "."]
-        done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True)
+        done = programs.run(command, cwd=source, env=environment)
         built = home / "bentos" / CONTRACT.name / number[:16]
         if done.returncode or not built.is_dir():
             raise UserError(f"bentoml build failed: {' '.join((done.stderr or done.stdout).split())[-600:]}")

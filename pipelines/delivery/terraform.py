@@ -8,7 +8,6 @@ is used, and what is applied is a saved plan.
 import contextlib
 import json
 import logging
-import os
 import re
 import shutil
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 from python_terraform import IsFlagged
 from python_terraform import Terraform as PythonTerraform
 
+from pipelines.base import programs
 from pipelines.console import step
 from pipelines.delivery import host as hosts
 from pipelines.delivery.host import Host
@@ -211,24 +211,17 @@ def _binary() -> str:
 @contextlib.contextmanager
 def _environment(folder: Path) -> Iterator[None]:
     """What Terraform and its provisioners see; python-terraform hands on os.environ and nothing else."""
-    before = dict(os.environ)
-    os.environ |= {
-        "TF_DATA_DIR": str(folder / "data"),
-        "TF_IN_AUTOMATION": "1",
-        "CHECKPOINT_DISABLE": "1",
-        "PATH": f"{Path(sys.executable).parent}:{before.get('PATH', '')}",  # provisioners call `python`
-        "PYTHONPATH": str(ROOT),
-    }
-    for name in ("TF_LOG", "TF_CLI_ARGS", "TF_WORKSPACE"):
-        os.environ.pop(name, None)
-    named = before.get("TF_CLI_CONFIG_FILE")
+    environment = programs.environment(
+        own_code=True,  # provisioners call `python`
+        TF_DATA_DIR=str(folder / "data"),
+        TF_IN_AUTOMATION="1",
+        CHECKPOINT_DISABLE="1",
+    )
+    named = environment.get("TF_CLI_CONFIG_FILE")
     if named and not Path(named).exists():  # Terraform would warn in the middle of its JSON
-        os.environ.pop("TF_CLI_CONFIG_FILE")
-    try:
+        environment.pop("TF_CLI_CONFIG_FILE")
+    with programs.lent(environment):
         yield
-    finally:
-        os.environ.clear()
-        os.environ |= before
 
 
 def _values(outputs: dict[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,10 @@
 
 import fcntl
 import hashlib
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+from pipelines.base import programs
 from pipelines.errors import Refused, UserError
 from pipelines.files import write_text
 
@@ -34,26 +32,17 @@ def name(lock: Path) -> str:
 
 
 def _fill(folder: Path, lock: Path) -> None:
-    beside = Path(sys.executable).parent / "uv"
-    uv = shutil.which("uv") or (str(beside) if beside.exists() else None)
-    if uv is None:
+    if (uv := programs.find("uv")) is None:
         raise UserError(
             "uv is not on PATH: run this by `make`, or in the environment of requirements/dev.txt"
         )
     # The base interpreter: the caller's own environment may be a job's, and go.
     base = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
     python = str(folder / "bin" / "python")
-    environment = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
     for command in (
         [uv, "venv", "--quiet", "--clear", "--python", str(base), str(folder)],
         [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", python, str(lock)],
     ):
-        done = subprocess.run(
-            command,
-            env={**environment, "UV_PYTHON_DOWNLOADS": "never"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
+        done = programs.run(command)
         if done.returncode != 0:
             raise Refused(f"{folder} could not be made from {lock}: {' '.join(done.stderr.split())[-600:]}")

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,8 @@ from typing import IO, Any
 import psutil
 import yaml
 
+from pipelines.base import git as base_git
+from pipelines.base import programs
 from pipelines.console import step
 from pipelines.errors import UserError
 from pipelines.files import write_json, write_text
@@ -201,10 +202,10 @@ def check_out(origin: Path, event: Event, folder: Path) -> str:
 
 
 def git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        raise UserError(f"git {' '.join(arguments)}: {' '.join(done.stderr.split()) or 'failed'}")
-    return done.stdout.strip()
+    done = base_git.tried(*arguments)
+    if done.code:
+        raise UserError(f"git {' '.join(arguments)}: {done.words}")
+    return done.text
 
 
 def arguments(
@@ -242,11 +243,10 @@ def environment(place: Place, number: int, folder: Path) -> dict[str, str]:
     alien = re.compile(
         r"^(VIRTUAL_ENV|PYTHON(PATH|HOME|DONTWRITEBYTECODE)|PYTEST_.*|COV_.*|GITHUB_.*|ACTIONS_.*|RUNNER_.*|MAKE.*|MFLAGS)$"
     )
-    kept = {name: value for name, value in os.environ.items() if not alien.match(name)}
+    kept = {name: value for name, value in programs.environment().items() if not alien.match(name)}
     path = [entry for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if entry != own]
     return kept | {
         "PATH": os.pathsep.join(path),
-        "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"])),
         "GIT_PAGER": "cat",  # steps have a terminal, so a pager would wait for a key
         "PAGER": "cat",
         "GREENLIGHT_ORIGIN": str(place.origin.absolute()),
@@ -263,9 +263,7 @@ def environment(place: Place, number: int, folder: Path) -> dict[str, str]:
 
 def program(name: str) -> str:
     """A program of the locked environment, else the machine's."""
-    own = Path(sysconfig.get_path("scripts")) / name
-    found = str(own) if own.exists() else shutil.which(name)
-    if not found:
+    if not (found := programs.find(name)):
         raise UserError(f"{name} is not installed; `make .venv/ready` brings it")
     return found
 
@@ -286,15 +284,12 @@ def die_with_parent() -> None:
 
 
 def follow(command: list[str], environment: Mapping[str, str], folder: Path, story: "Story") -> int:
-    process = subprocess.Popen(
+    process = programs.start(
         command,
         cwd=folder,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
         preexec_fn=die_with_parent,
     )
     assert process.stdout is not None

@@ -1,9 +1,9 @@
 """What the stand-in of GitHub's API says of commits: branches, trees, files, what lies between two."""
 
 import base64
-import subprocess
 from typing import Any
 
+from pipelines.base import git
 from pipelines.errors import UserError
 from pipelines.local.forge import Answer, Forge, route
 
@@ -38,13 +38,11 @@ def get_tree(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[in
 
 @route("GET", "/git/blobs/{sha}", "contents:read")
 def get_blob(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    done = subprocess.run(
-        ["git", "-C", str(forge.origin), "cat-file", "blob", at["sha"]], capture_output=True
-    )
-    if done.returncode:
+    done = git.tried("cat-file", "blob", at["sha"], at=forge.origin)
+    if done.code:
         raise Answer(404, "Not Found")
-    content = base64.encodebytes(done.stdout).decode()
-    return 200, {"sha": at["sha"], "size": len(done.stdout), "encoding": "base64", "content": content}
+    content = base64.encodebytes(done.out).decode()
+    return 200, {"sha": at["sha"], "size": len(done.out), "encoding": "base64", "content": content}
 
 
 @route("GET", "/compare/{path}", "contents:read")

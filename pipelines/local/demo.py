@@ -18,6 +18,8 @@ from rich.console import Console
 from rich.rule import Rule
 
 from pipelines import params as parameters
+from pipelines.base import git as base_git
+from pipelines.base import loopback, programs
 from pipelines.delivery import terraform
 from pipelines.errors import UserError
 from pipelines.files import read_json, write_json, write_text
@@ -182,9 +184,10 @@ def open_stage() -> Iterator["Stage"]:
     clear(folder, keep=folder / "runs/caches")  # as GitHub keeps its caches between runs
     (folder / "reports").mkdir(parents=True)
     console = Console(highlight=False)
-    if changes := git("status", "--porcelain", "--untracked-files=no"):
-        names = ", ".join(line[3:] for line in changes.splitlines())
-        console.print(f"[yellow]The demo runs the last commit; not in it: {names}", soft_wrap=True)
+    if changed := base_git.dirty(untracked=False):
+        console.print(
+            f"[yellow]The demo runs the last commit; not in it: {', '.join(changed)}", soft_wrap=True
+        )
     origin = folder / "origin.git"
     git("init", "--quiet", "--bare", "--initial-branch=main", str(origin))
     git("push", "--quiet", str(origin), "HEAD:refs/heads/main")
@@ -285,17 +288,14 @@ class Stage:
     def author(self, *command: str) -> None:
         """Run a command in the author's clone, with its own environment; its progress goes to the screen."""
         clone = self.folder / "author"
-        alien = ("VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
-        environment = {name: value for name, value in os.environ.items() if name not in alien}
-        environment |= AUTHOR | {
-            "GREENLIGHT_VENV": sys.prefix,
-            "PYTHONPATH": ".",
-        }  # as the runs of act have it
+        if command[0] == "git":
+            base_git.run(*command[1:], at=clone, given=AUTHOR)
+            return
+        environment = programs.environment(GREENLIGHT_VENV=sys.prefix, PYTHONPATH=".")  # as the runs of act
+        environment |= AUTHOR
         environment["PATH"] = f"{clone}/.venv/bin:{environment['PATH']}"
         environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{self.folder}/author.db"
-        done = subprocess.run(
-            command, cwd=clone, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
+        done = programs.run(command, cwd=clone, env=environment, stdout=subprocess.DEVNULL)
         self.must(done.returncode == 0, f"{' '.join(command)} exited with {done.returncode} in {clone}")
 
     # GitHub
@@ -358,7 +358,7 @@ class Stage:
 
     def running(self, environment: str) -> str:
         """The release that answers behind the edge."""
-        with github.DIRECT.open(f"{self.edge(environment)}/release", timeout=10) as answer:
+        with loopback.ask(f"{self.edge(environment)}/release", timeout=10) as answer:
             return str(json.load(answer)["release"])
 
     def golden_rows(self) -> list[dict[str, Any]]:
@@ -371,7 +371,7 @@ class Stage:
         command = [sys.executable, "-m", "pipelines.cli", "replay", "--month", month, "--tally", str(tally)]
         command += ["--env", "production", "--one-row", "--rate", "100", "--until", str(stop)]
         with (self.folder / "replay.txt").open("w") as log:
-            caller = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            caller = programs.start(command, env=programs.environment(own_code=True), stdout=log, stderr=log)
             try:
                 yield tally
             finally:
@@ -382,7 +382,8 @@ class Stage:
     def send(self, month: str) -> None:
         """A whole month to production, in batches."""
         command = [sys.executable, "-m", "pipelines.cli", "replay", "--month", month, "--env", "production"]
-        self.must(subprocess.run(command).returncode == 0, f"requests of {month} were lost")
+        done = programs.run(command, env=programs.environment(own_code=True), stdout=None, stderr=None)
+        self.must(done.returncode == 0, f"requests of {month} were lost")
 
 
 def edit(path: Path, settings: Mapping[str, float]) -> None:

@@ -8,7 +8,6 @@ import itertools
 import json
 import re
 import threading
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,8 +21,7 @@ from pipelines.local.forge import ROUTES, Answer, Forge
 from pipelines.local.rights import BOT, EVERYTHING, holder
 from pipelines.local.rules import Rules
 
-__all__ = ["BOT", "DIRECT", "call", "serve"]
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy stands before 127.0.0.1
+__all__ = ["BOT", "call", "serve"]
 
 
 @contextmanager

@@ -1,10 +1,10 @@
 """What people and workflows leave on a pull request or a commit: comments, labels, statuses, runs, files."""
 
 import base64
-import subprocess
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.base import git
 from pipelines.errors import UserError
 from pipelines.files import read_json, write_text
 from pipelines.local.events import MAIN, describe, user
@@ -111,8 +111,7 @@ def get_contents(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tupl
         blob = forge.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{sha}:{at['path']}")
     except UserError:
         raise Answer(404, "Not Found") from None
-    command = ["git", "-C", str(forge.origin), "cat-file", "blob", blob]
-    content = subprocess.run(command, capture_output=True, check=True).stdout
+    content = git.tried("cat-file", "blob", blob, at=forge.origin).out
     coded = base64.encodebytes(content).decode()
     return 200, {
         "type": "file",

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from pipelines.base import git as base_git
 from pipelines.console import step
 from pipelines.errors import UserError
 from pipelines.files import read_json
@@ -34,7 +35,7 @@ def run(
     state of GitHub's API and GREENLIGHT_HOME. Returns act's exit code; prints the step summaries.
     """
     checkout = Path(git("-C", str(checkout), "rev-parse", "--show-toplevel"))
-    if dirty := git("-C", str(checkout), "status", "--porcelain").splitlines():
+    if dirty := base_git.dirty(checkout):
         step(f"{len(dirty)} uncommitted changes are not part of this run: it takes the last commit")
     file = checkout / ".github/workflows" / f"{name}.yml"
     if not file.is_file():

@@ -40,13 +40,7 @@ class Person:
                 Path(key).write_text(self.line + "\n", encoding="utf-8")
             command = ["ssh-keygen", "-Y", "sign", "-n", NAMESPACE, "-f", key]
             try:
-                done = subprocess.run(
-                    command,
-                    input=commit,
-                    capture_output=True,
-                    timeout=PATIENCE,
-                    env=programs.environment(),
-                )
+                done = programs.run(command, input=commit, text=False, timeout=PATIENCE)
             except subprocess.TimeoutExpired:
                 raise UserError(f"ssh-keygen did not sign within {PATIENCE:g} s: run this again") from None
         if done.returncode:

@@ -1,6 +1,7 @@
 """The champion: the model that production runs, else the base branch's; its own file, else built again."""
 
 import configparser
+import contextlib
 import os
 import shutil
 import subprocess
@@ -65,7 +66,7 @@ def find(base: Path, production: Production | None, what: str = "production's re
         words = f"{what} {production.release[:12]}"
         found = _of_release(base, production, words) if production.folder else None
         return found or _rebuilt(base, production.commit, words)
-    commit = _git(base, "rev-parse", "HEAD")
+    commit = git.head(base)
     words = f"the base branch's model ({commit[:12]})"
     recorded = recorded_in(base)
     if recorded is None:
@@ -171,13 +172,16 @@ def _rebuilt(base: Path, commit: str, words: str) -> Champion:
 
 def _worktree(base: Path, commit: str, words: str) -> Path:
     folder = base / ".greenlight/champion" / commit[:12]
-    if (folder / ".git").exists() and ask_git(folder, "checkout", "--force", "--detach", commit) is not None:
-        return folder
-    shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    ask_git(base, "worktree", "prune")
-    if ask_git(base, "worktree", "add", "--force", "--detach", str(folder.resolve()), commit) is None:
+    if git.commit(commit, base) is None:
         raise Missing(f"{words} is not to be had: its commit {commit[:12]} is not in this repository")
+    if (folder / ".git").exists():
+        with contextlib.suppress(git.Failed):  # a killed run leaves anything
+            git.run("checkout", "--force", "--detach", commit, at=folder)
+            return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    git.run("worktree", "prune", at=base)
+    git.run("worktree", "add", "--force", "--detach", str(folder.resolve()), commit, at=base)
     return folder
 
 
@@ -240,8 +244,8 @@ def rows(champion: Champion, raw: pd.DataFrame) -> pd.DataFrame:
     Where its pipelines/problem is another one than the base's, that code reads and builds, in its worktree.
     """
     base = champion.base
-    here, there = (ask_git(base, "rev-parse", f"{c}:pipelines/problem") for c in ("HEAD", champion.commit))
-    if here == there or champion.commit == ask_git(base, "rev-parse", "HEAD"):
+    here, there = (git.object_of(c, "pipelines/problem", base) for c in ("HEAD", champion.commit))
+    if here == there or champion.commit == git.head(base):
         return features.build(raw)
     checkout = _worktree(base, champion.commit, champion.words)
     out = (checkout / "build/champion-rows.parquet").resolve()
@@ -269,16 +273,3 @@ ROWS = textwrap.dedent(
     table[[CONTRACT.key.name, *(column.name for column in CONTRACT.features)]].to_parquet(out, index=False)
     """
 )
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    found = ask_git(folder, *arguments)
-    if found is None:
-        raise UserError(f"{folder} is no Git checkout with a commit: the gate needs the base branch's")
-    return found
-
-
-def ask_git(folder: Path, *arguments: str) -> str | None:
-    """What git says in a checkout; None where it refuses."""
-    done = git.tried(*arguments, at=folder)
-    return done.text if done.code == 0 else None

@@ -11,13 +11,14 @@ import numpy as np
 from pipelines import stats
 from pipelines.artifacts import verdict as verdicts
 from pipelines.artifacts.verdict import SEVERITY, Verdict, fold
+from pipelines.base import git
 from pipelines.console import step
 from pipelines.contract import Finding
 from pipelines.errors import UserError
 from pipelines.params import Params
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import explain, proposal, rules
-from pipelines.review.champion import Champion, Production, ask_git
+from pipelines.review.champion import Champion, Production
 from pipelines.review.evidence import Evidence, Scored, gather
 from pipelines.review.proposal import Card, one_line
 from pipelines.review.rules import calibration, metrics, slices
@@ -40,7 +41,7 @@ def run(
     which was shown superior, or of the first; `head` the proposal's commit. Writes `out`/gate.json and prints
     verdict and reasons. Returns 0 PASS, 3 INCONCLUSIVE, 4 FAIL. UserError where `head` names no commit.
     """
-    commits = _commit(base, head) if head else None, ask_git(base, "rev-parse", "HEAD")
+    commits = _commit(base, head) if head else None, git.commit("HEAD", base)
     evidence = gather(candidate, base, production, anchor)
     findings = rules.judge(evidence)
     verdict = record(findings, evidence, base, *commits, validation=proposal.validation(candidate))
@@ -54,7 +55,7 @@ def run(
 
 def _commit(base: Path, head: str) -> str:
     """The full SHA of `head`; one that the checkout `base` does not have is taken at its word."""
-    if found := ask_git(base, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{head}^{{commit}}"):
+    if found := git.commit(head, base):
         return found
     if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", head):
         return head
@@ -118,8 +119,9 @@ def superior(findings: Iterable[Finding]) -> bool:
 
 def _files(base: Path, head: str) -> list[str] | None:
     """The files that the proposal changes; None where `base` does not have its commit."""
-    said = ask_git(base, "diff", "--name-only", "--no-renames", "-z", f"HEAD...{head}", "--")
-    return None if said is None else [one_line(path) for path in said.split("\0") if path]
+    if git.commit(head, base) is None or (left := git.merge_base("HEAD", head, base)) is None:
+        return None
+    return [one_line(path) for path in git.changes(left, head, base)]
 
 
 def differences(base: Params, proposal: Params) -> list[dict[str, Any]]:

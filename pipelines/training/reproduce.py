@@ -1,6 +1,5 @@
 """`ml reproduce`: bring the data back, run the stages that something changed for, compare with the commit."""
 
-import os
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from pipelines.base import git, programs
 from pipelines.console import step
 from pipelines.errors import Refused, UserError
 from pipelines.training import ingest
@@ -52,14 +52,11 @@ def repro() -> None:
     command = [sys.executable, "-m", "dvc", "repro"]
     if _has_remote():
         command.append("--pull")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # the stages call `ml`
-    run = subprocess.Popen(
+    run = programs.start(
         command,
-        env={**os.environ, "PATH": path},
+        env=programs.environment(own_code=True),  # the stages call `ml`
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
     )
     assert run.stdout is not None
     lines = []
@@ -84,15 +81,13 @@ def _failure(lines: list[str]) -> Exception:
 
 
 def _has_remote() -> bool:
-    run = subprocess.run(
-        [sys.executable, "-m", "dvc", "config", "core.remote"], capture_output=True, text=True
-    )
+    run = programs.run([sys.executable, "-m", "dvc", "config", "core.remote"])
     return run.returncode == 0 and bool(run.stdout.strip())
 
 
 def _committed() -> Lock | None:
-    run = subprocess.run(["git", "show", f"HEAD:./{LOCK}"], capture_output=True, text=True)
-    return yaml.safe_load(run.stdout) if run.returncode == 0 else None
+    content = git.blob("HEAD", f"./{LOCK}")
+    return None if content is None else yaml.safe_load(content)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """A folder that DVC tracks, and whether it still holds what its .dvc file records."""
 
-import subprocess
 import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipelines.base import programs
 from pipelines.errors import UserError
 
 
@@ -87,11 +87,7 @@ class Folder:
         return {p.relative_to(self.folder).as_posix(): hashlib.md5(p.read_bytes()).hexdigest() for p in files}
 
     def _dvc(self, command: str, what: str) -> None:
-        run = subprocess.run(
-            [sys.executable, "-m", "dvc", command, "--quiet", f"{self.folder}.dvc"],
-            capture_output=True,
-            text=True,
-        )
+        run = programs.run([sys.executable, "-m", "dvc", command, "--quiet", f"{self.folder}.dvc"])
         if run.returncode:
             reason = " ".join((run.stderr or run.stdout).split())[:300]
             raise UserError(f"{what}: {reason}")

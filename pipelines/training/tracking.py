@@ -1,12 +1,12 @@
 """The run of a training in MLflow: what was tried, and how it went. Nothing reads it to decide anything."""
 
 import os
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from pipelines.base import git
 from pipelines.errors import UserError
 from pipelines.files import sha256
 from pipelines.params import Params
@@ -90,5 +90,7 @@ def address() -> str:
 
 
 def _commit() -> str:
-    run = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    return run.stdout.strip() if run.returncode == 0 else "none"
+    try:
+        return git.commit("HEAD") or "none"
+    except git.NoRepository:
+        return "none"

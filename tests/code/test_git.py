@@ -145,8 +145,9 @@ def test_a_repository_without_a_commit_has_no_file_and_says_so(tmp_path: Path) -
 
 
 def test_a_checkout_of_another_owner_is_a_failure_with_the_way_out(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "none"))
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own way to test it
     monkeypatch.setattr(git, "LOGIN", re.compile(git.LOGIN.pattern + "|GIT_TEST_ASSUME_DIFFERENT_OWNER"))
     with pytest.raises(Failed, match=r"another user: run `git config --global --add safe\.directory /"):

@@ -117,7 +117,7 @@ def test_loopback_is_asked_without_a_proxy(name: str, monkeypatch: pytest.Monkey
             assert answer.read() == b"here"
         if name == "http_proxy":
             with pytest.raises(OSError):
-                urllib.request.urlopen(address, timeout=5)  # the control
+                urllib.request.build_opener().open(address, timeout=5)  # the control
         told = programs.environment()
         assert told["no_proxy"] == told["NO_PROXY"] == "127.0.0.1,example.com,localhost,::1"
         monkeypatch.setenv("no_proxy", "example.com")

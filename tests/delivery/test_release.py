@@ -1,5 +1,6 @@
 """A release: what goes into its id, what it refuses, what it leaves where."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -202,6 +203,55 @@ def test_a_file_that_the_commit_does_not_know_is_refused(checkout: Path, tmp_pat
     (checkout / "pipelines/serving/extra.py").write_text("")
     with pytest.raises(UserError, match=r"pipelines/serving/extra\.py is not as the commit has it"):
         release(store=Store(tmp_path / "store"))
+
+
+def test_code_that_git_s_index_hides_is_refused(checkout: Path, tmp_path: Path) -> None:
+    """Each of them is no change by `git status`, and `git diff HEAD` shows none either."""
+    service, hidden = checkout / "pipelines/serving/service.py", checkout / "pipelines/serving/hidden.py"
+    other = checkout / "pipelines/serving/other"
+    whole, git = service.read_bytes(), functools.partial(project.git, checkout)
+
+    def refused(name: str) -> None:
+        assert git("status", "--porcelain") == "", "the control: git's status sees nothing"
+        with pytest.raises(UserError, match=f"pipelines/serving/{name} is not as the commit has it"):
+            commit.check_clean(checkout)
+
+    commit.check_clean(checkout)
+    git("update-index", "--skip-worktree", "pipelines/serving/service.py")
+    service.write_bytes(whole + b"#\n")
+    refused("service.py")
+    service.unlink()
+    refused("service.py")
+    service.write_bytes(whole)
+    commit.check_clean(checkout)
+
+    (checkout / ".git/info/exclude").write_text("hidden.py\nother\n")
+    hidden.write_text("")
+    refused("hidden.py")
+    hidden.unlink()
+    hidden.symlink_to(service)
+    refused("hidden.py")
+    hidden.unlink()
+    other.symlink_to(tmp_path)
+    refused("other")
+    other.unlink()
+    commit.check_clean(checkout)
+
+
+def test_a_staged_rename_is_refused(checkout: Path) -> None:
+    project.git(checkout, "mv", "pipelines/serving/request.py", "benchmark.py")
+    with pytest.raises(UserError, match=r"pipelines/serving/request\.py is not as the commit has it"):
+        commit.check_clean(checkout)
+
+
+def test_line_ends_that_a_person_s_git_made_are_refused(checkout: Path) -> None:
+    """core.autocrlf would let git call the file clean, while the Bento has other bytes than the commit."""
+    project.git(checkout, "config", "core.autocrlf", "true")
+    (checkout / ".gitattributes").unlink(missing_ok=True)
+    file = checkout / "pipelines/serving/service.py"
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    with pytest.raises(UserError, match=r"service\.py is not as the commit has it"):
+        commit.check_clean(checkout)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "golden.json", "window.parquet", "metrics.json"])

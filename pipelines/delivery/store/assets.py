@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pipelines.base import git
 from pipelines.base.github import GitHub, NotFound
 from pipelines.console import step
 from pipelines.delivery.store.folder import AGAIN, STALE, Store, fault, newest_first
@@ -184,8 +184,7 @@ def repository(name: str) -> str:
     """OWNER/REPO: the name that was given, else GITHUB_REPOSITORY's, else that of origin's address."""
     found = name or os.environ.get("GITHUB_REPOSITORY", "")
     if not found:
-        command = ["git", "remote", "get-url", "origin"]
-        origin = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+        origin = git.remote_url() or ""
         match = re.search(r"^(?:\w+://[^/]+/|[\w.-]+@[\w.-]+:)([\w.-]+/[\w.-]+?)(?:\.git)?/?$", origin)
         found = match[1] if match else ""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", found):
