@@ -156,6 +156,7 @@ class Shadow(_Closed):
     environments: tuple[Environment, ...] = ()
     pairs: Annotated[int, Field(ge=1)] = 1000
     patience: Positive = 600.0
+    ask_again: bool = False  # after `patience`, logged requests of the last weeks stand in for callers
     wasserstein: Positive = 0.05
 
     @model_validator(mode="before")

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipelines import params
 from pipelines.console import step as say
-from pipelines.delivery import analysis, checks, shadow
+from pipelines.delivery import again, analysis, checks, shadow
 from pipelines.delivery import host as hosts
 from pipelines.delivery.edge import Counters, Route
 from pipelines.delivery.slots import process
@@ -83,18 +84,46 @@ def mirror(r: "Rollout") -> Facts:
     r.edge.route_to(Route(r.origin.slot, r.origin.release, fallback=r.slot, mirror=r.slot))
     pairs = shadow.Shadow(r.host.predictions, r.origin.slot, r.slot, since)
     watched, until, told = Watched(r, copies=r.slot), time.monotonic() + limits.patience, 0.0
+    asked_again = 0
     while (found := pairs.read()) < limits.pairs:
         watched.look()
         if time.monotonic() > until:
-            raise Held(
-                f"{found:,} of {limits.pairs:,} pairs of answers after {limits.patience:g} s; "
-                "callers' requests are still copied"
-            )
+            if limits.ask_again and (asked_again := _ask_again(r, pairs, limits.pairs - found)):
+                break
+            raise Held(_too_few_pairs(found, limits))
         if time.monotonic() > told + 10:
             say(f"{r.slot}: {found:,} of {limits.pairs:,} pairs of answers")
             told = time.monotonic()
         time.sleep(0.5)
-    return {"compared": asdict(_compare(r, pairs)), **watched.facts()}
+    return {"compared": asdict(_compare(r, pairs)), "asked_again": asked_again, **watched.facts()}
+
+
+def _ask_again(r: "Rollout", pairs: shadow.Shadow, most: int) -> int:
+    """Ask both slots what callers asked in the last weeks, where that is enough; how many pairs it gave."""
+    assert r.origin
+    rows = again.logged(r.host.predictions, CONTRACT, most)
+    if pairs.pairs + len(rows) < again.LEAST:
+        return 0
+    say(f"{r.slot}: asks {len(rows):,} logged requests again, which callers asked within {again.DAYS} days")
+    before, live = pairs.pairs, process.url(r.host, r.origin.slot)
+    asked = again.ask(live, r.url, rows, pairs.again)
+    until = time.monotonic() + 10
+    while pairs.read() < before + asked and time.monotonic() < until:
+        time.sleep(0.1)
+    return pairs.pairs - before if pairs.pairs >= again.LEAST else 0
+
+
+def _too_few_pairs(found: int, limits: params.Shadow) -> str:
+    where = "params.yaml: rollout.shadow"
+    more = (
+        f"and fewer than {again.LEAST} with what the log of {again.DAYS} days has"
+        if limits.ask_again
+        else f"with {where}.ask_again: true the logged requests of {again.DAYS} days are asked again"
+    )
+    return (
+        f"{found:,} of {limits.pairs:,} pairs of answers after {limits.patience:g} s "
+        f"({where}.pairs and patience); callers' requests are still copied; {more}"
+    )
 
 
 def _compare(r: "Rollout", pairs: shadow.Shadow) -> shadow.Comparison:

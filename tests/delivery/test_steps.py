@@ -6,10 +6,10 @@ import signal
 import socket
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +169,9 @@ def test_shadow_without_callers_holds_the_rollout_and_goes_on_with_them(
     assert rollout.move(live, better, store) == 3
     route, new = live.edge.route(), idle(live)
     assert route and route.release == good and route.mirror == new
-    assert "of 100 pairs of answers after 2 s" in str(journal(live).moves()[-1].waits)
+    waits = str(journal(live).moves()[-1].waits)
+    assert "of 100 pairs of answers after 2 s (params.yaml: rollout.shadow.pairs and patience)" in waits
+    assert "with params.yaml: rollout.shadow.ask_again: true the logged requests of 30 days" in waits
     with Load(live.edge_url, tiny.BODIES) as load:
         assert rollout.move(live, better, store) == 0
     assert not load.lost
@@ -178,6 +180,62 @@ def test_shadow_without_callers_holds_the_rollout_and_goes_on_with_them(
     )
     assert compared["pairs"] >= 100 and compared["skew"] <= 1e-6
     assert any(line.get("shadow") for line in logged(live, better))
+
+
+FEW = SHADOW | {"patience": 0.5, "ask_again": True}
+
+
+def asked_by_callers(host: Host, day: str, xs: Iterable[float]) -> None:
+    """Lines of the prediction log, as callers' requests of that day left them."""
+    lines = [
+        {
+            "time": f"{day}T12:00:00.000+00:00",
+            "request": f"r{x}",
+            "row": 0,
+            "release": "r",
+            "key": None,
+            "p": x / 2,
+        }
+        | {"features": {"x": x}}
+        for x in xs
+    ]
+    host.predictions.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (host.predictions / f"{day}.blue.1.jsonl").write_text(text)
+
+
+def test_with_few_callers_logged_requests_are_asked_again_and_count_as_nobodys(
+    live: Host, store: Store, good: str, better: str, limits: Callable[..., None]
+) -> None:
+    limits(shadow=params.Shadow(**FEW), bake=params.Bake(seconds=0.6, requests=3))
+    for old in live.predictions.glob("*.jsonl"):
+        old.unlink()
+    yesterday = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
+    long_ago = f"{datetime.now(UTC) - timedelta(days=60):%Y-%m-%d}"
+    asked_by_callers(live, long_ago, [number / 1000 for number in range(500)])
+    asked_by_callers(live, yesterday, [number / 100 for number in range(5)] * 9)
+    assert rollout.move(live, better, store) == 3, "five different requests say too little"
+    assert "fewer than 20 with what the log of 30 days has" in str(journal(live).moves()[-1].waits)
+    asked_by_callers(live, yesterday, [number / 100 for number in range(40)])
+    assert rollout.move(live, better, store) == 0
+    fact = next(e for e in journal(live).moves()[-1].events if e["event"] == "fact" and "compared" in e)
+    assert fact["compared"]["pairs"] == fact["asked_again"] == 40 and fact["compared"]["skew"] <= 1e-6
+    own = [
+        line for release in (good, better) for line in logged(live, release) if "again-" in line["request"]
+    ]
+    assert len(own) == 80 and all(line["shadow"] for line in own)
+
+
+def test_a_logged_request_at_which_the_new_release_fails_turns_it_back(
+    live: Host, store: Store, make: Callable[..., str], limits: Callable[..., None]
+) -> None:
+    limits(shadow=params.Shadow(**FEW))
+    yesterday = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
+    asked_by_callers(live, yesterday, [number / 100 for number in range(40)])
+    assert rollout.move(live, make("fails", errors=1.0), store) == 4
+    assert "fails (500) at a logged request that the live release answers" in str(
+        journal(live).moves()[-1].failing
+    )
 
 
 def test_a_release_that_serves_other_answers_than_its_model_gives_is_stopped_in_shadow(
