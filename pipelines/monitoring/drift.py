@@ -200,7 +200,7 @@ def conclude(
         verdict, reasons = "RETRAIN", [_bad_run(run, known, params)]
     else:
         verdict, reasons = "STEADY", [_steady(newest, run, params)]
-    counts = {name: int(value) for name, value in vars(log).items() if name != "rows"}
+    counts = {name: int(value) for name, value in vars(log).items() if name != "asked"}
     return Check(
         environment=environment,
         through=newest.month,

@@ -1,4 +1,8 @@
-"""What an environment predicted, and what came true: the prediction log joined with the months' labels."""
+"""What an environment predicted, and what came true: the prediction log joined with the months' labels.
+
+Anybody who may ask can ask again with the same key. So a key's prediction is the first that was asked within
+the contract's horizon before the event; where none was, as in a replay of past months, the first of all.
+"""
 
 import json
 from collections.abc import Iterable
@@ -20,18 +24,25 @@ Entry = tuple[Any, ...]
 # Names of the log's own fields; a feature keeps its name, so these must not look like one.
 KEY, P, RELEASE, ASKED, SHADOW = "_key", "_p", "_release", "_asked", "_shadow"
 
+ZONES = pd.Timedelta(hours=14)  # between a time without a zone, as in the data, and the same in UTC
+
 
 @dataclass(frozen=True)
 class Log:
-    """An environment's predictions, the newest of each key, and what was left out."""
+    """An environment's predictions, and what was left out."""
 
-    rows: pd.DataFrame  # KEY, P, RELEASE, ASKED and the loggable features, a row for each key
+    asked: pd.DataFrame  # KEY, P, RELEASE, ASKED and the loggable features, the first asked first
     lines: int  # in all files
     cut: int  # last lines without an end: their process was killed while it wrote
     unreadable: int  # other lines that are no prediction
     without_key: int  # predictions that no label can be joined to
-    repeated: int  # predictions of a key that was asked again later
-    shadow: int  # answers to copies of requests, by a release that did not serve: no predictions
+    repeated: int  # predictions of a key that had been asked before
+    shadow: int  # answers to copies of requests, or to the deployer, that nobody acted on: no predictions
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The first prediction of each key."""
+        return self.asked.drop_duplicates(KEY)
 
 
 def predictions(folder: Path, contract: Contract = CONTRACT) -> Log:
@@ -52,14 +63,14 @@ def predictions(folder: Path, contract: Contract = CONTRACT) -> Log:
     answers = pd.DataFrame(entries, columns=[SHADOW, KEY, P, RELEASE, ASKED, *names])
     table = answers[~answers.pop(SHADOW).astype(bool)]
     keyed = table[table[KEY].notna()]
-    newest = keyed.sort_values(ASKED, kind="stable").drop_duplicates(KEY, keep="last")
-    newest = _as_the_model_takes_them(newest, contract.loggable)
+    asked = keyed.sort_values(ASKED, kind="stable")
+    asked = _as_the_model_takes_them(asked, contract.loggable)
     without_key, repeated, shadow = (
         len(table) - len(keyed),
-        len(keyed) - len(newest),
+        len(keyed) - keyed[KEY].nunique(),
         len(answers) - len(table),
     )
-    return Log(newest, lines, cut, unreadable, without_key, repeated, shadow)
+    return Log(asked, lines, cut, unreadable, without_key, repeated, shadow)
 
 
 def events(folder: Path, month: str, contract: Contract = CONTRACT) -> pd.DataFrame | None:
@@ -75,9 +86,21 @@ def events(folder: Path, month: str, contract: Contract = CONTRACT) -> pd.DataFr
     return _as_the_model_takes_them(known, contract.features)
 
 
-def join(log: Log, table: pd.DataFrame) -> pd.DataFrame:
+def join(log: Log, table: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:
     """The predictions of the events of `table`: its columns, the log's, and each value seen as NAME_seen."""
-    return table.merge(log.rows, on=KEY, how="inner", suffixes=("", "_seen"), validate="1:1")
+    asked = log.asked[log.asked[KEY].isin(table[KEY])]
+    late = ~_within(asked, table.set_index(KEY)[contract.time.name], contract.horizon)
+    first = asked.loc[late.sort_values(kind="stable").index].drop_duplicates(KEY)
+    return table.merge(first, on=KEY, how="inner", suffixes=("", "_seen"), validate="1:1")
+
+
+def _within(asked: pd.DataFrame, events: pd.Series, horizon: float) -> pd.Series:
+    """Which predictions were asked when they should be: up to `horizon` hours before their events."""
+    at = pd.to_datetime(asked[ASKED], utc=True, format="ISO8601", errors="coerce")
+    event = pd.to_datetime(asked[KEY].map(events))
+    slack = ZONES if event.dt.tz is None else pd.Timedelta(0)
+    event = event.dt.tz_localize("UTC") if event.dt.tz is None else event
+    return (event - pd.Timedelta(hours=horizon) - slack <= at) & (at <= event + slack)
 
 
 def newest_month(folder: Path) -> str:

@@ -125,7 +125,7 @@ def _sources(check: "Check") -> str:
     releases = ", ".join(f"`{release[:12]}`" for release in by)
     return (
         f"Trained on {known.first} to {known.last}, label rate {_share(known.label_rate)}. The log has "
-        f"{log['lines']:,} lines: {log['predictions']:,} with a key, {log['repeated']:,} asked again later, "
+        f"{log['lines']:,} lines: {log['predictions']:,} with a key, {log['repeated']:,} asked again, "
         f"{log['without_key']:,} without a key"
         + (f", {log['shadow']:,} answers to copies of requests, which do not count" if log["shadow"] else "")
         + "."

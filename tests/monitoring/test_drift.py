@@ -33,7 +33,7 @@ def month_of(production: Production, month: str, change: Change = lambda rows: r
     log = production.log
     events = production.events(month)
     rows = log.rows[log.rows[labels.KEY].isin(events[labels.KEY])]
-    changed = replace(log, rows=change(rows.copy()))
+    changed = replace(log, asked=change(rows.copy()))
     return judge(month, events, changed, production.known, production.params)
 
 

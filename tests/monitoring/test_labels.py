@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from pipelines.errors import UserError
@@ -44,13 +45,37 @@ def test_a_line_that_is_no_prediction_is_left_out_and_counted(tmp_path: Path, ba
     assert (len(log.rows), log.unreadable, log.cut) == (2, 1, 0)
 
 
-def test_of_a_key_asked_twice_the_newest_prediction_counts(tmp_path: Path) -> None:
+def test_of_a_key_asked_twice_the_first_prediction_counts(tmp_path: Path) -> None:
     old, new = line("a", 0.1, "2026-01-01T00:00:00"), line("a", 0.9, "2026-01-02T00:00:00")
     write_bytes(tmp_path / "1.jsonl", new)
     write_bytes(tmp_path / "2.jsonl", old)  # read later, yet older
     log = labels.predictions(tmp_path)
-    assert list(log.rows[labels.P]) == [0.9]
+    assert list(log.rows[labels.P]) == [0.1]
     assert log.repeated == 1
+
+
+def test_a_prediction_is_the_first_within_the_horizon_whoever_asks_earlier_or_later(tmp_path: Path) -> None:
+    raw = source.read("2013-02")
+    write_bytes(tmp_path / "2013-02.csv", months.to_csv(raw))
+    table = labels.events(tmp_path, "2013-02")
+    assert table is not None
+    event = table.sort_values(CONTRACT.time.name).iloc[len(table) // 2]
+    key, time = event[labels.KEY], event[CONTRACT.time.name]
+
+    def p_of(*asked: tuple[float, float]) -> float:
+        """By the hours before the event, and the answer then."""
+        lines = [
+            line(key, p, f"{(time - pd.Timedelta(hours=hours)).isoformat()}+00:00") for hours, p in asked
+        ]
+        write_bytes(tmp_path / "log/1.jsonl", b"".join(lines))
+        (p,) = labels.join(labels.predictions(tmp_path / "log"), table)[labels.P]
+        return float(p)
+
+    horizon = CONTRACT.horizon
+    assert p_of((horizon, 0.2), (horizon / 2, 0.3), (-1, 0.9)) == 0.2
+    assert p_of((60 * 24, 0.9), (horizon, 0.2), (-60, 0.8)) == 0.2, "months before, and when it is over"
+    assert p_of((-60, 0.8), (-61, 0.9)) == 0.8, "a replay of the past: nobody asked in time"
+    assert p_of((60 * 24, 0.7), (-60, 0.8)) == 0.7
 
 
 def test_a_prediction_without_a_key_is_counted_and_joined_to_nothing(tmp_path: Path) -> None:
@@ -62,14 +87,14 @@ def test_a_prediction_without_a_key_is_counted_and_joined_to_nothing(tmp_path: P
 def test_an_answer_to_a_copy_of_a_request_is_no_prediction_and_the_same_line_without_the_mark_is_one(
     tmp_path: Path,
 ) -> None:
-    served, later = line("a", 0.1, "2026-01-01T00:00:00"), "2026-01-01T00:00:01"
+    served, sooner = line("a", 0.1, "2026-01-01T00:00:01"), "2026-01-01T00:00:00"
     write_bytes(tmp_path / "1.blue.1.jsonl", served)
-    write_bytes(tmp_path / "1.green.2.jsonl", line("a", 0.9, later, shadow=True) + line("b", shadow=True))
+    write_bytes(tmp_path / "1.green.2.jsonl", line("a", 0.9, sooner, shadow=True) + line("b", shadow=True))
     log = labels.predictions(tmp_path)
     assert (list(log.rows[labels.KEY]), list(log.rows[labels.P])) == (["a"], [0.1])
     assert (log.shadow, log.repeated, log.unreadable) == (2, 0, 0)
 
-    write_bytes(tmp_path / "1.green.2.jsonl", line("a", 0.9, later) + line("b"))  # had it not been marked
+    write_bytes(tmp_path / "1.green.2.jsonl", line("a", 0.9, sooner) + line("b"))  # had it not been marked
     unmarked = labels.predictions(tmp_path)
     assert (sorted(unmarked.rows[labels.P]), unmarked.shadow, unmarked.repeated) == ([0.5, 0.9], 0, 1)
 
