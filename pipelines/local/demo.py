@@ -25,7 +25,9 @@ from pipelines.errors import UserError
 from pipelines.files import read_json, write_json, write_text
 from pipelines.local import act, events, github
 from pipelines.local.act import Place, Run, git
+from pipelines.problem.columns import CONTRACT
 from pipelines.review import markdown
+from pipelines.serving.request import Reader
 
 FOLDER = Path(".greenlight/demo")
 REPOSITORY = "you/greenlight"
@@ -157,7 +159,7 @@ CHAPTERS: tuple[Callable[["Stage"], None], ...] = (
 
 def farewell(stage: "Stage", seconds: float) -> None:
     """Where to look, and what to try."""
-    request = write_json(stage.folder / "request.json", {"rows": stage.golden_rows()[:1]})
+    request = write_json(stage.folder / "request.json", Reader(CONTRACT, 1).example(stage.golden_rows()[0]))
     production = stage.edge("production")
     body = os.path.relpath(request, Path.cwd())
     stage.console.print()

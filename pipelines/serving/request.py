@@ -9,6 +9,7 @@ from typing_extensions import TypedDict  # pydantic takes the standard one from 
 
 from pipelines.contract import Column, Contract
 from pipelines.errors import UserError
+from pipelines.model import Row
 from pipelines.schema import KINDS, request_schema
 
 LARGEST = 3.4e38  # of a float32, which is what the model takes
@@ -43,17 +44,31 @@ class Reader:
         except ValidationError as error:
             raise UserError(self._sentence(error.errors(include_url=False)[0])) from None
 
-    def schema(self) -> dict[str, Any]:
-        """The body in the words of OpenAPI 3.0, which has `nullable` where JSON schema has the type null."""
-        row = request_schema(self._contract)
-        del row["$schema"]
-        for described in row["properties"].values():
+    def example(self, row: Row) -> dict[str, Any]:
+        """A body with that row, of features, and the key that every row should have."""
+        key = self._contract.key.name
+        return {"rows": [{key: f"the {key} of the event", **row}]}
+
+    def schema(self, row: Row | None = None) -> dict[str, Any]:
+        """The body in the words of OpenAPI 3.0, which has `nullable` where JSON schema has the type null.
+
+        `row` is its example's.
+        """
+        example = {"example": self.example(row)} if row else {}
+        columns = request_schema(self._contract)
+        del columns["$schema"]
+        for described in columns["properties"].values():
             if isinstance(described["type"], list):
                 described["type"], described["nullable"] = described["type"][0], True
             if described["type"] == "string":
                 described["maxLength"] = LONGEST
-        row["properties"][self._contract.key.name]["nullable"] = True
-        rows = {"type": "array", "items": row, "minItems": 1, "maxItems": self._batch}
+        key = columns["properties"][self._contract.key.name]
+        key["nullable"] = True
+        key["description"] += "; without it the drift check cannot join the answer to what came true"
+        for column in self._contract.features:
+            if column.derived:
+                columns["properties"][column.name]["description"] += "; made by the caller"
+        rows = {"type": "array", "items": columns, "minItems": 1, "maxItems": self._batch}
         return {
             "title": "Request",
             "description": f"Each row is {self._contract.event}; the answer keeps their order.",
@@ -61,6 +76,7 @@ class Reader:
             "properties": {"rows": rows},
             "required": ["rows"],
             "additionalProperties": False,
+            **example,
         }
 
     def _sentence(self, error: ErrorDetails) -> str:

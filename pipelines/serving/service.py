@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pipelines.errors import UserError
+from pipelines.model import Golden
 from pipelines.problem.columns import CONTRACT
 from pipelines.serving.log import PredictionLog
 from pipelines.serving.metrics import ByRoute
@@ -57,7 +58,7 @@ class PredictRequest(bentoml.IODescriptor):
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return READER.schema()
+        return READER.schema(dict(Golden.load(MODELS / "golden.json").rows[0]))
 
 
 class PredictAnswer(bentoml.IODescriptor):
@@ -115,7 +116,8 @@ class Service:
     @bentoml.api(route="/predict", input_spec=PredictRequest, output_spec=PredictAnswer)
     async def predict(self, body: bytes, number: str, check: bool, shadow: bool) -> Response:
         """A probability and a decision for each row. A category that the model has not seen
-        is answered. Ranges are not enforced: an unusual value is answered too, and shows in the drift check.
+        is answered. Ranges are not enforced, they bind the data: an unusual value is answered too,
+        and shows in the drift check.
         Types are strict: a text for a number, an unknown field, or a missing one that may not be null is
         answered with 400 and {"error": "rows[3].field: ..."}.
         """

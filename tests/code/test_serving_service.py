@@ -255,8 +255,32 @@ def test_the_openapi_text_says_what_the_contract_says(server: Server) -> None:
             assert f"{feature.maximum:g}" in words
     answer = predict["responses"]["200"]["content"]["application/json"]["schema"]["properties"]
     assert CONTRACT.decision.positive in answer["predictions"]["items"]["properties"]["p"]["description"]
-    assert "Ranges are not enforced" in predict["description"]
+    assert "Ranges are not enforced, they bind the data" in predict["description"]
+    assert "the drift check cannot join" in fields[CONTRACT.key.name]["description"]
+    assert all(
+        "made by the caller" in fields[column.name]["description"]
+        for column in CONTRACT.features
+        if column.derived
+    )
     assert described["info"]["title"] == CONTRACT.name
+
+
+def test_the_example_of_the_openapi_text_is_answered_and_has_a_key(server: Server) -> None:
+    post = server.ask("GET", "/docs.json")[1]["paths"]["/predict"]["post"]
+    example = post["requestBody"]["content"]["application/json"]["schema"]["example"]
+    assert example["rows"][0][CONTRACT.key.name]
+    assert (
+        server.ask("POST", "/predict", json.dumps(example).encode(), x_greenlight_check="example")[0] == 200
+    )
+
+
+def test_a_range_binds_data_and_no_caller(server: Server, row: dict[str, Any]) -> None:
+    ranged = [column for column in CONTRACT.features if column.maximum is not None]
+    for column in ranged:
+        assert column.maximum is not None
+        status, answer, _ = server.predict(row | {column.name: int(column.maximum) * 10 + 10})
+        assert status == 200, (column.name, answer)
+    assert ranged
 
 
 def test_predictions_are_logged_and_a_rollouts_own_questions_are_not(
