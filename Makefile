@@ -1,8 +1,9 @@
 # Needs git, make and Python from 3.11 to 3.14; everything else comes from the package index, by the lock.
 SHELL := /bin/bash
-# The first that runs: a version manager leaves commands on PATH for Pythons that are switched off.
+# The first that runs, for a version manager leaves commands on PATH for Pythons that are switched off; of an
+# environment the Python that it was made of.
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,\
-  $(shell $(p) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && command -v $(p))))
+  $(shell $(p) -c 'import sys; (3, 11) <= sys.version_info < (3, 15) and print(sys._base_executable)' 2>/dev/null)))
 export UV_PYTHON_DOWNLOADS := never
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -15,7 +16,7 @@ UV := $(shell PATH="$(filter-out $(CURDIR)/.venv/bin,$(subst :, ,$(PATH)))"; PAT
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/ready
 
-.PHONY: help demo test lint bench down environment lock
+.PHONY: help demo test lint bench down environment lock python
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 12
 
@@ -46,6 +47,9 @@ $(READY): requirements/dev.txt pyproject.toml
 	@if cmp --silent $< "$(GREENLIGHT_VENV)/lock"; then ln -sfn "$(GREENLIGHT_VENV)" .venv; \
 	  else $(MAKE) --no-print-directory environment; fi
 	@touch $@
+
+python: # the one that .venv is made of
+	@echo $(PYTHON)
 
 # Follows the lock: only what has changed is installed. uv is the machine's, else the lock's own.
 environment:

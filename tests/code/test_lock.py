@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -139,3 +140,33 @@ def wheel(folder: Path, name: str, version: str) -> None:
         archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{about}/RECORD", "")
+
+
+def python(project: Path, *found: tuple[str, str]) -> subprocess.CompletedProcess[str]:
+    """What make takes for its Python where these programs are on PATH: name and shell text."""
+    (project / "bin").mkdir()
+    for name, text in found:
+        (project / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (project / "bin" / name).chmod(0o755)
+    shutil.copyfile(ROOT / "Makefile", project / "Makefile")
+    make, path = shutil.which("make"), {"PATH": str(project / "bin")}
+    assert make
+    kept = {name: value for name, value in environment().items() if name != "PYTHON"}
+    command = [make, "--silent", "SHELL=/bin/bash", "python"]
+    return subprocess.run(command, cwd=project, env=kept | path, capture_output=True, text=True)
+
+
+def test_make_takes_the_first_python_that_runs_and_is_supported(tmp_path: Path) -> None:
+    real = f'exec "{sys.executable}" "$@"'
+    switched_off = ("python3.11", "echo 'python3.11: command not found' >&2; exit 127")
+    too_old = ("python3.12", "echo 'it prints nothing'> /dev/null")
+    found = python(tmp_path, switched_off, too_old, ("python3.13", real)).stdout.strip()
+    assert found == getattr(sys, "_base_executable")  # noqa: B009
+
+
+def test_without_a_python_make_says_which_to_install(tmp_path: Path) -> None:
+    assert python(tmp_path, ("python3.11", "exit 127")).stdout.strip() == ""
+    done = subprocess.run(
+        ["make", "environment", "PYTHON="], cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "no Python from 3.11 to 3.14 on PATH" in done.stderr
