@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 Type = Literal["category", "integer", "number", "flag", "time", "text"]
 Verdict = Literal["PASS", "INCONCLUSIVE", "FAIL"]
@@ -35,6 +35,30 @@ class Column:
     slice: bool = False  # the gate looks at each of its values
     loggable: bool = False  # the prediction log may keep it
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(f"columns.py: a column's name is {self.name!r}, but must be a text")
+        if self.type not in get_args(Type):
+            known = ", ".join(get_args(Type))
+            raise ValueError(f"columns.py: {self.name}: type is {self.type!r}, but must be one of {known}")
+        for name in ("known_at", "minimum", "maximum", "missing"):
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number and (value is not None or name == "missing"):
+                raise ValueError(f"columns.py: {self.name}: {name} is {value!r}, but must be a number")
+        if not 0 <= self.missing <= 1:
+            raise ValueError(
+                f"columns.py: {self.name}: missing is {self.missing}, but is a share, from 0 to 1"
+            )
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(
+                f"columns.py: {self.name}: minimum {self.minimum} is above maximum {self.maximum}"
+            )
+        if not isinstance(self.values, tuple) or not all(isinstance(value, str) for value in self.values):
+            raise ValueError(
+                f"columns.py: {self.name}: values is {self.values!r}, but must be a tuple of texts"
+            )
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -57,6 +81,8 @@ class Contract:
     columns: tuple[Column, ...]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.columns, tuple) or not all(isinstance(c, Column) for c in self.columns):
+            raise ValueError("columns.py: columns must be a tuple of Column")
         names = [column.name for column in self.columns]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"columns.py: {twice[0]} is written twice")
@@ -101,6 +127,18 @@ class Contract:
             column
             for column in self.columns
             if not (column.key or column.time or column.label or column.type in ("time", "text"))
+            and column.known_at is not None
+            and column.known_at >= self.horizon
+        )
+
+    @cached_property
+    def left_out(self) -> tuple[Column, ...]:
+        """What is known in time and is no feature for its type alone: texts and further times."""
+        return tuple(
+            column
+            for column in self.columns
+            if column.type in ("time", "text")
+            and not (column.key or column.time)
             and column.known_at is not None
             and column.known_at >= self.horizon
         )

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipelines.base import conflicts
 from pipelines.errors import UserError
 
 Month = Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
@@ -240,7 +241,9 @@ class Params(_Closed):
 def load(path: Path | str = "params.yaml") -> Params:
     """Read and check params.yaml. UserError with the field and what is wrong with it."""
     try:
-        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        conflicts.refuse(Path(path), text)
+        value = yaml.safe_load(text)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: run `ml` at the top of the repository") from None
     except UnicodeDecodeError as error:

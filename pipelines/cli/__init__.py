@@ -31,3 +31,10 @@ def main() -> None:
     except (UserError, Refused) as error:
         print(f"ml: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UserError) else 4)
+    except Exception as error:
+        from pipelines.core.room import mistake
+
+        if (said := mistake(error)) is None:
+            raise
+        print(f"ml: {said}", file=sys.stderr)
+        sys.exit(2)

@@ -14,7 +14,12 @@ verbs = typer.Typer()
 
 @verbs.command(rich_help_panel=PANEL)
 def ingest(
-    through: Annotated[str, typer.Option(help="The newest month to write, such as 2013-06, or `latest`.")],
+    through: Annotated[
+        str,
+        typer.Option(
+            help="The newest month, such as 2013-06, or `latest`; by default params.yaml: data.through."
+        ),
+    ] = "",
     labels_to: Annotated[
         str,
         typer.Option(
@@ -23,10 +28,10 @@ def ingest(
         ),
     ] = "",
 ) -> None:
-    """Write the source's months into data/, a file each; the same bytes each time."""
+    """Make data/ what params.yaml says: the source's months, a file each, the same bytes each time."""
     from pipelines.training.ingest import ingest
 
-    ingest(month(through), labels_to=labels(labels_to))
+    ingest(month(through) if through else None, labels_to=labels(labels_to))
 
 
 @verbs.command(rich_help_panel=PANEL)

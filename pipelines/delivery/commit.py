@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.base import git
+from pipelines.base import conflicts, git
 from pipelines.errors import UserError
 
 BENTOFILE = "bentofile.yaml"
@@ -87,6 +87,8 @@ def check_models(repository: Path, also: Mapping[str, str], prepared: bool = Tru
 
     `also` has the MD5 of files that count as well; `prepared`: that the data are here.
     """
+    for name in ("params.yaml", "data.dvc", LOCK):
+        conflicts.refuse(repository / name)
     stages = stages_of(locked(repository))
     for path, md5 in _files_of(stages, "outs"):
         if path.startswith("models/") or (prepared and path.startswith("build/prepared")):

@@ -15,9 +15,8 @@ import pandas as pd
 
 from pipelines.contract import Column, Contract
 from pipelines.errors import UserError
-from pipelines.problem import features
 from pipelines.problem.columns import CONTRACT
-from pipelines.training import months
+from pipelines.training import months, road
 
 Entry = tuple[Any, ...]
 
@@ -80,7 +79,7 @@ def events(folder: Path, month: str, contract: Contract = CONTRACT) -> pd.DataFr
     """
     if not months.path(folder, month).is_file():
         return None
-    table = features.build(months.read(folder, month, month))
+    table = road.of_month(month, folder, contract)
     columns = (contract.time, contract.label, *contract.features)
     known = table[[column.name for column in columns]].assign(**{KEY: table[contract.key.name].astype(str)})
     return _as_the_model_takes_them(known, contract.features)

@@ -19,8 +19,8 @@ from pipelines.console import step
 from pipelines.contract import Contract
 from pipelines.errors import UserError
 from pipelines.files import write_json
-from pipelines.problem import features, source
 from pipelines.problem.columns import CONTRACT
+from pipelines.training import road
 
 Until = Path | float
 Row = dict[str, Any]
@@ -138,9 +138,9 @@ def local_address(url: str) -> tuple[str, int]:
 
 def events(month: str, contract: Contract = CONTRACT) -> list[Row]:
     """The rows that callers would have sent in `month`: key and features, in the order of time."""
-    if month not in (known := source.months()):
+    if month not in (known := road.known()):
         raise UserError(f"the source has no month {month}: it has {known[0]} to {known[-1]}")
-    table = features.build(source.read(month)).sort_values([contract.time.name, contract.key.name])
+    table = road.of_month(month, contract=contract)
     wanted = {}
     for column in (contract.key, *contract.features):
         values = table[column.name]

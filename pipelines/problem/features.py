@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+HISTORY_DAYS = 0  # so many days before a row build() looks back, as by shift or rolling
+
 
 def build(raw: pd.DataFrame) -> pd.DataFrame:
     """`raw` (rows of data files, whole days) with the derived columns added; the rows keep their order."""

@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 from pipelines import stats
+from pipelines.base import conflicts
 from pipelines.console import step
 from pipelines.contract import Column, Contract
 from pipelines.errors import UserError
@@ -174,6 +175,7 @@ def _data(params: Params, measured: Measured, here: Path, contract: Contract = C
 
 def data_hash(here: Path) -> str:
     """The MD5 of data/ by data.dvc. UserError where there is none."""
+    conflicts.refuse(here / "data.dvc")
     try:
         return str(yaml.safe_load((here / "data.dvc").read_text(encoding="utf-8"))["outs"][0]["md5"])
     except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError):

@@ -1,34 +1,44 @@
 """`ml ingest` writes the months of data/ from the source; `ml restore` brings data/ back in a fresh clone."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines import params
 from pipelines.console import step
 from pipelines.errors import UserError
 from pipelines.files import write_bytes
-from pipelines.problem import source
-from pipelines.problem.columns import CONTRACT
-from pipelines.training import months
+from pipelines.training import months, road
+
+if TYPE_CHECKING:
+    from pipelines.training.tracked import Folder
+
+NEWLINE = b"\n"
 
 
 def ingest(
-    through: str, first: str | None = None, folder: Path = months.DATA, labels_to: Path | None = None
+    through: str | None = None,
+    first: str | None = None,
+    folder: Path = months.DATA,
+    labels_to: Path | None = None,
 ) -> list[Path]:
-    """Write the months up to `through` from pipelines/problem/source.py, one CSV a month, and return the
-    files that changed.
+    """Write the months up to `through` (params.yaml: data.through) from pipelines/problem/source.py, one CSV
+    a month, and return the files that changed.
 
-    Into `folder`: from `first` (params.yaml: data.first) on. With `labels_to`, only the months after
-    params.yaml: data.through, into that folder: what production needs to know later never dirties data/.
+    Into `folder`: from `first` (params.yaml: data.first) on; what is there of other months goes. With
+    `labels_to`, only the months after params.yaml: data.through, into that folder: what production needs to
+    know later never dirties data/.
     A file that already says the same is left alone. UserError for a month that the source does not have.
     """
     wanted = params.load().data
+    through = through or wanted.through
     if labels_to is not None:
         folder = Path(labels_to)
         after = months.between(wanted.through, through)[1:]
     else:
         after = months.between(first or wanted.first, through)
-    available = source.months()
+    available = road.known()
     if unknown := [month for month in [*after, through] if month not in available]:
         raise UserError(
             f"the source has no month {unknown[0]}: pipelines/problem/source.py has "
@@ -39,54 +49,89 @@ def ingest(
             f"there is nothing to ingest: {through} is not after "
             + (f"data.through of params.yaml, {wanted.through}" if labels_to else f"{first or wanted.first}")
         )
-    return [file for month in after if (file := _write(month, Path(folder)))]
+    changed = [file for month in after if (file := _write(month, Path(folder)))]
+    if labels_to is None and first is None:
+        _remove_others(Path(folder), wanted.first, max(through, wanted.through))
+    return changed
+
+
+def _remove_others(folder: Path, first: str, last: str) -> None:
+    """Delete the months before and after, and what a killed run left of one; name them."""
+    for file in sorted(folder.iterdir()):
+        found = re.fullmatch(r"(\d{4}-\d{2})\.csv|\.\d{4}-\d{2}\.csv\..+", file.name)
+        if found and file.is_file() and not (found[1] and first <= found[1] <= last):
+            file.unlink()
+            step(f"{file}: removed, since params.yaml: data begins with {first} and ends with {last}")
 
 
 def _write(month: str, folder: Path) -> Path | None:
     file = months.path(folder, month)
-    table = source.read(month)
-    names = {column.name for column in CONTRACT.raw}
-    if wrong := sorted(names.symmetric_difference(table.columns)):
-        verb = "lacks" if wrong[0] in names else "has the unknown"
-        raise UserError(
-            f"pipelines/problem/source.py: {month} {verb} column {wrong[0]}; columns.py names them"
-        )
-    try:
-        content = months.to_csv(table)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"pipelines/problem/source.py: {month} does not fit columns.py: {error}") from None
+    content = road.from_source(month)
     if file.is_file() and file.read_bytes() == content:
         return None
-    step(f"{file}: {len(table):,} rows")
+    step(f"{file}: {content.count(NEWLINE) - 1:,} rows")
     return write_bytes(file, content)
 
 
 def restore(folder: Path = months.DATA) -> None:
     """Bring `folder` back as its .dvc file records it: from the DVC remote where one is configured, else
-    from DVC's local cache, else from the source; then compare, because DVC accepts any difference in silence.
+    from DVC's local cache, else from the source. What one way brings is hashed, byte by byte, because DVC
+    takes a file's name for its content; where it is another, it is dropped and the next way is tried.
 
-    UserError where the files differ from the record (changed by hand, or by the source) or a remote fails.
+    UserError where the record is not of the months of params.yaml, where files differ from the record
+    (changed by hand, or by the source), or where a remote fails.
     """
     from pipelines.training import tracked
 
     record = tracked.Folder(folder)
+    _of_these_months(record)
     if record.is_as_recorded():
         return
-    ways: list[tuple[str, Callable[[], None]]] = []
-    if record.remote:
-        ways.append((f"from the DVC remote {record.remote!r}", record.pull))
-    if record.in_cache():
-        ways.append(("from DVC's cache", record.checkout))
-    ways.append(("from the source", lambda: _from_source(folder)))
+    before = record.found()
     if not record.changed():  # what somebody changed by hand is not overwritten, but named below
-        name, bring = ways[0]
-        step(f"bringing {folder}/ back {name}")
-        bring()
-    if not record.is_as_recorded():
+        if bad := record.drop_bad():
+            step(f"DVC's cache held {len(bad)} of {folder}/ with other bytes than recorded: dropped")
+        for name, bring in _ways(record):
+            for brought in record.changed():
+                if brought not in before:
+                    (folder / brought).unlink()
+            step(f"bringing {folder}/ back {name}")
+            bring()
+            if record.is_as_recorded():
+                return
+            record.drop_bad()
+    raise UserError(
+        f"{folder}/ differs from {folder}.dvc ({record.difference()}): restore the old data with "
+        f"`rm -r {folder} && ml restore`, or accept the new with `dvc add {folder}` and a commit of "
+        f"{folder}.dvc"
+    )
+
+
+def _ways(record: "Folder") -> Iterator[tuple[str, Callable[[], None]]]:
+    """Each is looked for when the one before has failed."""
+    if record.remote:
+        yield f"from the DVC remote {record.remote!r}", record.pull
+    if record.in_cache():
+        yield "from DVC's cache", record.checkout
+    yield "from the source", lambda: _from_source(record.folder)
+
+
+def _of_these_months(record: "Folder") -> None:
+    """UserError where the .dvc file is of other months than params.yaml: no way could bring both."""
+    from pipelines.training.tracked import few
+
+    data = params.load().data
+    wanted = {months.path("", month).name for month in months.between(data.first, data.through)}
+    if (recorded := record.recorded) is not None:
+        words = [f"holds {name}" for name in sorted(recorded.keys() - wanted)]
+        words += [f"lacks {name}" for name in sorted(wanted - recorded.keys())]
+    else:
+        words = [f"is of {record.count} files"] if record.count not in (None, len(wanted)) else []
+    if words:
         raise UserError(
-            f"{folder}/ differs from {folder}.dvc ({record.difference()}): restore the old data with "
-            f"`rm -r {folder} && ml restore`, or accept the new with `dvc add {folder}` and a commit of "
-            f"{folder}.dvc"
+            f"{record.folder}.dvc {few(words)}, and params.yaml: data says {data.first} to {data.through}, "
+            f"{len(wanted)} months: run `ml ingest`, which makes {record.folder}/ so, then "
+            f"`dvc add {record.folder}`, and commit {record.folder}.dvc"
         )
 
 
@@ -95,4 +140,4 @@ def _from_source(folder: Path) -> None:
     wanted = params.load().data
     for month in months.between(wanted.first, wanted.through):
         if not months.path(folder, month).exists():
-            ingest(month, first=month, folder=folder)
+            _write(month, folder)

@@ -1,5 +1,6 @@
 """The files of data/: one CSV a month, with the raw columns of the contract. Written once, read strictly."""
 
+import csv
 import io
 import re
 from pathlib import Path
@@ -75,11 +76,30 @@ def _texts(values: pd.Series, column: Column) -> pd.Series:
         return values.astype("Int64")
     if column.type == "number":
         return values.astype("float64")  # written by repr: the shortest text that reads back as the same
-    return values.astype("str")
+    texts = values.astype("str")
+    if (broken := texts.str.contains(r"[\r\n]").fillna(False).to_numpy(dtype=bool)).any():
+        row = int(broken.argmax())
+        raise ValueError(
+            f"{column.name} is {texts.iloc[row]!r} (line {row + 2}), and a value has no line breaks"
+        )
+    return texts
 
 
 def _read_month(file: Path, month: str, contract: Contract) -> pd.DataFrame:
-    table = _parse(file, contract).to_pandas(date_as_object=False)
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        raise UserError(
+            f"{file} does not exist: `ml restore` brings data/ back, `ml ingest` makes a month"
+        ) from None
+    return parse(content, file, month, contract)
+
+
+def parse(content: bytes, file: Path, month: str, contract: Contract = CONTRACT) -> pd.DataFrame:
+    """The rows of `content`, which is, or will be, that of `file`: see `read`."""
+    parsed = _parse(content, file, contract)
+    _finite(parsed, file, contract)
+    table = parsed.to_pandas(date_as_object=False)
     for column in contract.raw:
         if column.type == "flag":
             table[column.name] = table[column.name].astype("boolean")
@@ -101,16 +121,48 @@ def _line(rows: pd.Series) -> int:
     return int(rows.to_numpy().argmax()) + 2  # the header is line 1
 
 
-def _parse(file: Path, contract: Contract) -> "pa.Table":
-    import pyarrow as pa
-    from pyarrow import csv
+def place(folder: Path | str, time: pd.Series, row: int, contract: Contract = CONTRACT) -> str:
+    """File and line of a row of what `read` gave, whose times are `time`."""
+    month = time.dt.strftime("%Y-%m")
+    before = int((month.iloc[:row] == month.iloc[row]).sum())
+    return f"{path(folder, month.iloc[row])}, line {before + 2}"
 
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
+
+def _finite(table: "pa.Table", file: Path, contract: Contract) -> None:
+    """UserError for inf, -inf and nan, which are numbers to Arrow: a missing value is an empty one."""
+    import pyarrow.compute as pc
+
+    for column in contract.raw:
+        if column.type == "number":
+            values = table[column.name]
+            if (wrong := pc.fill_null(pc.invert(pc.is_finite(values)), False).to_numpy()).any():
+                row = int(wrong.argmax())
+                raise UserError(
+                    f"{file}, line {row + 2}: {column.name} is {values[row].as_py()}, but must be a "
+                    "finite number, or empty where it is missing"
+                )
+
+
+def _line_break(content: bytes, file: Path, contract: Contract) -> None:
+    """UserError for a carriage return that ends no line, which Arrow takes for the end of one."""
+    if found := re.search(rb"\r(?!\n)", content):
+        before = content[: found.start()]
+        field = (
+            len(next(csv.reader([before[before.rfind(b"\n") + 1 :].decode("utf-8", "replace")]), [""])) - 1
+        )
+        name = contract.raw[min(field, len(contract.raw) - 1)].name
+        line = before.count(bytes([10])) + 1
         raise UserError(
-            f"{file} does not exist: `ml restore` brings data/ back, `ml ingest` makes a month"
-        ) from None
+            f"{file}, line {line}: {name} holds a carriage return, and a value has no line breaks: "
+            "pipelines/problem/source.py must replace it"
+        )
+
+
+def _parse(content: bytes, file: Path, contract: Contract) -> "pa.Table":
+    import pyarrow as pa
+    from pyarrow import csv as arrow
+
+    _line_break(content, file, contract)
     if not content.endswith(b"\n"):
         raise UserError(f"{file} is cut off: its last line has no end; `rm {file}` and `ml restore`")
     names = [column.name for column in contract.raw]
@@ -134,11 +186,11 @@ def _parse(file: Path, contract: Contract) -> "pa.Table":
         "category": pa.string(),
     }
     try:
-        return csv.read_csv(
+        return arrow.read_csv(
             io.BytesIO(content),
             # In one block and one thread, or an error does not know its line.
-            read_options=csv.ReadOptions(use_threads=False, block_size=len(content) + 1),
-            convert_options=csv.ConvertOptions(
+            read_options=arrow.ReadOptions(use_threads=False, block_size=len(content) + 1),
+            convert_options=arrow.ConvertOptions(
                 column_types={column.name: kinds[column.type] for column in contract.raw},
                 timestamp_parsers=[MINUTE],
                 true_values=["true"],

@@ -7,6 +7,7 @@ import pandas as pd
 
 from pipelines.console import step
 from pipelines.contract import Contract
+from pipelines.core import rows as rows_of
 from pipelines.errors import Refused, UserError
 from pipelines.params import Params
 from pipelines.problem import features
@@ -15,9 +16,15 @@ from pipelines.training import months, table
 
 
 def run(params: Params, folder: Path = months.DATA, out: Path = table.PREPARED) -> None:
-    """Write build/prepared.parquet: key, time, label, slices and features of every row, labelled or not."""
+    """Write build/prepared.parquet: key, time, label, slices and features of every row, labelled or not.
+
+    UserError where a feature is infinite, or looks back farther than features.py says.
+    """
     raw = months.read(folder, params.data.first, params.data.through)
-    rows = prepare(raw)
+    built = rows_of.built(raw, features.build, CONTRACT)
+    _finite(built, folder)
+    rows_of.check_history(raw, built, features.build, rows_of.history_days(features), CONTRACT)
+    rows = _as_the_model_takes_them(built, CONTRACT)
     table.save(rows, out)
     step(f"{out}: {len(rows):,} rows, {rows[CONTRACT.label.name].notna().sum():,} with a label")
 
@@ -27,16 +34,32 @@ def prepare(raw: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:
     production too, categories as str. UserError where features.py leaves a feature out, Refused where a
     derived one leaves its range.
     """
-    rows = features.build(raw)
-    if len(rows) != len(raw) or not rows[contract.key.name].equals(raw[contract.key.name]):
-        raise UserError("pipelines/problem/features.py: build() must keep the rows and their order")
+    return _as_the_model_takes_them(rows_of.built(raw, features.build, contract), contract)
+
+
+def _finite(rows: pd.DataFrame, folder: Path, contract: Contract = CONTRACT) -> None:
+    """UserError for a feature that is infinite, also only in float32, as a ratio becomes where it divides by
+    nothing: file, line and column.
+    """
+    for column in contract.features:
+        if column.type == "number":
+            values = rows[column.name].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+            with np.errstate(over="ignore"):
+                infinite = np.isinf(values.astype(np.float32))
+            if infinite.any():
+                row = int(infinite.argmax())
+                where = months.place(folder, rows[contract.time.name], row, contract)
+                by = ", made by pipelines/problem/features.py," if column.derived else ""
+                raise UserError(
+                    f"{where}: {column.name}{by} is {values[row]}, and the model takes finite numbers of 32 "
+                    "bits: make it missing there"
+                )
+
+
+def _as_the_model_takes_them(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     columns = dict.fromkeys(
         (contract.key, contract.time, contract.label, *contract.slices, *contract.features)
     )
-    if absent := [column.name for column in columns if column.name not in rows.columns]:
-        raise UserError(
-            f"pipelines/problem/features.py: build() makes no {absent[0]}, which columns.py calls a feature"
-        )
     _check_derived(rows, contract)
     kept = {}
     for column in columns:

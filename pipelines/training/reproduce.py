@@ -1,6 +1,7 @@
 """`ml reproduce`: bring the data back, run the stages that something changed for, compare with the commit."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import yaml
 from pipelines.base import git, programs
 from pipelines.console import step
 from pipelines.errors import Refused, UserError
-from pipelines.training import ingest
+from pipelines.training import cache, ingest
 
 LOCK = "dvc.lock"
 Lock = Mapping[str, Any]
@@ -28,12 +29,18 @@ def reproduce(locked: bool = False) -> None:
     A stage's own UserError or Refused is raised again.
     """
     ingest.restore()
+    cache.drop_bad(_repo(), _outputs(_lock()["stages"]).values())
     repro()
+    if wrong := _wrong_outputs():
+        step(f"DVC's cache held {wrong[0]} with other bytes than recorded: dropped, all stages run again")
+        repro(anew=True)
+        if wrong := _wrong_outputs():
+            raise UserError(f"{wrong[0]} is not what {LOCK} says: is something else writing it?")
     committed = _committed()
     if committed is None:
         step(f"{LOCK} is new: commit it with data.dvc")
         return
-    difference = compare(committed, yaml.safe_load(Path(LOCK).read_text(encoding="utf-8")))
+    difference = compare(committed, _lock())
     if difference.inputs and locked:
         raise UserError(
             f"{LOCK} is not of this commit's inputs ({', '.join(difference.inputs[:4])}): run `ml reproduce` "
@@ -47,10 +54,12 @@ def reproduce(locked: bool = False) -> None:
         step(f"everything is as {LOCK} says")
 
 
-def repro() -> None:
-    """Run `dvc repro`, its progress on standard error."""
+def repro(anew: bool = False) -> None:
+    """Run `dvc repro`, its progress on standard error. `anew`: every stage, whatever DVC remembers."""
     command = [sys.executable, "-m", "dvc", "repro"]
-    if _has_remote():
+    if anew:
+        command += ["--force", "--no-run-cache"]
+    elif _has_remote():
         command.append("--pull")
     run = programs.start(
         command,
@@ -66,6 +75,27 @@ def repro() -> None:
             print(line, end="", file=sys.stderr, flush=True)
     if run.wait():
         raise _failure(lines)
+
+
+def _wrong_outputs() -> list[str]:
+    """The outputs that hold other bytes than dvc.lock says, deleted with their like in the cache."""
+    recorded = _outputs(_lock()["stages"])
+    wrong = [path for path, name in recorded.items() if cache.md5_of_output(Path(path)) != name]
+    cache.drop_bad(_repo(), [recorded[path] for path in wrong])
+    for path in wrong:
+        shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink(missing_ok=True)
+    return wrong
+
+
+def _repo() -> Any:
+    from dvc.repo import Repo
+
+    return Repo(".")
+
+
+def _lock() -> Lock:
+    file = Path(LOCK)
+    return (yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None) or {"stages": {}}
 
 
 def _failure(lines: list[str]) -> Exception:

@@ -5,15 +5,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipelines.base import programs
+from pipelines.base import conflicts, programs
 from pipelines.errors import UserError
+from pipelines.training import cache
 
 
 class Folder:
     """`folder` and `folder`.dvc, at the top of the repository."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the DVC repository. UserError where `folder` is not tracked."""
+        """Open the DVC repository. UserError where `folder` is not tracked, or git left a conflict."""
         from dvc.repo import Repo
 
         self.folder = folder
@@ -22,7 +23,10 @@ class Folder:
                 f"{folder}.dvc does not exist: make the data with `ml ingest`, then `dvc add {folder}` and "
                 "commit it"
             )
+        for name in (f"{folder}.dvc", "dvc.lock", "dvc.yaml", "params.yaml"):
+            conflicts.refuse(Path(name))
         self._repo = Repo(".")
+        self._out: Any = self._repo.find_outs_by_path(str(folder))[0]
 
     @property
     def remote(self) -> str | None:
@@ -30,21 +34,42 @@ class Folder:
         return self._repo.config["core"].get("remote")
 
     @property
-    def _out(self) -> Any:
-        # Asked anew each time: DVC keeps what it knows of a file for the life of the object.
-        self._repo._reset()
-        return self._repo.find_outs_by_path(str(self.folder))[0]
+    def name(self) -> str:
+        """The hash that the .dvc file records."""
+        return str(self._out.hash_info.value)
+
+    @property
+    def count(self) -> int | None:
+        """How many files the .dvc file records, where it says so."""
+        count = self._out.meta.nfiles if self._out.meta else None
+        return None if count is None else int(count)
 
     def is_as_recorded(self) -> bool:
-        """Whether the files hash to what the .dvc file says; known times and sizes spare most of the work."""
-        if not self.folder.is_dir() or not any(self.folder.iterdir()):
-            return False
-        with self._repo.lock:
-            out = self._out
-            return out.get_hash() == out.hash_info
+        """Whether the files' bytes hash to what the .dvc file says."""
+        return cache.md5_of_folder(self.found()) == self.name
+
+    def found(self) -> dict[str, str]:
+        """MD5 by file, of the files that are there."""
+        files = (path for path in sorted(self.folder.rglob("*")) if path.is_file())
+        return {
+            path.relative_to(self.folder).as_posix(): cache.md5(path)
+            for path in files
+            if not self._repo.dvcignore.is_ignored_file(str(path.absolute()))
+        }
+
+    @cached_property
+    def recorded(self) -> dict[str, str] | None:
+        """MD5 by file, from DVC's list of the folder; None where the cache does not have it."""
+        return cache.listing(self._repo, self.name)
 
     def in_cache(self) -> bool:
-        return not self._out.changed_cache()
+        return self.recorded is not None and cache.has(self._repo, self.recorded.values())
+
+    def drop_bad(self) -> list[str]:
+        """Delete what DVC's cache has of the folder with other bytes than recorded."""
+        dropped = cache.drop_bad(self._repo, [self.name])
+        self.__dict__.pop("recorded", None)  # the list may have been among them, or come since
+        return dropped
 
     def pull(self) -> None:
         """Download from the remote. UserError with DVC's own words where that fails."""
@@ -55,39 +80,30 @@ class Folder:
 
     def changed(self) -> list[str]:
         """Files whose content is another one than recorded; what is merely missing does not count."""
-        if (recorded := self._recorded) is None:
+        if self.recorded is None:
             return []
-        found = self._found()
-        return sorted(name for name in found if recorded.get(name) != found[name])
+        return sorted(name for name, md5 in self.found().items() if self.recorded.get(name) != md5)
 
     def difference(self) -> str:
         """What differs, in a few words."""
-        found = self._found()
-        if (recorded := self._recorded) is None:
-            return f"{len(found)} files whose hashes do not add up to {self._out.hash_info.value}"
-        words = [f"{name} is missing" for name in sorted(recorded.keys() - found.keys())]
-        words += [f"{name} is new" for name in sorted(found.keys() - recorded.keys())]
-        words += [f"{name} has changed" for name in self.changed() if name in recorded]
-        return ", ".join(words[:3]) + (f" and {len(words) - 3} more" if len(words) > 3 else "")
-
-    @cached_property
-    def _recorded(self) -> dict[str, str] | None:
-        """MD5 by file, from DVC's listing of the folder; None where the cache does not have it."""
-        out = self._out
-        try:
-            tree = out.get_obj()
-        except Exception:  # DVC's object database has an exception of its own for each way of not having it
-            return None
-        return None if tree is None else {"/".join(key): info.value for key, _, info in tree}
-
-    def _found(self) -> dict[str, str]:
-        import hashlib
-
-        files = (path for path in sorted(self.folder.rglob("*")) if path.is_file())
-        return {p.relative_to(self.folder).as_posix(): hashlib.md5(p.read_bytes()).hexdigest() for p in files}
+        found = self.found()
+        if self.recorded is None:
+            return f"{len(found)} files whose hashes do not add up to {self.name}"
+        words = [f"{name} is missing" for name in sorted(self.recorded.keys() - found.keys())]
+        words += [f"{name} is new" for name in sorted(found.keys() - self.recorded.keys())]
+        words += [f"{name} has changed" for name in self.changed() if name in self.recorded]
+        return few(words)
 
     def _dvc(self, command: str, what: str) -> None:
-        run = programs.run([sys.executable, "-m", "dvc", command, "--quiet", f"{self.folder}.dvc"])
+        run = programs.run(
+            [sys.executable, "-m", "dvc", command, "--quiet", f"{self.folder}.dvc"],
+            env=programs.environment(own_code=True),
+        )
         if run.returncode:
             reason = " ".join((run.stderr or run.stdout).split())[:300]
             raise UserError(f"{what}: {reason}")
+
+
+def few(words: list[str]) -> str:
+    """The first three, and how many more."""
+    return ", ".join(words[:3]) + (f" and {len(words) - 3} more" if len(words) > 3 else "")

@@ -33,6 +33,11 @@ def run(params: Params, folder: Path = months.DATA, out: Path = BUILD) -> None:
     names = months.between(params.data.first, params.data.through)
     table = months.read(folder, names[0], names[-1])
     windows.both_answers(params, table, CONTRACT)
+    for column in CONTRACT.left_out:
+        step(
+            f"columns.py: {column.name} is known in time and no feature, since its type is {column.type}: "
+            "a category or a number would be one"
+        )
     month = table[CONTRACT.time.name].dt.strftime("%Y-%m")
     of_month = {name: table[month == name] for name in names}
     step(f"{len(names)} months against the contract; Great Expectations takes 5 s to start")

@@ -60,13 +60,40 @@ def test_labels_of_later_months_never_go_into_data(tmp_path: Path, monkeypatch: 
         ingest(through, labels_to=Path("labels"))
 
 
-@pytest.mark.parametrize("fault", ["missing", "extra", "seconds"])
+def test_data_are_made_what_params_say_and_what_goes_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small_raw: pd.DataFrame,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    wanted = params.load().data
+    before, after = (
+        str(pd.Period(month, "M") + by) for month, by in ((wanted.first, -1), (wanted.through, 1))
+    )
+    few = small_raw[months.within(small_raw[CONTRACT.time.name], wanted.first, wanted.first)].head(5)
+    monkeypatch.setattr(source, "read", lambda month: few)
+    monkeypatch.setattr(source, "months", lambda: months.between(wanted.first, wanted.through))
+    for name in (f"{before}.csv", f"{after}.csv", f".{before}.csv.half", "notes.txt"):
+        (tmp_path / name).write_text("old\n")
+    ingest(wanted.first, folder=tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [f"{wanted.first}.csv", "notes.txt"]
+    assert (
+        f"{before}.csv: removed, since params.yaml: data begins with {wanted.first}"
+        in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("fault", ["missing", "extra", "seconds", "infinite", "line break"])
 def test_a_source_that_does_not_fit_the_contract_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_raw: pd.DataFrame, fault: str
 ) -> None:
     last_raw = CONTRACT.raw[-2].name
     table = small_raw.head(10)
+    number = next(c.name for c in CONTRACT.raw if c.type == "number" and c.known_at is not None)
+    category = next(c.name for c in CONTRACT.raw if c.type == "category")
     changed, said = {
+        "infinite": (table.assign(**{number: float("inf")}), f"line 2: {number} is inf"),
+        "line break": (table.assign(**{category: "a\rb"}), rf"{category} is 'a\\rb' .line 2."),
         "missing": (table.drop(columns=last_raw), f"lacks column {last_raw}"),
         "extra": (table.assign(surprise=1), "unknown column surprise"),
         "seconds": (

@@ -92,6 +92,30 @@ def test_a_value_of_another_type_is_named_with_its_line(
     assert f"{MONTH}.csv, line 4: {column.name} is {value!r}, but {must}" in read(tmp_path, lines)
 
 
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e999"])
+def test_a_number_that_is_not_finite_is_named_with_its_line(
+    tmp_path: Path, lines: list[str], value: str
+) -> None:
+    column = first_of("number")
+    lines[3] = with_value(lines[3], column, value)
+    assert (
+        f"{MONTH}.csv, line 4: {column.name} is {value.replace('1e999', 'inf')}, but must be a finite"
+        in read(tmp_path, lines)
+    )
+
+
+def test_a_carriage_return_in_a_value_is_named_with_its_line(tmp_path: Path, lines: list[str]) -> None:
+    column = next(c for c in CONTRACT.raw if c.type == "category")
+    lines[3] = with_value(lines[3], column, "A\rB")
+    folder = tmp_path / "cr"
+    folder.mkdir()
+    (folder / f"{MONTH}.csv").write_bytes(("\n".join(lines) + "\n").encode())
+    with pytest.raises(UserError, match=rf"line 4: {column.name} holds a carriage return"):
+        months.read(folder, MONTH, MONTH)
+    (folder / f"{MONTH}.csv").write_bytes(("\r\n".join(lines[:3]) + "\r\n").encode())
+    assert len(months.read(folder, MONTH, MONTH)) == 2  # an end of line as Windows writes it is none
+
+
 def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, lines: list[str]) -> None:
     assert "is cut off" in read(tmp_path, lines, end="")
     assert "is cut off" in read(tmp_path, [*lines[:-1], lines[-1][:10]], end="")

@@ -1,5 +1,6 @@
 """Data come back as data.dvc records them, or there is one sentence on what differs; nothing is rewritten."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -63,6 +64,101 @@ def test_data_changed_by_hand_are_refused_and_neither_they_nor_data_dvc_are_rewr
     change(copy_of_yours)  # the second
     run(copy_of_yours, "dvc", "add", "--quiet", "data")
     run(copy_of_yours, "ml", "restore")
+
+
+def spoil(folder: Path, file: Path) -> Path:
+    """Lose every third line of `file` in DVC's cache, which then trusts it: it is read-only."""
+    name = hashlib.md5((folder / file).read_bytes(), usedforsecurity=False).hexdigest()
+    place = folder / ".dvc/cache/files/md5" / name[:2] / name[2:]
+    lines = place.read_bytes().splitlines(keepends=True)
+    place.chmod(0o644)
+    place.write_bytes(b"".join(line for number, line in enumerate(lines) if number % 3 != 2))
+    place.chmod(0o444)
+    return place
+
+
+def test_what_the_cache_holds_is_hashed_and_a_bad_file_comes_from_the_source(copy_of_yours: Path) -> None:
+    content = (copy_of_yours / MONTH).read_bytes()
+    place = spoil(copy_of_yours, Path(MONTH))
+    shutil.rmtree(copy_of_yours / "data")
+    said = run(copy_of_yours, "ml", "restore").stderr
+    assert "DVC's cache held 1 of data/ with other bytes" in said and "from the source" in said
+    assert (copy_of_yours / MONTH).read_bytes() == content
+    assert not place.exists()
+
+
+def test_a_bad_file_that_is_linked_into_data_is_no_data(copy_of_yours: Path) -> None:
+    place = spoil(copy_of_yours, Path(MONTH))
+    shutil.copy2(place, copy_of_yours / MONTH)
+    assert "2013-03.csv has changed" in refused(copy_of_yours, "ml", "restore")
+
+
+@pytest.mark.parametrize("output", ["build/prepared.parquet", "models/plots/roc.csv"])
+def test_a_bad_output_in_the_cache_is_made_again(copy_of_yours: Path, output: str) -> None:
+    before = {name: (copy_of_yours / name).read_bytes() for name in (output, "models/model.onnx", "dvc.lock")}
+    spoil(copy_of_yours, Path(output))
+    shutil.rmtree(copy_of_yours / "build")
+    shutil.rmtree(copy_of_yours / "models/plots")
+    assert "everything is as dvc.lock says" in run(copy_of_yours, "ml", "reproduce").stderr
+    assert {name: (copy_of_yours / name).read_bytes() for name in before} == before
+
+
+def test_a_bad_output_that_only_the_run_cache_names_is_made_again(copy_of_yours: Path) -> None:
+    """dvc.lock is of another seed, so nothing names the bad model before DVC takes it."""
+    model = (copy_of_yours / "models/model.onnx").read_bytes()
+    lock = (copy_of_yours / "dvc.lock").read_bytes()
+    spoil(copy_of_yours, Path("models/model.onnx"))
+    for name in ("build", "models"):
+        shutil.rmtree(copy_of_yours / name)
+    (copy_of_yours / "dvc.lock").unlink()
+    assert "dropped, all stages run again" in run(copy_of_yours, "ml", "reproduce").stderr
+    assert (copy_of_yours / "models/model.onnx").read_bytes() == model
+    assert (copy_of_yours / "dvc.lock").read_bytes() == lock
+
+
+# --- data.first moves -------------------------------------------------------------------------------------
+
+
+def test_data_of_other_months_than_params_are_named_and_ingest_makes_them_so(copy_of_yours: Path) -> None:
+    params = copy_of_yours / "params.yaml"
+    params.write_text(params.read_text().replace("first: 2013-01", "first: 2013-03"))
+    said = refused(copy_of_yours, "ml", "reproduce")
+    assert "data.dvc holds 2013-01.csv, holds 2013-02.csv, and params.yaml: data says 2013-03" in said
+    assert "run `ml ingest`" in said and "`dvc add data`" in said
+
+    shutil.rmtree(copy_of_yours / ".dvc/cache")  # a fresh clone: nothing lists the files
+    shutil.rmtree(copy_of_yours / "data")
+    assert "data.dvc is of 6 files, and params.yaml: data says 2013-03 to 2013-06, 4 months" in refused(
+        copy_of_yours, "ml", "restore"
+    )
+
+    run(copy_of_yours, "ml", "ingest")
+    run(copy_of_yours, "dvc", "add", "--quiet", "data")
+    run(copy_of_yours, "ml", "restore")
+    assert [file.name for file in sorted((copy_of_yours / "data").iterdir())] == [
+        f"2013-0{month}.csv" for month in range(3, 7)
+    ]
+
+
+def test_a_file_that_is_no_month_of_params_is_named(copy_of_yours: Path) -> None:
+    (copy_of_yours / "data/notes.txt").write_text("mine\n")
+    assert "data/ differs from data.dvc (notes.txt is new)" in refused(copy_of_yours, "ml", "reproduce")
+
+
+# --- a merge that git left open ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", [("reproduce",), ("restore",), ("release", "--env", "staging"), ("train",)])
+@pytest.mark.parametrize("name", ["dvc.lock", "params.yaml", "data.dvc"])
+def test_a_conflict_is_named_with_the_way_out(copy_of_yours: Path, name: str, verb: tuple[str, ...]) -> None:
+    if verb == ("train",) and name != "params.yaml":
+        return  # reads neither
+    file = copy_of_yours / name
+    first, *rest = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([first, "<<<<<<< HEAD\n", rest[0], "=======\n", *rest[1:], ">>>>>>> theirs\n"]))
+    commit(copy_of_yours, "merged badly")
+    said = refused(copy_of_yours, "ml", *verb)
+    assert f"{name}, line 2: git left a conflict there" in said and f"`git add {name}`" in said
 
 
 def test_a_source_that_says_something_else_than_before_is_refused(copy_of_yours: Path) -> None:

@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+HISTORY_DAYS = 3  # three observations back, and a station may fall silent for a day
+
 
 def build(raw: pd.DataFrame) -> pd.DataFrame:
     return raw.assign(

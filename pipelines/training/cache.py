@@ -1,0 +1,66 @@
+"""DVC's cache by its bytes: DVC takes the word of a name or a time for what a file holds, a hash does not."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+Repo = Any  # dvc.repo.Repo, which takes half a second to import
+
+
+def md5(path: Path) -> str:
+    """MD5 of a file, in hexadecimal, which is how DVC names it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def md5_of_folder(files: Mapping[str, str]) -> str:
+    """How DVC names a folder of these files (MD5 by relative path): the MD5 of its list of them."""
+    listed = [{"md5": files[name], "relpath": name} for name in sorted(files)]
+    content = json.dumps(listed, sort_keys=True).encode()
+    return f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir"
+
+
+def md5_of_output(path: Path) -> str | None:
+    """How DVC names a stage's output, file or folder; None where it is missing."""
+    if path.is_dir():
+        files = (file for file in path.rglob("*") if file.is_file())
+        return md5_of_folder({file.relative_to(path).as_posix(): md5(file) for file in files})
+    return md5(path) if path.is_file() else None
+
+
+def listing(repo: Repo, name: str) -> dict[str, str] | None:
+    """The MD5 by file of a folder of that name; None where the cache does not have the list, whole."""
+    path = place(repo, name)
+    if not path.is_file() or f"{md5(path)}.dir" != name:
+        return None
+    return {entry["relpath"]: entry["md5"] for entry in json.loads(path.read_bytes())}
+
+
+def has(repo: Repo, names: Iterable[str]) -> bool:
+    """Whether the cache has an object of each name; `drop_bad` first, for what they hold."""
+    return all(place(repo, name).is_file() for name in names)
+
+
+def drop_bad(repo: Repo, names: Iterable[str]) -> list[str]:
+    """Delete the objects among these that hold other bytes than their names say, with what a folder lists;
+    the names of those. What is gone can be brought anew, what is bad would be taken for good."""
+    dropped = []
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        path = place(repo, name)
+        if not path.is_file():
+            continue
+        if md5(path) != name.removesuffix(".dir"):
+            path.unlink()
+            dropped.append(name)
+        elif name.endswith(".dir"):
+            waiting += (listing(repo, name) or {}).values()
+    return dropped
+
+
+def place(repo: Repo, name: str) -> Path:
+    """Where the cache keeps the object of that name."""
+    return Path(repo.cache.local.oid_to_path(name))

@@ -1,0 +1,99 @@
+"""A row's features are the same whichever room asks, the first of a month included."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines import params
+from pipelines.core import rows
+from pipelines.errors import UserError
+from pipelines.files import write_bytes
+from pipelines.monitoring import labels, replay
+from pipelines.params import Params
+from pipelines.problem import features, source
+from pipelines.problem.columns import CONTRACT
+from pipelines.training import prepare, road, table
+
+KEY, TIME = CONTRACT.key.name, CONTRACT.time.name
+LAG = CONTRACT.derived[0]  # takes the place of a feature that looks back
+NUMBER = next(c for c in CONTRACT.raw if c.type == "number" and c.known_at is not None)
+
+
+def looks_back(raw: pd.DataFrame) -> pd.DataFrame:
+    """So many rows a week ago, by the day: nothing in the first week that is known."""
+    day = raw[TIME].dt.normalize()
+    count = day.value_counts()
+    before = (day - pd.Timedelta(days=7)).map(count)
+    return real(raw).assign(**{LAG.name: before.clip(LAG.minimum, LAG.maximum).fillna(LAG.minimum)})
+
+
+real = features.build
+
+
+@pytest.fixture
+def lagged(monkeypatch: pytest.MonkeyPatch, small_raw: pd.DataFrame) -> pd.DataFrame:
+    """A source of a few rows a day over three months, and a features.py that looks a week back."""
+    few = small_raw.groupby(small_raw[TIME].dt.normalize()).head(4)
+    few = few[few.index % 3 != 0].sample(frac=1, random_state=1)  # another number each day, in no order
+    month = few[TIME].dt.strftime("%Y-%m")
+    monkeypatch.setattr(source, "months", lambda: sorted(month.unique()))
+    monkeypatch.setattr(source, "read", lambda name: few[month == name])
+    monkeypatch.setattr(features, "build", looks_back)
+    monkeypatch.setattr(features, "HISTORY_DAYS", 7)
+    return rows.in_order(few, CONTRACT)
+
+
+def test_training_replay_and_drift_see_the_same_features(
+    lagged: pd.DataFrame, small_params: Params, tmp_path: Path
+) -> None:
+    for name in road.known():
+        write_bytes(tmp_path / f"data/{name}.csv", road.from_source(name))
+    prepare.run(small_params, tmp_path / "data", tmp_path / "prepared.parquet")
+    trained = table.load(tmp_path / "prepared.parquet").set_index(KEY)[LAG.name]
+    last = small_params.data.through
+    sent = pd.DataFrame(replay.events(last)).set_index(KEY)[LAG.name].astype("float32")
+    write_bytes(tmp_path / f"labels/{last}.csv", road.from_source(last))
+    judged = labels.events(tmp_path / "labels", last)
+    assert judged is not None
+    known = judged.set_index(labels.KEY)[LAG.name].astype("float32")
+    assert sent.gt(LAG.minimum).mean() > 0.5  # the lag says something on the first of the month too
+    pd.testing.assert_series_equal(trained[sent.index], sent, check_names=False)
+    pd.testing.assert_series_equal(trained[known.index], known, check_names=False)
+
+
+def test_a_feature_that_looks_back_farther_than_it_says_is_named(
+    lagged: pd.DataFrame, small_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "HISTORY_DAYS", 6)
+    for name in road.known():
+        write_bytes(tmp_path / f"data/{name}.csv", road.from_source(name))
+    with pytest.raises(UserError, match=rf"{LAG.name} of .* older than 6 days is known: set HISTORY_DAYS"):
+        prepare.run(small_params, tmp_path / "data", tmp_path / "prepared.parquet")
+
+
+def test_a_history_that_is_no_number_of_days_is_named() -> None:
+    with pytest.raises(UserError, match="HISTORY_DAYS is -1"):
+        rows.history_days(type("features", (), {"HISTORY_DAYS": -1}))
+
+
+def test_an_infinite_feature_is_named_with_file_line_and_column(
+    lagged: pd.DataFrame, small_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in road.known():
+        write_bytes(tmp_path / f"data/{name}.csv", road.from_source(name))
+    last = small_params.data.through
+    key = pd.read_csv(tmp_path / f"data/{last}.csv", dtype=str)[KEY][4]  # line 6
+
+    def divides_by_nothing(raw: pd.DataFrame) -> pd.DataFrame:
+        made = looks_back(raw)
+        return made.assign(**{NUMBER.name: made[NUMBER.name].mask(made[KEY] == key, np.inf)})
+
+    monkeypatch.setattr(features, "build", divides_by_nothing)
+    with pytest.raises(UserError, match=rf"{last}\.csv, line 6: {NUMBER.name} is inf"):
+        prepare.run(small_params, tmp_path / "data", tmp_path / "prepared.parquet")
+
+
+def test_rows_of_this_repository_look_back_as_features_say() -> None:
+    assert rows.history_days(features) >= 0 and params.load().data.first in source.months()
