@@ -23,7 +23,7 @@ from pipelines.base import loopback, programs
 from pipelines.delivery import terraform
 from pipelines.errors import UserError
 from pipelines.files import read_json, write_json, write_text
-from pipelines.local import act, events, github
+from pipelines.local import act, events, forging, github
 from pipelines.local.act import Place, Run, git
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import markdown
@@ -101,6 +101,7 @@ def a_bad_proposal(stage: "Stage") -> None:
         stage.say(f"Merging it is refused by the branch rules: {refused}")
     else:
         raise AssertionError("a proposal without a green status was merged")
+    stage.forge("forged", "Tidy the console")
 
 
 def the_first_release(stage: "Stage") -> None:
@@ -286,6 +287,24 @@ class Stage:
             "POST", "/pulls", {"title": title, "head": branch, "base": "main", "body": ""}
         )
         return pull
+
+    def forge(self, branch: str, title: str) -> None:
+        """A proposal whose own code leaves a verdict and a report, and says that no model changed."""
+        self.author("git", "checkout", "--quiet", "-B", branch, "origin/main")
+        forging.write(self.folder / "author")
+        self.author("git", "commit", "--quiet", "--message", title, *forging.FILES)
+        self.author("git", "push", "--quiet", "--force", "origin", branch)
+        pull = self.api("POST", "/pulls", {"title": title, "head": branch, "base": "main", "body": ""})
+        run = act.run("propose", events.pull_request(pull, "opened"), self.place)
+        act.run("judge", events.workflow_run(REPOSITORY, run.as_json(REPOSITORY)), self.place)
+        left = " and ".join(path.name for path in sorted(self.place.state.glob(f"artifacts/{run.id}/*")))
+        (status,) = self.api("GET", f"/commits/{pull['head']['sha']}/status")["statuses"]
+        self.say(
+            f"A forger changes only {' and '.join(forging.FILES)}; their run leaves {left} of its own: PASS."
+        )
+        self.say(f"{status['context']}: [red]{status['state']}[/] ({status['description']})")
+        self.must(left == " and ".join(forging.LEFT), f"the forging left {left or 'nothing'}")
+        self.must(status["state"] in ("failure", "error"), "a forged proposal was let through")
 
     def author(self, *command: str) -> None:
         """Run a command in the author's clone, with its own environment; its progress goes to the screen."""
