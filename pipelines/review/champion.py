@@ -53,6 +53,9 @@ class Champion:
     base: Path
 
 
+DEFAULT = ("refs/remotes/origin/HEAD", "refs/remotes/origin/main")  # may be newer than the base
+
+
 class Missing(Exception):
     """Why there is a champion but it cannot be had."""
 
@@ -64,6 +67,7 @@ def find(base: Path, production: Production | None, what: str = "production's re
     """
     if production is not None:
         words = f"{what} {production.release[:12]}"
+        _require_merged(base, production.commit, words)
         found = _of_release(base, production, words) if production.folder else None
         return found or _rebuilt(base, production.commit, words)
     commit = git.head(base)
@@ -73,6 +77,15 @@ def find(base: Path, production: Production | None, what: str = "production's re
         return None
     paths = [base / name for name in FILES]
     return _load(base, commit, words, *paths) if _are(paths, recorded) else _rebuilt(base, commit, words)
+
+
+def _require_merged(base: Path, commit: str, words: str) -> None:
+    """Missing where the base's branch was never at the commit: whoever can write the ledger could name any,
+    and its code would run beside the gate.
+    """
+    lines = (git.tried("rev-list", "--first-parent", ref, "--", at=base) for ref in ("HEAD", *DEFAULT))
+    if not any(commit in line.text.split() for line in lines if line.code == 0):
+        raise Missing(f"{words} is not to be had: the base branch was never at its commit {commit[:12]}")
 
 
 def _of_release(base: Path, production: Production, words: str) -> Champion | None:

@@ -339,12 +339,21 @@ def test_a_release_with_another_model_than_it_says_is_not_trusted(fitted, base, 
     assert verdict == "INCONCLUSIVE" and findings["champion"]["verdict"] == "INCONCLUSIVE"
 
 
-def test_a_release_whose_commit_is_gone_is_inconclusive(fitted, base, window, tmp_path) -> None:
-    production = Production("f" * 64, "0" * 40, None)
-    verdict, findings, _ = judge(
-        fitted(settings(max_iter=50)).write(tmp_path / "candidate", window), base, production
-    )
-    assert verdict == "INCONCLUSIVE" and "is not in this repository" in findings["champion"]["sentence"]
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_release_of_a_commit_that_was_never_merged_is_inconclusive(
+    fitted, base, window, tmp_path, stored
+) -> None:
+    """Whoever can write the ledger could name a commit of their own, whose code would run beside the gate."""
+    pushed = git(base, "commit-tree", "HEAD^{tree}", "-p", "HEAD", "-m", "never merged")
+    folder = released(fitted(), tmp_path / "release") if stored else None
+    for number in ("0" * 40, pushed):
+        verdict, findings, _ = judge(
+            fitted(settings(max_iter=50)).write(tmp_path / f"candidate{number[0]}", window),
+            base,
+            Production("f" * 64, number, folder),
+        )
+        assert verdict == "INCONCLUSIVE"
+        assert "the base branch was never at its commit" in findings["champion"]["sentence"]
 
 
 def test_a_champion_is_scored_with_its_own_feature_code(fitted, window, tmp_path) -> None:
