@@ -12,7 +12,13 @@ export BENTOML_DO_NOT_TRACK := True
 export GX_ANALYTICS_ENABLED := false
 export ORT_DISABLE_TELEMETRY := 1
 unexport PYTHONDONTWRITEBYTECODE # compiled imports are twice as fast
-UV := $(shell PATH="$(filter-out $(CURDIR)/.venv/bin,$(subst :, ,$(PATH)))"; PATH="$${PATH// /:}" command -v uv)
+# What a person has set for other environments steers nothing here; what reaches an index, a mirror or a proxy stays.
+REACHES := UV_INDEX% UV_DEFAULT_INDEX UV_EXTRA_INDEX_URL UV_FIND_LINKS UV_KEYRING_PROVIDER UV_CONFIG_FILE UV_OFFLINE \
+  UV_CACHE_DIR UV_LINK_MODE UV_NATIVE_TLS UV_SYSTEM_CERTS UV_INSECURE_HOST UV_HTTP_% UV_REQUEST_TIMEOUT UV_CONCURRENT_% \
+  PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_NO_INDEX PIP_FIND_LINKS PIP_KEYRING_PROVIDER PIP_CONFIG_FILE PIP_CACHE_DIR \
+  PIP_CERT PIP_CLIENT_CERT PIP_TRUSTED_HOST PIP_PROXY PIP_TIMEOUT PIP_DEFAULT_TIMEOUT PIP_RETRIES PIP_NO_CACHE_DIR
+unexport VIRTUAL_ENV CONDA_PREFIX PYTHONHOME $(filter-out $(REACHES) UV_PYTHON_DOWNLOADS,$(filter UV_% PIP_%,$(.VARIABLES)))
+UV := $(shell P=":$$PATH:"; PATH="$${P//":$(CURDIR)/.venv/bin:"/:}" command -v uv)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/ready
 
@@ -44,24 +50,27 @@ bench: $(READY) ## measure the README's figures; ONLY=NAME runs one
 
 # A runner that keeps an environment of the same lock names it by GREENLIGHT_VENV: then a link is enough.
 $(READY): requirements/dev.txt pyproject.toml
-	@if cmp --silent $< "$(GREENLIGHT_VENV)/lock"; then ln -sfn "$(GREENLIGHT_VENV)" .venv; \
-	  else $(MAKE) --no-print-directory environment; fi
-	@touch $@
+	@if cmp --silent $< "$(GREENLIGHT_VENV)/lock" && [ -L .venv -o ! -e .venv ]; then ln -sfn "$(GREENLIGHT_VENV)" .venv; \
+	  else $(MAKE) --no-print-directory environment && touch $@; fi
 
 python: # the one that .venv is made of
-	@echo $(PYTHON)
+	@echo "$(PYTHON)"
 
-# Follows the lock: only what has changed is installed. uv is the machine's, else the lock's own.
+# Follows the lock: only what has changed is installed. uv is the machine's, else the lock's own, and it is told its
+# target: a .venv that is a link to another environment is replaced, not filled.
+environment: export PYTHONPATH :=
 environment:
 	@test -n "$(PYTHON)" || { echo "make: no Python from 3.11 to 3.14 on PATH: install one, with venv" >&2; exit 2; }
 	@echo "Making .venv from requirements/dev.txt ..." >&2
-	@if [ -n "$(UV)" ]; then $(UV) venv --quiet --allow-existing --python $(PYTHON) .venv; \
-	  elif [ ! -x .venv/bin/uv ]; then $(PYTHON) -m venv --clear .venv && \
+	@if [ -L .venv ]; then rm .venv; fi
+	@if [ -n "$(UV)" ]; then "$(UV)" venv --quiet --allow-existing --python "$(PYTHON)" .venv; \
+	  elif [ ! -x .venv/bin/uv ]; then "$(PYTHON)" -m venv --clear .venv && \
 	    .venv/bin/python -m pip install --quiet --require-hashes \
 	      --requirement <(sed -n '/^uv==/,/[^\\]$$/p' requirements/dev.txt); fi
-	@VIRTUAL_ENV=$(CURDIR)/.venv uv pip sync --quiet --require-hashes \
+	@"$(or $(UV),.venv/bin/uv)" pip sync --quiet --require-hashes --python .venv/bin/python \
 	  --build-constraints <(grep -oE '^setuptools==[0-9.]+' requirements/dev.txt) requirements/dev.txt
-	@VIRTUAL_ENV=$(CURDIR)/.venv uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@"$(or $(UV),.venv/bin/uv)" pip install --quiet --python .venv/bin/python \
+	  --no-deps --no-build-isolation --editable .
 	@cp requirements/dev.txt .venv/lock
 
 # One set of versions for every supported Python: else a model that CI trains is another one than a laptop's.

@@ -132,7 +132,7 @@ startsecs = 0
 startretries = 1000000
 
 [include]
-files = {quoted(str(folder / "supervisor" / "conf.d"))}/*.conf
+files = conf.d/*.conf
 """
 
 

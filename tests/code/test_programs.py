@@ -1,5 +1,6 @@
 """What a person has set for other programs does not steer those that we start; what reaches an index does."""
 
+import ast
 import os
 import sys
 import threading
@@ -128,3 +129,67 @@ def test_loopback_is_asked_without_a_proxy(name: str, monkeypatch: pytest.Monkey
     finally:
         server.shutdown()
         server.server_close()
+
+
+STARTS = {"run", "Popen", "call", "check_call", "check_output", "getoutput", "getstatusoutput"}
+WHOLE = {"copy", "items"}
+
+
+def astray(source: str) -> list[str]:
+    """Where a module starts a program by itself, or takes all of this process's environment to make one."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Attribute(value=ast.Name(id="subprocess"), attr=name) if name in STARTS:
+                found.append(f"subprocess.{name}")
+            case ast.ImportFrom(module="subprocess"):
+                found.append("from subprocess import")
+            case ast.Attribute(value=ast.Name(id="os"), attr="system" | "popen" | "posix_spawn" as name):
+                found.append(f"os.{name}")
+            case ast.Attribute(value=ast.Attribute(attr="environ"), attr=name) if name in WHOLE:
+                found.append(f"os.environ.{name}")
+            case ast.Dict(keys=keys, values=values) if any(
+                key is None and ast.unparse(value) == "os.environ"
+                for key, value in zip(keys, values, strict=True)
+            ):
+                found.append("{**os.environ}")
+            case ast.Call(func=ast.Name(id="dict"), args=[ast.Attribute(attr="environ"), *_]):
+                found.append("dict(os.environ)")
+            case ast.BinOp(left=left, op=ast.BitOr(), right=right) if "os.environ" in (
+                ast.unparse(left),
+                ast.unparse(right),
+            ):
+                found.append("os.environ | ...")
+    return found
+
+
+def test_no_other_module_starts_programs_or_makes_their_environment() -> None:
+    own = {PACKAGE / "base/git.py", PACKAGE / "base/programs.py"}
+    read = {path: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
+    # A handler of the return type's own name is no start: the annotation `subprocess.Popen[str]`.
+    wrong = {
+        str(path.relative_to(PACKAGE)): found
+        for path, source in read.items()
+        if path not in own and (found := [one for one in astray(source) if one != "subprocess.Popen"])
+    }
+    assert not wrong
+    called = {path: "subprocess.Popen(" in source for path, source in read.items() if path not in own}
+    assert not [path for path, starts in called.items() if starts]
+    assert all(astray(read[path]) for path in own)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'subprocess.run(["git", "status"])',
+        "from subprocess import run",
+        'os.system("git status")',
+        'env = {**os.environ, "A": "1"}',
+        "env = dict(os.environ)",
+        "env = os.environ.copy()",
+        'env = os.environ | {"A": "1"}',
+        'env = {k: v for k, v in os.environ.items() if k != "A"}',
+    ],
+)
+def test_a_module_that_goes_astray_is_found(source: str) -> None:
+    assert astray(source)
