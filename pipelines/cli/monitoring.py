@@ -74,4 +74,16 @@ def retrain(
     finish(retrain.propose(evidence))
 
 
+@verbs.command(rich_help_panel=PANEL)
+def alert(
+    evidence: Annotated[Path, typer.Argument(help="The folder of drift.json and drift.md.")] = Path(
+        "build/drift"
+    ),
+) -> None:
+    """Where the drift check found a fault or could say nothing, open an issue; exits with 4 and 3 then."""
+    from pipelines.monitoring import alerts
+
+    finish(alerts.alert(evidence))
+
+
 # --- on this machine --------------------------------------------------------------------------------------

@@ -146,9 +146,7 @@ class Check:
 def judge(month: str, table: pd.DataFrame | None, log: labels.Log, known: Reference, params: Params) -> Month:
     """One month: its skill, its features and its faults."""
     if table is None:
-        return _unknown(
-            month, f"its labels have not come: `ml ingest --through {month} --labels-to HOME/labels`"
-        )
+        return _unknown(month, f"its labels have not come: `ml ingest --through {month} --labels-to host`")
     joined = labels.join(log, table)
     if joined.empty:
         return _unknown(month, "there are no predictions of its events", events=len(table))

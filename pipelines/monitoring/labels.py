@@ -107,7 +107,7 @@ def newest_month(folder: Path) -> str:
     known = sorted(file.stem for file in folder.glob("????-??.csv"))
     if not known:
         raise UserError(
-            f"{folder} has no labels: bring a month's with `ml ingest --through MONTH --labels-to {folder}`"
+            f"{folder} has no labels: bring a month's with `ml ingest --through MONTH --labels-to host`"
         )
     return known[-1]
 
