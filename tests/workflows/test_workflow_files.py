@@ -60,6 +60,7 @@ WRITES = {
     ("rollback", "contents"),
     ("drift", "contents"),
     ("drift", "pull-requests"),
+    ("drift", "issues"),
 }
 
 
