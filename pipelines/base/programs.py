@@ -7,6 +7,7 @@ repository) is dropped. What says how to reach an index, a mirror or a proxy, an
 import contextlib
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 from pipelines.base import git, loopback
 from pipelines.errors import UserError
 
+FILES = 1024  # that supervisord wants to be able to open (its `minfds`); it ends without a word below that
 CODE = Path(__file__).parents[2]  # the code that this process runs: a checkout's
 
 # A variable that matches the first is dropped, unless it matches the second.
@@ -103,6 +105,16 @@ def start(
         )
     except FileNotFoundError:
         raise _missing(command[0], options) from None
+
+
+def check_files(least: int = FILES) -> None:
+    """UserError where a program that we start may not open `least` files at a time, whatever it asks for."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < least:
+        raise UserError(
+            f"a process may open {hard} files at most here, and a host needs {least}: raise the hard limit "
+            "(`ulimit -Hn`; LimitNOFILE of a systemd service, nofile in /etc/security/limits.conf)"
+        )
 
 
 @contextlib.contextmanager

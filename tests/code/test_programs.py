@@ -131,6 +131,18 @@ def test_loopback_is_asked_without_a_proxy(name: str, monkeypatch: pytest.Monkey
         server.server_close()
 
 
+@pytest.mark.parametrize(("hard", "code"), [(256, 2), (1024, 0)])
+def test_a_hard_limit_of_files_that_is_too_low_is_a_sentence(hard: int, code: int) -> None:
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({hard}, {hard}))"
+    check = "from pipelines import cli; from pipelines.base import programs; cli.app = programs.check_files"
+    command = [sys.executable, "-c", f"{limit}; {check}; cli.main()"]
+    done = programs.run(command, env=programs.environment(own_code=True))
+    assert done.returncode == code, done.stderr
+    if code:
+        assert done.stderr.startswith("ml: a process may open 256 files at most here, and a host needs 1024")
+        assert len(done.stderr.splitlines()) == 1
+
+
 STARTS = {"run", "Popen", "call", "check_call", "check_output", "getoutput", "getstatusoutput"}
 WHOLE = {"copy", "items"}
 

@@ -1,12 +1,15 @@
 """`ml reproduce` compares with the committed dvc.lock, and hands on why a stage failed."""
 
 import copy
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipelines.base import git
 from pipelines.errors import Refused, UserError
-from pipelines.training.reproduce import _failure, compare
+from pipelines.training.reproduce import _committed, _failure, compare
 
 LOCK: dict[str, Any] = {
     "schema": "2.0",
@@ -29,6 +32,24 @@ LOCK: dict[str, Any] = {
 @pytest.fixture
 def lock() -> dict[str, Any]:
     return copy.deepcopy(LOCK)
+
+
+def test_a_checkout_of_another_owner_is_not_a_lock_that_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git.run("init", "--quiet", str(tmp_path))
+    (tmp_path / "dvc.lock").write_text("schema: '2.0'\n")
+    git.run("add", "dvc.lock", at=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert _committed() is None
+    who = {"user.name": "Ada", "user.email": "ada@example.com"}
+    git.run("commit", "--quiet", "--message", "First", at=tmp_path, settings=who)
+    assert _committed() == {"schema": "2.0"}
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "none"))
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own way to test it
+    monkeypatch.setattr(git, "LOGIN", re.compile(git.LOGIN.pattern + "|GIT_TEST_ASSUME_DIFFERENT_OWNER"))
+    with pytest.raises(UserError, match=r"belongs to another user: run `git config .* safe\.directory"):
+        _committed()
 
 
 def test_the_same_lock_differs_in_nothing(lock: dict[str, Any]) -> None:
