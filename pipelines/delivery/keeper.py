@@ -108,7 +108,8 @@ def _start(lock: str, log: str, command: list[str]) -> int:
     if child:
         return child
     try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for each in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):  # a shell's `&` leaves SIGINT ignored
+            signal.signal(each, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         once(lock, log, command)
     except OSError as error:

@@ -3,6 +3,7 @@
 import http.client
 import http.server
 import json
+import resource
 import signal
 import socket
 import subprocess
@@ -224,6 +225,18 @@ def test_paths_and_headers_that_callers_make_up_add_nothing_to_what_the_edge_cou
     assert not any(name for _, name in slots["blue"].asked)
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Room for the callers of this process: an ordinary user's soft limit is 1,024 open files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 4096:
+        pytest.skip(f"this machine lets a process open no more than {hard} files (ulimit -Hn)")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
 @pytest.mark.parametrize("said", [b"", b"GET /predict HTTP/1.1\r\nhost: it\r\n"])
 def test_callers_who_hold_connections_and_say_nothing_do_not_end_the_edge(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
