@@ -1,10 +1,15 @@
 """Progress, on standard error, so that standard output stays a verb's result."""
 
+import contextlib
 import os
+import re
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, TextIO, cast
 
+LONGEST = 4096  # characters of a line that are remembered
 _started = time.monotonic()
 
 
@@ -13,14 +18,59 @@ def step(text: str) -> None:
     print(f"[{time.monotonic() - _started:5.1f} s] {text}", file=sys.stderr, flush=True)
 
 
+def harmless(line: str) -> str:
+    """A line, or its beginning, that no runner takes for a command of its own (`::set-env ...`, `##[...]`),
+    wherever its text comes from. A runner looks past what stands unseen before `::`, and anywhere for `##[`.
+    """
+    before = next((n for n, c in enumerate(line) if c.isprintable() and not c.isspace()), len(line))
+    if line.startswith("::", before):
+        line = f"{line[: before + 1]} {line[before + 1 :]}"
+    return line.replace("##[", "## [")
+
+
+class Harmless:
+    """A stream of text each of whose lines is made harmless; in all else the stream that it stands for."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._line = stream, ""  # what the last line has so far
+
+    def write(self, text: str) -> int:
+        for part in re.split(r"([\r\n])", text):
+            if part in ("\r", "\n"):
+                self._stream.write(part)
+                self._line = ""
+            elif part:
+                whole = self._line + part
+                self._stream.write(harmless(whole)[len(harmless(self._line)) :])
+                self._line = whole if len(whole) < LONGEST else "x" + whole[-2:]
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def guarded() -> Iterator[None]:
+    """While the block runs, what this process prints is harmless: names come from proposals, and a runner
+    reads what a job prints."""
+    out, err = (cast(TextIO, Harmless(stream)) for stream in (sys.stdout, sys.stderr))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        yield
+
+
 def summary(text: str) -> None:
     """Add Markdown to the summary of a workflow's run, where there is one (GITHUB_STEP_SUMMARY)."""
     _append("GITHUB_STEP_SUMMARY", f"{text.rstrip()}\n\n")
 
 
 def output(name: str, value: str) -> None:
-    """Set an output of a workflow's step, where there is one (GITHUB_OUTPUT)."""
-    _append("GITHUB_OUTPUT", f"{name}={value}\n")
+    """Set an output of a workflow's step, where there is one (GITHUB_OUTPUT). A value is one line: a second
+    one would set another output."""
+    _append("GITHUB_OUTPUT", f"{name}={' '.join(value.splitlines())}\n")
 
 
 def _append(variable: str, text: str) -> None:

@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from pipelines import console
 from pipelines.base import loopback
 from pipelines.cli import delivery, local, monitoring, pipeline, review
 from pipelines.errors import Refused, UserError
@@ -26,15 +27,16 @@ def main() -> None:
     143 after a signal; anything else is a bug.
     """
     loopback.spare()
-    try:
-        app()
-    except (UserError, Refused) as error:
-        print(f"ml: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UserError) else 4)
-    except Exception as error:
-        from pipelines.core.room import mistake
+    with console.guarded():
+        try:
+            app()
+        except (UserError, Refused) as error:
+            print(f"ml: {error}", file=sys.stderr)
+            sys.exit(2 if isinstance(error, UserError) else 4)
+        except Exception as error:
+            from pipelines.core.room import mistake
 
-        if (said := mistake(error)) is None:
-            raise
-        print(f"ml: {said}", file=sys.stderr)
-        sys.exit(2)
+            if (said := mistake(error)) is None:
+                raise
+            print(f"ml: {said}", file=sys.stderr)
+            sys.exit(2)
