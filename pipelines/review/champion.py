@@ -17,6 +17,7 @@ from pipelines.base import git, programs
 from pipelines.console import step
 from pipelines.errors import UserError
 from pipelines.files import read_json, sha256, write_bytes, write_json, write_text
+from pipelines.judge.answers import Contained
 from pipelines.model import Golden, Model
 from pipelines.problem import features, source
 from pipelines.problem.columns import CONTRACT
@@ -51,6 +52,11 @@ class Champion:
     golden: Golden  # requests that it answers
     api: int | None  # params.yaml: serving.api of its commit
     base: Path
+    path: Path = Path()
+
+    def contained(self) -> Contained:
+        """The model once more, in a process of its own."""
+        return Contained(self.path)
 
 
 DEFAULT = ("refs/remotes/origin/HEAD", "refs/remotes/origin/main")  # may be newer than the base
@@ -119,6 +125,7 @@ def _load(base: Path, commit: str, words: str, model: Path, card: Path, golden: 
             Golden.load(golden),
             _api(base, commit),
             base,
+            model,
         )
     except (UserError, OSError, proposal.Bad) as error:
         raise Missing(f"{words} cannot be read: {error}") from None

@@ -1,7 +1,7 @@
 """What the rules need: the models scored on V, here and now, against labels that the base's code reads."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +11,10 @@ import pandas as pd
 from pipelines import stats
 from pipelines.console import step
 from pipelines.contract import Finding
-from pipelines.errors import UserError
+from pipelines.errors import Refused, UserError
+from pipelines.judge import answers, changes, onnx, retrain, rows
+from pipelines.judge.changes import Changes
+from pipelines.judge.retrain import Retrained
 from pipelines.model import Inputs, Model
 from pipelines.params import Params, load
 from pipelines.problem import source
@@ -20,9 +23,12 @@ from pipelines.review import champion as champions
 from pipelines.review import proposal as proposals
 from pipelines.review.champion import Champion, Production
 from pipelines.review.proposal import Bad, Proposal
+from pipelines.training.prepare import prepare
 
 SEED = 1  # of the bootstrap: the same days are drawn in each run, so a second run brings no second chance
 SAME = 1e-9  # max |Δp| up to which two models are one
+ROUNDING = 1e-6  # max |Δp| of one model's answers, trained on two kinds of processors
+NEAR = 1e-3  # mean |Δp| that another kind of processor may bring about where it splits a tree elsewhere
 TIMED = 300  # requests of one row, to each model in turn
 
 
@@ -44,6 +50,21 @@ class Scored:
     sums: stats.DaySums
     rate: float  # the label rate of its training days
     features: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)  # (n) what it was asked with
+    place: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int), repr=False)  # (n) in its rows
+
+
+@dataclass(frozen=True)
+class Again:
+    """How the candidate differs from the model that the judge trains from the proposal's params.yaml."""
+
+    largest: float  # max |Δp| on V
+    mean: float
+    alike: bool  # the same graph with the same numbers
+    repeats: bool = True  # the training gives the same model each time
+
+    @property
+    def same(self) -> bool:
+        return self.alike and self.largest <= ROUNDING
 
 
 @dataclass(frozen=True)
@@ -59,7 +80,10 @@ class Evidence:
     scored: Scored | None = None  # the candidate
     beside: Scored | None = None  # the champion
     anchored: Scored | None = None  # the anchor
-    repeated: float | None = None  # max |Δp| on V of the candidate and itself, trained again
+    repeated: float | None = None  # max |Δp| on V of the candidate and itself, trained again by the build
+    retrained: "Again | None" = None  # the same by the judge, wherever the base's code trains
+    shuffled: float | None = None  # ROC-AUC on V of a model of shuffled outcomes, by whoever trained again
+    changes: Changes = field(default_factory=Changes)  # of the code that makes a candidate
     latency: tuple[float, float] | None = None  # seconds a row, the median: candidate, champion
     same_lock: bool = False  # dvc.lock names the base branch's model: what is merged changes no model
 
@@ -93,9 +117,13 @@ class Evidence:
 
 
 def gather(
-    candidate: Path, base: Path, production: Production | None = None, anchor: Production | None = None
+    candidate: Path,
+    base: Path,
+    production: Production | None = None,
+    anchor: Production | None = None,
+    head: str | None = None,
 ) -> Evidence:
-    """The evidence on the proposal whose build left `candidate`, against the checkout `base`.
+    """The evidence on the proposal `head` whose build left `candidate`, against the checkout `base`.
 
     `anchor` is the last release that was shown superior, or the first. Never raises for what a proposal's
     files hold: that becomes a finding. UserError where `base` is broken.
@@ -108,21 +136,37 @@ def gather(
         recorded = champions.recorded_in(base)
     except champions.Missing as error:
         raise UserError(f"{base}: {error}") from None
-    if recorded is not None and proposals.locked_model(candidate) == recorded[0]:
-        return Evidence(params, same_lock=True)
+    found = changes.of(base, head)
     try:
+        if head is not None and found.known:
+            proposals.as_committed(candidate, lambda name: changes.file(base, head, name))
+        if recorded is not None and proposals.locked_model(candidate) == recorded[0]:
+            return Evidence(params, same_lock=True, changes=found)
         proposal = proposals.read(candidate, CONTRACT)
         raw = _months(proposal)
-    except Bad as error:
-        return Evidence(params, (Finding("files", "FAIL", f"The build is not to be judged: {error}."),))
-    return _Gathering(params, base, proposal, raw).all(production, anchor)
+        own = prepare(raw) if found.known and not found.features else None
+        if own is None and proposal.window is None:
+            raise Bad("models/window.parquet is not there: the build did not end")
+    except (Bad, Refused, UserError) as error:
+        sentence = f"The build is not to be judged: {str(error).rstrip('.')}."
+        return Evidence(params, (Finding("files", "FAIL", sentence),), changes=found)
+    return _Gathering(params, base, proposal, raw, own, found).all(production, anchor)
 
 
 class _Gathering:
     """Finds and scores one model after the other, and keeps a finding for each that cannot be had."""
 
-    def __init__(self, params: Params, base: Path, proposal: Proposal, raw: pd.DataFrame) -> None:
+    def __init__(
+        self,
+        params: Params,
+        base: Path,
+        proposal: Proposal,
+        raw: pd.DataFrame,
+        own: pd.DataFrame | None,
+        found: Changes,
+    ) -> None:
         self.params, self.base, self.proposal, self.raw = params, base, proposal, raw
+        self.own, self.changes = own, found  # V's rows and all before them, by the base's features.py
         self.findings: list[Finding] = []
 
     def all(self, production: Production | None, anchor: Production | None) -> Evidence:
@@ -133,13 +177,19 @@ class _Gathering:
             step("looking for the anchor, which many small losses may not lead away from")
             first = self.find("anchor", anchor)
         window = _window(self.raw, _first_day(self.proposal, champion, first), CONTRACT.label.name)
-        if not window.days:
-            return Evidence(self.params, tuple(self.findings), self.proposal, champion, first, window)
+        if not window.days or self.has_one_class(window):
+            findings = tuple(self.findings)
+            return Evidence(
+                self.params, findings, self.proposal, champion, first, window, changes=self.changes
+            )
         step(f"scoring on {len(window.label):,} rows of {len(window.days)} days")
         scored = self.score_candidate(window)
         beside = self.score("champion", champion, window)
         anchored = self.score("anchor", first, window)
-        repeated = self.repeat(scored)
+        repeated, shuffled = self.repeat(scored), self.proposal.shuffled
+        retrained = None
+        if scored is not None and self.by_the_base:
+            retrained, shuffled = self.train_again(scored)
         latency = self.time(scored, champion, beside)
         return Evidence(
             self.params,
@@ -151,9 +201,28 @@ class _Gathering:
             scored,
             beside,
             anchored,
-            repeated,
-            latency,
+            repeated=repeated,
+            retrained=retrained,
+            shuffled=shuffled,
+            changes=self.changes,
+            latency=latency,
         )
+
+    @property
+    def by_the_base(self) -> bool:
+        """Whether the base's code makes this candidate from params.yaml, so that the judge can."""
+        return self.own is not None and not self.changes.training
+
+    def has_one_class(self, window: Window) -> bool:
+        if window.label.any() and not window.label.all():
+            return False
+        only = "true" if window.label.all() else "false"
+        sentence = (
+            f"{CONTRACT.label.name} is {only} in all {len(window.label):,} rows of V, and a metric needs "
+            "both: add months to V, or train on fewer."
+        )
+        self.findings.append(Finding("classes", "INCONCLUSIVE", sentence))
+        return True
 
     def find(self, rule: str, production: Production | None) -> Champion | None:
         try:
@@ -164,10 +233,13 @@ class _Gathering:
             return None
 
     def score_candidate(self, window: Window) -> Scored | None:
+        proposal, theirs = self.proposal, self.proposal.window
         try:
-            return _score(
-                self.proposal.model, self.proposal.window, window, self.raw, self.proposal.card, self.params
-            )
+            if theirs is not None:
+                _check_raw(theirs, self.raw, window)
+            features = theirs if self.own is None else self.own
+            assert features is not None
+            return _score(proposal.model, features, window, self.raw, proposal.card, self.params)
         except Bad as error:
             self.findings.append(Finding("rows", "FAIL", f"The candidate cannot be scored: {error}."))
             return None
@@ -183,9 +255,33 @@ class _Gathering:
             self.findings.append(Finding(rule, "INCONCLUSIVE", sentence))
             return None
 
+    def train_again(self, scored: Scored) -> tuple[Again | None, float | None]:
+        """The judge's own training, beside which the build's word does not count."""
+        step(f"training {self.proposal.params.train.estimator} again, by the base's code")
+        assert self.own is not None
+        try:
+            made = retrain.again(self.proposal.params, self.own, self.raw)
+            _check_card(self.proposal.card, made)
+            p = _answers(made.model, proposals.inputs(made.model, self.own_of(scored)))
+            apart = np.abs(p - scored.p)
+            alike = onnx.alike(self.proposal.path.read_bytes(), made.content)
+            found = Again(float(apart.max()), float(apart.mean()), alike)
+            if not found.same:
+                found = replace(found, repeats=made.repeats_itself())
+            step("training on shuffled outcomes")
+            return found, made.of_shuffled_outcomes()
+        except (Bad, Refused, UserError, onnx.Refused) as error:
+            sentence = f"The base's code does not train this candidate: {str(error).rstrip('.')}."
+            self.findings.append(Finding("reproducible", "FAIL", sentence))
+            return None, None
+
+    def own_of(self, scored: Scored) -> pd.DataFrame:
+        assert self.own is not None
+        return self.own.loc[scored.place].reset_index(drop=True)
+
     def repeat(self, scored: Scored | None) -> float | None:
-        if scored is None or self.proposal.again is None:
-            return None
+        if scored is None or self.proposal.again is None or self.by_the_base:
+            return None  # or the judge does it
         try:
             again = _answers(self.proposal.again, proposals.inputs(self.proposal.again, scored.features))
         except Bad as error:
@@ -199,21 +295,48 @@ class _Gathering:
     ) -> tuple[float, float] | None:
         if scored is None or champion is None or beside is None:
             return None
-        pairs = ((self.proposal.model, scored.features), (champion.model, beside.features))
+        try:  # both in a process of their own
+            pairs = ((self.proposal.model, scored.features), (champion.contained(), beside.features))
+        except answers.Failed as error:
+            sentence = f"The champion cannot be timed: {error}."
+            self.findings.append(Finding("latency", "INCONCLUSIVE", sentence))
+            return None
         return _latencies([(model, proposals.inputs(model, rows.iloc[:TIMED])) for model, rows in pairs])
 
 
 def _latencies(models: list[tuple[Model, Inputs]]) -> tuple[float, float]:
-    """Median seconds of a request of one row, each model asked in turn, so that noise meets all alike."""
+    """Median seconds of a request of one row, each model asked in turn, so that noise meets all alike. By the
+    clock of the process that a model runs in, where it has its own."""
     taken: list[list[float]] = [[] for _ in models]
     for row in range(len(next(iter(models[0][1].values())))):
         for seconds, (model, inputs) in zip(taken, models, strict=True):
             one = {name: values[row : row + 1] for name, values in inputs.items()}
             started = time.perf_counter()
             model.predict(one)
-            seconds.append(time.perf_counter() - started)
+            taken_here = time.perf_counter() - started
+            seconds.append(model.seconds if isinstance(model, answers.Contained) else taken_here)
     candidate, champion = (float(np.median(seconds)) for seconds in taken)
     return candidate, champion
+
+
+def _check_raw(theirs: pd.DataFrame, raw: pd.DataFrame, window: Window) -> None:
+    """Bad where a window.parquet says otherwise of a labelled row of V than the source."""
+    key, tables = CONTRACT.key.name, (theirs, raw)
+    places = [pd.Index(table[key].astype(str)).get_indexer(pd.Index(window.rows[key])) for table in tables]
+    both = (places[0] >= 0) & (places[1] >= 0)
+    given, true = (
+        table.iloc[place[both]].reset_index(drop=True) for table, place in zip(tables, places, strict=True)
+    )
+    if why := rows.differing(given, true):
+        raise Bad(f"a raw column is not the source's: {proposals.one_line(why)}")
+
+
+def _check_card(given: proposals.Card, made: Retrained) -> None:
+    """Bad where model.json says otherwise of the training than the training itself."""
+    for name, true in made.card.items():
+        if (said := getattr(given, name)) != true:
+            shown = "another one" if name == "schema" else f"{proposals.one_line(str(said), 40)}, not {true}"
+            raise Bad(f"models/model.json has a {name} that this training does not give ({shown})")
 
 
 def _months(proposal: Proposal) -> pd.DataFrame:
@@ -265,7 +388,7 @@ def _score(
     if wrong := int((~((p >= 0) & (p <= 1))).sum()):
         raise Bad(f"{wrong:,} of {len(p):,} answers are no probability (NaN, infinite, below 0 or above 1)")
     sums = stats.day_sums(window.label, p, window.day, len(window.days), params.decision.threshold)
-    return Scored(p, sums, _rate(raw, card), asked[list(model.inputs)])
+    return Scored(p, sums, _rate(raw, card), asked[list(model.inputs)], place)
 
 
 def _answers(model: Model, inputs: Inputs) -> np.ndarray:

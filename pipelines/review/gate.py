@@ -42,7 +42,7 @@ def run(
     verdict and reasons. Returns 0 PASS, 3 INCONCLUSIVE, 4 FAIL. UserError where `head` names no commit.
     """
     commits = _commit(base, head) if head else None, git.commit("HEAD", base)
-    evidence = gather(candidate, base, production, anchor)
+    evidence = gather(candidate, base, production, anchor, commits[0])
     findings = rules.judge(evidence)
     verdict = record(findings, evidence, base, *commits, validation=proposal.validation(candidate))
     written = verdicts.write(verdict, out)

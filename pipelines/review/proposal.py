@@ -15,12 +15,14 @@ import pandas as pd
 from pipelines.contract import Column, Contract
 from pipelines.errors import UserError
 from pipelines.files import read_json, sha256
+from pipelines.judge import answers, onnx
 from pipelines.model import Inputs, Model, encode
 from pipelines.params import Params, load
 
 MEGABYTE = 1 << 20
 LARGEST = {".json": 16 * MEGABYTE, ".yaml": MEGABYTE, ".lock": MEGABYTE, ".onnx": 512 * MEGABYTE}
 LARGEST_ROWS = 20_000_000
+LARGEST_TABLE = 2 << 30  # bytes of its columns
 MOST_MONTHS = 120  # of the report
 NEAREST = 5
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -53,7 +55,8 @@ class Proposal:
     sha256: str
     locked: str  # the MD5 of models/model.onnx in the proposal's dvc.lock
     md5: str  # that of the file here
-    window: pd.DataFrame
+    window: pd.DataFrame | None  # None where the build left none
+    path: Path = Path()  # of the model
     size: int = 0  # bytes of the model
     again: Model | None = None  # trained once more from the same seed
     shuffled: float | None = None  # ROC-AUC on V of a model of shuffled outcomes
@@ -62,7 +65,7 @@ class Proposal:
 def read(folder: Path, contract: Contract) -> Proposal:
     """The proposal in `folder`. Bad names the first file that is missing, cut off or otherwise wrong."""
     model = folder / "models/model.onnx"
-    session = _read(folder, "models/model.onnx", Model)
+    session = _read(folder, "models/model.onnx", contained)
     return Proposal(
         params=_read(folder, "params.yaml", load),
         card=_read(folder, "models/model.json", card),
@@ -70,11 +73,37 @@ def read(folder: Path, contract: Contract) -> Proposal:
         sha256=sha256(model),
         locked=_read(folder, "dvc.lock", recorded_model),
         md5=md5(model),
-        window=_read(folder, "models/window.parquet", lambda path: _window(path, contract, session.inputs)),
+        window=_optional(
+            folder, "models/window.parquet", lambda path: _window(path, contract, session.inputs)
+        ),
+        path=model,
         size=model.stat().st_size,
-        again=_optional(folder, "models/verification/again.onnx", Model),
+        again=_optional(folder, "models/verification/again.onnx", contained),
         shuffled=_optional(folder, "models/verification/shuffled.json", _shuffled),
     )
+
+
+def contained(path: Path) -> Model:
+    """The model in a file that nobody vouches for: looked through before it runs, and then in a process of
+    its own."""
+    try:
+        onnx.check(path)
+        return answers.Contained(path)
+    except onnx.Refused as error:
+        raise Bad(f"models/{path.name} {error}") from None
+    except answers.Failed as error:
+        said = str(error).replace(f"{path.resolve()} ", "").replace(f"{path} ", "")
+        raise Bad(f"models/{path.name} cannot be opened ({one_line(said)})") from None
+
+
+def as_committed(folder: Path, committed: Callable[[str], tuple[bytes | None, str]]) -> None:
+    """Bad where the build's params.yaml or dvc.lock are not the commit's, which are what is merged."""
+    for name in ("params.yaml", "dvc.lock"):
+        content, why = committed(name)
+        if content is None:
+            raise Bad(f"{name} {why} in the proposal's commit")
+        if _read(folder, name, Path.read_bytes) != content:
+            raise Bad(f"{name} of the build is not the one of the proposal's commit, which is what is merged")
 
 
 def _optional(folder: Path, name: str, reader: Callable[[Path], T]) -> T | None:
@@ -180,14 +209,17 @@ def md5(path: Path) -> str:
 def _window(path: Path, contract: Contract, asked: tuple[str, ...]) -> pd.DataFrame:
     import pyarrow.parquet as pq
 
-    key = contract.key.name
+    key, raw = contract.key.name, [column.name for column in contract.raw]
 
     with pq.ParquetFile(path) as file:
         if file.metadata.num_rows > LARGEST_ROWS:
             raise Bad(f"models/window.parquet has {file.metadata.num_rows:,} rows")
+        groups = (file.metadata.row_group(place) for place in range(file.metadata.num_row_groups))
+        if sum(group.total_byte_size for group in groups) > LARGEST_TABLE:
+            raise Bad("models/window.parquet is larger than any that the pipeline writes")
         if key not in file.schema_arrow.names:
             raise Bad(f"models/window.parquet has no column {key}")
-        columns = [name for name in (key, *asked) if name in file.schema_arrow.names]
+        columns = [name for name in (key, *raw, *asked) if name in file.schema_arrow.names]
         table = file.read(columns=list(dict.fromkeys(columns))).to_pandas(ignore_metadata=True)
     table[key] = table[key].astype(str)
     if (twice := table[key].duplicated()).any():

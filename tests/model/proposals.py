@@ -50,6 +50,7 @@ class Made:
     params: dict[str, Any] = field(default_factory=lambda: PARAMS)
     first: str = "2013-04-01"
     last: str = "2013-05-31"
+    rows: int = 54321  # that it says it was trained on
     lock: str | None = None  # the MD5 in dvc.lock, where it is not the model's
     again: bytes = b""  # trained once more, where that is another model
     shuffled: float | None = 0.501
@@ -63,7 +64,7 @@ class Made:
             "estimator": "made",
             "settings": {},
             "schema": self.schema,
-            "train": {"first": self.first, "last": self.last, "rows": 54321},
+            "train": {"first": self.first, "last": self.last, "rows": self.rows},
         }
         (models / "model.json").write_text(json.dumps(card))
         (folder / "params.yaml").write_text(yaml.safe_dump(self.params))
@@ -105,13 +106,35 @@ def commit(folder: Path) -> Path:
     return folder
 
 
+OWN_CODE = ("pipelines/problem/features.py", "pipelines/problem/estimators.py")
+
+
+def proposed(base: Path, candidate: Path, *code: str) -> str:
+    """A commit upon the base's, with the candidate's params.yaml and dvc.lock, and other `code` than the
+    base's; the checkout stays as it is."""
+    before = git(base, "rev-parse", "HEAD")
+    files = [name for name in ("params.yaml", "dvc.lock") if (candidate / name).is_file()]
+    for name in files:
+        (base / name).write_bytes((candidate / name).read_bytes())
+    for name in code:
+        (base / name).parent.mkdir(parents=True, exist_ok=True)
+        (base / name).write_text(f"# {name}, of the proposal\n")
+    git(base, "add", "--", *files, *code)
+    git(base, "commit", "--quiet", "--allow-empty", "-m", "proposal")
+    head = git(base, "rev-parse", "HEAD")
+    git(base, "reset", "--quiet", "--hard", before)
+    return head
+
+
 def judge(
-    candidate: Path, base: Path, production: Production | None = None
+    candidate: Path, base: Path, production: Production | None = None, code: tuple[str, ...] = OWN_CODE
 ) -> tuple[str, dict[str, dict[str, Any]], dict[str, Any]]:
-    """Verdict, findings by rule, gate.json."""
-    code = gate.run(candidate, base, candidate.parent / "evidence", production)
+    """Verdict, findings by rule, gate.json. The models here are made by hand, so by default the proposal's
+    own code makes rows and model; with `code=()` the base's does."""
+    head = proposed(base, candidate, *code)
+    code_ = gate.run(candidate, base, candidate.parent / "evidence", production, head=head)
     written = json.loads((candidate.parent / "evidence/gate.json").read_text())
-    assert code == {"PASS": 0, "INCONCLUSIVE": 3, "FAIL": 4}[written["verdict"]]
+    assert code_ == {"PASS": 0, "INCONCLUSIVE": 3, "FAIL": 4}[written["verdict"]]
     return written["verdict"], {finding["rule"]: finding for finding in written["findings"]}, written
 
 

@@ -15,6 +15,7 @@ from pipelines.review import gate, rules
 from pipelines.review.champion import Production
 from pipelines.schema import refusals, request_schema
 from tests.model.proposals import (
+    OWN_CODE,
     PARAMS,
     Made,
     changed,
@@ -22,6 +23,7 @@ from tests.model.proposals import (
     git,
     judge,
     linear,
+    proposed,
     refused,
     released,
     settings,
@@ -61,11 +63,12 @@ def test_a_feature_that_tells_the_label_fails(fitted, base, window, table, tmp_p
     label = table.set_index(CONTRACT.key.name)[CONTRACT.label.name].reindex(window[CONTRACT.key.name])
     told = np.where(label.fillna(False).to_numpy(dtype=bool), 1.0, 0.0)
     blurred = told + np.random.default_rng(1).normal(0, 0.7, len(told))
-    leaking = window.assign(**{FEATURE.name: blurred.astype(np.float32)})
-    made = Made(linear(FEATURE.name, 1.0, -1.5), ALIKE)
+    made_so = next(column.name for column in CONTRACT.derived if column in CONTRACT.features)
+    leaking = window.assign(**{made_so: blurred.astype(np.float32)})
+    made = Made(linear(made_so, 1.0, -1.5), ALIKE)
     verdict, findings, _ = judge(made.write(tmp_path / "candidate", leaking), base)
     assert verdict == "FAIL" and "single_feature" in refused(findings)
-    assert FEATURE.name in findings["single_feature"]["sentence"]
+    assert made_so in findings["single_feature"]["sentence"]
 
 
 @pytest.mark.parametrize(("auc", "said"), [(0.56, "FAIL"), (None, "INCONCLUSIVE"), (0.549, "PASS")])
@@ -204,7 +207,12 @@ def test_ten_small_losses_in_a_row_do_not_add_up(fitted, table, window, tmp_path
     for number in range(3, len(models)):
         candidate = models[number].write(tmp_path / f"candidate{number}", window)
         code = gate.run(
-            candidate, base, tmp_path / "evidence", production=productions[number - 1], anchor=productions[0]
+            candidate,
+            base,
+            tmp_path / "evidence",
+            production=productions[number - 1],
+            anchor=productions[0],
+            head=proposed(base, candidate, *OWN_CODE),
         )
         written = json.loads((tmp_path / "evidence/gate.json").read_text())
         by_rule = {finding["rule"]: finding for finding in written["findings"]}
@@ -221,7 +229,8 @@ def test_where_the_champion_is_the_anchor_it_is_asked_once(fitted, base, window,
         "f" * 64, git(base, "rev-parse", "HEAD"), released(fitted(), tmp_path / "release")
     )
     candidate = fitted(ALIKE).write(tmp_path / "candidate", window)
-    gate.run(candidate, base, tmp_path / "evidence", production=production, anchor=production)
+    head = proposed(base, candidate, *OWN_CODE)
+    gate.run(candidate, base, tmp_path / "evidence", production=production, anchor=production, head=head)
     written = json.loads((tmp_path / "evidence/gate.json").read_text())
     assert written["anchor"] is None
     assert not [finding for finding in written["findings"] if finding["rule"].startswith("anchor")]
@@ -233,7 +242,9 @@ def test_an_anchor_that_cannot_be_had_is_inconclusive(fitted, base, window, tmp_
     )
     candidate = fitted(ALIKE).write(tmp_path / "candidate", window)
     lost = Production("e" * 64, "0" * 40, None)
-    assert gate.run(candidate, base, tmp_path / "evidence", production=production, anchor=lost) == 3
+    head = proposed(base, candidate, *OWN_CODE)
+    evidence = tmp_path / "evidence"
+    assert gate.run(candidate, base, evidence, production=production, anchor=lost, head=head) == 3
     written = json.loads((tmp_path / "evidence/gate.json").read_text())
     assert {f["rule"]: f["verdict"] for f in written["findings"]}["anchor"] == "INCONCLUSIVE"
 

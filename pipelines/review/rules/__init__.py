@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable
 from pipelines.contract import Finding
 from pipelines.errors import UserError
 from pipelines.review.evidence import Evidence
+from pipelines.review.proposal import one_line
 from pipelines.review.rules import calibration, leaks, metrics, serving, slices, structure
 
 Rule = Callable[[Evidence], Finding | None]
 
-STRUCTURE: tuple[Rule, ...] = (structure.lock, serving.compatibility, structure.days)
+STRUCTURE: tuple[Rule, ...] = (structure.code, structure.lock, serving.compatibility, structure.days)
 LEAKS: tuple[Rule, ...] = (
     leaks.inputs,
     leaks.trained_on_v,
@@ -48,8 +49,21 @@ def judge(e: Evidence) -> list[Finding]:
 
 
 def ask(e: Evidence, rules: Iterable[Rule]) -> list[Finding]:
-    """What those of the rules say that have a say."""
-    return [finding for rule in rules if (finding := rule(e)) is not None]
+    """What those of the rules say that have a say. One that raises has not decided, and says so."""
+    return [finding for rule in rules if (finding := _asked(rule, e)) is not None]
+
+
+def _asked(rule: Rule, e: Evidence) -> Finding | None:
+    name = getattr(rule, "__name__", str(rule))
+    try:
+        found = rule(e)
+    except Exception as error:  # a team's own rule may do anything
+        said = one_line(f"{type(error).__name__}: {error}".removesuffix(": "))
+        return Finding(name, "INCONCLUSIVE", f"The rule {name} raised {said}, so it has not decided.")
+    if found is None or isinstance(found, Finding):
+        return found
+    sentence = f"The rule {name} gave a {type(found).__name__} and no Finding, so it has not decided."
+    return Finding(name, "INCONCLUSIVE", sentence)
 
 
 def named(names: Iterable[str]) -> list[Rule]:

@@ -94,11 +94,12 @@ def _area(label: np.ndarray, rank: np.ndarray) -> float:
 def shuffled(e: Evidence) -> Finding | None:
     """A model of shuffled outcomes knows nothing; where it does, features are made from outcomes.
 
-    The build measures it (stage `verify`), since only the proposal's own code can make its features.
+    The judge measures it wherever the base's code trains; else the build does (stage `verify`), since only
+    the proposal's own code can make its features.
     """
-    if e.scored is None or e.proposal is None:
+    if e.scored is None or e.proposal is None or any(found.rule == "reproducible" for found in e.gathered):
         return None
-    auc, limit = e.proposal.shuffled, e.params.gate.leak.shuffled
+    auc, limit = e.shuffled, e.params.gate.leak.shuffled
     if auc is None:
         sentence = (
             "The build left no ROC-AUC of shuffled outcomes: run `ml reproduce`, whose stage `verify` "

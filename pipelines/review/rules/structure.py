@@ -1,7 +1,8 @@
 """Is what is judged what would be merged, and is there enough to judge it by?"""
 
 from pipelines.contract import Finding
-from pipelines.review.evidence import SAME, Evidence
+from pipelines.review.evidence import NEAR, SAME, Again, Evidence
+from pipelines.review.proposal import one_line
 
 
 def lock(e: Evidence) -> Finding | None:
@@ -53,10 +54,42 @@ def first(e: Evidence) -> Finding | None:
     )
 
 
+def code(e: Evidence) -> Finding | None:
+    """Whose code made the candidate. What the proposal's own code made is its own word, and a maintainer's to
+    let through; the judge saw all the rest for itself."""
+    found = e.changes
+    if e.proposal is None:
+        return None
+    if not found.known:
+        sentence = (
+            "The proposal's commit is not to be had here, so nobody knows which code made its candidate: "
+            "fetch it, or push it again."
+        )
+        return Finding("code", "INCONCLUSIVE", sentence)
+    if found.behind:
+        sentence = (
+            f"The branch lacks what the base branch changed in {_listed(found.behind)}, so its candidate was "
+            "made by other code than will be merged: update the branch and build it again."
+        )
+        return Finding("code", "INCONCLUSIVE", sentence)
+    if not found.training:
+        return Finding("code", "PASS", "The base branch's code makes this candidate: the judge did so too.")
+    words = "its rows and its training are" if found.features else "its training is"
+    sentence = f"The proposal changes {_listed(found.training)}: {words} its own word, for a maintainer."
+    return Finding("code", "PASS", sentence, {"files": len(found.training)}, warning=True)
+
+
+def _listed(paths: tuple[str, ...]) -> str:
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return f"{', '.join(one_line(path, 80) for path in paths[:3])}{more}"
+
+
 def reproducible(e: Evidence) -> Finding | None:
-    """The same lock and seed give the same model again."""
+    """The same lock and seed give the same model again, to the judge wherever the base's code trains."""
     if e.scored is None or e.proposal is None or any(found.rule == "reproducible" for found in e.gathered):
         return None
+    if e.retrained is not None:
+        return _retrained(e.retrained)
     if e.repeated is None:
         sentence = (
             "The build left no model that was trained again: run `ml reproduce`, whose stage `verify` "
@@ -65,11 +98,31 @@ def reproducible(e: Evidence) -> Finding | None:
         return Finding("reproducible", "INCONCLUSIVE", sentence)
     numbers = {"max_dp": e.repeated}
     if not e.repeated <= SAME:
-        sentence = (
-            f"Trained again from the same lock and seed, the model answers otherwise (max |Δp| = "
-            f"{e.repeated:.2g} on V, at most {SAME:g} passes): give every source of chance the seed."
-        )
+        return Finding("reproducible", "FAIL", _chance(e.repeated), numbers)
+    sentence = f"Trained again by the build, it answers the same (max |Δp| = {e.repeated:.1g})."
+    return Finding("reproducible", "PASS", sentence, numbers)
+
+
+def _retrained(again: Again) -> Finding:
+    numbers = {"max_dp": again.largest, "mean_dp": again.mean}
+    if again.same:
+        words = f"Trained again by the judge, it answers the same (max |Δp| = {again.largest:.1g})."
+        return Finding("reproducible", "PASS", words, numbers)
+    if not again.repeats:
+        return Finding("reproducible", "FAIL", _chance(again.largest), numbers)
+    words = f"max |Δp| = {again.largest:.2g} on V, {again.mean:.1g} on average"
+    if again.mean > NEAR:
+        sentence = f"The model is not what params.yaml and this code give ({words}): run `ml reproduce`."
         return Finding("reproducible", "FAIL", sentence, numbers)
-    return Finding(
-        "reproducible", "PASS", f"Trained again, it answers the same (max |Δp| = {e.repeated:.1g}).", numbers
+    sentence = (
+        f"The model is nearly, but not, what params.yaml and this code give ({words}): another kind of "
+        "processor may bring that about; make it where the checks run, or a maintainer decides."
+    )
+    return Finding("reproducible", "INCONCLUSIVE", sentence, numbers)
+
+
+def _chance(largest: float) -> str:
+    return (
+        "Trained again from the same lock and seed, the model answers otherwise (max |Δp| = "
+        f"{largest:.2g} on V, at most {SAME:g} passes): give every source of chance the seed."
     )

@@ -1,0 +1,83 @@
+"""Which code a proposal was built with: the base's own, or its. Asked of Git, never of what a build left."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from pipelines.base import git, programs
+
+ROOM = "pipelines/problem/"
+NOT_FEATURES = (f"{ROOM}estimators.py", f"{ROOM}rules.py")
+MAKE_FEATURES = ("prepare",)  # stages of dvc.yaml, whose dependencies say what makes features, and a model
+MAKE_MODELS = ("prepare", "train", "verify")
+REGULAR = ("100644", "100755")  # modes of a file that is neither a link nor a submodule
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a proposal's commit changes of the code that makes its candidate."""
+
+    known: bool = True  # the commit is at hand
+    features: tuple[str, ...] = ()  # files that differ from the base's, of those that make features
+    training: tuple[str, ...] = ()  # of those that make a model, the former among them
+    behind: tuple[str, ...] = ()  # of the latter, those that the proposal only lacks the base's changes to
+
+
+ALL_THE_BASES = Changes()
+
+
+def of(base: Path, head: str | None) -> Changes:
+    """The changes of the commit `head` against the checkout `base`; without one, none: the base's code is
+    what an author is held to who names no other."""
+    if head is None:
+        return ALL_THE_BASES
+    if not fetched(base, head):
+        return Changes(known=False)
+    differs = git.changes(git.head(base), head, at=base)
+    since = git.merge_base(git.head(base), head, at=base)
+    proposed = set(git.changes(since, head, at=base)) if since else set(differs)
+    training = _among(differs, MAKE_MODELS)
+    return Changes(
+        features=_among(differs, MAKE_FEATURES),
+        training=training,
+        behind=tuple(path for path in training if path not in proposed),
+    )
+
+
+def fetched(base: Path, head: str) -> bool:
+    """Whether the checkout has the commit, or can get it from where it came from. It is never checked out."""
+    if git.commit(head, at=base) is None and git.remote_url(at=base) is not None:
+        git.tried("fetch", "--quiet", "--no-tags", "origin", head, at=base)
+    return git.commit(head, at=base) is not None
+
+
+def file(base: Path, head: str, path: str) -> tuple[bytes | None, str]:
+    """A file's bytes as the commit has it, and why there are none: ("...", "") or (None, "is a link")."""
+    listed = git.run("ls-tree", "-z", "--full-tree", head, "--", path, at=base).strip("\0")
+    if not listed:
+        return None, "is not there"
+    if listed.split()[0] not in REGULAR:
+        return None, "is a link or a folder, and must be a file"
+    return git.blob(head, path, at=base), ""
+
+
+def _among(paths: Iterable[str], stages: Iterable[str]) -> tuple[str, ...]:
+    """Those of the paths of which the stages are made, by the judge's own dvc.yaml; the team's room whole."""
+    made_of = set(_dependencies(stages))
+    room = tuple(path for path in NOT_FEATURES if path not in made_of)
+    return tuple(
+        path
+        for path in paths
+        if path in made_of or (path.startswith(ROOM) and path not in room and not path.endswith(".md"))
+    )
+
+
+def _dependencies(stages: Iterable[str]) -> list[str]:
+    told = yaml.safe_load((programs.CODE / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    code = [path for stage in stages for path in told[stage]["deps"]]
+    return [path for path in code if path.startswith(("pipelines/", "requirements/"))] + [
+        "dvc.yaml",
+        "requirements/train.txt",
+    ]
