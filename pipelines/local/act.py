@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,28 +20,18 @@ from pipelines.base import git as base_git
 from pipelines.base import programs
 from pipelines.console import step
 from pipelines.errors import UserError
-from pipelines.files import write_json, write_text
+from pipelines.files import read_json, write_json, write_text
+from pipelines.local import rights
 from pipelines.local.events import Event, describe, now
+from pipelines.local.runner import Place, environment
 from pipelines.local.uses import stand_ins
 
 HOSTED = "ubuntu-24.04"
 RUNNER = "GREENLIGHT_RUNNER"  # the repository variable that names a self-hosted runner's label
 PROGRESS = re.compile(r"^\[ *\d+\.\d s\] (.*)")  # what console.step prints
 LIBC = ctypes.CDLL(None)
+LEFTOVERS = ("source", "act", "home", "secrets", "tokens.json", "pid")  # of a run that has ended
 TAIL = 30  # lines of a failed step that are shown
-
-
-@dataclass(frozen=True)
-class Place:
-    """What stands for GitHub: the bare repository, and a folder of runs, artifacts and caches."""
-
-    origin: Path
-    state: Path
-    repository: str = "you/greenlight"
-    api: str = "http://127.0.0.1:9"  # GITHUB_API_URL: the address of github.serve; port 9 answers nobody
-    token: str = "local-token"
-    variables: Mapping[str, str] = field(default_factory=dict)  # the repository's `vars`
-    environment: Mapping[str, str] = field(default_factory=dict)  # the runner's own: GREENLIGHT_HOME, ...
 
 
 @dataclass(frozen=True)
@@ -58,6 +47,8 @@ class Run:
     summary: str
     log: Path
     created_at: str = field(default_factory=now)
+    attempt: int = 1
+    checks: Mapping[str, str] = field(default_factory=dict)  # the same by the names that a job shows
 
     @property
     def conclusion(self) -> str:
@@ -79,7 +70,7 @@ class Run:
             "head_repository": pull["head"]["repo"] if pull else describe(repository),
             "repository": describe(repository),
             "run_number": self.id,
-            "run_attempt": 1,
+            "run_attempt": self.attempt,
             "created_at": self.created_at,
             "pull_requests": pulls,
             "html_url": f"https://github.com/{repository}/actions/runs/{self.id}",
@@ -94,14 +85,17 @@ def run(
     secrets: Mapping[str, str] | None = None,
     job: str | None = None,
     verbose: bool = False,
+    again: int | None = None,
 ) -> Run:
     """Run `.github/workflows/WORKFLOW.yml` of the event's commit in `place.origin`; wait for its end.
 
     A line of progress for each step, the whole log in a file that is named when the run fails. `job` runs
-    one job (and those it needs), `verbose` shows everything. UserError before anything runs where the
+    one job (and those it needs), `verbose` shows everything, `again` is the run of which this is the next
+    attempt: its id and its artifacts stay. UserError before anything runs where the
     workflow does not exist or uses an action without a stand-in, and where no runner has a job's label.
     """
-    started, (number, folder) = now(), next_run(place.state)
+    started, (number, folder) = now(), next_run(place.state, again)
+    attempt = 1 + (read_json(folder / "run.json")["run_attempt"] if again else 0)
     try:
         sha = check_out(place.origin, event, folder / "source")
         file = folder / "source/.github/workflows" / f"{workflow}.yml"
@@ -110,19 +104,22 @@ def run(
             raise UserError(
                 f"no workflow {workflow!r} in commit {sha[:12]}; it has: {', '.join(names) or 'none'}"
             )
+        definition = yaml.safe_load(file.read_text())
+        given = dict(secrets or {}) if not rights.from_fork(event) else {}  # strangers get none
+        given |= rights.hand_out(file, event, folder)
         command = [
-            *arguments(event, place, number, folder, secrets or {}, job),
+            *arguments(event, place, number, folder, given, job, attempt),
             *("--workflows", str(file.relative_to(folder / "source"))),
             *mappings(folder / "source", file),
         ]
-        definition = yaml.safe_load(file.read_text())
         name = definition.get("name", workflow)
         step(f"{name}: run {number}, {event.name}, commit {sha[:12]}")
         story = Story(name, folder / "log.txt", verbose)
-        code = follow(command, environment(place, number, folder), folder / "source", story)
+        code = follow(command, environment(place, event, folder), folder / "source", story)
     finally:
-        for leftover in ("source", "act", "secrets", "pid"):
-            remove(folder / leftover)
+        for leftover in LEFTOVERS:
+            if leftover != "home" or RUNNER not in place.variables:  # what a deploy leaves running has it
+                remove(folder / leftover)
     if story.no_runner:
         raise UserError(
             f"{file.name}: no runner here has the label {story.no_runner!r}; set the variable {RUNNER}"
@@ -140,8 +137,10 @@ def run(
         "\n".join(story.summaries),
         folder / "log.txt",
         started,
+        attempt,
+        {definition["jobs"][key].get("name", key): result for key, result in jobs.items()},
     )
-    write_json(folder / "run.json", done.as_json(place.repository) | {"jobs": jobs})
+    write_json(folder / "run.json", done.as_json(place.repository) | {"jobs": jobs, "checks": done.checks})
     write_text(folder / "summary.md", done.summary)
     step(f"{name}: {', '.join(f'{key} {result}' for key, result in jobs.items())}")
     if code:
@@ -149,15 +148,28 @@ def run(
     return done
 
 
-def next_run(state: Path) -> tuple[int, Path]:
-    """The next run id, and its folder. Leftovers of killed runs are removed on the way."""
+def held(workflow: str, event: Event, place: Place) -> dict[str, Any]:
+    """A run that waits until somebody approves it, as GitHub lists it: nothing of it has begun."""
+    number, folder = next_run(place.state)
+    run = Run(number, workflow, f".github/workflows/{workflow}.yml", event, 0, {}, "", folder / "log.txt")
+    told = run.as_json(place.repository) | {"conclusion": "action_required"}
+    write_json(folder / "run.json", told)
+    remove(folder / "pid")
+    return told
+
+
+def next_run(state: Path, again: int | None = None) -> tuple[int, Path]:
+    """The next run id, or one that is run again, and its folder. Leftovers of killed runs are removed."""
     runs = state / "runs"
     runs.mkdir(parents=True, exist_ok=True)
     for old in runs.glob("*/pid"):
         if not Path(f"/proc/{old.read_text() or 0}").exists():
             end_steps(old.parent / "act")
-            for leftover in ("source", "act", "secrets", "pid"):
+            for leftover in LEFTOVERS:
                 remove(old.parent / leftover)
+    if again:
+        write_text(runs / str(again) / "pid", str(os.getpid()))
+        return again, runs / str(again)
     number = 1 + max((int(path.name) for path in runs.iterdir() if path.name.isdigit()), default=0)
     while True:
         try:
@@ -209,7 +221,13 @@ def git(*arguments: str) -> str:
 
 
 def arguments(
-    event: Event, place: Place, number: int, folder: Path, secrets: Mapping[str, str], job: str | None
+    event: Event,
+    place: Place,
+    number: int,
+    folder: Path,
+    secrets: Mapping[str, str],
+    job: str | None,
+    attempt: int,
 ) -> list[str]:
     write_json(folder / "event.json", dict(event.payload))
     write_text(folder / "secrets", "".join(f"{k}={json.dumps(v)}\n" for k, v in secrets.items()))
@@ -217,13 +235,14 @@ def arguments(
     told = {
         "GITHUB_REPOSITORY": place.repository,
         "GITHUB_RUN_ID": str(number),
+        "GITHUB_RUN_ATTEMPT": str(attempt),
         "GITHUB_API_URL": place.api,
     }
     return [
         *(program("act"), event.name, "--json", "--rm", "--no-cache-server", "--action-offline-mode"),
         "--no-skip-checkout",  # else the workspace starts as a copy of the clone
         *("--eventpath", str(folder / "event.json"), "--action-cache-path", str(folder / "act")),
-        *("--actor", place.repository.partition("/")[0], "--secret", f"GITHUB_TOKEN={place.token}"),
+        *("--actor", place.repository.partition("/")[0]),
         *("--secret-file", str(folder / "secrets"), "--var-file", os.devnull, "--input-file", os.devnull),
         *("--env-file", os.devnull),
         *(f"--platform={label}=-self-hosted" for label in labels),
@@ -235,30 +254,6 @@ def arguments(
 
 def mappings(root: Path, workflow: Path) -> list[str]:
     return [f"--local-repository={name}={folder}" for name, folder in stand_ins(root, workflow).items()]
-
-
-def environment(place: Place, number: int, folder: Path) -> dict[str, str]:
-    """This process's environment less what a runner does not have, and what the stand-ins need."""
-    own = str(Path(sys.executable).parent)
-    alien = re.compile(
-        r"^(VIRTUAL_ENV|PYTHON(PATH|HOME|DONTWRITEBYTECODE)|PYTEST_.*|COV_.*|GITHUB_.*|ACTIONS_.*|RUNNER_.*|MAKE.*|MFLAGS)$"
-    )
-    kept = {name: value for name, value in programs.environment().items() if not alien.match(name)}
-    path = [entry for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if entry != own]
-    return kept | {
-        "PATH": os.pathsep.join(path),
-        "GIT_PAGER": "cat",  # steps have a terminal, so a pager would wait for a key
-        "PAGER": "cat",
-        "GREENLIGHT_ORIGIN": str(place.origin.absolute()),
-        "GREENLIGHT_ARTIFACTS": str((place.state / "artifacts").absolute()),
-        "GREENLIGHT_CACHES": str((place.state / "caches").absolute()),
-        "GREENLIGHT_PYTHON": sys.executable,
-        # This environment serves the jobs whose lock is the same; each imports its own checkout.
-        "GREENLIGHT_VENV": sys.prefix,
-        "PYTHONPATH": ".",
-        # Not by --env, which would win over the `env` of a job.
-        **place.environment,
-    }
 
 
 def program(name: str) -> str:

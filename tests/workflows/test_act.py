@@ -65,7 +65,7 @@ def test_a_pull_request_passes_from_job_to_job_and_to_the_next_workflow(
         replace(place, variables={"GREENLIGHT_RUNNER": "host-1"}, environment={"GREENLIGHT_HOME": "/h"}),
     )
     assert hosted.jobs["never"] == "success" and "on the host of /h" in hosted.summary
-    (cache,) = [path for path in (place.state / "caches").iterdir() if path.is_dir()]
+    (cache,) = [path for path in (place.state / "caches/refs-pull-1-merge").iterdir() if path.is_dir()]
     assert (cache / "seen").read_text().splitlines() == [pull["merge_commit_sha"]] * 2  # it outlives a run
 
 
@@ -130,7 +130,7 @@ def test_the_runners_environment_gives_way_to_a_jobs(place: Place, commit: Commi
 
 @pytest.mark.slow
 def test_a_step_sees_no_environment_of_the_caller(
-    place: Place, commit: Commit, monkeypatch: pytest.MonkeyPatch
+    place: Place, commit: Commit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("VIRTUAL_ENV", "/somewhere")
     monkeypatch.setenv("GITHUB_REF", "refs/heads/other")
@@ -138,7 +138,8 @@ def test_a_step_sees_no_environment_of_the_caller(
         place, commit, tiny('run: test -z "$VIRTUAL_ENV" && test "$GITHUB_REF" = refs/heads/main')
     )
     assert done.code == 0, done.log.read_text()
-    assert str(Path(sys.executable).parent) not in act.environment(place, 1, place.state)["PATH"].split(":")
+    seen = act.environment(place, events.schedule("o/r"), tmp_path)
+    assert str(Path(sys.executable).parent) not in seen["PATH"].split(":")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Link $FOLDER to the entry $KEY of the cache store; a new entry starts as a copy of the best restore key."""
+"""Link $FOLDER to the entry $KEY of this run's own scope; it starts as a copy of what a scope it sees has."""
 
 import hashlib
 import os
@@ -11,11 +11,15 @@ def main() -> None:
     folder, key = os.environ["FOLDER"].strip(), os.environ["KEY"]
     if "\n" in folder or any(mark in folder for mark in "*?["):
         sys.exit(f"the stand-in of actions/cache keeps one folder, not {folder!r}")
-    store = Path(os.environ["GREENLIGHT_CACHES"])
+    stores = [
+        Path(os.environ["GREENLIGHT_CACHES"]) / scope.replace("/", "-")
+        for scope in os.environ["GREENLIGHT_SCOPES"].splitlines()
+    ]
+    store = stores[0]
     store.mkdir(parents=True, exist_ok=True)
     entry = store / name(folder, key)
     prefixes = [key, *filter(None, (line.strip() for line in os.environ["RESTORE"].splitlines()))]
-    found = entry if entry.exists() else newest(store, folder, prefixes)
+    found = next(filter(None, (seen(place, folder, key, prefixes) for place in stores)), None)
     if found is None:
         entry.mkdir()
     elif found != entry:
@@ -23,7 +27,7 @@ def main() -> None:
     os.utime(entry)
     (store / f"{entry.name}.key").write_text(key)
     link(Path(folder), entry)
-    matched = "" if found is None else (store / f"{found.name}.key").read_text()
+    matched = "" if found is None else found.with_name(f"{found.name}.key").read_text()
     with Path(os.environ["GITHUB_OUTPUT"]).open("a") as out:
         out.write(f"cache-hit={'true' if matched == key else 'false'}\ncache-matched-key={matched}\n")
     print(f"cache: {matched or 'no entry'} for {key}")
@@ -34,6 +38,11 @@ def name(folder: str, key: str) -> str:
     return (
         f"{hashlib.sha256(folder.encode()).hexdigest()[:12]}-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
     )
+
+
+def seen(store: Path, folder: str, key: str, prefixes: list[str]) -> Path | None:
+    exact = store / name(folder, key)
+    return exact if exact.exists() else newest(store, folder, prefixes)
 
 
 def newest(store: Path, folder: str, prefixes: list[str]) -> Path | None:

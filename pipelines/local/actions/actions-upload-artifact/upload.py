@@ -22,7 +22,7 @@ def main() -> None:
         sys.exit(1 if none == "error" else 0)
     if target.exists():
         if os.environ["OVERWRITE"] != "true":
-            sys.exit(f"upload-artifact: this run already has an artifact {name!r}; overwrite is false")
+            sys.exit(f"upload-artifact: 409 Conflict: this run has an artifact {name!r}; overwrite is false")
         shutil.rmtree(target)
     base = common(roots)
     temporary = target.with_name(f".{target.name}.part")
