@@ -34,8 +34,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Path]:
-    home = tmp_path_factory.mktemp("home")
+def home(
+    tmp_path_factory: pytest.TempPathFactory, shared: Path, request: pytest.FixtureRequest
+) -> Iterator[Path]:
+    home = tmp_path_factory.mktemp(getattr(request.module, "HOME", "home"))
     for name in ("tools", "venvs"):
         (shared / name).mkdir(exist_ok=True)
         (home / name).symlink_to(shared / name)

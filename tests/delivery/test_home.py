@@ -1,0 +1,21 @@
+"""A host whose home has a space in its path serves like any other."""
+
+from collections.abc import Callable
+
+import pytest
+
+from pipelines.delivery import checks, rollout
+from pipelines.delivery.host import Host
+from pipelines.delivery.store import Store
+
+pytestmark = pytest.mark.slow
+HOME = "home of Ada"
+
+
+def test_a_release_goes_live_in_a_home_with_a_space(
+    host: Host, store: Store, make: Callable[..., str]
+) -> None:
+    release = make("good")
+    assert " " in str(host.home)
+    assert rollout.move(host, release, store) == 0
+    assert checks.answers(host.edge_url) == release
