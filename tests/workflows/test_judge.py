@@ -13,7 +13,7 @@ from pipelines.pulls import override
 from tests.workflows.conftest import ROOT, Commit
 from tests.workflows.proposal import Propose
 
-FILES = (".github", "pipelines", "requirements", "pyproject.toml", "Makefile")
+FILES = (".github", "pipelines", "requirements", "pyproject.toml", "Makefile", "dvc.yaml")
 
 
 @pytest.fixture
