@@ -9,6 +9,7 @@ from pipelines.delivery.ledger import Entry
 from pipelines.delivery.rehearse import locate, previous
 from pipelines.delivery.store import Store
 from pipelines.local import github
+from pipelines.local.rights import EVERYTHING
 from tests.delivery.test_store import fill
 from tests.project import git
 
@@ -33,7 +34,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         for name, value in {
             "GITHUB_API_URL": url,
             "GITHUB_REPOSITORY": "you/flights",
-            "GITHUB_TOKEN": "t",
+            "GITHUB_TOKEN": EVERYTHING,
             "GITHUB_OUTPUT": str(tmp_path / "output"),
             "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
             "NO_PROXY": "127.0.0.1",
