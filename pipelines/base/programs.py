@@ -59,6 +59,11 @@ def only(*names: str, **given: str) -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ} | given
 
 
+def like(names: "re.Pattern[str]", **given: str) -> dict[str, str]:
+    """As `only`, for the variables whose whole name fits a pattern."""
+    return {name: value for name, value in os.environ.items() if names.fullmatch(name)} | given
+
+
 def path(before: str | None = None) -> str:
     """PATH with the commands of this environment first."""
     return os.pathsep.join([str(Path(sys.executable).parent), before or os.environ.get("PATH") or os.defpath])

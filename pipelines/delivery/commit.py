@@ -87,7 +87,7 @@ def check_models(repository: Path, also: Mapping[str, str], prepared: bool = Tru
 
     `also` has the MD5 of files that count as well; `prepared`: that the data are here.
     """
-    for name in ("params.yaml", "data.dvc", LOCK):
+    for name in ("params.yaml", "data.dvc"):
         conflicts.refuse(repository / name)
     stages = stages_of(locked(repository))
     for path, md5 in _files_of(stages, "outs"):
@@ -120,6 +120,7 @@ def stages(lock: Path) -> dict[str, Any]:
 
 
 def stages_of(content: bytes) -> dict[str, Any]:
+    conflicts.refuse(Path(LOCK), content.decode(errors="replace"))
     try:
         return dict(yaml.safe_load(content)["stages"])
     except (yaml.YAMLError, KeyError, TypeError, ValueError):

@@ -42,11 +42,10 @@ def environment(place: Place, event: Event, folder: Path) -> dict[str, str]:
     own, home = str(Path(sys.executable).parent), folder / "home"
     home.mkdir(exist_ok=True)
     path = [entry for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if entry != own]
-    reaches = {name: value for name, value in os.environ.items() if REACHES.fullmatch(name)}
     files = {name: file.expanduser() for name, file in CONFIGURED.items()}
     return {
         **{name: str(file) for name, file in files.items() if file.is_file()},
-        **reaches,
+        **programs.like(REACHES),
         **loopback.spared(os.environ),
         "PATH": os.pathsep.join(path),
         "HOME": str(home.absolute()),
