@@ -146,7 +146,7 @@ def test_scope_takes_an_unknown_base_for_a_change(
     with inside(tmp_path / "clone", monkeypatch) as told:
         scope.run("0" * 40, head)
         assert (told / "out.txt").read_text().startswith("model=true\n")
-        with pytest.raises(UserError, match="git diff failed"):
+        with pytest.raises(UserError, match="git merge-base failed"):
             scope.run(head, "none")
 
 
