@@ -106,7 +106,7 @@ def run(
     text: str | None = None,
     settings: Mapping[str, str] | None = None,
     given: Mapping[str, str] | None = None,
-    within: float = PATIENCE,
+    within: float | None = None,
 ) -> str:
     """What a command prints, less the spaces around it. Failed where it exits with anything but 0."""
     done = tried(*command, at=at, text=text, settings=settings, given=given, within=within)
@@ -121,13 +121,15 @@ def tried(
     text: str | None = None,
     settings: Mapping[str, str] | None = None,
     given: Mapping[str, str] | None = None,
-    within: float = PATIENCE,
+    within: float | None = None,
 ) -> Done:
     """Run a command in the folder `at`; the caller reads its exit code.
 
     `text` goes to standard input, `settings` are set for this command alone (they win over PINNED), `given`
-    are GIT_* variables that are meant. Failed where git is missing or does not take the folder.
+    are GIT_* variables that are meant, `within` the seconds that it may take, PATIENCE where nothing is said.
+    Failed where git is missing or does not take the folder.
     """
+    within = PATIENCE if within is None else within
     own = {name.lower() for name in settings or {}}
     pinned = [
         part
