@@ -57,8 +57,14 @@ def sha256(path: Path | str) -> str:
 
 
 def sha256_of_tree(folder: Path | str, paths: Iterable[Path] | None = None) -> str:
-    """SHA-256 over the sorted lines `path sha256` of the files under `folder` (or of `paths` in it)."""
+    """SHA-256 over the sorted lines `path sha256` of the files under `folder` (or of `paths` in it).
+
+    UserError where a name has a line end: two files and one of such a name would have the same hash.
+    """
     folder = Path(folder)
     files = sorted(paths if paths is not None else (p for p in folder.rglob("*") if p.is_file()))
-    lines = [f"{path.relative_to(folder).as_posix()} {sha256(path)}\n" for path in files]
+    names = [path.relative_to(folder).as_posix() for path in files]
+    if broken := next((name for name in names if "\n" in name), None):
+        raise UserError(f"{broken!r} has a line end in its name: rename it")
+    lines = [f"{name} {sha256(path)}\n" for name, path in zip(names, files, strict=True)]
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()

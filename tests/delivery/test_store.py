@@ -7,7 +7,7 @@ import pytest
 from pipelines.delivery import store as stores
 from pipelines.delivery.store import Store
 from pipelines.errors import UserError
-from pipelines.files import read_json, sha256_of_tree, write_json, write_text
+from pipelines.files import read_json, sha256, sha256_of_tree, write_json, write_text
 
 
 def fill(folder: Path, text: str, **fields: object) -> str:
@@ -59,6 +59,34 @@ def test_an_added_file_is_refused(store: Store, tmp_path: Path) -> None:
     number = put(store, tmp_path, "one")
     (store.folder / number / "bento/src/sitecustomize.py").write_text("")
     with pytest.raises(UserError, match="src was changed"):
+        store.get(number)
+
+
+@pytest.mark.parametrize(
+    "name", ["uvicorn.py", "numpy/__init__.py", "sitecustomize.pyc", ".hidden", "models/x"]
+)
+def test_nothing_lies_beside_the_source_that_a_server_could_import(
+    store: Store, tmp_path: Path, name: str
+) -> None:
+    """BentoML has Python look in the Bento's folder first, and the id covers the source alone."""
+    number = put(store, tmp_path, "one")
+    write_text(store.folder / number / "bento/README.md", "")
+    write_text(store.folder / number / "bento/env/python/requirements.txt", "")
+    store.get(number)
+    write_text(store.folder / number / "bento" / name, "print('evil')")
+    with pytest.raises(UserError, match=f"bento/ holds '{name.split('/')[0]}', which `ml release` never"):
+        store.get(number)
+
+
+def test_a_name_with_a_line_end_does_not_stand_for_two_files(store: Store, tmp_path: Path) -> None:
+    number = put(store, tmp_path, "one")
+    source = store.folder / number / "bento/src"
+    first, second = source / "models/model.onnx", source / "requirements/serve.txt"
+    forged = source / f"models/model.onnx {sha256(first)}\nrequirements/serve.txt"
+    write_text(forged, second.read_text())
+    first.unlink()
+    second.unlink()
+    with pytest.raises(UserError, match="has a line end in its name"):
         store.get(number)
 
 

@@ -87,12 +87,13 @@ def test_the_same_release_is_the_same_bytes(put, github: Releases, store: Assets
 def test_modes_and_empty_folders_come_along(store: Assets, elsewhere: Assets, tmp_path: Path) -> None:
     number = fill(tmp_path / "one", "one")
     (tmp_path / "one/evidence/metrics.json").unlink()
-    (tmp_path / "one/bento/install.sh").write_text("true")
-    (tmp_path / "one/bento/install.sh").chmod(0o700)
+    (tmp_path / "one/bento/env").mkdir()
+    (tmp_path / "one/bento/env/install.sh").write_text("true")
+    (tmp_path / "one/bento/env/install.sh").chmod(0o700)
     store.add(tmp_path / "one")
     folder = elsewhere.get(number)
     assert (folder / "evidence").is_dir() and folder.stat().st_mode & 0o777 == 0o755
-    assert (folder / "bento/install.sh").stat().st_mode & 0o777 == 0o755
+    assert (folder / "bento/env/install.sh").stat().st_mode & 0o777 == 0o755
     assert (folder / "bento/bento.yaml").stat().st_mode & 0o777 == 0o644
 
 
@@ -270,6 +271,7 @@ def replaced(github: Releases, content: bytes) -> None:
 ALTERED = {
     "model": (lambda m: m.update({"bento/src/models/model.onnx": b"other"}), "bento/src was changed"),
     "added": (lambda m: m.update({"bento/src/sitecustomize.py": b""}), "bento/src was changed"),
+    "module": (lambda m: m.update({"bento/uvicorn.py": b""}), "bento/ holds 'uvicorn.py'"),
     "missing": (lambda m: m.pop("bento/bento.yaml"), "is missing: the release is not whole"),
     "id": (lambda m: m.update({"release.json": b'{"id": "0"}'}), "release.json is not of the release"),
     "no json": (lambda m: m.update({"release.json": b"{"}), "is not valid JSON"),

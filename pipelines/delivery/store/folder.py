@@ -15,6 +15,9 @@ from pipelines.files import read_json, sha256_of_tree, write_json
 SHORTEST = 8  # characters of an id's beginning
 STALE = 3600.0  # seconds after which what a killed release left half-written is removed
 AGAIN = "make the release again with `ml release` at its commit"
+# What BentoML writes beside the source. The id does not cover it, and a server looks for modules in the
+# Bento's own folder before its packages: a file such as uvicorn.py there would run.
+BESIDE = {"bento.yaml", "README.md", "apis", "env", "src"}
 
 
 class Store:
@@ -150,6 +153,8 @@ def fault(folder: Path, number: str) -> str | None:
         return "bento/bento.yaml or evidence/ is missing: the release is not whole"
     if links := [path for path in folder.rglob("*") if path.is_symlink()]:
         return f"{links[0].relative_to(folder)} is a link, and a release's files lie in its folder"
+    if strange := sorted({path.name for path in (folder / "bento").iterdir()} - BESIDE):
+        return f"bento/ holds {strange[0]!r}, which `ml release` never writes there"
     if (found := sha256_of_tree(folder / "bento" / "src")) != number:
         return f"bento/src was changed: it hashes to {found[:12]}"
     return None
