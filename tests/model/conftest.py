@@ -11,6 +11,7 @@ import pytest
 from pipelines import params as parameters
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
+from pipelines.review import explain
 from pipelines.training import prepare, train
 from tests.model.proposals import LABEL, PARAMS, Made, commit
 
@@ -45,3 +46,10 @@ def fitted(table: pd.DataFrame) -> Callable[..., Made]:
 def base(tmp_path: Path, fitted: Callable[..., Made]) -> Path:
     """A base branch with a model, whose file is there."""
     return commit(fitted().write(tmp_path / "base"))
+
+
+@pytest.fixture(autouse=True)
+def unexplained(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An explanation takes ten seconds: test_explain.py alone asks for it."""
+    if request.path.stem != "test_explain":
+        monkeypatch.setattr(explain, "PATIENCE", 0.0)
