@@ -1,7 +1,9 @@
 """What a change touches: a model or a release; and what of it waits for a maintainer's word."""
 
+import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
+from typing import Any
 
 import yaml
 
@@ -22,6 +24,7 @@ HARMLESS = ("docs/", "tests/", "benchmarks/", ".github/", ".ci/", "LICENSE", ".g
 VALUES = "params.yaml"
 WITHHELD = ("gate", "rollout", "drift", "serving")  # its parts that judge a model, or move one
 LOCKS = ("dvc.lock", "data.dvc")
+MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 PAGES = (".md", ".png", ".jpg", ".svg", ".gif")  # below docs/
 TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "SECURITY.md", "LICENSE")
 
@@ -60,7 +63,9 @@ def beyond(github: GitHub, changes: Changes) -> list[str]:
         before, after = changes.before.get(path), changes.after.get(path)
         if path == VALUES:
             found += withheld(github, before, after)
-        elif not (plain(before) and plain(after) and (is_document(path) or (path in LOCKS and after))):
+        elif path in LOCKS:
+            found += [] if relocked(github, before, after) else [path]
+        elif not (plain(before) and plain(after) and is_document(path)):
             found.append(path)
     return found
 
@@ -74,6 +79,19 @@ def withheld(github: GitHub, before: Entry | None, after: Entry | None) -> list[
     return [f"{VALUES}: {part}" for part in WITHHELD if getattr(here, part) != getattr(there, part)]
 
 
+def relocked(github: GitHub, before: Entry | None, after: Entry | None) -> bool:
+    """Whether a lock differs only in what each training writes anew: hashes, sizes and values of params.yaml.
+
+    DVC and `ml` fetch, copy and delete what a lock names: another path, stage, source or name of an object
+    waits for a maintainer.
+    """
+    try:
+        here, there = (_form(_yaml(proposals.content(github, entry))) for entry in (before, after))
+    except UserError:
+        return False
+    return isinstance(here, dict) and bool(here == there)
+
+
 def is_document(path: str) -> bool:
     """A page for people. A `.md` elsewhere may be read by code, or steer it."""
     return path in TOP or (path.startswith("docs/") and PurePosixPath(path).suffix in PAGES)
@@ -85,14 +103,30 @@ def plain(entry: Entry | None) -> bool:
 
 
 def _values(content: bytes) -> Params:
-    """params.yaml, typed. UserError for one with aliases too: a few lines of them can stand for gigabytes."""
+    """params.yaml, typed."""
+    return params.parse(_yaml(content))
+
+
+def _yaml(content: bytes) -> Any:
+    """UserError for YAML with aliases too: a few lines of them can stand for gigabytes."""
     try:
         text = content.decode("utf-8")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise UserError("it has aliases")
-        return params.parse(yaml.safe_load(text))
+        return yaml.safe_load(text)
     except (ValueError, RecursionError, yaml.YAMLError):
         raise UserError("it is not YAML") from None
+
+
+def _form(value: Any, key: Any = None) -> Any:
+    """A lock with a word in place of what may differ."""
+    if isinstance(value, dict):
+        return VALUES if key == VALUES else {name: _form(inner, name) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_form(inner) for inner in value]
+    hashed = key == "md5" and isinstance(value, str) and MD5.fullmatch(value)
+    counted = key in ("size", "nfiles") and type(value) is int
+    return key if hashed or counted else value
 
 
 def brought_by(head: str) -> str:

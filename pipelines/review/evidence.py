@@ -16,7 +16,7 @@ from pipelines.judge import answers, changes, onnx, retrain, rows
 from pipelines.judge.changes import Changes
 from pipelines.judge.retrain import Retrained
 from pipelines.model import Inputs, Model
-from pipelines.params import Params, load
+from pipelines.params import Data, Params, Train, load
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import champion as champions
@@ -95,12 +95,17 @@ class Evidence:
 
     @property
     def unchanged(self) -> bool:
-        """The proposal's model is the champion's, byte for byte."""
+        """The proposal's model is the champion's, byte for byte, and what is merged makes no other."""
         return self.same_lock or (
             self.proposal is not None
             and self.champion is not None
             and self.proposal.sha256 == self.champion.sha256
             and (self.largest_difference or 0.0) <= SAME
+            and (
+                self.retrained.same
+                if self.retrained is not None
+                else _made_of(self.proposal.params) == _made_of(self.params)
+            )
         )
 
     @property
@@ -140,7 +145,11 @@ def gather(
     try:
         if head is not None and found.known:
             proposals.as_committed(candidate, lambda name: changes.file(base, head, name))
-        if recorded is not None and proposals.locked_model(candidate) == recorded[0]:
+        if (
+            recorded is not None
+            and proposals.locked_model(candidate) == recorded[0]
+            and _made_of(proposals.values(candidate)) == _made_of(params)  # else the lock may lie
+        ):
             return Evidence(params, same_lock=True, changes=found)
         proposal = proposals.read(candidate, CONTRACT)
         raw = _months(proposal)
@@ -151,6 +160,11 @@ def gather(
         sentence = f"The build is not to be judged: {str(error).rstrip('.')}."
         return Evidence(params, (Finding("files", "FAIL", sentence),), changes=found)
     return _Gathering(params, base, proposal, raw, own, found).all(production, anchor)
+
+
+def _made_of(params: Params) -> tuple[Data, Train]:
+    """What of params.yaml makes a model."""
+    return params.data, params.train
 
 
 class _Gathering:

@@ -67,7 +67,7 @@ def read(folder: Path, contract: Contract) -> Proposal:
     model = folder / "models/model.onnx"
     session = _read(folder, "models/model.onnx", contained)
     return Proposal(
-        params=_read(folder, "params.yaml", load),
+        params=values(folder),
         card=_read(folder, "models/model.json", card),
         model=session,
         sha256=sha256(model),
@@ -81,6 +81,11 @@ def read(folder: Path, contract: Contract) -> Proposal:
         again=_optional(folder, "models/verification/again.onnx", contained),
         shuffled=_optional(folder, "models/verification/shuffled.json", _shuffled),
     )
+
+
+def values(folder: Path) -> Params:
+    """The proposal's params.yaml."""
+    return _read(folder, "params.yaml", load)
 
 
 def contained(path: Path) -> Model:

@@ -1,6 +1,7 @@
 """What a build can leave that is not what the proposal makes: each forging is refused by what the judge sees
 for itself, and the honest proposal beside it passes."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,17 @@ def test_a_model_that_was_trained_on_v_fails_whatever_its_card_says(fitted, judg
 def test_a_model_of_other_settings_than_params_yaml_names_fails(fitted, judged, rows) -> None:
     verdict, findings = judged(Made(fitted(settings(max_iter=80)).model, HONEST, rows=rows))
     assert verdict == "FAIL" and refused(findings) == {"reproducible"}
+
+
+def test_other_settings_beside_the_champions_own_lock_are_no_unchanged_model(
+    fitted, base, window, rows, tmp_path
+) -> None:
+    """The build may leave the champion's files, or none: a release trains from what is merged."""
+    champion = Made(fitted().model, settings(max_iter=1), rows=rows)
+    candidate = champion.write(tmp_path / "candidate", window)
+    assert judge(candidate, base, code=())[0] == "FAIL"
+    shutil.rmtree(candidate / "models")
+    assert judge(candidate, base, code=())[0] == "FAIL"
 
 
 @pytest.mark.parametrize(("what", "field"), [({"rows": 7}, "rows"), ({"first": "2013-04-02"}, "first")])

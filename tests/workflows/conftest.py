@@ -9,7 +9,7 @@ import pytest
 from pipelines.local import github
 from pipelines.local.act import Place
 from pipelines.local.github import call
-from tests.workflows.proposal import PARAMS, Proposal, Propose
+from tests.workflows.proposal import PARAMS, Proposal, Propose, data, lock
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -82,8 +82,8 @@ def propose(
             "params.yaml": PARAMS,
             "README.md": "x\n",
             "pipelines/stats.py": "a = 1\n" * 9,
-            "dvc.lock": "1\n",
-            "data.dvc": "1\n",
+            "dvc.lock": lock("1"),
+            "data.dvc": data("1"),
         }
     )
 

@@ -1,5 +1,6 @@
 """A pull request of a small repository, and what its run of `propose` and the gate leave."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +21,33 @@ GOOD = {"verdict": "PASS", "findings": [PASS]}
 WORSE = {"verdict": "FAIL", "findings": [FAIL]}
 UNDECIDED = {"verdict": "INCONCLUSIVE", "findings": [UNSURE]}
 PARAMS = (Path(__file__).parents[2] / "params.yaml").read_text()
-BETTER = {"params.yaml": PARAMS.replace("seed: 7", "seed: 8"), "dvc.lock": "2\n"}
+
+
+def lock(word: str) -> str:
+    """A dvc.lock; another word is another training."""
+    return f"""\
+schema: '2.0'
+stages:
+  train:
+    cmd: ml train
+    params:
+      params.yaml:
+        train: {{settings: {{{word}: 1}}}}
+    outs:
+    - path: models/model.onnx
+      hash: md5
+      md5: {hashlib.md5(word.encode()).hexdigest()}
+      size: {len(word)}
+"""
+
+
+def data(word: str) -> str:
+    """A data.dvc; another word is other data."""
+    name = hashlib.md5(word.encode()).hexdigest()
+    return f"outs:\n- md5: {name}.dir\n  size: 7\n  nfiles: {len(word)}\n  hash: md5\n  path: data\n"
+
+
+BETTER = {"params.yaml": PARAMS.replace("seed: 7", "seed: 8"), "dvc.lock": lock("2")}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pipelines.local.github import call
 from pipelines.pulls import override
 from pipelines.pulls.proposals import OVERRIDE
 from tests.workflows.conftest import Commit
-from tests.workflows.proposal import BETTER, GOOD, UNDECIDED, WORSE, Propose
+from tests.workflows.proposal import BETTER, GOOD, UNDECIDED, WORSE, Propose, lock
 
 LET_THROUGH = ("success", "INCONCLUSIVE, let through by ada: V has 7 days, not 28")
 STAYS = ("failure", "INCONCLUSIVE: V has 7 days, not 28")
@@ -92,7 +92,7 @@ def test_a_later_push_is_not_let_through_by_the_label_of_before(propose: Propose
     proposal.role("ada", "maintain")
     event = proposal.label("ada")
     proposal.override(event)
-    commit({"dvc.lock": "3\n"}, "proposal")
+    commit({"dvc.lock": lock("3")}, "proposal")
     assert proposal.judge(UNDECIDED) == STAYS
     assert proposal.override(event) is None  # its run, run again, still speaks of the old head
     assert proposal.judge(UNDECIDED) == STAYS
@@ -108,7 +108,7 @@ def test_a_push_before_the_labels_run_has_ended_takes_nothing_from_it(
     proposal = propose(BETTER)
     proposal.role("ada", "maintain")
     event = proposal.label("ada")
-    commit({"dvc.lock": "3\n"}, "proposal")
+    commit({"dvc.lock": lock("3")}, "proposal")
     assert proposal.override(event) is None
     assert proposal.judge(UNDECIDED) == STAYS
 

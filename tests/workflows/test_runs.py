@@ -10,7 +10,7 @@ from pipelines.files import read_json
 from pipelines.local.github import call
 from pipelines.pulls import candidate, runs
 from tests.workflows.conftest import Commit
-from tests.workflows.proposal import BETTER, GOOD, UNDECIDED, Proposal, Propose
+from tests.workflows.proposal import BETTER, GOOD, UNDECIDED, Proposal, Propose, data, lock
 
 NOTHING = {"run": "", "head": "", "base": ""}
 
@@ -38,14 +38,14 @@ def test_before_a_candidate_is_there_nothing_is_judged(propose: Propose, commit:
     assert ask(proposal, proposal.label("bob"))["run"] == ""
     proposal.run()
     assert ask(proposal, proposal.label("eve"))["run"] == "2"  # negative control
-    commit({"dvc.lock": "3\n"}, "proposal")  # another head
+    commit({"dvc.lock": lock("3")}, "proposal")  # another head
     assert ask(proposal, proposal.label("dan"))["run"] == ""
 
 
 def test_what_changes_no_model_or_goes_elsewhere_needs_no_gate(propose: Propose, commit: Commit) -> None:
     pages = propose({"README.md": "y\n"}, "pages")
     assert ask(pages, pages.ended(pages.run()))["run"] == ""
-    commit({"dvc.lock": "easy\n"}, "easy")
+    commit({"dvc.lock": lock("easy")}, "easy")
     easy = propose(BETTER, base="easy")
     assert ask(easy, easy.ended(easy.run())) == NOTHING
     easy.patch(state="closed")
@@ -86,7 +86,7 @@ def test_what_the_build_says_of_the_commits_own_files_does_not_count(
     folder.mkdir()
     (folder / "params.yaml").write_text("gate: easy\n")
     candidate.run(folder, proposal.pull["head"]["sha"])
-    assert {path.name: path.read_text() for path in folder.iterdir()} == BETTER | {"data.dvc": "1\n"}
+    assert {path.name: path.read_text() for path in folder.iterdir()} == BETTER | {"data.dvc": data("1")}
     without = propose({"data.dvc": None}, "without")
     with pytest.raises(UserError, match=r"data\.dvc of .* cannot be judged: it is no plain file"):
         candidate.run(folder, without.pull["head"]["sha"])

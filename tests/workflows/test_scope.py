@@ -1,5 +1,6 @@
 """`ml scope`, and the allow-list: what makes a model, what passes on the gate's word alone."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from pipelines.base.github import GitHub
 from pipelines.errors import UserError
 from pipelines.pulls import proposals, scope
 from tests.workflows.conftest import Commit, git
-from tests.workflows.proposal import BETTER, PARAMS, Propose
+from tests.workflows.proposal import BETTER, PARAMS, Propose, data, lock
 
 
 def beyond(propose: Propose, files: dict[str, str | None], branch: str = "proposal") -> list[str]:
@@ -24,7 +25,7 @@ def beyond(propose: Propose, files: dict[str, str | None], branch: str = "propos
 
 def test_values_locks_and_pages_pass_on_the_gates_word_alone(propose: Propose) -> None:
     documents = {"README.md": "y\n", "docs/gate.md": "x\n", "docs/a/picture.png": "x\n"}
-    assert beyond(propose, BETTER | {"data.dvc": "2\n"} | documents) == []
+    assert beyond(propose, BETTER | {"data.dvc": data("2")} | documents) == []
 
 
 PATHS = [
@@ -79,6 +80,40 @@ def test_of_params_what_judges_or_moves_a_model_waits(
     propose: Propose, text: str | None, waits: list[str]
 ) -> None:
     assert beyond(propose, {"params.yaml": text}) == waits
+
+
+OUT = "    - path: models/model.onnx\n"
+LOCKS = {
+    "another stage": lock("2")
+    + "  old:\n    cmd: x\n    outs:\n    - path: ../../home\n      md5: "
+    + "0" * 32,
+    "another path": lock("2").replace("models/model.onnx", "models/../Makefile"),
+    "another command": lock("2").replace("ml train", "sh"),
+    "a name of an object that leads elsewhere": re.sub("md5: .{32}", "md5: ../../../../x", lock("2")),
+    "a size that is none": lock("2").replace("size: 1", "size: [1]"),
+    "one file more": lock("2").replace(OUT, f"{OUT}      remote: mine\n"),
+    "an alias": lock("2").replace("ml train", "&a ml train").replace("size: 1", "size: *a"),
+    "no YAML": "stages: [\n",
+    "no mapping": "x\n",
+}
+DATA = {
+    "another source": data("2") + "deps:\n- path: https://example.org/data\n",
+    "a repository": data("2") + "deps:\n- path: data\n  repo: {url: https://example.org/x}\n",
+    "another folder": data("2").replace("path: data", "path: ../.."),
+    "a folder more": data("2") + "- md5: " + "0" * 32 + "\n  path: pipelines\n",
+    "another place": data("2") + "wdir: ..\n",
+    "a hash that leads elsewhere": re.sub("md5: .{32}.dir", "md5: ../../../../x", data("2")),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [*(("dvc.lock", text) for text in LOCKS.values()), *(("data.dvc", text) for text in DATA.values())],
+    ids=[*LOCKS, *DATA],
+)
+def test_a_lock_that_names_more_than_other_bytes_waits(propose: Propose, name: str, text: str) -> None:
+    """What a lock names is fetched, copied and deleted, on every machine that builds what is merged."""
+    assert beyond(propose, BETTER | {name: text}) == [name]
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "dvc.lock", "README.md", "docs/page.md"])

@@ -25,6 +25,7 @@ from tests.workflows.proposal import (
     WORSE,
     Proposal,
     Propose,
+    lock,
 )
 
 
@@ -144,7 +145,7 @@ def test_a_hostile_sentence_is_cut_and_cleaned(propose: Propose) -> None:
 
 
 def test_another_base_has_another_context_and_is_not_judged(propose: Propose, commit: Commit) -> None:
-    commit({"dvc.lock": "easy\n"}, "easy")
+    commit({"dvc.lock": lock("easy")}, "easy")
     proposal = propose(BETTER, base="easy")
     assert proposal.judge(GOOD) == ("none", "")
     found = proposal.status(f"{GATE} (easy)") or {}
@@ -155,7 +156,7 @@ def test_another_base_has_another_context_and_is_not_judged(propose: Propose, co
 
 
 def test_the_same_head_onto_two_bases_is_two_proposals(propose: Propose, commit: Commit) -> None:
-    commit({"dvc.lock": "easy\n"}, "easy")
+    commit({"dvc.lock": lock("easy")}, "easy")
     easy = propose(BETTER, base="easy")
     easy.judge()
     main = propose({}, "proposal")
@@ -170,7 +171,7 @@ def test_a_success_onto_one_base_says_nothing_onto_another(
     propose: Propose, commit: Commit, place: Place, event: str
 ) -> None:
     """Also where GitHub moves it itself, because the base branch was deleted: that starts no workflow."""
-    commit({"dvc.lock": "easy\n"}, "easy")
+    commit({"dvc.lock": lock("easy")}, "easy")
     proposal = propose(BETTER, base="easy")
     proposal.judge(GOOD)
     proposal.patch(base="main")
@@ -182,7 +183,7 @@ def test_a_success_onto_one_base_says_nothing_onto_another(
 
 
 def test_a_base_that_is_gone_gets_no_status(propose: Propose, commit: Commit, place: Place) -> None:
-    commit({"dvc.lock": "easy\n"}, "easy")
+    commit({"dvc.lock": lock("easy")}, "easy")
     proposal = propose(BETTER, base="easy")
     told = proposal.run()
     github = GitHub.from_environment()
@@ -203,7 +204,7 @@ def test_a_run_of_an_old_head_gives_no_status_to_the_new_one(propose: Propose, c
     proposal = propose(BETTER)
     proposal.leave(GOOD)
     old = proposal.run()
-    commit({"dvc.lock": "3\n"}, "proposal")
+    commit({"dvc.lock": lock("3")}, "proposal")
     assert proposal.speak(proposal.ended(old)) == ("none", "")
     proposal.judge(WORSE)
     assert proposal.speak(proposal.ended(old))[0] == "failure"  # the old one, run again
@@ -211,7 +212,7 @@ def test_a_run_of_an_old_head_gives_no_status_to_the_new_one(propose: Propose, c
 
 Between = Callable[[Proposal, Commit], object]
 BETWEEN: dict[str, Between] = {
-    "a push": lambda proposal, commit: commit({"dvc.lock": "3\n"}, "proposal"),
+    "a push": lambda proposal, commit: commit({"dvc.lock": lock("3")}, "proposal"),
     "a merge into the base": lambda proposal, commit: commit({"docs/a.md": "x\n"}),
     "another base": lambda proposal, commit: proposal.patch(base="other"),
     "its end": lambda proposal, commit: proposal.patch(state="closed"),
