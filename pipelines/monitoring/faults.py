@@ -16,6 +16,7 @@ import pandas as pd
 
 from pipelines import stats
 from pipelines.contract import Column, Contract
+from pipelines.review import markdown
 
 ROWS = 100  # of fewer predictions nothing is said
 SKEW = 0.01  # the share of predictions that may have seen another value: sources correct a few later
@@ -119,9 +120,10 @@ def _ranges(edges: tuple[float, ...]) -> list[str]:
 
 
 def _text(value: str | float) -> str:
+    """Any caller may have sent it, and an issue shows it."""
     if value is None or value != value:
         return "nothing"
-    return value if isinstance(value, str) else f"{value:g}"
+    return markdown.text(value, 40) if isinstance(value, str) else f"{value:g}"
 
 
 def _percent(share: float) -> str:
