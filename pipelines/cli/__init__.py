@@ -1,6 +1,7 @@
 """`ml`: every verb of the template. A verb's module is imported when that verb runs."""
 
 import sys
+import traceback
 
 import typer
 
@@ -37,6 +38,7 @@ def main() -> None:
             from pipelines.core.room import mistake
 
             if (said := mistake(error)) is None:
-                raise
+                traceback.print_exc()  # here, where what it says is harmless
+                sys.exit(1)
             print(f"ml: {said}", file=sys.stderr)
             sys.exit(2)

@@ -35,8 +35,9 @@ def test_a_bug_is_not_mistaken_for_a_verdict(monkeypatch: pytest.MonkeyPatch) ->
         raise ZeroDivisionError
 
     monkeypatch.setattr(cli, "app", fail)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(SystemExit) as ended:
         cli.main()
+    assert ended.value.code == 1
 
 
 def test_outside_the_repository_one_sentence_says_where_to_go(tmp_path: Path) -> None:

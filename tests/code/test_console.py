@@ -53,6 +53,18 @@ def test_the_whole_of_ml_prints_so(tmp_path: Path) -> None:
     assert done.stdout == "x\n: :error::1\n" and done.stderr == "## [error]2\n"
 
 
+def test_the_traceback_of_a_bug_prints_so_too() -> None:
+    """A library's error may hold a proposal's text, in lines."""
+    script = (
+        "import pipelines.cli as cli\n"
+        "def app(): raise RuntimeError('x\\n::set-output name=report::true')\n"
+        "cli.app = app\n"
+        "cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 1 and "RuntimeError: x\n: :set-output" in done.stderr
+
+
 def test_a_value_cannot_set_a_second_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "out"))
     console.output("name", "a\nmodel=false")
