@@ -1,0 +1,294 @@
+"""The stage of the demo: what a chapter can do as the author, as GitHub, as the callers of production."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pipelines import params as parameters
+from pipelines.base import git as base_git
+from pipelines.base import loopback, programs
+from pipelines.errors import UserError
+from pipelines.files import read_json, write_json, write_text
+from pipelines.local import act, events, forging, github, rights
+from pipelines.local.act import Place, Run, git
+from pipelines.local.rules import Rules
+from pipelines.review import markdown
+
+FOLDER = Path(".greenlight/demo")
+REPOSITORY = "you/greenlight"
+AUTHOR = {
+    f"GIT_{role}_{field}": f"author{end}"
+    for role in ("AUTHOR", "COMMITTER")
+    for field, end in (("NAME", ""), ("EMAIL", "@localhost"))
+}
+ENVIRONMENTS = ("staging", "production")
+MARK = "GREENLIGHT_DEMO"  # in the environment of all that the demo starts, so that `down` finds it
+REVIEWER = "maya"
+# The whole suite takes longer than the demo: `ci` runs it on GitHub, here these parts of it.
+SHORT = {"SKIP": "mypy,actionlint", "ONLY": "tests/code/test_files.py tests/code/test_params.py"}
+
+
+@contextmanager
+def open_stage() -> Iterator["Stage"]:
+    """A bare origin, the author's clone, GitHub's stand-in and a host of its own, in an empty folder."""
+    folder = FOLDER.absolute()
+    clear(folder, keep=folder / "runs/caches")  # as GitHub keeps its caches between runs
+    (folder / "reports").mkdir(parents=True)
+    console = Console(highlight=False)
+    if changed := base_git.dirty(untracked=False):
+        console.print(
+            f"[yellow]The demo runs the last commit; not in it: {', '.join(changed)}", soft_wrap=True
+        )
+    origin = folder / "origin.git"
+    git("init", "--quiet", "--bare", "--initial-branch=main", str(origin))
+    git("push", "--quiet", str(origin), "HEAD:refs/heads/main")
+    git("clone", "--quiet", str(origin), str(folder / "author"))
+    with github.serve(folder / "runs", origin, REPOSITORY, rules=Rules.of()) as api:
+        environment = {
+            MARK: str(folder),
+            "GREENLIGHT_HOME": str(folder / "home"),
+        }
+        os.environ.update(environment)
+        for name in ENVIRONMENTS:
+            write_json(folder / "home" / name / "terraform.tfvars.json", {"port": free_ports(4)})
+        place = Place(
+            origin,
+            folder / "runs",
+            REPOSITORY,
+            api,
+            variables={
+                act.RUNNER: "greenlight-host",
+                "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+            },
+            environment=environment,
+        )
+        yield Stage(folder, place, console)
+
+
+def clear(folder: Path, keep: Path) -> None:
+    """Delete all in `folder` but `keep`."""
+    for path in folder.iterdir() if folder.exists() else ():
+        if path == keep:
+            continue
+        if keep.is_relative_to(path):
+            clear(path, keep)
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+_given: set[int] = set()
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` neighbouring ports that nobody listens on and that were not given before."""
+    for first in range(18080, 28080, 10):
+        block = set(range(first, first + count))
+        if not block & _given and all(_is_free(port) for port in block):
+            _given.update(block)
+            return first
+    raise UserError("no free ports between 18080 and 28080 on 127.0.0.1: stop some servers")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a chapter can do: act as the author, as GitHub, as the callers of production."""
+
+    folder: Path
+    place: Place
+    console: Console
+
+    def say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True)
+
+    def must(self, held: bool, what: str) -> None:
+        """The demo is a test too: a chapter that ends otherwise ends the demo."""
+        if not held:
+            raise UserError(f"the demo did not end as it must: {what}; logs are in {self.place.state}/runs")
+
+    # the author
+
+    def propose(self, branch: str, title: str, settings: Mapping[str, float]) -> dict[str, Any]:
+        """Edit params.yaml, rebuild, commit params.yaml and dvc.lock, push, open the pull request."""
+        clone = self.folder / "author"
+        self.author("git", "fetch", "--quiet", "origin")
+        self.author("git", "checkout", "--quiet", "-B", branch, "origin/main")
+        changed = ", ".join(f"{name}: {value}" for name, value in settings.items())
+        self.say(f"The author edits params.yaml ({changed}), rebuilds the model and opens a pull request.")
+        edit(clone / "params.yaml", settings)
+        self.author("make", ".venv/ready")
+        self.author("ml", "reproduce")
+        self.author("git", "commit", "--quiet", "--message", title, "params.yaml", "dvc.lock")
+        self.author("git", "push", "--quiet", "--force", "origin", branch)
+        pull: dict[str, Any] = self.api(
+            "POST", "/pulls", {"title": title, "head": branch, "base": "main", "body": ""}
+        )
+        return pull
+
+    def forge(self, branch: str, title: str) -> None:
+        """A proposal whose own code leaves a verdict and a report, and says that no model changed."""
+        self.author("git", "checkout", "--quiet", "-B", branch, "origin/main")
+        forging.write(self.folder / "author")
+        self.author("git", "commit", "--quiet", "--message", title, *forging.FILES)
+        self.author("git", "push", "--quiet", "--force", "origin", branch)
+        pull = self.api("POST", "/pulls", {"title": title, "head": branch, "base": "main", "body": ""})
+        run = act.run("propose", events.pull_request(pull, "opened"), self.place)
+        act.run("judge", events.workflow_run(REPOSITORY, run.as_json(REPOSITORY)), self.place)
+        left = " and ".join(path.name for path in sorted(self.place.state.glob(f"artifacts/{run.id}/*")))
+        (status,) = self.api("GET", f"/commits/{pull['head']['sha']}/status")["statuses"]
+        self.say(
+            f"A forger changes only {' and '.join(forging.FILES)}; their run leaves {left} of its own: PASS."
+        )
+        self.say(f"{status['context']}: [red]{status['state']}[/] ({status['description']})")
+        self.must(left == " and ".join(forging.LEFT), f"the forging left {left or 'nothing'}")
+        self.must(status["state"] in ("failure", "error"), "a forged proposal was let through")
+
+    def author(self, *command: str) -> None:
+        """Run a command in the author's clone, with its own environment; its progress goes to the screen."""
+        clone = self.folder / "author"
+        if command[0] == "git":
+            base_git.run(*command[1:], at=clone, given=AUTHOR)
+            return
+        environment = programs.environment(GREENLIGHT_VENV=sys.prefix, PYTHONPATH=".")  # as the runs of act
+        environment |= AUTHOR
+        environment["PATH"] = f"{clone}/.venv/bin:{environment['PATH']}"
+        environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{self.folder}/author.db"
+        done = programs.run(command, cwd=clone, env=environment, stdout=subprocess.DEVNULL)
+        self.must(done.returncode == 0, f"{' '.join(command)} exited with {done.returncode} in {clone}")
+
+    # GitHub
+
+    def api(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, token: str = rights.EVERYTHING
+    ) -> Any:
+        return github.call(f"{self.place.api}/repos/{REPOSITORY}{path}", method, body, token)
+
+    def pull(self, branch: str) -> dict[str, Any]:
+        (found,) = self.api("GET", f"/pulls?head=you:{branch}&state=open")
+        return dict(found)
+
+    def workflow(self, name: str, event: events.Event) -> Run:
+        """Run a workflow, which must end green."""
+        self.say(f"[dim].github/workflows/{name}.yml[/dim]")
+        done = act.run(name, event, self.place)
+        self.must(done.code == 0, f"workflow {name} failed: {done.log}")
+        return done
+
+    def judge(self, pull: Mapping[str, Any], expected: str) -> None:
+        """The workflows `propose` and `judge`; then the report and the status, as a reviewer sees them."""
+        run = self.workflow("propose", events.pull_request(pull, "opened"))
+        self.workflow("judge", events.workflow_run(REPOSITORY, run.as_json(REPOSITORY)))
+        (comment,) = self.api("GET", f"/issues/{pull['number']}/comments")
+        path = write_text(self.folder / "reports" / f"{pull['head']['ref']}.md", comment["body"])
+        markdown.show(path, details=False)
+        (status,) = self.api("GET", f"/commits/{pull['head']['sha']}/status")["statuses"]
+        colour = "green" if status["state"] == "success" else "red"
+        self.say(
+            f"Commit status [{colour}]{status['context']}: {status['state']}[/] ({status['description']})"
+        )
+        self.must(status["state"] == expected, f"the status of {pull['title']!r} is not {expected}")
+
+    def review(self, pull: Mapping[str, Any]) -> None:
+        """What the ruleset asks for besides the gate: `lint` and `tests`, and the word of another person."""
+        runner = {**self.place.environment, **SHORT}
+        done = act.run("ci", events.pull_request(pull, "opened"), replace(self.place, environment=runner))
+        self.must(done.code == 0, f"workflow ci failed: {done.log}")
+        self.api("PUT", f"/collaborators/{REVIEWER}", {"permission": "push"})
+        self.api("POST", f"/pulls/{pull['number']}/reviews", {"event": "APPROVE"}, f"user:{REVIEWER}")
+        self.say(f"ci has run lint and tests, shortened here ({words(SHORT)}), and {REVIEWER} approves.")
+
+    def merge(self, pull: Mapping[str, Any]) -> str:
+        merged = self.api("PUT", f"/pulls/{pull['number']}/merge", {"sha": pull["head"]["sha"]})
+        return str(merged["sha"])
+
+    def release(self, pull: Mapping[str, Any]) -> None:
+        """Merge, which pushes to main, which starts the workflow `release`."""
+        self.review(pull)
+        before = git("-C", str(self.place.origin), "rev-parse", "main")
+        after = self.merge(pull)
+        self.say(f"{pull['title']!r} is merged.")
+        self.workflow("release", events.push(REPOSITORY, before, after))
+        for name in ENVIRONMENTS:
+            self.say(f"{name} answers with release {self.running(name)[:12]} at {self.edge(name)}")
+
+    def check_drift(self, month: str, retrain: bool) -> None:
+        """The workflow `drift` for a month, and its verdict."""
+        run = self.workflow(
+            "drift",
+            events.workflow_dispatch(REPOSITORY, ".github/workflows/drift.yml", {"through": month}),
+        )
+        path = write_text(self.folder / "reports" / f"drift-{month}.md", run.summary)
+        markdown.show(path)
+        self.must(("RETRAIN" in run.summary) == retrain, f"the drift check's verdict for {month}: {path}")
+
+    # the callers of production
+
+    def edge(self, environment: str) -> str:
+        return str(read_json(self.folder / "home" / environment / "host.json")["edge_url"])
+
+    def running(self, environment: str) -> str:
+        """The release that answers behind the edge."""
+        with loopback.ask(f"{self.edge(environment)}/release", timeout=10) as answer:
+            return str(json.load(answer)["release"])
+
+    def golden_rows(self) -> list[dict[str, Any]]:
+        return list(read_json(self.folder / "author/models/golden.json")["rows"])
+
+    @contextmanager
+    def load(self, month: str) -> Iterator[Path]:
+        """Send a month's events to production, one a request, until the block ends; yields the tally."""
+        tally, stop = self.folder / "tally.json", self.folder / "stop"
+        command = [sys.executable, "-m", "pipelines.cli", "replay", "--month", month, "--tally", str(tally)]
+        command += ["--env", "production", "--one-row", "--rate", "100", "--until", str(stop)]
+        with (self.folder / "replay.txt").open("w") as log:
+            caller = programs.start(command, env=programs.environment(own_code=True), stdout=log, stderr=log)
+            try:
+                yield tally
+            finally:
+                stop.touch()
+                code = caller.wait(timeout=60)
+        self.must(code in (0, 4), f"the replay exited with {code}: {log.name}")
+
+    def send(self, month: str) -> None:
+        """A whole month to production, in batches."""
+        command = [sys.executable, "-m", "pipelines.cli", "replay", "--month", month, "--env", "production"]
+        done = programs.run(command, env=programs.environment(own_code=True), stdout=None, stderr=None)
+        self.must(done.returncode == 0, f"requests of {month} were lost")
+
+
+def edit(path: Path, settings: Mapping[str, float]) -> None:
+    """Set settings of the estimator in params.yaml and leave the rest, comments too, as it is."""
+    text = path.read_text(encoding="utf-8")
+    known = parameters.load(path).train.settings
+    if strange := [name for name in settings if name not in known]:
+        raise UserError(
+            f"params.yaml: the demo changes train.settings.{strange[0]}, which your problem does not have: "
+            "set GOOD, BAD and BETTER in pipelines/local/demo.py to settings of yours"
+        )
+    changed = {f"train.settings.{name}": value for name, value in settings.items()}
+    write_text(path, parameters.edited(text, changed))
+
+
+def words(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
