@@ -49,7 +49,7 @@ def drift(
     ] = "latest",
     out: Annotated[Path, typer.Option(help="Where drift.json and drift.md go.")] = Path("build/drift"),
 ) -> None:
-    """Compare what production saw with what its model was trained on: 0 STEADY, 3 INCONCLUSIVE, 4 RETRAIN."""
+    """Compare what production saw with the training data: 0 STEADY, 3 INCONCLUSIVE, 4 RETRAIN or FAULT."""
     from pipelines.delivery import store as stores
     from pipelines.delivery.host import Host, home
     from pipelines.monitoring.drift import drift
@@ -84,6 +84,3 @@ def alert(
     from pipelines.monitoring import alerts
 
     finish(alerts.alert(evidence))
-
-
-# --- on this machine --------------------------------------------------------------------------------------
