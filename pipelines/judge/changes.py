@@ -23,6 +23,7 @@ class Changes:
     features: tuple[str, ...] = ()  # files that differ from the base's, of those that make features
     training: tuple[str, ...] = ()  # of those that make a model, the former among them
     behind: tuple[str, ...] = ()  # of the latter, those that the proposal only lacks the base's changes to
+    data: bool = False  # data.dvc names other data
 
 
 ALL_THE_BASES = Changes()
@@ -43,6 +44,7 @@ def of(base: Path, head: str | None) -> Changes:
         features=_among(differs, MAKE_FEATURES),
         training=training,
         behind=tuple(path for path in training if path not in proposed),
+        data="data.dvc" in differs,
     )
 
 

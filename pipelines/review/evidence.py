@@ -149,6 +149,7 @@ def gather(
             recorded is not None
             and proposals.locked_model(candidate) == recorded[0]
             and _made_of(proposals.values(candidate)) == _made_of(params)  # else the lock may lie
+            and not found.data
         ):
             return Evidence(params, same_lock=True, changes=found)
         proposal = proposals.read(candidate, CONTRACT)

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from pipelines import params as parameters
 from pipelines.artifacts import verdict as verdicts
 from pipelines.contract import Finding
+from pipelines.files import sha256
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import gate, rules
 from pipelines.review.evidence import Evidence
@@ -141,6 +142,17 @@ def test_other_settings_beside_the_champions_own_lock_are_no_unchanged_model(
     assert judge(candidate, base, code=())[0] == "FAIL"
     shutil.rmtree(candidate / "models")
     assert judge(candidate, base, code=())[0] == "FAIL"
+
+
+def test_other_data_beside_the_champions_own_lock_are_judged(fitted, base, window, rows, tmp_path) -> None:
+    """A release trains on what data.dvc names, so the verdict names the model that it is compared with."""
+    champion = Made(fitted().model, PARAMS, rows=rows)
+    candidate = champion.write(tmp_path / "candidate", window)
+    model = candidate / "models/model.onnx"
+    assert judge(candidate, base, code=())[2]["candidate"] is None
+    assert judge(candidate, base, code=("data.dvc",))[2]["candidate"]["sha256"] == sha256(model)
+    shutil.rmtree(candidate / "models")
+    assert judge(candidate, base, code=("data.dvc",))[0] == "FAIL"
 
 
 @pytest.mark.parametrize(("what", "field"), [({"rows": 7}, "rows"), ({"first": "2013-04-02"}, "first")])
