@@ -50,7 +50,7 @@ def made(answer: Answer, table: pd.DataFrame = TABLE) -> tuple[Any, Scored]:
     model = SimpleNamespace(inputs=tuple(table.columns), predict=answer)
     p = answer(inputs(model, table))
     sums = stats.day_sums(LABEL, p, DAY, DAYS, PARAMS.decision.threshold)
-    return SimpleNamespace(model=model, sha256=str(id(model))), Scored(p, sums, 0.3, table)
+    return SimpleNamespace(model=model, sha256=str(id(model)), params=PARAMS), Scored(p, sums, 0.3, table)
 
 
 def evidence(candidate: tuple[Any, Scored], champion: tuple[Any, Scored] | None = None) -> Evidence:
