@@ -187,7 +187,8 @@ def test_up_twice_changes_nothing(host: Host, home: Path, capsys: pytest.Capture
 def test_what_runs_is_tied_to_no_job(host: Host) -> None:
     supervisor = psutil.Process(int((host.folder / "supervisor" / "supervisord.pid").read_text()))
     assert os.getsid(supervisor.pid) == supervisor.pid
-    assert supervisor.environ().keys() <= {*supervision.KEPT, launch.MARK, "DO_NOT_TRACK"}
+    # LC_CTYPE is Python's own doing where no locale is set
+    assert supervisor.environ().keys() <= {*supervision.KEPT, launch.MARK, "DO_NOT_TRACK", "LC_CTYPE"}
     assert str(host.home) in supervisor.cmdline()[0]
     assert not any(str(ROOT) in file.path for file in supervisor.open_files())
 
