@@ -92,8 +92,8 @@ def run(
             env=dict(environment() if env is None else env),
             **options,
         )
-    except FileNotFoundError:
-        raise _missing(command[0], options) from None
+    except (FileNotFoundError, PermissionError):  # the latter also where a folder of PATH may not be read
+        raise _unable(command[0], options.get("cwd")) from None
 
 
 def start(
@@ -108,8 +108,8 @@ def start(
             env=dict(environment() if env is None else env),
             **options,
         )
-    except FileNotFoundError:
-        raise _missing(command[0], options) from None
+    except (FileNotFoundError, PermissionError):  # the latter also where a folder of PATH may not be read
+        raise _unable(command[0], options.get("cwd")) from None
 
 
 def check_files(least: int = FILES) -> None:
@@ -140,7 +140,9 @@ def _as_text(options: dict[str, Any]) -> None:
         options.setdefault("errors", "replace")
 
 
-def _missing(program: str | Path, options: Mapping[str, Any]) -> UserError:
-    if (folder := options.get("cwd")) and not Path(folder).is_dir():
-        return UserError(f"{folder} does not exist")
+def _unable(program: str | Path, folder: str | Path | None) -> UserError:
+    if folder and not os.access(folder, os.X_OK):
+        return UserError(f"{folder} is not a folder that may be entered: make it, or let this user read it")
+    if found := shutil.which(program, mode=os.F_OK):
+        return UserError(f"{found} may not be run: make it executable (`chmod +x`)")
     return UserError(f"{program} is not installed, or not on PATH: install it")

@@ -8,6 +8,7 @@ is used, and what is applied is a saved plan.
 import contextlib
 import json
 import logging
+import os
 import re
 import shutil
 import sys
@@ -219,7 +220,7 @@ def _environment(folder: Path) -> Iterator[None]:
         CHECKPOINT_DISABLE="1",
     )
     named = environment.get("TF_CLI_CONFIG_FILE")
-    if named and not Path(named).exists():  # Terraform would warn in the middle of its JSON
+    if named and not os.access(named, os.R_OK):  # Terraform would warn in the middle of its JSON
         environment.pop("TF_CLI_CONFIG_FILE")
     with programs.lent(environment):
         yield

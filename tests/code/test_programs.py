@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import urllib.request
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -78,13 +79,32 @@ def test_a_python_that_we_start_imports_the_code_that_runs_here(
     assert done.stdout.strip() == str(PACKAGE / "__init__.py"), done.stderr
 
 
-def test_a_program_that_is_missing_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["readable", "closed"])
+def folders(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """A PATH of which the first folder may be read, or (by an ordinary user) not."""
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    tmp_path.chmod(0o700 if request.param == "readable" else 0)
+    yield tmp_path
+    tmp_path.chmod(0o700)
+
+
+def test_a_program_that_is_missing_is_a_sentence(folders: Path) -> None:
     with pytest.raises(UserError, match="no-such-program is not installed"):
         programs.run(["no-such-program"])
     with pytest.raises(UserError, match="no-such-program is not installed"):
         programs.start(["no-such-program"])
     assert programs.find("no-such-program") is None
     assert Path(programs.find("ruff") or "").is_file()
+
+
+def test_a_program_that_may_not_be_run_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "program").touch(mode=0o600)
+    with pytest.raises(UserError, match="program may not be run: make it executable"):
+        programs.run([tmp_path / "program"])
+    with pytest.raises(UserError, match=f"{tmp_path}/nowhere is not a folder that may be entered"):
+        programs.start([sys.executable, "-V"], cwd=tmp_path / "nowhere")
 
 
 def test_a_lent_environment_is_given_back() -> None:

@@ -151,14 +151,22 @@ def test_a_failed_apply_is_one_sentence_with_the_first_error(
         made.plan()
 
 
-def test_a_cli_configuration_that_does_not_exist_is_unset(
-    applied: Terraform, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("mode", [None, 0, 0o700])
+def test_a_cli_configuration_that_cannot_be_read_is_unset(
+    mode: int | None, applied: Terraform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("TF_CLI_CONFIG_FILE", "/nowhere/terraformrc")
+    folder, file = tmp_path / "configuration", tmp_path / "configuration" / "terraformrc"
+    if mode is not None:
+        folder.mkdir()
+        file.touch()
+        folder.chmod(mode)
+    monkeypatch.setenv("TF_CLI_CONFIG_FILE", str(file))
+    readable = os.access(file, os.R_OK)
+    assert readable == (mode == 0o700 or (mode == 0 and os.geteuid() == 0))  # root reads what is closed
     assert applied.outputs()["word"] == "good"
     with terraform._environment(applied.folder):
-        assert "TF_CLI_CONFIG_FILE" not in os.environ
-    assert os.environ["TF_CLI_CONFIG_FILE"] == "/nowhere/terraformrc"
+        assert ("TF_CLI_CONFIG_FILE" in os.environ) == readable
+    assert os.environ["TF_CLI_CONFIG_FILE"] == str(file)
 
 
 def test_the_module_stays_clean(applied: Terraform) -> None:

@@ -172,7 +172,8 @@ def test_an_old_signed_state_that_is_pushed_again_moves_nothing_back(world: Trus
     watcher.round()
     assert watcher.seen.trouble is None
     world.set_back(states[0])
-    time.sleep(1.1)  # a commit's time has whole seconds, and one of the same second is not newer
+    made = int(git(world.origin, "log", "-1", "--format=%ct", states[2]))
+    time.sleep(max(0, made + 1 - time.time()))  # each was made a second after the one before, by its own word
     world.follows(world.write(world.merged("fourth")))  # a new word ends it
 
 
