@@ -12,7 +12,6 @@ import csv
 import functools
 import io
 import json
-import os
 import random
 import re
 import shutil
@@ -33,6 +32,7 @@ from urllib.parse import urlsplit
 import h11
 import numpy as np
 
+from pipelines.base import programs
 from pipelines.console import step
 from pipelines.errors import UserError
 
@@ -140,10 +140,10 @@ class Attack:
             *("-max-body=0", "-redirects=-1", f"-laddr={_own_address()}", *CONNECT[connect]),
             *([f"-workers={callers}", f"-max-workers={callers}"] if callers else []),
         ]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> "Attack":
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self._process = programs.start(self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
@@ -152,16 +152,16 @@ class Attack:
             self._process.send_signal(signal.SIGINT)  # no new requests; those in flight come to their end
         said, _ = self._process.communicate()
         if self._process.returncode:
-            raise RuntimeError(f"vegeta: {said.decode(errors='replace').strip()}")
+            raise RuntimeError(f"vegeta: {said.strip()}")
 
     def outcome(self) -> Outcome:
         """What became of every request; asked after the `with` block."""
-        command = [vegeta(), "encode", "--to=csv", str(self._results)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as encoding:
-            assert encoding.stdout
-            found = read(encoding.stdout, self._rate)
-        if encoding.returncode:
-            raise RuntimeError(f"vegeta encode has ended with {encoding.returncode}")
+        table = Path(self._folder.name, "table.csv")
+        done = programs.run([vegeta(), "encode", "--to=csv", f"--output={table}", self._results])
+        if done.returncode:
+            raise RuntimeError(f"vegeta encode: {done.stderr.strip()}")
+        with table.open("rb") as lines:
+            found = read(lines, self._rate)
         self._folder.cleanup()
         return found
 
@@ -288,12 +288,10 @@ def vegeta() -> str:
             )
         step("building vegeta (once, less than a minute)")
         BUILT.parent.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(
-            ["go", "build", "-o", str(BUILT.absolute()), MODULE],
+        done = programs.run(
+            ["go", "build", "-o", BUILT.absolute(), MODULE],
             cwd=LOCK,
-            env={**os.environ, "GOFLAGS": "-mod=readonly", "GOWORK": "off"},
-            capture_output=True,
-            text=True,
+            env=programs.environment(GOFLAGS="-mod=readonly", GOWORK="off"),
         )
         if done.returncode:
             said = " ".join(done.stderr.split())[-400:]

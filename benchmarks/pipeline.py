@@ -1,8 +1,6 @@
 """What the stages cost beside fitting and predicting, in a clone of HEAD: `make bench ONLY=pipeline`."""
 
 import importlib
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import figure
+from pipelines.base import git, programs
 
 STAGES = ("validate", "prepare", "train", "evaluate")
 
@@ -18,7 +17,7 @@ STAGES = ("validate", "prepare", "train", "evaluate")
 def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         clone = Path(temporary) / "clone"
-        subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
+        git.run("clone", "--quiet", ".", str(clone))
         figure("restore of data/ from the source", timed(clone, "ml", "restore"), "s")
         beside, fitting, predicting = 0.0, 0.0, 0.0
         for stage in STAGES:
@@ -47,9 +46,8 @@ def timed(clone: Path, *command: str) -> float:
 
 
 def call(clone: Path, *command: str) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(clone), "DVC_NO_ANALYTICS": "1"}
-    done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True)
+    environment = programs.environment(PATH=programs.path(), PYTHONPATH=str(clone), DVC_NO_ANALYTICS="1")
+    done = programs.run(command, cwd=clone, env=environment)
     if done.returncode:
         sys.exit(f"{' '.join(command)}: {done.returncode}\n{done.stderr}")
     return done.stdout

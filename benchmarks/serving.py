@@ -8,7 +8,6 @@ import contextlib
 import http.client
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from urllib.parse import urlsplit
 
 from benchmarks import _load, figure
 from pipelines import params as parameters
+from pipelines.base import programs
 from pipelines.console import step
 from pipelines.delivery import commit, release, rollout, terraform
 from pipelines.delivery import host as hosts
@@ -305,9 +305,11 @@ def save(folder: Path) -> None:
 def running(command: list[str], port: int, log: Path, **environment: str) -> Iterator[None]:
     """A server of its own process group, up when /ping answers, and gone afterwards."""
     # One thread a process: with more, those of scikit-learn fight over the cores, and all becomes slower.
-    given = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", **environment}
+    given = programs.environment(
+        own_code=True, OMP_NUM_THREADS="1", MLFLOW_DISABLE_TELEMETRY="true", **environment
+    )
     with log.open("wb") as out:
-        process = subprocess.Popen(command, env=given, stdout=out, stderr=out, start_new_session=True)
+        process = programs.start(command, env=given, stdout=out, stderr=out, start_new_session=True)
     try:
         until = time.monotonic() + 90
         while not pings(port):
