@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
-from pipelines.base import conflicts, git
+from pipelines.base import conflicts, git, recorded
 from pipelines.errors import UserError
 
 BENTOFILE = "bentofile.yaml"
-LOCK = "dvc.lock"
+LOCK = recorded.LOCK
 MADE_OF = ("pipelines/", BENTOFILE, "dvc.yaml", "params.yaml", "requirements/serve.txt")
 WAY_OUT = "run `ml reproduce`, then commit dvc.lock"
 
@@ -120,11 +120,8 @@ def stages(lock: Path) -> dict[str, Any]:
 
 
 def stages_of(content: bytes) -> dict[str, Any]:
-    conflicts.refuse(Path(LOCK), content.decode(errors="replace"))
-    try:
-        return dict(yaml.safe_load(content)["stages"])
-    except (yaml.YAMLError, KeyError, TypeError, ValueError):
-        raise UserError(f"{LOCK} is not one that DVC wrote: {WAY_OUT}") from None
+    """The stages in these bytes of a dvc.lock. UserError where they name what they may not."""
+    return recorded.stages(content)
 
 
 def outputs(stages: dict[str, Any]) -> dict[str, str]:

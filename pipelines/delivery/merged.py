@@ -7,16 +7,15 @@ commits held on the way was never reviewed.
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from pipelines.base import git
+from pipelines.base import git, recorded
 from pipelines.delivery.ledger import Entry, Unreachable
 from pipelines.errors import UserError
 from pipelines.files import sha256
 
-BENTOFILE, LOCK, MODEL = "bentofile.yaml", "dvc.lock", "models/model.onnx"
+BENTOFILE, LOCK, MODEL = "bentofile.yaml", recorded.LOCK, "models/model.onnx"
 DEFAULT = "refs/heads/main"  # where the remote does not say
 
 
@@ -98,11 +97,8 @@ def _check_models(files: Mapping[str, Path], entry: Entry, lock: bytes | None, n
 
 def _outs(lock: bytes | None) -> dict[str, str]:
     try:
-        stages: Any = yaml.safe_load(lock or b"")["stages"]
-        return {
-            str(out["path"]): str(out["md5"]) for stage in stages.values() for out in stage.get("outs", ())
-        }
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return recorded.outputs(recorded.stages(lock or b""))
+    except UserError:
         return {}
 
 

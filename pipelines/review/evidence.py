@@ -145,6 +145,8 @@ def gather(
     try:
         if head is not None and found.known:
             proposals.as_committed(candidate, lambda name: changes.file(base, head, name))
+            if found.data:
+                proposals.check_data(*changes.file(base, head, "data.dvc"))
         if (
             recorded is not None
             and proposals.locked_model(candidate) == recorded[0]

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from pipelines.base import recorded as locks
 from pipelines.contract import Column, Contract
 from pipelines.errors import UserError
 from pipelines.files import read_json, sha256
@@ -111,6 +112,13 @@ def as_committed(folder: Path, committed: Callable[[str], tuple[bytes | None, st
             raise Bad(f"{name} of the build is not the one of the proposal's commit, which is what is merged")
 
 
+def check_data(content: bytes | None, why: str) -> None:
+    """Bad where the commit's data.dvc, of these bytes, names anything else than data/."""
+    if content is None:
+        raise Bad(f"data.dvc {why} in the proposal's commit")
+    locks.check_tracked(content, "data", "data.dvc")
+
+
 def _optional(folder: Path, name: str, reader: Callable[[Path], T]) -> T | None:
     """None where the build left no such file; a rule says what follows from that."""
     return _read(folder, name, reader) if os.path.lexists(folder / name) else None
@@ -192,15 +200,8 @@ def recorded_model(path: Path) -> str:
 
 
 def recorded(path: Path) -> dict[str, str]:
-    """The MD5 by path of each stage's outputs in a dvc.lock."""
-    import yaml
-
-    value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    try:
-        outs = [out for stage in value["stages"].values() for out in stage.get("outs", ())]
-        return {str(out["path"]): str(out["md5"]) for out in outs if "md5" in out}
-    except (AttributeError, KeyError, TypeError):
-        raise Bad("dvc.lock is not one that DVC wrote") from None
+    """The MD5 by path of each stage's outputs in a dvc.lock. UserError where it names what it may not."""
+    return locks.outputs(locks.stages(path.read_bytes()))
 
 
 def md5(path: Path) -> str:

@@ -8,15 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipelines import params
+from pipelines.base import recorded
 from pipelines.console import output, step
 from pipelines.errors import UserError
 from pipelines.files import sha256_of_tree, write_bytes
 from pipelines.training import table, train
 
-LOCK = "dvc.lock"
+LOCK = recorded.LOCK
 REBUILT = "rebuilt.onnx"
 
 
@@ -29,14 +28,17 @@ def model(here: Path) -> bytes:
 def leave(out: Path) -> None:
     """Write into `out` the rebuilt model, models/ and the dvc.lock that says how they were made.
 
-    Writes `sha256`, that of the whole folder, to the step's outputs. UserError where `out` exists.
+    Writes `sha256`, that of the whole folder, to the step's outputs. UserError where `out` exists, or where
+    dvc.lock names what it may not.
     """
     here = Path()
+    locked = (here / LOCK).read_bytes()
+    made = files(recorded.stages(locked, at=here))
     if out.exists():
         raise UserError(f"{out} exists already: name another folder, or remove it")
     write_bytes(out / REBUILT, model(here))
-    write_bytes(out / LOCK, (here / LOCK).read_bytes())
-    for name in files(yaml.safe_load((here / LOCK).read_text(encoding="utf-8"))["stages"]):
+    write_bytes(out / LOCK, locked)
+    for name in made:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(here / name, out / name)
     output("sha256", digest := sha256_of_tree(out))
@@ -45,9 +47,5 @@ def leave(out: Path) -> None:
 
 def files(stages: Mapping[str, Any]) -> dict[str, str]:
     """Each file in models/ that a dvc.lock names, with its MD5; its folders are no part of a release."""
-    outs = [out for stage in stages.values() for out in stage.get("outs", ())]
-    return {
-        str(out["path"]): str(out["md5"])
-        for out in outs
-        if str(out["path"]).startswith("models/") and not str(out.get("md5", ".dir")).endswith(".dir")
-    }
+    made = recorded.outputs(stages).items()
+    return {path: md5 for path, md5 in made if path.startswith("models/") and not md5.endswith(".dir")}

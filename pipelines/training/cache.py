@@ -6,6 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines.base import recorded
+from pipelines.errors import UserError
+from pipelines.files import write_bytes
+
 Repo = Any  # dvc.repo.Repo, which takes half a second to import
 
 
@@ -31,11 +35,34 @@ def md5_of_output(path: Path) -> str | None:
 
 
 def listing(repo: Repo, name: str) -> dict[str, str] | None:
-    """The MD5 by file of a folder of that name; None where the cache does not have the list, whole."""
+    """The MD5 by file of a folder of that name; None where the cache does not have the list, whole.
+    UserError where it names what it may not."""
     path = place(repo, name)
     if not path.is_file() or f"{md5(path)}.dir" != name:
         return None
-    return {entry["relpath"]: entry["md5"] for entry in json.loads(path.read_bytes())}
+    return recorded.listed(path.read_bytes(), name)
+
+
+def bring_lists(repo: Repo, names: Iterable[str]) -> None:
+    """Copy the lists of folders from the default DVC remote into the cache, each looked at before: DVC would
+    bring list and files in one, and write wherever it says. What the remote does not have stays away.
+
+    UserError where a list names what it may not, or the remote fails.
+    """
+    for name in names:
+        if not name.endswith(".dir") or listing(repo, name) is not None:
+            continue
+        try:
+            remote = repo.cloud.get_remote_odb(hash_name="md5")
+            content = remote.fs.cat_file(remote.oid_to_path(name))
+        except FileNotFoundError:
+            continue
+        except Exception as error:  # whatever its client raises
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise UserError(f"the DVC remote did not bring {name}: {reason}") from None
+        if f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir" == name:
+            recorded.listed(content, name)
+            write_bytes(place(repo, name), content)
 
 
 def has(repo: Repo, names: Iterable[str]) -> bool:
@@ -62,5 +89,7 @@ def drop_bad(repo: Repo, names: Iterable[str]) -> list[str]:
 
 
 def place(repo: Repo, name: str) -> Path:
-    """Where the cache keeps the object of that name."""
+    """Where the cache keeps the object of that name. UserError for a name that would lead elsewhere."""
+    if why := recorded.why_no_object(name):
+        raise UserError(f"DVC's cache has no object {ascii(name)[:80]}, which {why}")
     return Path(repo.cache.local.oid_to_path(name))

@@ -1,5 +1,6 @@
 """`ml reproduce`: bring the data back, run the stages that something changed for, compare with the commit."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -9,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from pipelines.base import git, programs
+from pipelines.base import git, programs, recorded
 from pipelines.console import step
 from pipelines.errors import Refused, UserError
 from pipelines.training import cache, ingest
 
-LOCK = "dvc.lock"
+LOCK = recorded.LOCK
 Lock = Mapping[str, Any]
 
 
@@ -25,11 +24,15 @@ def reproduce(locked: bool = False) -> None:
 
     With `locked`, as ci runs it, a dvc.lock whose inputs (data, code, params) are not those of this commit
     is a UserError; other outputs of the same inputs are only noted, with both hashes (another CPU rounds in
-    another way).
+    another way). So is one that names what no stage makes, before anything is removed or written.
     A stage's own UserError or Refused is raised again.
     """
+    _lock()
     ingest.restore()
-    cache.drop_bad(_repo(), _outputs(_lock()["stages"]).values())
+    objects = list(_made().values())
+    cache.drop_bad(_repo(), objects)
+    if _has_remote():
+        cache.bring_lists(_repo(), objects)
     repro()
     if wrong := _wrong_outputs():
         step(f"DVC's cache held {wrong[0]} with other bytes than recorded: dropped, all stages run again")
@@ -79,9 +82,9 @@ def repro(anew: bool = False) -> None:
 
 def _wrong_outputs() -> list[str]:
     """The outputs that hold other bytes than dvc.lock says, deleted with their like in the cache."""
-    recorded = _outputs(_lock()["stages"])
-    wrong = [path for path, name in recorded.items() if cache.md5_of_output(Path(path)) != name]
-    cache.drop_bad(_repo(), [recorded[path] for path in wrong])
+    names = _made()
+    wrong = [path for path, name in names.items() if cache.md5_of_output(Path(path)) != name]
+    cache.drop_bad(_repo(), [names[path] for path in wrong])
     for path in wrong:
         shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink(missing_ok=True)
     return wrong
@@ -94,8 +97,17 @@ def _repo() -> Any:
 
 
 def _lock() -> Lock:
+    """The checkout's dvc.lock. UserError where it names what it may not."""
     file = Path(LOCK)
-    return (yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None) or {"stages": {}}
+    return {"stages": recorded.stages(file.read_bytes(), at=Path()) if file.is_file() else {}}
+
+
+def _made() -> dict[str, str]:
+    """The outputs of dvc.lock that dvc.yaml's stages make. It may name more, such as the notes of somebody:
+    those are nobody's to replace."""
+    stages = (stage for stage in _repo().index.stages if Path(stage.path).name == "dvc.yaml")
+    make = {os.path.relpath(out.fs_path) for stage in stages for out in stage.outs}
+    return {path: name for path, name in recorded.outputs(_lock()["stages"]).items() if path in make}
 
 
 def _failure(lines: list[str]) -> Exception:
@@ -117,7 +129,7 @@ def _has_remote() -> bool:
 
 def _committed() -> Lock | None:
     content = git.blob("HEAD", f"./{LOCK}")
-    return None if content is None else yaml.safe_load(content)
+    return None if content is None else {"stages": recorded.stages(content)}
 
 
 @dataclass(frozen=True)
@@ -131,21 +143,18 @@ class Difference:
 def compare(old: Lock, new: Lock) -> Difference:
     """What two dvc.lock differ in. A dependency that is another stage's output counts as output."""
     before, after = old.get("stages", {}), new.get("stages", {})
-    made = _outputs(before) | _outputs(after)
+    made_before, made_after = recorded.outputs(before), recorded.outputs(after)
+    made = made_before | made_after
     inputs: dict[str, None] = {}
     for stage in [*before, *(name for name in after if name not in before)]:
         one, two = _inputs(before.get(stage, {})), _inputs(after.get(stage, {}))
         inputs |= {name: None for name in [*one, *two] if one.get(name) != two.get(name) and name not in made}
     outputs = [
-        f"{path}: {made_before}, now {made_after}"
+        f"{path}: {made_before.get(path)}, now {made_after.get(path)}"
         for path in sorted(made)
-        if (made_before := _outputs(before).get(path)) != (made_after := _outputs(after).get(path))
+        if made_before.get(path) != made_after.get(path)
     ]
     return Difference(tuple(inputs), tuple(outputs))
-
-
-def _outputs(stages: Lock) -> dict[str, str]:
-    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", ())}
 
 
 def _inputs(stage: Lock) -> dict[str, Any]:

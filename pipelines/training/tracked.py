@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipelines.base import conflicts, programs
+from pipelines.base import conflicts, programs, recorded
 from pipelines.errors import UserError
 from pipelines.training import cache
 
@@ -14,7 +14,8 @@ class Folder:
     """`folder` and `folder`.dvc, at the top of the repository."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the DVC repository. UserError where `folder` is not tracked, or git left a conflict."""
+        """Open the DVC repository. UserError where `folder` is not tracked, git left a conflict, or the .dvc
+        file names anything else than `folder`."""
         from dvc.repo import Repo
 
         self.folder = folder
@@ -25,6 +26,7 @@ class Folder:
             )
         for name in (f"{folder}.dvc", "dvc.lock", "dvc.yaml", "params.yaml"):
             conflicts.refuse(Path(name))
+        recorded.check_folder(Path(f"{folder}.dvc"), folder)
         self._repo = Repo(".")
         self._out: Any = self._repo.find_outs_by_path(str(folder))[0]
 
@@ -73,6 +75,8 @@ class Folder:
 
     def pull(self) -> None:
         """Download from the remote. UserError with DVC's own words where that fails."""
+        cache.bring_lists(self._repo, [self.name])
+        self.__dict__.pop("recorded", None)
         self._dvc("pull", f"the DVC remote {self.remote!r} did not bring {self.folder}/")
 
     def checkout(self) -> None:

@@ -106,6 +106,7 @@ def commit(folder: Path) -> Path:
     return folder
 
 
+OTHER_DATA = f"outs:\n- md5: {'a' * 32}.dir\n  hash: md5\n  path: data\n"
 OWN_CODE = ("pipelines/problem/features.py", "pipelines/problem/estimators.py")
 
 
@@ -118,7 +119,7 @@ def proposed(base: Path, candidate: Path, *code: str) -> str:
         (base / name).write_bytes((candidate / name).read_bytes())
     for name in code:
         (base / name).parent.mkdir(parents=True, exist_ok=True)
-        (base / name).write_text(f"# {name}, of the proposal\n")
+        (base / name).write_text(OTHER_DATA if name == "data.dvc" else f"# {name}, of the proposal\n")
     git(base, "add", "--", *files, *code)
     git(base, "commit", "--quiet", "--allow-empty", "-m", "proposal")
     head = git(base, "rev-parse", "HEAD")

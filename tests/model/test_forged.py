@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+import yaml
 from onnx import TensorProto, helper
 
 from pipelines import params as parameters
@@ -19,6 +20,7 @@ from pipelines.problem.columns import CONTRACT
 from pipelines.review import gate, rules
 from pipelines.review.evidence import Evidence
 from pipelines.training import table as tables
+from tests.model import proposals
 from tests.model.proposals import (
     LABEL,
     PARAMS,
@@ -467,3 +469,23 @@ def test_the_judges_own_code_is_the_checkouts() -> None:
 
     for module in (gate, rules, answers, changes, retrain):
         assert Path(str(module.__file__)).is_relative_to(programs.CODE)
+
+
+@pytest.mark.parametrize("fields", [{"path": "../victim"}, {"path": ".git/config"}, {"md5": "../" * 11}])
+def test_a_lock_that_leads_out_of_the_repository_fails(fields, honest, base, window, tmp_path) -> None:
+    candidate = honest.write(tmp_path / "candidate", window)
+    lock = yaml.safe_load((candidate / "dvc.lock").read_text())
+    lock["stages"]["train"]["outs"].append({"path": "models/more", "md5": "0" * 32})
+    (candidate / "dvc.lock").write_text(yaml.safe_dump(lock))
+    assert word(candidate, base, proposed(base, candidate)).verdict == "PASS"
+    lock["stages"]["train"]["outs"][-1] |= fields
+    (candidate / "dvc.lock").write_text(yaml.safe_dump(lock))
+    found = word(candidate, base, proposed(base, candidate))
+    assert found.verdict == "FAIL" and "dvc.lock: stages.train.outs." in found.reason
+
+
+def test_a_data_dvc_that_tracks_other_folders_fails(honest, base, window, tmp_path, monkeypatch) -> None:
+    candidate = honest.write(tmp_path / "candidate", window)
+    monkeypatch.setattr(proposals, "OTHER_DATA", f"outs:\n- md5: {'a' * 32}.dir\n  path: ../victim\n")
+    found = word(candidate, base, proposed(base, candidate, "data.dvc"))
+    assert found.verdict == "FAIL" and "data.dvc: outs.path is '../victim'" in found.reason

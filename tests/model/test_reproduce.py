@@ -38,13 +38,13 @@ def test_a_checkout_of_another_owner_is_not_a_lock_that_is_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     git.run("init", "--quiet", str(tmp_path))
-    (tmp_path / "dvc.lock").write_text("schema: '2.0'\n")
+    (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     git.run("add", "dvc.lock", at=tmp_path)
     monkeypatch.chdir(tmp_path)
     assert _committed() is None
     who = {"user.name": "Ada", "user.email": "ada@example.com"}
     git.run("commit", "--quiet", "--message", "First", at=tmp_path, settings=who)
-    assert _committed() == {"schema": "2.0"}
+    assert _committed() == {"stages": {}}
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "none"))
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own way to test it
     monkeypatch.setattr(git, "LOGIN", re.compile(git.LOGIN.pattern + "|GIT_TEST_ASSUME_DIFFERENT_OWNER"))
