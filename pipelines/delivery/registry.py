@@ -25,7 +25,7 @@ def register(environment: str, model: Path, release: str, commit: str, stored: P
     local = not os.environ.get("MLFLOW_TRACKING_URI")
     tags = {"model_sha256": sha256(model), "git_commit": commit}
     try:
-        client = _client()
+        client = tracking.client()
         if (version := _version(client, tags)) is None:
             run = _run(client, tags)
             if not local:
@@ -61,22 +61,12 @@ def _crown(folder: Path) -> str:
         return "no registry is known here (set MLFLOW_TRACKING_URI), so the alias champion stays where it is"
     about = read_json(folder / "release.json")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # seconds; its own default is two minutes
-    client = _client()
+    client = tracking.client()
     if (version := _version(client, {"model_sha256": about["model"]["sha256"]})) is None:
         return f"no version of {CONTRACT.name} is this model, so the alias champion stays where it is"
     for alias in CHAMPION:
         client.set_registered_model_alias(CONTRACT.name, alias, version)
     return f"{CONTRACT.name} version {version} is the champion"
-
-
-def _client() -> Any:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    from mlflow.tracking import MlflowClient
-
-    address = tracking.address()
-    return MlflowClient(tracking_uri=address, registry_uri=address)
 
 
 def _version(client: Any, tags: dict[str, str]) -> str | None:

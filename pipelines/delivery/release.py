@@ -21,6 +21,7 @@ from pipelines.errors import UserError
 from pipelines.files import read_json, sha256, sha256_of_tree, write_json, write_text
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import card
+from pipelines.training import tracking
 
 EVIDENCE = ("models/metrics.json", "models/model.json", "models/reference.json", "models/months.csv")
 PROPOSAL = Path("build/proposal.json")  # what `ml evidence` found of it
@@ -41,6 +42,7 @@ def release(
     """
     store, ledger, here = store or stores.of(), ledger or Ledger(), Path()
     signature = ledger.signature  # a key that cannot be used is told before the long work
+    tracking.ready()  # and so is a registry that takes no model
     commit.check_clean(here)
     reviewed.take(here, trained, digest)
     head, number = commit.head(here), sha256_of_tree(here, commit.files(here))

@@ -13,7 +13,7 @@ from typing import Any
 from pipelines.base import git, programs, recorded
 from pipelines.console import step
 from pipelines.errors import Refused, UserError
-from pipelines.training import cache, ingest
+from pipelines.training import cache, ingest, tracking
 
 LOCK = recorded.LOCK
 Lock = Mapping[str, Any]
@@ -33,6 +33,8 @@ def reproduce(locked: bool = False) -> None:
     cache.drop_bad(_repo(), objects)
     if _has_remote():
         cache.bring_lists(_repo(), objects)
+    if _trains():
+        tracking.current()  # before the stages that stand before training
     repro()
     if wrong := _wrong_outputs():
         step(f"DVC's cache held {wrong[0]} with other bytes than recorded: dropped, all stages run again")
@@ -78,6 +80,16 @@ def repro(anew: bool = False) -> None:
             print(line, end="", file=sys.stderr, flush=True)
     if run.wait():
         raise _failure(lines)
+
+
+def _trains() -> bool:
+    """Whether `dvc repro` has something to train. What DVC cannot read, it says itself when it runs."""
+    from dvc.exceptions import DvcException
+
+    try:
+        return bool(_repo().status(targets=["train"], with_deps=True))
+    except DvcException:
+        return False
 
 
 def _wrong_outputs() -> list[str]:

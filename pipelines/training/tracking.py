@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -12,7 +13,13 @@ from pipelines.files import sha256
 from pipelines.params import Params
 from pipelines.problem.columns import CONTRACT
 
+if TYPE_CHECKING:
+    import sqlalchemy
+    from alembic.script import ScriptDirectory
+    from mlflow.tracking import MlflowClient
+
 LOCAL = Path(".greenlight/mlflow.db")
+ELSEWHERE = "move it away, or set MLFLOW_TRACKING_URI to another place"
 
 
 def log(params: Params, model: Path, rows: pd.DataFrame, figures: dict[str, float]) -> None:
@@ -53,29 +60,119 @@ def _log(
     figures: dict[str, float],
     losses: dict[int, float] | None = None,
 ) -> None:
+    _quiet()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        to = client()
+        experiment = to.get_experiment_by_name(CONTRACT.name)
+        where = experiment.experiment_id if experiment else to.create_experiment(CONTRACT.name)
+        run = to.create_run(where, run_name=name, tags=tags | {"git_commit": _commit()}).info.run_id
+        for param, value in logged.items():
+            to.log_param(run, param, value)
+        for figure, number in figures.items():
+            to.log_metric(run, figure, number)
+        for trial, loss in (losses or {}).items():
+            to.log_metric(run, "log_loss", loss, step=trial)
+        to.set_terminated(run)
+    except MlflowException as error:
+        raise UserError(_refused(error)) from None
+
+
+def ready() -> None:
+    """UserError where no run could be logged: asked before the long work, whose end it would be."""
+    current()
+    _quiet()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client().get_experiment_by_name(CONTRACT.name)
+    except (MlflowException, OSError) as error:
+        raise UserError(_refused(error)) from None
+
+
+def current() -> None:
+    """UserError where the address is a database of another MLflow than the installed one, or no database.
+
+    One that does not exist yet is none of these; nothing is written.
+    """
+    import sqlalchemy
+    from alembic.runtime.migration import MigrationContext
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+    try:
+        url = sqlalchemy.make_url(address())
+    except ArgumentError:
+        return  # a folder
+    _quiet()
+    if not _is_database(url):
+        return
+    named = url.render_as_string(hide_password=True)
+    where = url.database if url.get_backend_name() == "sqlite" else named
+    try:
+        with sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool).connect() as connection:
+            tables = sqlalchemy.inspect(connection).get_table_names()
+            found = MigrationContext.configure(connection).get_current_revision()
+    except (SQLAlchemyError, ImportError) as error:  # a server's driver need not be installed
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0][:200]
+        raise UserError(f"{where} is no database that MLflow can read ({reason}): {ELSEWHERE}") from None
+    migrations = _migrations()
+    if found == (newest := migrations.get_current_head()) or not tables:
+        return
+    if found is None:
+        raise UserError(f"{where} holds other tables than MLflow's: {ELSEWHERE}")
+    if found in {script.revision for script in migrations.walk_revisions()}:
+        raise UserError(
+            f"{where} is of an older MLflow (its schema is {found}, now it is {newest}): copy it, then run "
+            f"`mlflow db upgrade {named}`, or {ELSEWHERE}"
+        )
+    raise UserError(
+        f"{where} is of a newer MLflow (its schema {found} is unknown here): install the MLflow that made "
+        f"it, or {ELSEWHERE}"
+    )
+
+
+def _is_database(url: "sqlalchemy.URL") -> bool:
+    """Whether there is a database to ask."""
+    if url.get_backend_name() == "sqlite":
+        return bool(url.database) and Path(str(url.database)).exists()
+    from mlflow.store.db.db_types import DATABASE_ENGINES
+
+    return url.get_backend_name() in DATABASE_ENGINES
+
+
+def _migrations() -> "ScriptDirectory":
+    """The installed MLflow's way from one schema to the next, in Alembic's words."""
+    import mlflow.store.db_migrations
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory(str(Path(mlflow.store.db_migrations.__file__).parent))
+
+
+def client() -> "MlflowClient":
+    """MLflow's client of `address()`, for runs and for models."""
+    _quiet()
+    from mlflow.tracking import MlflowClient
+
+    where = address()
+    return MlflowClient(tracking_uri=where, registry_uri=where)
+
+
+def _quiet() -> None:
+    """What MLflow reads when it is imported."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    from mlflow.exceptions import MlflowException
-    from mlflow.tracking import MlflowClient
 
-    try:
-        client = MlflowClient(tracking_uri=address())
-        experiment = client.get_experiment_by_name(CONTRACT.name)
-        where = experiment.experiment_id if experiment else client.create_experiment(CONTRACT.name)
-        run = client.create_run(where, run_name=name, tags=tags | {"git_commit": _commit()}).info.run_id
-        for param, value in logged.items():
-            client.log_param(run, param, value)
-        for figure, number in figures.items():
-            client.log_metric(run, figure, number)
-        for trial, loss in (losses or {}).items():
-            client.log_metric(run, "log_loss", loss, step=trial)
-        client.set_terminated(run)
-    except MlflowException as error:
-        raise UserError(
-            f"MLFLOW_TRACKING_URI names a server that refuses the run ({str(error).splitlines()[0][:200]}): "
-            f"start it, or unset the variable to log to {LOCAL}"
-        ) from None
+
+def _refused(error: Exception) -> str:
+    reason = (str(error).splitlines() or [repr(error)])[0][:200]
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        return (
+            f"MLFLOW_TRACKING_URI names a server that refuses the run ({reason}): start it, or unset the "
+            f"variable to log to {LOCAL}"
+        )
+    return f"{LOCAL} does not take the run ({reason}): {ELSEWHERE}"
 
 
 def address() -> str:

@@ -29,6 +29,7 @@ PARITY = 1e-5  # max |Δp| between sklearn, in float64, and ONNX, in float32
 
 def run(params: Params, prepared: Path = table.PREPARED, out: Path = MODELS) -> None:
     """Write models/model.onnx, model.json and reference.json, and log the run to MLflow."""
+    tracking.ready()
     prepared_rows = table.load(prepared)
     windows.both_answers(params, prepared_rows, CONTRACT)
     rows = table.training(params, prepared_rows)

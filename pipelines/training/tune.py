@@ -48,6 +48,7 @@ def tune(
     UserError for a space that does not suit the estimators.
     """
     _check(params)
+    tracking.ready()
     folds = _folds(params, table.training(params, table.load(prepared)))
     study = _study(params, folds)
     step(f"the current settings, on {folds[0].month} to {folds[-1].month}")
