@@ -117,9 +117,7 @@ def _metrics(gate: dict[str, Any]) -> str:
                 f"{row['name']} {arrow}",
                 interval(row.get("champion")),
                 interval(row["candidate"]),
-                f"**{interval(row.get('difference'), difference=True)}**".replace(" [", "** [", 1).rstrip(
-                    "*"
-                ),
+                _difference(row.get("difference")),
             ]
         )
     note = "Intervals hold 90 % of a bootstrap of the days, in blocks; both models get the same days."

@@ -286,6 +286,14 @@ def test_a_gate_that_could_measure_nothing_still_has_a_report() -> None:
     assert text.startswith("## 🟡 INCONCLUSIVE") and "<details>" not in text
 
 
+def test_a_first_model_has_no_differences_to_show() -> None:
+    metrics = [row | {"champion": None, "difference": None} for row in gate()["metrics"]]
+    lines = report_of(gate() | {"metrics": metrics, "champion": None}).splitlines()
+    shown = [line for line in lines if line.startswith(("| ROC-AUC ↑", "| log-loss ↓"))]
+    assert shown and all(line.endswith("| – |") and "**" not in line for line in shown)
+    assert any("| **" in line for line in report_of(gate()).splitlines())  # where there is a champion
+
+
 def test_the_terminal_shows_bars_and_no_mermaid(tmp_path: Path, capsys) -> None:
     path = report.run(written(tmp_path, gate()))
     markdown.show(path)

@@ -1,0 +1,1 @@
+"""A third problem, by the rules of "make it yours": one row a day, four years; will it rain tomorrow?"""
