@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipelines.base import git
 from pipelines.errors import UserError
 from pipelines.registry import signer as signers
-from pipelines.registry.signing import Untrusted
+from pipelines.registry.signing import Untrusted, public_of
 
 BRANCH = "environments"
 HERE = "refs/greenlight/environments"  # the last fetched state; never what a reader trusts without a fetch
@@ -183,9 +183,18 @@ class Ledger:
         return self._addressed(to, entry)
 
     def require_known(self, environment: str, commit: str) -> None:
-        """UserError where the writer signs, and nobody that is known signed what is to be taken over."""
+        """UserError where the writer signs, and nobody that is known signed what is to be taken over.
+
+        Also where somebody signed it, and here is no key: hosts with a list would refuse the new entry.
+        """
+        content = self.content(commit)
+        if self.signer is None and public_of(content):
+            raise UserError(
+                f"{environment}.json on the branch {BRANCH} ({commit[:12]}) is signed, and here is no key "
+                f"to sign with: give the job the secret {signers.VARIABLE} (docs/github.md)"
+            )
         try:
-            signers.known(self.content(commit), self.signer, self._setting)
+            signers.known(content, self.signer, self._setting)
         except Untrusted as reason:
             raise UserError(
                 f"{environment}.json on the branch {BRANCH} ({commit[:12]}) {reason}, so it is not signed "

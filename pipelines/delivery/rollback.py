@@ -38,8 +38,10 @@ def in_ledger(env: str) -> int:
     Hosts that follow the ledger move there by themselves. UserError where there is nothing to go back to.
     """
     book = ledger.Ledger()
-    entry = before(book.wanted(env), [written.entry for written in book.chain(env, known=True)], env)
+    chain = book.chain(env, known=True)
+    entry = before(book.wanted(env), [written.entry for written in chain], env)
     merged.require_merged(entry.commit)
+    book.require_known(env, next(written.commit for written in chain if written.entry == entry))
     fields = entry.model_dump(exclude={"by", "why", "at"})
     book.write(env, ledger.Entry(**{**fields, "why": "rollback"}))
     say(f"{env}: the ledger now wants {entry.release[:12]}; hosts that follow it move there")

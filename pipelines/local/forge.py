@@ -45,6 +45,8 @@ class Forge:
             "statuses": [],
             "events": [],
             "reviews": [],
+            "keys": {},  # deploy keys, by fingerprint
+            "pushers": {},  # of each ref: its commit, and who pushed that
             "roles": {owner(repository): "admin"},
             "unexpected": [],
         }

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from pipelines.base.github import GitHub
-from pipelines.local import commits, marks, merges  # noqa: F401 (their routes)
+from pipelines.local import commits, marks, merges, pushes  # noqa: F401 (their routes)
 from pipelines.local.forge import ROUTES, Answer, Forge
 from pipelines.local.rights import BOT, EVERYTHING, holder
 from pipelines.local.rules import Rules
@@ -126,16 +126,17 @@ def dispatch(
         if method == wanted and inner is not None and (match := pattern.fullmatch(inner)):
             if not token:
                 raise Answer(401, "Requires authentication")
-            if (who := holder(token, forge.folder)) is None:
+            if (who := holder(token, forge.folder, forge.state["keys"])) is None:
                 raise Answer(401, "Bad credentials")
+            if who.key and function is not pushes.receive:
+                raise Answer(401, "Bad credentials")  # a deploy key opens git's door alone
             if not who.may(needs):
                 raise Answer(403, "Resource not accessible by integration")
-            told = {"by": who.login, "job": "" if who.rights is None else "yes"}
             try:
                 body = json.loads(content or b"{}")
             except json.JSONDecodeError:
                 raise Answer(400, "Problems parsing JSON") from None
-            status, answer = function(forge, query | match.groupdict() | told, body)
+            status, answer = function(forge, query | match.groupdict() | who.told(), body)
             if method != "GET":
                 forge.save()
             return status, answer

@@ -78,7 +78,7 @@ def create_status(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tup
         "updated_at": now(),
         "creator": user(at["by"]),
     }
-    forge.state["statuses"].append(status | {"sha": sha})
+    forge.state["statuses"].append(status | {"sha": sha, "app": at["app"]})
     return 201, status
 
 
@@ -150,6 +150,12 @@ def remove_label(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tupl
 def list_events(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     number = forge.record(whole(at["number"]))["number"]
     return 200, [event for event in forge.state["events"] if event["issue"] == number]
+
+
+def may_write(forge: Forge, login: str) -> bool:
+    """Whether somebody's role lets them push."""
+    order = list(ROLES)
+    return order.index(forge.state["roles"].get(login, "read")) >= order.index("write")
 
 
 @route("PUT", "/collaborators/{login}", "administration:write")

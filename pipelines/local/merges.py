@@ -3,11 +3,15 @@
 import tempfile
 from typing import Any
 
+from pipelines.base.git import tried as git_tried
 from pipelines.errors import UserError
 from pipelines.local.act import git
 from pipelines.local.events import MAIN, now, owner, user
 from pipelines.local.forge import Answer, Forge, latest, route, whole
-from pipelines.local.marks import ROLES, runs
+from pipelines.local.marks import may_write, runs
+from pipelines.local.owners import LARGEST, PLACES, asked
+from pipelines.local.rights import ACTIONS
+from pipelines.local.rules import NOTHING, Push
 
 BROKEN = "Repository rule violations found\n\n"
 GOOD = ("success", "skipped", "neutral")
@@ -31,6 +35,8 @@ def merge_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
             raise Answer(405, f"{NAMES[method]} are not allowed on this repository.")
         if broken := violation(forge, pull, merge_base):
             raise Answer(405, f"{BROKEN}{broken}")
+    elif why := forge.rules.broken(Push(f"refs/heads/{pull['base']['ref']}", base, head)):
+        raise Answer(405, f"{BROKEN}{why[0]}.")
     label = pull["head"]["label"].replace(":", "/")
     headline = body.get("commit_title") or f"Merge pull request #{pull['number']} from {label}"
     message = f"{headline}\n\n{body.get('commit_message') or pull['title']}"
@@ -45,25 +51,36 @@ def violation(forge: Forge, pull: dict[str, Any], merge_base: str) -> str | None
     """Why the rules of the default branch do not let a pull request in."""
     found = standing(forge, pull["head"]["sha"])
     for context in forge.rules.checks:
-        if found.get(context) not in GOOD:
-            return f'Required status check "{context}" is {found.get(context, "expected")}.'
-    if (lacking := forge.rules.approvals - len(approvers(forge, pull))) > 0:
+        state, app = found.get(context, ("expected", None))
+        if forge.rules.apps.get(context, app) != app:
+            state = "expected"  # somebody else said it
+        if state not in GOOD:
+            return f'Required status check "{context}" is {state}.'
+    approved = approvers(forge, pull)
+    if (lacking := forge.rules.approvals - len(approved)) > 0:
         return f"At least {lacking} approving review is required by reviewers with write access."
+    if forge.rules.by_another and not approved - {last_pusher(forge, pull)}:
+        return "New changes require approval from someone other than the last pusher."
+    if forge.rules.owners and (waits := unapproved(forge, pull, approved)):
+        return f"Waiting on code owner review from {' or '.join(waits)}."
     if forge.rules.strict and merge_base != pull["base"]["sha"]:
         return "This branch must be up to date before it can be merged."
     return None
 
 
-def standing(forge: Forge, sha: str) -> dict[str, str]:
-    """What counts for required checks: commit statuses, and the jobs of runs of a `pull_request` event.
+def standing(forge: Forge, sha: str) -> dict[str, tuple[str, int | None]]:
+    """What counts for required checks, with the app that said it: commit statuses, and the jobs of runs of a
+    `pull_request` event.
 
     Jobs of other runs have check runs on the commit too, but GitHub does not count them.
     """
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, int | None]] = {}
     for run in reversed(runs(forge)):  # the newest wins
         if run["head_sha"] == sha and run["event"] == "pull_request":
-            found |= run.get("checks", {})
-    return found | {status["context"]: status["state"] for status in latest(forge, sha)}
+            found |= {name: (result, ACTIONS) for name, result in run.get("checks", {}).items()}
+    for status in latest(forge, sha):
+        found[status["context"]] = (status["state"], int(status["app"]) if status.get("app") else None)
+    return found
 
 
 def approvers(forge: Forge, pull: dict[str, Any]) -> set[str]:
@@ -71,10 +88,34 @@ def approvers(forge: Forge, pull: dict[str, Any]) -> set[str]:
     found: set[str] = set()
     for review in forge.state["reviews"]:
         login = review["user"]["login"]
-        able = list(ROLES).index(forge.state["roles"].get(login, "read")) >= list(ROLES).index("write")
+        able = may_write(forge, login)
         if review["issue"] == pull["number"] and review["commit_id"] == pull["head"]["sha"] and able:
             (found.add if review["state"] == "APPROVED" else found.discard)(login)
     return found - {pull["user"]["login"]}
+
+
+def last_pusher(forge: Forge, pull: dict[str, Any]) -> str:
+    """Who brought the head; the author where nobody was seen to."""
+    seen = forge.state["pushers"].get(f"refs/heads/{pull['head']['ref']}", {})
+    here = pull["head"]["repo"]["full_name"] == forge.repository
+    return str(seen["by"] if here and seen.get("sha") == pull["head"]["sha"] else pull["user"]["login"])
+
+
+def unapproved(forge: Forge, pull: dict[str, Any], approved: set[str]) -> tuple[str, ...]:
+    """Owners of a changed file, by the base's CODEOWNERS, none of whom approved; empty where there are none.
+
+    Whom GitHub does not know, or who may not write, is no owner.
+    """
+    base = pull["base"]["sha"]
+    texts = (git_tried("cat-file", "blob", f"{base}:{path}", at=forge.origin) for path in PLACES)
+    found = next((done.out for done in texts if done.code == 0), b"")
+    changed = forge.changes(forge.record(pull["number"]))
+    paths = [file[name] for file in changed for name in ("filename", "previous_filename") if name in file]
+    for owners in asked(found.decode(errors="replace"), paths) if len(found) <= LARGEST else ():
+        able = tuple(owner for owner in owners if may_write(forge, owner))
+        if able and not approved & set(able):
+            return able
+    return ()
 
 
 def merged(forge: Forge, method: str, base: str, head: str, message: str) -> str | None:
@@ -127,6 +168,8 @@ def delete_ref(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
         forge.git("rev-parse", "--verify", "--quiet", f"refs/{at['path']}")
     except UserError:
         raise Answer(422, "Reference does not exist") from None
+    if why := forge.rules.broken(Push(f"refs/{at['path']}", forge.commit(branch), NOTHING)):
+        raise Answer(422, f"{BROKEN}{why[0]}.")
     followed = [p for p in forge.state["pulls"] if p["head_ref"] == branch and p["merged_at"]]
     for record in forge.state["pulls"]:
         if record["state"] == "open" and branch in (record["head_ref"], record["base_ref"]):

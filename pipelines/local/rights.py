@@ -14,6 +14,7 @@ from pipelines.local.events import Event
 from pipelines.local.uses import compose
 
 BOT = "github-actions[bot]"
+ACTIONS = 15368  # the id of GitHub Actions, the app
 EVERYTHING = "local-token"  # of the loop itself: the bot, with every right
 SCOPES = ("actions", "checks", "contents", "issues", "pull-requests", "statuses")
 UNSAID = {"contents": "read"}  # a new repository's default, where neither the job nor the workflow says
@@ -26,6 +27,8 @@ class Holder:
 
     login: str
     rights: Mapping[str, str] | None = None
+    app: int | None = None  # the GitHub App whose token it is
+    key: str = ""  # of a deploy key: `write` or `read-only`
 
     def may(self, needs: tuple[str, ...]) -> bool:
         """Whether one of `needs`, such as `issues:read`, is given; write includes read."""
@@ -35,17 +38,36 @@ class Holder:
         given |= {f"{scope}:read" for scope, level in self.rights.items() if level == "write"}
         return bool(given & set(needs))
 
+    def told(self) -> dict[str, str]:
+        """What a route reads of it."""
+        return {
+            "by": self.login,
+            "job": "" if self.rights is None else "yes",
+            "writes": "yes" if self.may(("contents:write",)) else "",
+            "app": "" if self.app is None else str(self.app),
+            "key": self.key,
+        }
 
-def holder(token: str, state: Path) -> Holder | None:
-    """`user:NAME` is a person's token; a job has one of its own while its run lasts. None: nobody's."""
+
+def holder(token: str, state: Path, keys: Mapping[str, Any]) -> Holder | None:
+    """`user:NAME` is a person's token, `app:NUMBER` another app's, `key:FINGERPRINT` stands for a deploy key
+    of `keys`; a job has a token of its own while its run lasts. None: nobody's.
+    """
     if token == EVERYTHING:
-        return Holder(BOT)
-    if token.startswith("user:"):
-        return Holder(token.removeprefix("user:"))
+        return Holder(BOT, app=ACTIONS)
+    kind, _, name = token.partition(":")
+    if kind == "user":
+        return Holder(name)
+    if kind == "app" and name.isdigit():
+        return Holder(f"app-{name}[bot]", app=int(name))
+    if kind == "key" and name in keys:
+        return Holder(
+            f"deploy key {keys[name]['title']}", {}, key="read-only" if keys[name]["read_only"] else "write"
+        )
     for file in state.glob("runs/*/tokens.json"):
         for job in read_json(file).values():
             if secrets.compare_digest(job["token"], token):
-                return Holder(BOT, job["permissions"])
+                return Holder(BOT, job["permissions"], ACTIONS)
     return None
 
 
@@ -57,7 +79,8 @@ def hand_out(workflow: Path, event: Event, folder: Path) -> dict[str, str]:
     no rights. `folder` is the run's: tokens.json lies there while it lasts.
     """
     definition = yaml.safe_load(workflow.read_text())
-    text = workflow.read_text()
+    text = with_tokens(workflow)
+    workflow.write_text(text)
     given: dict[str, dict[str, Any]] = {}
     for name, (start, end) in reversed(spans(workflow).items()):
         text = text[:start] + NAMED.sub(f"secrets.{variable(name)}", text[start:end]) + text[end:]
@@ -67,6 +90,35 @@ def hand_out(workflow: Path, event: Event, folder: Path) -> dict[str, str]:
     nobody = {"token": f"job-{secrets.token_hex(16)}", "permissions": {}}
     write_json(folder / "tokens.json", {**given, "": nobody})
     return {variable(name): job["token"] for name, job in given.items()} | {"GITHUB_TOKEN": nobody["token"]}
+
+
+def with_tokens(workflow: Path) -> str:
+    """The file's text in which each checkout names the token that it takes where nothing else is said."""
+    text, token = workflow.read_text(), "${{ github.token }}"
+    added = {}
+    for step in steps_of(compose(workflow)):
+        fields = {key.value: (key, value) for key, value in step.value}
+        key, uses = fields.get("uses", (None, None))
+        if key is None or not str(uses.value).startswith("actions/checkout@"):
+            continue
+        given = fields.get("with", (None, None))[1]
+        if given is None:
+            place, line, flow = key.start_mark, f'with: {{token: "{token}"}}', step.flow_style
+        elif "token" in [name.value for name, _ in given.value]:
+            continue
+        else:
+            place, line, flow = given.value[0][0].start_mark, f'token: "{token}"', given.flow_style
+        added[place.index] = f"{line}, " if flow else f"{line}\n{' ' * place.column}"
+    for index, line in sorted(added.items(), reverse=True):
+        text = text[:index] + line + text[index:]
+    return text
+
+
+def steps_of(root: Any) -> list[Any]:
+    """The YAML nodes of all steps of a workflow."""
+    jobs = next(value for key, value in root.value if key.value == "jobs")
+    lists = [value for _, job in jobs.value for key, value in job.value if key.value == "steps"]
+    return [step for steps in lists for step in steps.value]
 
 
 def permissions(said: Any, event: Event) -> dict[str, str]:

@@ -19,9 +19,10 @@ from pipelines.base import git as base_git
 from pipelines.base import loopback, programs
 from pipelines.errors import UserError
 from pipelines.files import read_json, write_json, write_text
-from pipelines.local import act, events, forging, github, rights
+from pipelines.local import act, events, forging, github, pushes, rights
 from pipelines.local.act import Place, Run, git
 from pipelines.local.rules import Rules
+from pipelines.registry.signer import VARIABLE
 from pipelines.review import markdown
 
 FOLDER = Path(".greenlight/demo")
@@ -72,7 +73,19 @@ def open_stage() -> Iterator["Stage"]:
             },
             environment=environment,
         )
-        yield Stage(folder, place, console)
+        here = f"{api}/repos/{REPOSITORY}"
+        pushes.through_the_door(folder / "author", here, f"user:{events.owner(REPOSITORY)}")
+        yield Stage(folder, place, console, {VARIABLE: deploy_key(here)})
+
+
+def deploy_key(repository: str) -> str:
+    """A key that may write the ledger, made for this repository: its private half, the workflows' secret."""
+    import asyncssh
+
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    public = key.export_public_key().decode()
+    github.call(f"{repository}/keys", "POST", {"title": "ledger", "key": public, "read_only": False})
+    return str(key.export_private_key().decode())
 
 
 def clear(folder: Path, keep: Path) -> None:
@@ -118,6 +131,7 @@ class Stage:
     folder: Path
     place: Place
     console: Console
+    secrets: Mapping[str, str]
 
     def say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)
@@ -191,7 +205,7 @@ class Stage:
     def workflow(self, name: str, event: events.Event) -> Run:
         """Run a workflow, which must end green."""
         self.say(f"[dim].github/workflows/{name}.yml[/dim]")
-        done = act.run(name, event, self.place)
+        done = act.run(name, event, self.place, secrets=self.secrets)
         self.must(done.code == 0, f"workflow {name} failed: {done.log}")
         return done
 

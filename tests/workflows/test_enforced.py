@@ -10,11 +10,11 @@ import pytest
 from pipelines.base.github import GitHub
 from pipelines.errors import UserError
 from pipelines.files import write_json
-from pipelines.local import events, github, rights
+from pipelines.local import events, github, owners, pushes, rights
 from pipelines.local.act import Place
 from pipelines.local.github import call
 from pipelines.local.rules import Rules
-from tests.workflows.conftest import Commit, git
+from tests.workflows.conftest import ROOT, Commit, git
 
 RIGHTS = {"contents": "read", "pull-requests": "write", "statuses": "read"}
 
@@ -200,6 +200,132 @@ def test_a_merge_needs_another_persons_approval_of_the_head_as_it_is(place: Plac
         assert call(f"{api}/pulls/{number}/merge", "PUT", {})["merged"]
 
 
+def proposed(api: str, commit: Commit, files: dict[str, str | None]) -> tuple[str, str]:
+    """A pull request of these files: its address, and its head."""
+    sha = commit(files, "proposal")
+    body = {"title": "x", "head": "proposal", "base": "main"}
+    number = call(f"{api}/pulls", "POST", body)["number"]
+    return f"{api}/pulls/{number}", sha
+
+
+def people(api: str, *logins: str) -> None:
+    for login in logins:
+        call(f"{api}/collaborators/{login}", "PUT", {"permission": "push"})
+
+
+def approve(pull: str, login: str) -> None:
+    call(f"{pull}/reviews", "POST", {"event": "APPROVE"}, f"user:{login}")
+
+
+def held(pull: str, why: str) -> None:
+    with pytest.raises(UserError, match=f"405 .*{why}"):
+        call(f"{pull}/merge", "PUT", {})
+
+
+@pytest.mark.parametrize("token", ["user:somebody", "app:9"])
+def test_a_required_check_counts_where_its_app_said_it(place: Place, commit, job: str, token: str) -> None:
+    gate = {"context": "greenlight/gate"}
+    with serve(place, rules=Rules(apps={"greenlight/gate": rights.ACTIONS})) as api:
+        commit({"a.txt": "1\n"})
+        pull, sha = proposed(api, commit, {"b.txt": "1\n"})
+        call(f"{api}/statuses/{sha}", "POST", gate | {"state": "success"}, token)
+        held(pull, 'check "greenlight/gate" is expected')
+        call(f"{api}/statuses/{sha}", "POST", gate | {"state": "failure"})
+        call(f"{api}/statuses/{sha}", "POST", gate | {"state": "success"}, token)
+        held(pull, 'check "greenlight/gate" is expected')
+        call(f"{api}/statuses/{sha}", "POST", gate | {"state": "success"})
+        assert call(f"{pull}/merge", "PUT", {})["merged"]
+
+
+def test_without_an_app_in_the_rule_anybodys_word_counts(place: Place, commit) -> None:
+    with serve(place, rules=Rules()) as api:
+        commit({"a.txt": "1\n"})
+        pull, sha = proposed(api, commit, {"b.txt": "1\n"})
+        body = {"context": "greenlight/gate", "state": "success"}
+        call(f"{api}/statuses/{sha}", "POST", body, "user:somebody")
+        assert call(f"{pull}/merge", "PUT", {})["merged"]
+
+
+def test_who_pushed_last_does_not_approve_what_they_pushed(place: Place, commit, tmp_path: Path) -> None:
+    """A maintainer pushes to another one's proposal, and approves it."""
+    with serve(place, rules=Rules(checks=(), approvals=1, by_another=True)) as api:
+        commit({"a.txt": "1\n"})
+        pull, _ = proposed(api, commit, {"b.txt": "1\n"})
+        people(api, "ada", "maya")
+        clone = tmp_path / "clone"
+        git(clone, "commit", "--quiet", "--allow-empty", "--message", "and this")
+        pushes.through_the_door(clone, api, "user:ada")
+        git(clone, "push", "--quiet", "origin", "HEAD:proposal")
+        approve(pull, "ada")
+        held(pull, "someone other than the last pusher")
+        approve(pull, "maya")
+        assert call(f"{pull}/merge", "PUT", {})["merged"]
+
+
+def test_nor_are_others_asked_where_the_author_pushed_last(place: Place, commit) -> None:
+    with serve(place, rules=Rules(checks=(), approvals=1, by_another=True)) as api:
+        commit({"a.txt": "1\n"})
+        pull, _ = proposed(api, commit, {"b.txt": "1\n"})
+        people(api, "ada")
+        held(pull, "At least 1 approving review")
+        approve(pull, "ada")
+        assert call(f"{pull}/merge", "PUT", {})["merged"]
+
+
+def test_a_changed_file_waits_for_one_of_its_owners_by_the_bases_own_list(place: Place, commit) -> None:
+    listed = "* @maya @ada\n/docs/ \n/b.txt @eve @nobody  # eve may only read\n"
+    with serve(place, rules=Rules(checks=(), approvals=1, owners=True)) as api:
+        commit({"a.txt": "1\n", ".github/CODEOWNERS": listed})
+        people(api, "ada", "maya", "zoe")
+        pull, _ = proposed(api, commit, {"a.txt": "2\n", ".github/CODEOWNERS": "* @zoe\n"})
+        approve(pull, "zoe")
+        held(pull, "Waiting on code owner review from maya or ada")
+        approve(pull, "maya")
+        assert call(f"{pull}/merge", "PUT", {})["merged"]
+
+
+def test_what_nobody_owns_waits_for_no_owner(place: Place, commit) -> None:
+    """A line without a name, and one whose names may not write."""
+    listed = "* @maya\n/docs/ \n/b.txt @eve @nobody\n"
+    with serve(place, rules=Rules(checks=(), approvals=1, owners=True)) as api:
+        commit({"a.txt": "1\n", ".github/CODEOWNERS": listed})
+        people(api, "maya", "zoe")
+        pull, _ = proposed(api, commit, {"docs/deep/a.md": "2\n", "b.txt": "2\n"})
+        approve(pull, "zoe")
+        assert call(f"{pull}/merge", "PUT", {})["merged"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "yes", "no"),
+    [
+        ("*", ["a", "b/c"], []),
+        ("*.py", ["a.py", "b/c.py"], ["a.pyc"]),
+        ("/a.py", ["a.py"], ["b/a.py"]),
+        ("docs/*", ["docs/a"], ["docs/b/c", "b/docs/a"]),
+        ("/docs/", ["docs/a", "docs/b/c"], ["docs", "b/docs/a"]),
+        ("docs/", ["docs/a", "b/docs/a"], ["docs"]),
+        ("/docs", ["docs", "docs/b/c"], ["docs2", "b/docs"]),
+        ("**/logs", ["logs/a", "b/logs/a"], ["logs2"]),
+        ("/docs/**/*.py", ["docs/a.py", "docs/b/c.py"], ["docs/a.md", "b/docs/a.py"]),
+        ("/A.py", ["A.py"], ["a.py"]),
+        ("!a.py", [], ["a.py"]),
+        ("[ab].py", [], ["a.py", "[ab].py"]),
+        ("# *", [], ["a.py"]),
+    ],
+)
+def test_an_owners_pattern_fits_what_github_says_it_does(pattern: str, yes: list[str], no: list[str]) -> None:
+    fits = {path: bool(owners.asked(f"{pattern} @ada\n", [path])) for path in yes + no}
+    assert fits == dict.fromkeys(yes, True) | dict.fromkeys(no, False)
+
+
+def test_the_last_line_that_fits_counts_and_so_here() -> None:
+    text = (ROOT / ".github/CODEOWNERS").read_text()
+    for path in ("params.yaml", "dvc.lock", "docs/gate.md", "README.md"):
+        assert owners.asked(text, [path]) == []
+    for path in (".github/workflows/judge.yml", "pipelines/stats.py", "docs/conf.py", "Makefile"):
+        assert owners.asked(text, [path]) == [("OWNER/MAINTAINERS",)]
+
+
 @pytest.mark.parametrize("method", ["squash", "rebase"])
 def test_the_method_of_a_merge_is_honoured_and_limited(method: str, place: Place, commit: Commit) -> None:
     commit({"a.txt": "1\n"})
@@ -229,3 +355,5 @@ def test_the_ruleset_of_this_repository_is_what_its_file_says() -> None:
     rules = Rules.of()
     assert {"greenlight/gate", "lint", "tests"} <= set(rules.checks)
     assert rules.methods == ("merge",) and rules.strict
+    assert set(rules.apps) == set(rules.checks) and set(rules.apps.values()) == {rights.ACTIONS}
+    assert rules.owners and rules.by_another and len(rules.guards) == 3
