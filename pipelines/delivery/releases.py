@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.delivery import host as hosts
-from pipelines.delivery import rollback
+from pipelines.delivery import rollback, trust
 from pipelines.delivery import store as stores
 from pipelines.delivery.host import COLOURS, Host
 from pipelines.delivery.ledger import Entry, Ledger
@@ -74,7 +74,7 @@ def needed(ledger: Ledger | None = None, home: Path | None = None) -> dict[str, 
     ledger = ledger or Ledger()
     found = [(entry.release, f"{env} wants it") for env, entry in ledger.entries().items()]
     for host in _hosts(home):
-        env, history = host.environment, ledger.history(host.environment)
+        env, history = host.environment, trust.history(host, ledger)
         found += [(release, f"{env} runs it here") for release in _running(host)]
         found += [(release, f"{env}'s last move here names it") for release in _moved(host) - _running(host)]
         found += [(release, f"{env} would go back to it") for release in _back(host, history)]
@@ -103,7 +103,7 @@ def _back(host: Host, history: Sequence[Entry]) -> set[str]:
     journal = host.journal
     journal.moves()  # a damaged one is no reason to remove what it would have named
     with contextlib.suppress(UserError):
-        return {rollback.safe(journal, history)}
+        return {rollback.safe(journal, history, trust.signers(host.folder) is not None)}
     return set()
 
 

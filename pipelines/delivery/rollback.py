@@ -18,16 +18,17 @@ from pipelines.registry.signer import VARIABLE
 def rollback(env: str, home: Path | None = None) -> int:
     """Have the ledger want the newest release that is safe to go back to, and move there; as `deploy`."""
     host = Host.load(env, home)
-    if trust.signers(host.folder) and ledger.Ledger().signer is None:
+    book, listed = ledger.Ledger(), trust.signers(host.folder) is not None
+    if listed and book.signer is None:
         raise UserError(
             f"{env} deploys what a listed key signed, and there is none here: set git's gpg.format to ssh "
             f"and user.signingkey to yours, give {VARIABLE}, or run the workflow `rollback`"
         )
-    history = ledger.history(env)
-    release = safe(host.journal, history)
+    history = trust.history(host, book)
+    release = safe(host.journal, history, listed)
     known = [entry.model_dump(exclude={"by", "why", "at"}) for entry in history if entry.release == release]
     fields = known[0] if known else {"release": release, "commit": _commit(home, release)}
-    ledger.write(env, ledger.Entry(**{**fields, "why": "rollback"}))
+    book.write(env, ledger.Entry(**{**fields, "why": "rollback"}))
     say(f"{env}: the ledger now wants {release[:12]}")
     return rollout.deploy(env, home)
 
@@ -71,15 +72,17 @@ def before(wanted: ledger.Entry | None, history: Sequence[ledger.Entry], env: st
     )
 
 
-def safe(journal: Journal, history: Sequence[ledger.Entry]) -> str:
+def safe(journal: Journal, history: Sequence[ledger.Entry], named: bool = False) -> str:
     """The newest release whose rollout completed, but not the wanted one nor one that was rolled back from.
 
-    `history` is the ledger's, newest first. UserError where there is none.
+    `history` is the ledger's, newest first; `named`: only what it names is a place to go back to. UserError
+    where there is none.
     """
+    known = {entry.release for entry in history}
     barred = {history[0].release} if history else set()
     barred |= {older.release for newer, older in pairwise(history) if newer.why == "rollback"}
     for done in reversed([m for m in journal.moves() if m.result == "completed"]):
-        if done.release not in barred:
+        if done.release not in barred and (done.release in known or not named):
             return done.release
     gone = ", ".join(sorted(release[:12] for release in barred)) or "none"
     raise UserError(

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipelines.console import step as say
 from pipelines.delivery.host import Host
-from pipelines.delivery.ledger import BRANCH, Entry, Ledger, Look
+from pipelines.delivery.ledger import BRANCH, Entry, Ledger, Look, Written
 from pipelines.errors import UserError
 from pipelines.files import write_text
 from pipelines.registry.signing import Signers, Untrusted
@@ -49,16 +49,45 @@ def believe(host: Host, ledger: Ledger, found: Look) -> str | None:
             f"{name} came by a merge ({merges[0][:12]}), which can bring old entries back: {AGAIN}"
         )
     try:
-        who = listed.who(ledger.content(found.commit))
+        who = _who(host, ledger, listed, Written(found.commit, found.entry))
     except Untrusted as reason:
         raise UserError(f"{name} {reason}: {AGAIN}") from None
-    for what, written, here in (
-        ("environment", found.entry.environment, host.environment),
-        ("repository", found.entry.repository, ledger.repository),
-    ):
-        if written != here:
-            raise UserError(f"{name} was signed for the {what} {written}, and this is {here}: {AGAIN}")
     _require_newer(host, ledger, found, name)
+    return who
+
+
+def history(host: Host, ledger: Ledger) -> list[Entry]:
+    """The entries that the environment had and that are believed here, the newest first.
+
+    Says which are passed over. Without a list none is.
+    """
+    chain = ledger.chain(host.environment)
+    if (listed := signers(host.folder)) is None:
+        return [written.entry for written in chain]
+    found, left = [], []
+    for written in chain:
+        try:
+            _who(host, ledger, listed, written)
+            found.append(written.entry)
+        except Untrusted as reason:
+            left.append(f"{written.entry.release[:12]} ({written.commit[:12]} {reason})")
+    if left:
+        say(
+            f"{host.environment}: what nobody listed signed is no place to go back to, and is passed over: "
+            f"{', '.join(left[:3])}{f' and {len(left) - 3} more' if len(left) > 3 else ''}"
+        )
+    return found
+
+
+def _who(host: Host, ledger: Ledger, listed: Signers, written: Written) -> str:
+    """Who signed an entry for this environment. Untrusted, which says why, where nobody listed did."""
+    who = listed.who(ledger.content(written.commit))
+    for what, said, here in (
+        ("environment", written.entry.environment, host.environment),
+        ("repository", written.entry.repository, ledger.repository),
+    ):
+        if said != here:
+            raise Untrusted(f"was signed for the {what} {said}, and this is {here}")
     return who
 
 

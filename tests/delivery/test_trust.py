@@ -7,7 +7,7 @@ import asyncssh
 import pytest
 
 from pipelines.delivery import host as hosts
-from pipelines.delivery import promote, rollback, rollout, status, trust
+from pipelines.delivery import promote, releases, rollback, rollout, status, trust
 from pipelines.delivery.edge import Edge, Route
 from pipelines.delivery.ledger import BRANCH, Entry, Ledger
 from pipelines.delivery.slots import process
@@ -325,3 +325,67 @@ def test_on_a_host_with_a_list_a_rollback_without_a_key_writes_nothing(world: Tr
     with pytest.raises(UserError, match="there is none here: set git"):
         rollback.rollback(ENV, world.home)
     assert world.head() == before
+
+
+def rolls_back(world: Trusting, to: Entry) -> None:
+    """By the host's own journal, with the key at hand."""
+    world.signs("ci")
+    assert rollback.rollback(ENV, world.home) == 0
+    world.signs(None)
+    found = Ledger(world.checkout).wanted(ENV)
+    assert found and (found.release, found.commit, found.why) == (to.release, to.commit, "rollback")
+    assert world.deployed[-1] == to.release
+
+
+def completed(world: Trusting, *entries: Entry) -> None:
+    """The host's journal says that these rollouts completed, one after the other."""
+    for number, entry in enumerate(entries, len(world.host.journal.moves())):
+        details = {"release": entry.release, "slot": "blue", "from": None, "why": "release"}
+        world.host.journal.write(f"m{number}", "begin", **details)
+        world.host.journal.write(f"m{number}", "end", result="completed")
+
+
+@pytest.fixture
+def past(world: Trusting) -> dict[str, Entry]:
+    """Releases that completed here, the middle one by a forged entry; the checkout may push."""
+    git(world.checkout, "remote", "set-url", "--push", "origin", str(world.origin))
+    signed = {"first": "ci", "forged": None, "other": "other", "last": "ci"}
+    entries = {name: world.write(world.merged(name), by=by) for name, by in signed.items()}
+    completed(world, *entries.values())
+    return entries
+
+
+def test_on_a_host_with_a_list_a_rollback_passes_over_what_nobody_listed_signed(
+    world: Trusting, past: dict[str, Entry], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rolls_back(world, past["first"])
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "passed over" in line]
+    assert past["forged"].release[:12] in told and "is not signed" in told
+    assert past["other"].release[:12] in told and "does not list" in told
+    assert past["first"].release[:12] not in told and past["last"].release[:12] not in told
+    needed = releases.needed(Ledger(world.checkout), world.home)
+    assert past["forged"].release not in needed
+
+
+def test_without_a_list_the_history_is_taken_as_it_is(world: Trusting, past: dict[str, Entry]) -> None:
+    (world.host.folder / "allowed_signers").unlink()
+    rolls_back(world, past["other"])
+
+
+@pytest.mark.parametrize(("by", "expected"), [(None, "last"), ("ci", "first")])
+def test_a_forged_rollback_bars_no_release_and_a_signed_one_does(
+    world: Trusting, past: dict[str, Entry], by: str | None, expected: str
+) -> None:
+    world.write(past["first"].model_copy(update={"why": "rollback"}), by=by)
+    completed(world, past["last"], world.write(world.merged("newest")))
+    rolls_back(world, past[expected])
+
+
+def test_a_release_that_no_listed_entry_names_is_no_place_to_go_back_to(world: Trusting) -> None:
+    git(world.checkout, "remote", "set-url", "--push", "origin", str(world.origin))
+    stray = world.merged("stray")
+    completed(world, stray, only := world.write(world.merged("only")))
+    world.signs("ci")
+    with pytest.raises(UserError, match="nothing to go back to") as caught:
+        rollback.rollback(ENV, world.home)
+    assert only.release[:12] in str(caught.value)
