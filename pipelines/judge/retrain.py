@@ -4,10 +4,12 @@ import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from pipelines.files import write_bytes
+from pipelines.judge import beside
 from pipelines.model import Model
 from pipelines.params import Params
 from pipelines.problem.columns import CONTRACT
@@ -40,6 +42,10 @@ class Retrained:
             "rows": len(trained),
             "schema": request_schema(CONTRACT),
         }
+
+    def beside(self, model: Model) -> dict[str, Any]:
+        """What stands beside the candidate's `model`, by the name of each file."""
+        return beside.of(self.params, self.rows, model)
 
     def repeats_itself(self) -> bool:
         """Whether the same training gives the same model once more."""

@@ -153,6 +153,13 @@ def recorded_in(folder: Path) -> list[str] | None:
     return [found[name] for name in FILES] if all(name in found for name in FILES) else None
 
 
+def locked_in(folder: Path) -> dict[str, str] | None:
+    """The MD5 of the model and of each file beside it, as `recorded_in`."""
+    if recorded_in(folder) is None:
+        return None
+    return proposal.shipped(proposal.recorded(folder / "dvc.lock"))
+
+
 def _cached(base: Path, recorded: list[str]) -> list[Path]:
     """Where DVC's cache of the base checkout keeps files of these MD5s, if it has them."""
     config = configparser.ConfigParser(interpolation=None)

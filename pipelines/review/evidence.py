@@ -61,6 +61,7 @@ class Again:
     mean: float
     alike: bool  # the same graph with the same numbers
     repeats: bool = True  # the training gives the same model each time
+    beside: str | None = None  # the first file beside the model that is not what it and the rows give
 
     @property
     def same(self) -> bool:
@@ -102,7 +103,7 @@ class Evidence:
             and self.proposal.sha256 == self.champion.sha256
             and (self.largest_difference or 0.0) <= SAME
             and (
-                self.retrained.same
+                self.retrained.same and self.retrained.beside is None
                 if self.retrained is not None
                 else _made_of(self.proposal.params) == _made_of(self.params)
             )
@@ -138,7 +139,7 @@ def gather(
         raise UserError(f"{candidate} does not exist: it is the folder that a proposal's build leaves")
     step("reading the proposal's files")
     try:
-        recorded = champions.recorded_in(base)
+        recorded = champions.locked_in(base)
     except champions.Missing as error:
         raise UserError(f"{base}: {error}") from None
     found = changes.of(base, head)
@@ -149,7 +150,7 @@ def gather(
                 proposals.check_data(*changes.file(base, head, "data.dvc"))
         if (
             recorded is not None
-            and proposals.locked_model(candidate) == recorded[0]
+            and proposals.locked(candidate) == recorded
             and _made_of(proposals.values(candidate)) == _made_of(params)  # else the lock may lie
             and not found.data
         ):
@@ -282,7 +283,7 @@ class _Gathering:
             p = _answers(made.model, proposals.inputs(made.model, self.own_of(scored)))
             apart = np.abs(p - scored.p)
             alike = onnx.alike(self.proposal.path.read_bytes(), made.content)
-            found = Again(float(apart.max()), float(apart.mean()), alike)
+            found = Again(float(apart.max()), float(apart.mean()), alike, beside=self.beside(made))
             if not found.same:
                 found = replace(found, repeats=made.repeats_itself())
             step("training on shuffled outcomes")
@@ -291,6 +292,14 @@ class _Gathering:
             sentence = f"The base's code does not train this candidate: {str(error).rstrip('.')}."
             self.findings.append(Finding("reproducible", "FAIL", sentence))
             return None, None
+
+    def beside(self, made: Retrained) -> str | None:
+        """What of the files beside the model is not what the judge makes of it."""
+        step("making what stands beside the model again")
+        try:
+            return proposals.differing(self.proposal.path.parents[1], made.beside(self.proposal.model))
+        except (Bad, answers.Failed, KeyError) as error:
+            return f"What stands beside the model cannot be held against what the judge makes: {error}"
 
     def own_of(self, scored: Scored) -> pd.DataFrame:
         assert self.own is not None

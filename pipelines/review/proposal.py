@@ -16,12 +16,20 @@ from pipelines.base import recorded as locks
 from pipelines.contract import Column, Contract
 from pipelines.errors import UserError
 from pipelines.files import read_json, sha256
-from pipelines.judge import answers, onnx
+from pipelines.judge import answers, beside, onnx
 from pipelines.model import Inputs, Model, encode
 from pipelines.params import Params, load
 
+MODEL = "models/model.onnx"
+BESIDE = (*beside.FILES, "models/window.parquet")
 MEGABYTE = 1 << 20
-LARGEST = {".json": 16 * MEGABYTE, ".yaml": MEGABYTE, ".lock": MEGABYTE, ".onnx": 512 * MEGABYTE}
+LARGEST = {
+    ".json": 16 * MEGABYTE,
+    ".csv": 16 * MEGABYTE,
+    ".yaml": MEGABYTE,
+    ".lock": MEGABYTE,
+    ".onnx": 512 * MEGABYTE,
+}
 LARGEST_ROWS = 20_000_000
 LARGEST_TABLE = 2 << 30  # bytes of its columns
 MOST_MONTHS = 120  # of the report
@@ -61,6 +69,7 @@ class Proposal:
     size: int = 0  # bytes of the model
     again: Model | None = None  # trained once more from the same seed
     shuffled: float | None = None  # ROC-AUC on V of a model of shuffled outcomes
+    unlocked: str | None = None  # a file beside the model that is another one than dvc.lock names
 
 
 def read(folder: Path, contract: Contract) -> Proposal:
@@ -81,7 +90,26 @@ def read(folder: Path, contract: Contract) -> Proposal:
         size=model.stat().st_size,
         again=_optional(folder, "models/verification/again.onnx", contained),
         shuffled=_optional(folder, "models/verification/shuffled.json", _shuffled),
+        unlocked=_unlocked(folder),
     )
+
+
+def _unlocked(folder: Path) -> str | None:
+    """A release takes each file by the name that dvc.lock has for it, wherever one lies."""
+    named = _read(folder, "dvc.lock", recorded)
+    left = (name for name in BESIDE if name in named and os.path.lexists(folder / name))
+    return next((name for name in left if _read(folder, name, md5) != named[name]), None)
+
+
+def differing(folder: Path, made: dict[str, Any]) -> str | None:
+    """The first file beside the model, and its field, that is not as the judge `made` it.
+
+    Bad where one cannot be read.
+    """
+    for name, ours in made.items():
+        if why := beside.difference(_read(folder, name, beside.read), ours, name):
+            return f"{name} is not what params.yaml and this code give ({one_line(why)})"
+    return None
 
 
 def values(folder: Path) -> Params:
@@ -150,14 +178,19 @@ def _read(folder: Path, name: str, reader: Callable[[Path], T]) -> T:
         raise Bad(f"{name} cannot be read ({type(error).__name__}: {one_line(str(error))})") from None
 
 
-def locked_model(folder: Path) -> str | None:
-    """The MD5 of models/model.onnx by the proposal's dvc.lock, where it has one and left no other file."""
+def locked(folder: Path) -> dict[str, str] | None:
+    """The MD5 of the model and of each file beside it by the proposal's dvc.lock, where it left no other."""
     try:
-        recorded = _read(folder, "dvc.lock", recorded_model)
-        model = folder / "models/model.onnx"
-        return recorded if not model.exists() or _read(folder, "models/model.onnx", md5) == recorded else None
+        named = shipped(_read(folder, "dvc.lock", recorded))
+        left = (name for name in named if os.path.lexists(folder / name))
+        return named if all(_read(folder, name, md5) == named[name] for name in left) else None
     except Bad:
         return None
+
+
+def shipped(outputs: dict[str, str]) -> dict[str, str]:
+    """Those of a dvc.lock's outputs that a release holds."""
+    return {name: md5 for name, md5 in outputs.items() if name in (MODEL, *beside.FILES)}
 
 
 def card(path: Path) -> Card:

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import subprocess
-from dataclasses import dataclass, field
+import tempfile
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ import pandas as pd
 import yaml
 from onnx import TensorProto, helper
 
+from pipelines import params as parameters
+from pipelines.core.rows import in_order
+from pipelines.files import write_bytes
+from pipelines.judge import beside
+from pipelines.model import Model
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import gate
@@ -22,6 +28,7 @@ from pipelines.training import evaluate, prepare
 
 ROOT = Path(__file__).parents[2]
 LABEL = CONTRACT.label.name
+GOLDEN = "models/golden.json"
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text()) | {
     "data": {"first": "2013-04", "through": "2013-06"},
     "train": {
@@ -55,32 +62,42 @@ class Made:
     again: bytes = b""  # trained once more, where that is another model
     shuffled: float | None = 0.501
     schema: dict[str, Any] = field(default_factory=lambda: request_schema(CONTRACT))
+    beside: dict[str, Any] = field(default_factory=dict)  # the other files that the pipeline would leave
 
     def write(self, folder: Path, window: pd.DataFrame | None = None) -> Path:
         models = folder / "models"
         models.mkdir(parents=True, exist_ok=True)
         (models / "model.onnx").write_bytes(self.model)
-        card = {
-            "estimator": "made",
-            "settings": {},
-            "schema": self.schema,
-            "train": {"first": self.first, "last": self.last, "rows": self.rows},
-        }
-        (models / "model.json").write_text(json.dumps(card))
+        card = {"estimator": "made", "settings": {}, "train": {}} | self.beside.get("models/model.json", {})
+        trained = {"first": self.first, "last": self.last, "rows": self.rows}
+        card |= {"schema": self.schema, "train": card["train"] | trained}
         (folder / "params.yaml").write_text(yaml.safe_dump(self.params))
-        (models / "golden.json").write_text(json.dumps(golden()))
+        for name, value in ({GOLDEN: golden()} | self.beside | {"models/model.json": card}).items():
+            lines = "".join(f"{','.join(line)}\n" for line in value) if name.endswith(".csv") else ""
+            (folder / name).write_text(lines or json.dumps(value))
         (models / "verification").mkdir(exist_ok=True)
         (models / "verification/again.onnx").write_bytes(self.again or self.model)
         (models / "verification/shuffled.json").write_text(json.dumps({"roc_auc": self.shuffled}))
         outs = [
             {"path": f"models/{name}", "md5": hashlib.md5((models / name).read_bytes()).hexdigest()}
-            for name in ("golden.json", "model.json")
+            for name in sorted(path.name for path in models.glob("*.*") if path.suffix in (".json", ".csv"))
         ]
         outs.append({"path": "models/model.onnx", "md5": self.lock or hashlib.md5(self.model).hexdigest()})
         (folder / "dvc.lock").write_text(yaml.safe_dump({"stages": {"train": {"outs": outs}}}))
         if window is not None:
             window.to_parquet(models / "window.parquet")
         return folder
+
+
+def whole(made: Made, rows: pd.DataFrame) -> Made:
+    """With all that the pipeline leaves of this model and these rows, its label rate and settings too."""
+    months = made.params["data"]
+    month = rows[CONTRACT.time.name].dt.strftime("%Y-%m")
+    its = in_order(rows[(month >= months["first"]) & (month <= months["through"])], CONTRACT)
+    with tempfile.TemporaryDirectory() as folder:
+        model = Model(write_bytes(Path(folder) / "model.onnx", made.model))
+        files = beside.of(parameters.parse(made.params), its, model)
+    return replace(made, beside=files)
 
 
 @cache

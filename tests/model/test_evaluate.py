@@ -10,11 +10,15 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from pipelines.contract import Column
+from pipelines.core.rows import in_order
 from pipelines.errors import UserError
+from pipelines.judge import beside
 from pipelines.model import Golden, Model
 from pipelines.params import Params
+from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
-from pipelines.training import evaluate, table
+from pipelines.review import proposal
+from pipelines.training import evaluate, prepare, table
 
 LABEL = CONTRACT.label.name
 
@@ -148,3 +152,15 @@ def test_no_labelled_later_day_is_an_error(
     with pytest.raises(UserError, match="has no value in the months after"):
         evaluate.run(small_params, tmp_path / "prepared.parquet", tmp_path)
     assert not (tmp_path / "metrics.json").exists()
+
+
+def test_what_the_stages_leave_beside_the_model_is_what_the_judge_makes_of_it(
+    small_params: Params, small_built: Path, model: Model
+) -> None:
+    """From the source, whose months are not sorted as files are; the judge has no file of the build's."""
+    months = (source.read(month) for month in source.months()[:3])
+    own = prepare.prepare(in_order(pd.concat(months, ignore_index=True), CONTRACT))
+    made = beside.of(small_params, own, model)
+    assert proposal.differing(small_built, made) is None
+    made["models/reference.json"]["features"][0]["threshold"] += 1e-3
+    assert "models/reference.json is not" in str(proposal.differing(small_built, made))

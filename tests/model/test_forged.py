@@ -1,7 +1,10 @@
 """What a build can leave that is not what the proposal makes: each forging is refused by what the judge sees
 for itself, and the honest proposal beside it passes."""
 
+import copy
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from pipelines.files import sha256
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import gate, rules
 from pipelines.review.evidence import Evidence
+from pipelines.review.proposal import Bad, differing
 from pipelines.training import table as tables
 from tests.model import proposals
 from tests.model.proposals import (
@@ -26,6 +30,7 @@ from tests.model.proposals import (
     PARAMS,
     Made,
     changed,
+    commit,
     git,
     judge,
     linear,
@@ -33,6 +38,7 @@ from tests.model.proposals import (
     proposed,
     refused,
     settings,
+    whole,
 )
 
 HONEST = settings(learning_rate=0.098)
@@ -43,10 +49,10 @@ def rows(table) -> int:
     return len(tables.training(parameters.parse(PARAMS), table))
 
 
-@pytest.fixture
-def honest(fitted, rows) -> Made:
+@pytest.fixture(scope="session")
+def honest(fitted, rows, table) -> Made:
     """What the pipeline makes of a proposal that changes params.yaml alone."""
-    return Made(fitted(HONEST).model, HONEST, rows=rows)
+    return whole(Made(fitted(HONEST).model, HONEST, rows=rows), table)
 
 
 @pytest.fixture
@@ -93,8 +99,8 @@ def test_an_honest_proposal_of_params_alone_passes_and_the_judge_has_made_it_too
     assert not findings["code"]["warning"]
 
 
-def test_the_builds_own_word_on_its_training_does_not_count(fitted, judged, rows) -> None:
-    lying = Made(fitted(HONEST).model, HONEST, rows=rows, again=linear("distance", 1, 0), shuffled=0.99)
+def test_the_builds_own_word_on_its_training_does_not_count(honest, judged) -> None:
+    lying = replace(honest, again=linear("distance", 1, 0), shuffled=0.99)
     verdict, findings = judged(lying)
     assert verdict == "PASS" and findings["shuffled"]["numbers"]["roc_auc"] < 0.55
 
@@ -130,25 +136,26 @@ def test_a_model_that_was_trained_on_v_fails_whatever_its_card_says(fitted, judg
     assert "not what params.yaml and this code give" in findings["reproducible"]["sentence"]
 
 
-def test_a_model_of_other_settings_than_params_yaml_names_fails(fitted, judged, rows) -> None:
-    verdict, findings = judged(Made(fitted(settings(max_iter=80)).model, HONEST, rows=rows))
+def test_a_model_of_other_settings_than_params_yaml_names_fails(fitted, judged, rows, table) -> None:
+    other = whole(Made(fitted(settings(max_iter=80)).model, HONEST, rows=rows), table)
+    verdict, findings = judged(other)
     assert verdict == "FAIL" and refused(findings) == {"reproducible"}
 
 
 def test_other_settings_beside_the_champions_own_lock_are_no_unchanged_model(
-    fitted, base, window, rows, tmp_path
+    fitted, base, window, tmp_path
 ) -> None:
     """The build may leave the champion's files, or none: a release trains from what is merged."""
-    champion = Made(fitted().model, settings(max_iter=1), rows=rows)
+    champion = Made(fitted().model, settings(max_iter=1))
     candidate = champion.write(tmp_path / "candidate", window)
     assert judge(candidate, base, code=())[0] == "FAIL"
     shutil.rmtree(candidate / "models")
     assert judge(candidate, base, code=())[0] == "FAIL"
 
 
-def test_other_data_beside_the_champions_own_lock_are_judged(fitted, base, window, rows, tmp_path) -> None:
+def test_other_data_beside_the_champions_own_lock_are_judged(fitted, base, window, tmp_path) -> None:
     """A release trains on what data.dvc names, so the verdict names the model that it is compared with."""
-    champion = Made(fitted().model, PARAMS, rows=rows)
+    champion = fitted()
     candidate = champion.write(tmp_path / "candidate", window)
     model = candidate / "models/model.onnx"
     assert judge(candidate, base, code=())[2]["candidate"] is None
@@ -163,13 +170,13 @@ def test_a_card_that_lies_of_an_honest_training_fails(fitted, judged, rows, what
     assert verdict == "FAIL" and f"has a {field} that" in findings["reproducible"]["sentence"]
 
 
-def test_the_same_answers_by_another_graph_wait_for_a_maintainer(honest, judged, rows) -> None:
+def test_the_same_answers_by_another_graph_wait_for_a_maintainer(honest, judged) -> None:
     """It may answer otherwise where nobody has asked it yet."""
     model = onnx.load_from_string(honest.model)
     for node in model.graph.node:
         node.output[:] = ["p" if name == "probabilities" else name for name in node.output]
     model.graph.node.append(helper.make_node("Identity", ["p"], ["probabilities"]))
-    verdict, findings = judged(Made(model.SerializeToString(), HONEST, rows=rows))
+    verdict, findings = judged(replace(honest, model=model.SerializeToString()))
     assert verdict == "INCONCLUSIVE" and findings["reproducible"]["verdict"] == "INCONCLUSIVE"
 
 
@@ -177,6 +184,110 @@ def test_training_by_the_proposals_own_code_is_its_word_and_is_said(fitted, judg
     verdict, findings = judged(Made(fitted(HONEST).model, HONEST), code=("pipelines/problem/estimators.py",))
     assert verdict == "PASS" and findings["code"]["warning"]
     assert "estimators.py: its training is its own word" in findings["code"]["sentence"]
+
+
+# --- what stands beside the model -------------------------------------------------------------------------
+
+
+def by_hand(made: Made, name: str, change: Callable[[Any], object]) -> Made:
+    """One file beside the model edited by hand, and dvc.lock with it."""
+    files = copy.deepcopy(made.beside)
+    change(files[name])
+    return replace(made, beside=files)
+
+
+EDITS = {
+    "a golden answer": ("golden.json", lambda v: v["p"].__setitem__(3, v["p"][3] + 0.01)),
+    "a golden request": ("golden.json", lambda v: v["rows"][3].update(distance=1.0)),
+    "fewer golden rows": ("golden.json", lambda v: (v["rows"].pop(), v["p"].pop())),
+    "drift that is never seen": ("reference.json", lambda v: v["features"][0].update(threshold=99.0)),
+    "another training's rate": ("reference.json", lambda v: v.update(label_rate=0.5)),
+    "a skill that excuses any": ("reference.json", lambda v: v["brier_skill"][0].update(brier_skill=-5.0)),
+    "bins as text": ("reference.json", lambda v: v["features"][0].update(edges="none")),
+    "another threshold": ("serving.json", lambda v: v.update(threshold=0.99)),
+    "another interface": ("serving.json", lambda v: v.update(api=99)),
+    "better figures": ("metrics.json", lambda v: v.update(roc_auc=0.99)),
+    "a better month": ("months.csv", lambda v: v[2].__setitem__(4, "0.99")),
+    "other settings": ("model.json", lambda v: v["settings"].update(max_iter=1)),
+    "one field more": ("model.json", lambda v: v.update(more=1)),
+}
+
+
+@pytest.mark.parametrize("edit", ["a golden answer", "drift that is never seen"])
+def test_a_file_beside_the_model_that_was_edited_by_hand_fails(edit, honest, judged) -> None:
+    """The model is the honest one, and so would pass."""
+    name, change = EDITS[edit]
+    verdict, findings = judged(by_hand(honest, f"models/{name}", change))
+    assert verdict == "FAIL" and refused(findings) == {"beside"}
+    assert f"models/{name} is not what params.yaml and this code give (" in findings["beside"]["sentence"]
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_each_edit_of_a_file_beside_the_model_is_named(edit, honest, tmp_path) -> None:
+    name, change = EDITS[edit]
+    assert differing(honest.write(tmp_path / "honest"), honest.beside) is None
+    edited = by_hand(honest, f"models/{name}", change).write(tmp_path / "edited")
+    assert str(differing(edited, honest.beside)).startswith(f"models/{name} is not what params.yaml and this")
+
+
+def test_what_another_processor_rounds_is_no_edit(honest, tmp_path) -> None:
+    def round_otherwise(value: Any, by: float) -> None:
+        value["p"][:] = [p + by for p in value["p"]]
+
+    for by, same in ((3e-7, True), (3e-6, False)):
+        made = by_hand(honest, "models/golden.json", lambda value, by=by: round_otherwise(value, by))
+        assert (differing(made.write(tmp_path / f"{by}"), honest.beside) is None) == same
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{" * 9999, "[" * 99999, '{"p": 1e999, "rows": []}', "\0"])
+@pytest.mark.parametrize("name", ["golden.json", "model.json", "months.csv"])
+def test_a_file_beside_the_model_that_is_none_is_named(name, content, honest, tmp_path) -> None:
+    candidate = honest.write(tmp_path / "candidate")
+    (candidate / "models" / name).write_text(content)
+    try:
+        said = differing(candidate, honest.beside)
+    except Bad as error:
+        said = str(error)
+    assert said is not None and said.startswith(f"models/{name} ")
+
+
+def test_a_file_beside_the_model_that_is_not_left_fails(honest, base, window, tmp_path) -> None:
+    candidate = honest.write(tmp_path / "candidate", window)
+    (candidate / "models/reference.json").unlink()
+    assert "models/reference.json is not there" in judge(candidate, base, code=())[1]["beside"]["sentence"]
+
+
+@pytest.mark.parametrize("name", ["golden.json", "window.parquet"])
+def test_a_lock_that_names_another_file_beside_the_model_than_was_judged_fails(
+    name, honest, base, window, tmp_path
+) -> None:
+    """A release may find the other one in the DVC remote."""
+    candidate = honest.write(tmp_path / "candidate", window)
+    relock(candidate, f"models/{name}", md5="0" * 32)
+    verdict, findings, _ = judge(candidate, base, code=())
+    assert verdict == "FAIL" and f"dvc.lock names another models/{name}" in findings["lock"]["sentence"]
+
+
+def test_the_champions_own_model_does_not_cover_another_file_beside_it(
+    fitted, table, window, rows, tmp_path
+) -> None:
+    champion = whole(Made(fitted().model, PARAMS, rows=rows), table)
+    base = commit(champion.write(tmp_path / "base"))
+    same = champion.write(tmp_path / "same/candidate", window)
+    assert judge(same, base, code=())[1].keys() == {"unchanged"}
+    other = by_hand(champion, "models/serving.json", lambda value: value.update(threshold=0.99))
+    candidate = other.write(tmp_path / "other/candidate", window)
+    verdict, findings, _ = judge(candidate, base, code=())
+    assert verdict == "FAIL" and "beside" in refused(findings)
+
+
+def relock(candidate: Path, name: str, md5: str) -> None:
+    """Let dvc.lock name this object for a file beside the model."""
+    lock = yaml.safe_load((candidate / "dvc.lock").read_text())
+    outs = lock["stages"]["train"]["outs"]
+    outs[:] = [out for out in outs if out["path"] != name]
+    outs.append({"path": name, "md5": md5})
+    (candidate / "dvc.lock").write_text(yaml.safe_dump(lock))
 
 
 # --- the commit, and not what a build says of it ------------------------------------------------------------

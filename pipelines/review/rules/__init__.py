@@ -21,6 +21,7 @@ LEAKS: tuple[Rule, ...] = (
     leaks.single_feature,
     leaks.shuffled,
     structure.reproducible,
+    structure.beside,
 )
 STATISTICS: tuple[Rule, ...] = (
     metrics.roc_auc,

@@ -16,6 +16,13 @@ def lock(e: Evidence) -> Finding | None:
             f"dvc.lock names the model {e.proposal.locked[:12]}, but the build left {e.proposal.md5[:12]}: "
             "run `ml reproduce` and commit dvc.lock.",
         )
+    if e.proposal.unlocked:
+        return Finding(
+            "lock",
+            "FAIL",
+            f"dvc.lock names another {e.proposal.unlocked} than the build left: run `ml reproduce` and "
+            "commit dvc.lock.",
+        )
     return Finding("lock", "PASS", "The model is the one that dvc.lock names.")
 
 
@@ -101,6 +108,17 @@ def reproducible(e: Evidence) -> Finding | None:
         return Finding("reproducible", "FAIL", _chance(e.repeated), numbers)
     sentence = f"Trained again by the build, it answers the same (max |Δp| = {e.repeated:.1g})."
     return Finding("reproducible", "PASS", sentence, numbers)
+
+
+def beside(e: Evidence) -> Finding | None:
+    """What ships beside the model, and what the drift check goes by, is what the model and the rows give."""
+    if e.retrained is None:
+        return None
+    if e.retrained.beside is None:
+        sentence = "Golden rows, reference and figures are what the judge makes of this model."
+        return Finding("beside", "PASS", sentence)
+    sentence = f"{e.retrained.beside}: run `ml reproduce` and commit dvc.lock."
+    return Finding("beside", "FAIL", sentence)
 
 
 def _retrained(again: Again) -> Finding:

@@ -1,0 +1,112 @@
+"""What stands beside a candidate's model, made once more by the judge: what ships, and what steers later.
+
+The golden rows decide whether a slot may serve, the reference what counts as drift, serving.json what the
+service does with an answer, the figures what the ledger and the model's card say.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipelines.files import read_json
+from pipelines.model import Model
+from pipelines.params import Params
+from pipelines.problem.columns import CONTRACT
+from pipelines.training import evaluate, reference, table, train
+
+CLOSE = 1e-6  # of numbers that follow from the rows and the model: another processor rounds so
+FOLDS = 1e-3  # of the skills in reference.json: their models are trained, and a tree may split elsewhere
+MACHINE = ("parity", "versions")  # of model.json: what the machine that trained was
+SHOWN = 40  # characters of a value
+
+FILES = tuple(
+    f"models/{name}"
+    for name in ("golden.json", "metrics.json", "model.json", "months.csv", "reference.json", "serving.json")
+)
+
+
+def of(params: Params, rows: pd.DataFrame, model: Model) -> dict[str, Any]:
+    """What each of FILES holds, for the rows of prepared.parquet and the candidate's own answers to them."""
+    label, later = CONTRACT.label.name, table.later(params, rows)
+    trained, judged = table.training(params, rows), later[later[label].notna()]
+    p, rate = pd.Series(model.predict(table.inputs(rows)), index=rows.index), float(trained[label].mean())
+    months = evaluate.by_month(params, rows, p, rate).to_csv(index=False, lineterminator="\n")
+    found = (
+        evaluate.golden(model, later),
+        evaluate.measure(params, judged, p[judged.index].to_numpy(), rate),
+        train.card(params, trained, 0.0),
+        list(csv.reader(months.splitlines())),
+        reference.build(params, trained, _by_the_past),
+        evaluate.serving(params),
+    )
+    return dict(zip(FILES, (json.loads(json.dumps(value)) for value in found), strict=True))
+
+
+def _by_the_past(params: Params, past: pd.DataFrame, month: pd.DataFrame) -> np.ndarray:
+    """P(label) of a month's rows by a model of the rows before it."""
+    return train.fit_pipeline(params, past).predict_proba(train.frame(month))[:, 1]
+
+
+def read(path: Path) -> Any:
+    """What one of FILES holds, as a build left it."""
+    if path.suffix == ".csv":
+        return list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+    value = read_json(path)
+    return value if path.name != "model.json" else {k: v for k, v in value.items() if k not in MACHINE}
+
+
+def difference(theirs: Any, ours: Any, name: str) -> str | None:
+    """The first field in which what a build left is not what the judge made: "p[3] is 0.5, not 0.2"."""
+    if name.endswith("model.json"):
+        ours = {key: value for key, value in ours.items() if key not in MACHINE}
+    return next(_differences(theirs, ours, "", name.endswith("reference.json")), None)
+
+
+def _differences(theirs: Any, ours: Any, field: str, folds: bool) -> Iterator[str]:
+    """Walks along `ours`, whatever the other is."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        if other := sorted(ours.keys() ^ theirs.keys(), key=str):
+            name = _shown(f"{field}.{other[0]}".strip("."))
+            yield f"{name} is {'not there' if other[0] in ours else 'new'}"
+        for key, value in ours.items():
+            if key in theirs:
+                yield from _differences(theirs[key], value, f"{field}.{key}".strip("."), folds)
+    elif isinstance(ours, list) and isinstance(theirs, list):
+        if len(theirs) != len(ours):
+            yield f"{field or 'it'} has {len(theirs):,} entries, not {len(ours):,}"
+        for place, (one, other) in enumerate(zip(theirs, ours, strict=False)):
+            yield from _differences(one, other, f"{field}[{place}]", folds)
+    elif not _same(theirs, ours, FOLDS if folds and field.endswith("].brier_skill") else CLOSE):
+        yield f"{field or 'it'} is {_shown(theirs)}, not {_shown(ours)}"
+
+
+def _same(one: Any, other: Any, within: float) -> bool:
+    if type(one) is type(other) and one == other:
+        return True
+    a, b = _number(one), _number(other)
+    if a is None or b is None or isinstance(one, str) is not isinstance(other, str):
+        return False
+    return (math.isnan(a) and math.isnan(b)) or abs(a - b) <= within * max(1.0, abs(b))
+
+
+def _number(value: Any) -> float | None:
+    """A number of JSON or, in CSV, its text."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or len(str(value)[:99]) > 50:
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return f"a {type(value).__name__} of {len(value):,}"
+    text = value if isinstance(value, str) else repr(value)[:1000]
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
