@@ -102,7 +102,7 @@ class Review:
 def _review(here: Path) -> Review:
     """The report of the proposal, where one lies here; else why it is left out.
 
-    Refused where it is of a model that answers otherwise.
+    Refused where it is of a model that answers otherwise, or of none where the model is another one.
     """
     if not (here / REVIEW / "gate.json").exists():
         return Review((), {}, "no evidence came with this commit")
@@ -111,7 +111,8 @@ def _review(here: Path) -> Review:
     except UserError as error:
         return _left_out(str(error))
     if (judged := reviewed.judged(here, verdict)) is None:
-        return _left_out(f"{REVIEW}/gate.json judged no model")
+        said = "says that no model changed" if verdict.verdict == "PASS" else "judged no model"
+        return _left_out(f"{REVIEW}/gate.json {said}")
     by = read_json(here / PROPOSAL).get("override") if (here / PROPOSAL).is_file() else None
     figures = {"verdict": verdict.verdict, "superior": verdict.superior} | ({"override": by} if by else {})
     words = verdict.verdict + (f", let through by {by}" if by else "")

@@ -16,11 +16,13 @@ import pyarrow.parquet as pq
 
 from pipelines.artifacts import verdict as verdicts
 from pipelines.artifacts.verdict import Verdict
+from pipelines.base import git
 from pipelines.console import step
 from pipelines.delivery import commit
 from pipelines.errors import Refused, UserError
 from pipelines.files import sha256, sha256_of_tree, write_bytes
 from pipelines.model import Model
+from pipelines.review import proposal
 from pipelines.training import again, reproduce, table
 
 SAME = 1e-9  # max |Δp| on V up to which two models answer the same
@@ -99,9 +101,12 @@ def _judged_file(here: Path, verdict: Verdict | None) -> str | None:
 def judged(here: Path, verdict: Verdict | None) -> Other | None:
     """The model that the gate judged. Refused where it is another one than ships and answers otherwise.
 
-    None where no verdict names a model.
+    None where no verdict names a model: none was judged, or none changed, which is held against dvc.lock.
     """
-    if verdict is None or verdict.candidate is None:
+    if verdict is None:
+        return None
+    if verdict.candidate is None:
+        _require_unchanged(here, verdict)
         return None
     named, ships, file = verdict.candidate.sha256, sha256(here / MODEL), here / CANDIDATE / MODEL
     if named == ships:
@@ -119,6 +124,24 @@ def judged(here: Path, verdict: Verdict | None) -> Other | None:
         )
     step(f"it has other bytes than the judged model ({named[:12]}) and answers as it does")
     return found
+
+
+def _require_unchanged(here: Path, verdict: Verdict) -> None:
+    """Refused where the gate passed a proposal that changed no model, and what ships is another one.
+
+    What was judged then is nothing: it speaks for no model but the one that was there, by the dvc.lock of the
+    base that was judged against, or of the commit that this one was merged onto.
+    """
+    if verdict.verdict != "PASS":
+        return  # nothing was judged, and nothing is claimed
+    now = proposal.shipped(commit.outputs(commit.stages_of(commit.locked(here))))
+    bases = [base for base in (verdict.base, "HEAD~1") if base and git.commit(base, here)]
+    locks = [found for base in bases if (found := git.blob(base, commit.LOCK, here)) is not None]
+    if not any(proposal.shipped(commit.outputs(commit.stages_of(lock))) == now for lock in locks):
+        raise Refused(
+            f"{REVIEW}/{verdicts.NAME} says that no model changed, and {commit.LOCK} names another model "
+            f"than the base did ({(verdict.base or 'none')[:12]}): propose this commit again"
+        )
 
 
 def rebuilt(here: Path, trained: Path | None = None) -> Other:

@@ -370,7 +370,7 @@ def test_the_ledger_says_what_the_gate_did(checkout: Path, changes: dict, figure
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"candidate": None}, "judged no model"),
+        ({"word": "FAIL", "candidate": None}, "judged no model"),
         ({"verdict": "SUCCESS"}, "is not what this version's gate writes"),
         ({"verdict": ["PASS"]}, "is not what this version's gate writes"),
         ({"superior": "yes"}, "is not what this version's gate writes"),

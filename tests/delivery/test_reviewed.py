@@ -10,7 +10,7 @@ import pytest
 from pipelines import params
 from pipelines.artifacts import verdict as verdicts
 from pipelines.delivery import reviewed
-from pipelines.delivery.release import release
+from pipelines.delivery.release import _review, release
 from pipelines.delivery.store import Store
 from pipelines.errors import Refused, UserError
 from pipelines.files import read_json, sha256, write_bytes, write_json
@@ -175,3 +175,31 @@ def test_a_job_that_trains_nothing_releases_what_another_one_left(
     assert about["model"]["sha256"] == made
     assert about["rebuilt"]["max_dp"] == 0.0
     assert project.git(checkout, "status", "--porcelain") == ""
+
+
+def test_a_verdict_that_no_model_changed_speaks_for_the_base_s_model_alone(
+    checkout: Path, other_answers: bytes
+) -> None:
+    base = project.git(checkout, "rev-parse", "HEAD")
+    write_json(reviewed.REVIEW / "gate.json", verdict(candidate=None, base=base))
+    (checkout / "README.md").write_text("a page")
+    project.commit(checkout, "a page")
+    assert of_the_judge(checkout) is None and "says that no model changed" in _review(checkout).words
+
+    write_bytes(MODEL, other_answers)
+    project.lock(checkout)
+    project.commit(checkout, "another model, and the verdict on the page")
+    with pytest.raises(Refused, match=r"says that no model changed, and dvc\.lock names another model"):
+        release(store=Store(checkout / "store"))
+    assert not list((checkout / "store").glob("*"))
+
+    (checkout / "README.md").write_text("another page")  # merged onto a base that has moved on
+    project.commit(checkout, "another page")
+    assert of_the_judge(checkout) is None
+
+
+def test_a_verdict_that_judged_nothing_speaks_for_nothing(checkout: Path, other_answers: bytes) -> None:
+    """Somebody merged it all the same: the release has no evidence of its own, and says so."""
+    write_json(reviewed.REVIEW / "gate.json", verdict("FAIL", candidate=None))
+    review = _review(checkout)
+    assert review.judged is None and review.figures == {} and "judged no model" in review.words
