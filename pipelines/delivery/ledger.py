@@ -44,6 +44,7 @@ class Entry(BaseModel):
     commit: str
     model: str | None = None  # version in the MLflow registry
     evidence: dict[str, Any] = {}
+    beside: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")  # beside.digest of the release
     by: str = Field(default_factory=lambda: _who())
     why: Why = "release"
     at: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -135,7 +136,7 @@ class Ledger:
         return {name: entry for name in names if (entry := self._entry(head, name))}
 
     def write(self, environment: str, entry: Entry) -> bool:
-        """Make `entry` the wanted one; False where the same release of the same commit is wanted already.
+        """Make `entry` the wanted one; False where the same, of the same commit, is wanted already.
 
         Signed where there is a key: then the same is written again where nobody that is known signed it.
         UserError where origin cannot be reached or refuses.
@@ -382,7 +383,7 @@ def _named(environment: str) -> str:
 
 
 def _same(one: Entry, other: Entry) -> bool:
-    return (one.release, one.commit) == (other.release, other.commit)
+    return (one.release, one.commit, one.beside) == (other.release, other.commit, other.beside)
 
 
 def _who() -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from pipelines.base import git, recorded
+from pipelines.delivery import beside
 from pipelines.delivery.ledger import Entry, Unreachable
 from pipelines.errors import UserError
 from pipelines.files import sha256
@@ -23,7 +24,8 @@ def check(entry: Entry, folder: Path, repository: Path | str = ".") -> None:
     """UserError where the release in `folder` is not what its commit holds, or the commit was not merged.
 
     Code, lock and service are the commit's by their blobs. The models are those of its dvc.lock, or, where
-    they were made again and answered as the judged one, that which the entry names by its SHA-256.
+    they were made again and answered as the judged one, that which the entry names by its SHA-256. What lies
+    beside the Bento is what the entry names.
     """
     require_merged(entry.commit, repository)
     source, at = folder / "bento" / "src", f"of the commit {entry.commit[:12]}"
@@ -41,6 +43,7 @@ def check(entry: Entry, folder: Path, repository: Path | str = ".") -> None:
             raise UserError(f"{name}: {path} is not the one {at}: it was not made by `ml release`")
     _check_models(files, entry, git.blob(entry.commit, LOCK, at=repository), name, at)
     _check_start(folder / "bento" / "bento.yaml", source / BENTOFILE, name)
+    beside.check(entry, folder)
 
 
 def require_merged(commit: str, repository: Path | str = ".", remote: str = "origin") -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from pipelines.artifacts import verdict as verdicts
 from pipelines.base import programs
 from pipelines.console import step, summary
-from pipelines.delivery import commit, registry, reviewed
+from pipelines.delivery import beside, commit, registry, reviewed
 from pipelines.delivery import store as stores
 from pipelines.delivery.ledger import Entry, Ledger
 from pipelines.delivery.reviewed import REVIEW, Other
@@ -58,9 +58,10 @@ def release(
             write_json(folder / "release.json", _describe(here, number, head, version, rebuilt, review))
     else:
         step(f"release {number[:12]} lies in {store.where} already")
-        store.get(number)
+        _require_vouched(here, store.get(number), ledger, env, review)
         version = _register(store, env, number, head)
-    entry = Entry(release=number, commit=head, model=version, evidence=_figures(here) | review.figures)
+    figures, held = _figures(here) | review.figures, beside.digest(store.folder / number)
+    entry = Entry(release=number, commit=head, model=version, evidence=figures, beside=held)
     written = ledger.write(env, entry)
     step(f"{env} wants {number[:12]}" if written else f"{env} wants {number[:12]} already")
     summary(_words(store, number, env, built) + f"\n| gate | {review.words} |\n| ledger | {signature} |")
@@ -130,6 +131,25 @@ def _copy_evidence(here: Path, out: Path, review: Review) -> None:
     for path in (*map(Path, EVIDENCE), *review.files):
         if (here / path).is_file() and not (here / path).is_symlink():
             shutil.copyfile(here / path, out / path.name)
+
+
+def _require_vouched(here: Path, folder: Path, ledger: Ledger, env: str, review: Review) -> None:
+    """UserError where the entry would sign what somebody else put beside the Bento.
+
+    What lies there is what an entry of somebody known names, or what would be made here.
+    """
+    held = beside.digest(folder)
+    if ledger.signer is None or held in {one.entry.beside for one in ledger.chain(env, known=True)}:
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        _copy_evidence(here, made := Path(scratch, "evidence"), review)
+        same = beside.evidence(made) == beside.evidence(folder / "evidence")
+    about = read_json(folder / "release.json")
+    if not same or about.get("model", {}).get("sha256") != sha256(here / "models/model.onnx"):
+        raise UserError(
+            f"{folder}: evidence/ or release.json is neither what the ledger names nor what this commit has, "
+            "so it is not signed: remove the release from the store, and run this again"
+        )
 
 
 def _complete_card(here: Path, out: Path, head: str, number: str, version: str) -> None:

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import wasserstein_distance  # type: ignore[import-untyped]
 
+from pipelines.artifacts import verdict as verdicts
 from pipelines.contract import Column
+from pipelines.errors import UserError
 from pipelines.files import read_json
 from pipelines.model import Model, Row
 
@@ -152,16 +154,18 @@ def expected(release: Path, live: Path) -> tuple[list[float] | None, str]:
     models = [read_json(folder / "release.json").get("model", {}).get("sha256") for folder in (release, live)]
     if models[0] is not None and models[0] == models[1]:
         return [0.0] * len(LEVELS), ""
-    path = release / "evidence" / "gate.json"
-    if not path.is_file():
+    if not (release / "evidence" / verdicts.NAME).is_file():
         return None, "no gate's report came with the release"
-    dp = read_json(path).get("dp")
-    if not isinstance(dp, dict) or len(dp.get("quantiles", ())) != len(LEVELS):
-        return None, "the gate's report says nothing of Δp: it had no champion, or is of an earlier version"
-    if dp.get("champion") != models[1]:
-        judged, runs = str(dp.get("champion"))[:12], str(models[1])[:12]
+    try:
+        dp = verdicts.read(release / "evidence").dp
+    except UserError as error:
+        return None, f"the gate's report is not taken: {error}"
+    if dp is None:
+        return None, "the gate's report says nothing of Δp: it had no champion"
+    if dp.champion != models[1]:
+        judged, runs = dp.champion[:12], str(models[1])[:12]
         return None, f"the gate compared the release with another model ({judged}) than runs ({runs})"
-    return [float(value) for value in dp["quantiles"]], ""
+    return list(dp.quantiles), ""
 
 
 def limit(least: float, expected: Sequence[float]) -> float:

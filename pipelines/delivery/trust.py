@@ -52,6 +52,8 @@ def believe(host: Host, ledger: Ledger, found: Look) -> str | None:
         who = _who(host, ledger, listed, Written(found.commit, found.entry))
     except Untrusted as reason:
         raise UserError(f"{name} {reason}: {AGAIN}") from None
+    if found.entry.beside is None:
+        raise UserError(f"{name} {OLD}: run `ml release` at its commit again, then `ml promote`")
     _require_newer(host, ledger, found, name)
     return who
 
@@ -68,6 +70,8 @@ def history(host: Host, ledger: Ledger) -> list[Entry]:
     for written in chain:
         try:
             _who(host, ledger, listed, written)
+            if written.entry.beside is None:
+                raise Untrusted(OLD)
             found.append(written.entry)
         except Untrusted as reason:
             left.append(f"{written.entry.release[:12]} ({written.commit[:12]} {reason})")
@@ -104,6 +108,7 @@ def allow(file: Path, folder: Path) -> None:
     say(f"{folder.name}: {len(found.lines)} keys may sign the ledger")
 
 
+OLD = "is of an earlier version and does not say what evidence/ holds"
 AGAIN = "write it again with a listed key (`ml promote`, `ml rollback`, or their workflows)"
 
 

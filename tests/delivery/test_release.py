@@ -7,16 +7,18 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncssh
 import pytest
 import yaml
 
 from pipelines import console
-from pipelines.delivery import commit
+from pipelines.delivery import beside, commit
 from pipelines.delivery.ledger import Ledger
 from pipelines.delivery.release import release
 from pipelines.delivery.store import Assets, Store
 from pipelines.errors import Refused, UserError
 from pipelines.files import read_json, sha256, sha256_of_tree, write_json
+from pipelines.registry.signer import VARIABLE
 from tests import project
 from tests.delivery.github_releases import REPOSITORY
 from tests.verdicts import candidate, verdict
@@ -157,6 +159,46 @@ def test_the_same_content_is_the_same_release_and_is_not_built_twice(
     assert "lies in" in capsys.readouterr().err
     entry = Ledger(elsewhere).wanted("staging")
     assert entry is not None and entry.commit == head
+    assert entry.beside == beside.digest(store.folder / number) is not None
+
+
+def test_made_again_it_holds_the_same_beside_its_bento(released, tmp_path: Path) -> None:
+    _, kept, number, _ = released
+    store, elsewhere = Store(shutil.copytree(kept.folder, tmp_path / "kept")), Store(tmp_path / "store")
+    with project.inside(project.copy(tmp_path / "project")):
+        assert release(store=elsewhere) == number
+    one, other = (place.folder / number for place in (store, elsewhere))
+    assert (one / "release.json").read_bytes() != (other / "release.json").read_bytes()
+    assert beside.digest(one) == beside.digest(other)
+    write_json(other / "evidence/reference.json", {})
+    assert beside.digest(one) != beside.digest(other)
+    assert store.add(other) == number  # what was added last lies there, and the ledger says whether it counts
+    assert beside.digest(one) == beside.digest(other)
+
+
+def test_what_somebody_put_beside_a_bento_is_not_signed(
+    released, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, store, number, _ = released
+    planted = Store(shutil.copytree(store.folder, tmp_path / "store"))
+    folder = project.copy(tmp_path / "project")
+    key = asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()
+    monkeypatch.setenv(VARIABLE, key)
+    reference = planted.folder / number / "evidence/reference.json"
+    before = reference.read_bytes()
+    write_json(reference, {})
+    with project.inside(folder):
+        with pytest.raises(UserError, match="neither what the ledger names nor what this commit has"):
+            release(store=planted)
+        assert Ledger(folder).wanted("staging") is None
+        reference.write_bytes(before)
+        assert release(store=planted) == number  # as of a release that was killed
+        write_json(planted.folder / number / "evidence/gate.json", verdict())  # of another commit
+        entry = Ledger(folder).wanted("staging")
+        assert entry
+        held = beside.digest(planted.folder / number)
+        Ledger(folder).write("staging", entry.model_copy(update={"beside": held}))
+        assert release(store=planted) == number
 
 
 @pytest.mark.parametrize(

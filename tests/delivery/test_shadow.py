@@ -16,6 +16,7 @@ from pipelines.delivery.shadow import LEVELS, Comparison, Shadow, expected, limi
 from pipelines.files import write_json
 from pipelines.model import Model
 from pipelines.serving.log import PredictionLog
+from tests.verdicts import verdict
 
 SINCE = "2026-01-02T00:00:00.000+00:00"
 LATER = "2026-01-02T00:00:01.000+00:00"
@@ -207,22 +208,24 @@ def test_a_comparison_can_be_journalled(tmp_path: Path, model: Model) -> None:
 def stored(folder: Path, model: str, dp: Any = None, gate: bool = True) -> Path:
     write_json(folder / "release.json", {"id": "0", "model": {"sha256": model}})
     if gate:
-        write_json(folder / "evidence/gate.json", {"verdict": "PASS", "dp": dp})
+        write_json(folder / "evidence/gate.json", verdict(dp=dp))
     return folder
 
 
 def test_the_gates_dp_is_expected_only_where_it_compared_with_the_model_that_runs(tmp_path: Path) -> None:
-    live = stored(tmp_path / "live", "old")
+    old, third = "a" * 64, "c" * 64
+    live = stored(tmp_path / "live", old)
     quantiles = [number / 1000 for number in range(101)]
-    seen = {"champion": "old", "quantiles": quantiles}
+    seen = {"champion": old, "quantiles": quantiles}
     assert expected(stored(tmp_path / "1", "new", seen), live) == (quantiles, "")
     for folder, words in (
         (
-            stored(tmp_path / "2", "new", seen | {"champion": "third"}),
-            "another model (third) than runs (old)",
+            stored(tmp_path / "2", "new", seen | {"champion": third}),
+            f"another model ({third[:12]}) than runs ({old[:12]})",
         ),
         (stored(tmp_path / "3", "new", None), "says nothing of Δp"),
-        (stored(tmp_path / "4", "new", {"champion": "old", "quantiles": [0.1]}), "says nothing of Δp"),
+        (stored(tmp_path / "4", "new", seen | {"quantiles": [0.1]}), "is not taken: "),
+        (stored(tmp_path / "6", "new", seen | {"more": 1}), "is not taken: "),
         (stored(tmp_path / "5", "new", gate=False), "no gate's report"),
     ):
         found, why = expected(folder, live)

@@ -6,13 +6,14 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from pipelines.delivery import beside, promote, releases, rollback, rollout, status, trust
 from pipelines.delivery import host as hosts
-from pipelines.delivery import promote, releases, rollback, rollout, status, trust
 from pipelines.delivery.edge import Edge, Route
 from pipelines.delivery.ledger import BRANCH, Entry, Ledger
 from pipelines.delivery.slots import process
 from pipelines.delivery.store import Store
 from pipelines.errors import UserError
+from pipelines.files import read_json, write_json
 from pipelines.registry.signer import VARIABLE
 from tests.delivery.merging import merge, small
 from tests.delivery.world import World
@@ -45,7 +46,9 @@ class Trusting(World):
 
     def merged(self, name: str) -> Entry:
         release = small(self.store, name)
-        return Entry(release=release, commit=merge(self.origin, self.store.folder / release), by="me")
+        folder = self.store.folder / release
+        made = merge(self.origin, folder)
+        return Entry(release=release, commit=made, by="me", beside=beside.digest(folder))
 
     def write(self, entry: Entry, env: str = ENV, by: str | None = "ci") -> Entry:
         self.signs(by)
@@ -194,7 +197,7 @@ def test_what_was_not_merged_is_refused_also_when_it_is_signed(world: Trusting) 
     world.follows(world.write(world.merged("first")))
     evil = small(world.store, "evil", service="print('evil')\n")
     for commit_id in ("0" * 40, "f" * 40, "HEAD", "main"):
-        world.write(Entry(release=evil, commit=commit_id, why="rollback", by="me"))
+        world.write(Entry(release=evil, commit=commit_id, why="rollback", by="me", beside="0" * 64))
         world.refuses("was never the head of origin's branch main")
     world.write(world.merged("evil2").model_copy(update={"release": evil}))
     world.refuses("service.py is not the one of the commit")
@@ -389,3 +392,53 @@ def test_a_release_that_no_listed_entry_names_is_no_place_to_go_back_to(world: T
     with pytest.raises(UserError, match="nothing to go back to") as caught:
         rollback.rollback(ENV, world.home)
     assert only.release[:12] in str(caught.value)
+
+
+# --- what lies beside the Bento, which the release's id does not cover --------------------------------------
+
+
+@pytest.mark.parametrize("name", ["evidence/reference.json", "evidence/gate.json", "release.json"])
+def test_a_store_entry_whose_evidence_was_edited_is_refused(world: Trusting, name: str) -> None:
+    world.follows(world.write(world.merged("first")))
+    second = world.write(world.merged("second"))
+    file = world.store.folder / second.release / name
+    before = file.read_bytes() if file.exists() else None
+    write_json(file, (read_json(file) if before else {}) | {"model": {"sha256": "0" * 64}})
+    world.refuses("evidence/ or release.json in ")
+    if before is None:
+        file.unlink()
+    else:
+        file.write_bytes(before)
+    world.store.note(second.release, image="sha256:1")  # noted later, by `ml image`
+    world.follows(second)
+
+
+def test_an_entry_of_an_earlier_version_is_refused_where_there_is_a_list_and_taken_where_there_is_none(
+    world: Trusting,
+) -> None:
+    world.follows(world.write(world.merged("first")))
+    second = world.merged("second")
+    world.write(old := second.model_copy(update={"beside": None}))
+    world.refuses("is of an earlier version and does not say what evidence/ holds: run `ml release` at its")
+    world.follows(world.write(second))  # the same release, with the field: written again
+    world.write(old)
+    (world.host.folder / "allowed_signers").unlink()
+    world.deployed.clear()
+    world.route = None
+    world.follows(old)
+
+
+def test_nothing_goes_back_to_an_entry_of_an_earlier_version(world: Trusting) -> None:
+    git(world.checkout, "remote", "set-url", "--push", "origin", str(world.origin))
+    first, second = world.merged("first"), world.merged("second")
+    entries = [first, second.model_copy(update={"beside": None}), world.merged("third")]
+    completed(world, *(world.write(entry) for entry in entries))
+    world.patch.chdir(world.writer)
+    before = world.head()
+    world.signs("ci")
+    assert rollback.in_ledger(ENV) == 0
+    found = Ledger(world.writer).wanted(ENV)
+    assert found and (found.release, found.beside) == (first.release, first.beside)
+    world.set_back(before)
+    world.patch.chdir(world.checkout)
+    rolls_back(world, first)

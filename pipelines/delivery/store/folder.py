@@ -52,7 +52,8 @@ class Store:
     def add(self, folder: Path | str) -> str:
         """Take in a release that another place made, such as a downloaded artifact; returns its id.
 
-        UserError where it is not whole.
+        Where the release is here already, what lies beside its Bento is brought up to date: the ledger says
+        which counts. UserError where it is not whole.
         """
         folder = Path(folder)
         number = str(_described(folder).get("id"))
@@ -60,6 +61,12 @@ class Store:
         if not self.has(number):
             with self.put(number) as new:
                 shutil.copytree(folder, new, dirs_exist_ok=True)
+        elif self._lies_here(number):
+            with self._new() as new:
+                shutil.copytree(folder / "evidence", new / "evidence")
+                (self.folder / number / "evidence").rename(new / "before")
+                (new / "evidence").rename(self.folder / number / "evidence")
+            write_json(self.folder / number / "release.json", _described(folder))
         return number
 
     @contextmanager
