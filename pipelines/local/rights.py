@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml import MappingNode
 
 from pipelines.files import read_json, write_json
 from pipelines.local.events import Event
@@ -94,7 +95,7 @@ def hand_out(workflow: Path, event: Event, folder: Path) -> dict[str, str]:
 
 def with_tokens(workflow: Path) -> str:
     """The file's text in which each checkout names the token that it takes where nothing else is said."""
-    text, token = workflow.read_text(), "${{ github.token }}"
+    text, token = workflow.read_text(), 'token: "${{ github.token }}"'
     added = {}
     for step in steps_of(compose(workflow)):
         fields = {key.value: (key, value) for key, value in step.value}
@@ -103,11 +104,15 @@ def with_tokens(workflow: Path) -> str:
             continue
         given = fields.get("with", (None, None))[1]
         if given is None:
-            place, line, flow = key.start_mark, f'with: {{token: "{token}"}}', step.flow_style
+            place, line, flow = key.start_mark, f"with: {{{token}}}", step.flow_style
+        elif not given.value:  # `with: {}`, or nothing after it
+            empty = isinstance(given, MappingNode)
+            added[given.start_mark.index + empty] = token if empty else f" {{{token}}}"
+            continue
         elif "token" in [name.value for name, _ in given.value]:
             continue
         else:
-            place, line, flow = given.value[0][0].start_mark, f'token: "{token}"', given.flow_style
+            place, line, flow = given.value[0][0].start_mark, token, given.flow_style
         added[place.index] = f"{line}, " if flow else f"{line}\n{' ' * place.column}"
     for index, line in sorted(added.items(), reverse=True):
         text = text[:index] + line + text[index:]

@@ -168,6 +168,10 @@ jobs:
       - uses: actions/checkout@v7
         with:
           path: deeper
+      - uses: actions/checkout@v7
+        with: {}
+      - uses: actions/checkout@v7
+        with:
   flow:
     runs-on: ubuntu-24.04
     steps:
@@ -186,17 +190,17 @@ def test_each_checkout_is_given_the_token_of_its_job_unless_it_names_one(tmp_pat
     rights.hand_out(file, events.push("o/r", "0" * 40, "1" * 40), tmp_path)
     made, before = yaml.safe_load(file.read_text()), yaml.safe_load(WORKFLOW)
     given = {
-        name: [step.get("with", {}).pop("token", None) for step in job["steps"]]
+        name: [(step.get("with") or {}).pop("token", None) for step in job["steps"]]
         for name, job in made["jobs"].items()
     }
     own = {name: f"${{{{ secrets.TOKEN_OF_{name.upper()} }}}}" for name in made["jobs"]}
-    assert given["block"] == [own["block"]] * 2
+    assert given["block"] == [own["block"]] * 4
     assert given["flow"] == [own["flow"], own["flow"], "${{ secrets.OTHER }}", None]
     for jobs in (made["jobs"], before["jobs"]):
         for step in (step for job in jobs.values() for step in job["steps"]):
-            step.get("with", {}).pop("token", None)
-            if not step.get("with", True):
-                del step["with"]
+            (step.get("with") or {}).pop("token", None)
+            if not step.get("with"):
+                step.pop("with", None)
     assert made == before
 
 
