@@ -31,8 +31,9 @@ FILES = tuple(
 )
 
 
-def of(params: Params, rows: pd.DataFrame, model: Model) -> dict[str, Any]:
-    """What each of FILES holds, for the rows of prepared.parquet and the candidate's own answers to them."""
+def of(params: Params, rows: pd.DataFrame, model: Model, past: dict[str, Any]) -> dict[str, Any]:
+    """What each of FILES holds, for the rows of prepared.parquet, the candidate's own answers to them, and
+    `of_the_past`."""
     label, later = CONTRACT.label.name, table.later(params, rows)
     trained, judged = table.training(params, rows), later[later[label].notna()]
     p, rate = pd.Series(model.predict(table.inputs(rows)), index=rows.index), float(trained[label].mean())
@@ -42,10 +43,15 @@ def of(params: Params, rows: pd.DataFrame, model: Model) -> dict[str, Any]:
         evaluate.measure(params, judged, p[judged.index].to_numpy(), rate),
         train.card(params, trained, 0.0),
         list(csv.reader(months.splitlines())),
-        reference.build(params, trained, _by_the_past),
+        past,
         evaluate.serving(params),
     )
     return dict(zip(FILES, (json.loads(json.dumps(value)) for value in found), strict=True))
+
+
+def of_the_past(params: Params, rows: pd.DataFrame) -> dict[str, Any]:
+    """What reference.json holds: some models of the months before are trained for it."""
+    return reference.build(params, table.training(params, rows), _by_the_past)
 
 
 def _by_the_past(params: Params, past: pd.DataFrame, month: pd.DataFrame) -> np.ndarray:

@@ -12,6 +12,7 @@ ROOM = "pipelines/problem/"
 NOT_FEATURES = (f"{ROOM}estimators.py", f"{ROOM}rules.py")
 MAKE_FEATURES = ("prepare",)  # stages of dvc.yaml, whose dependencies say what makes features, and a model
 MAKE_MODELS = ("prepare", "train", "verify")
+MAKE_FIGURES = (*MAKE_MODELS, "evaluate")
 REGULAR = ("100644", "100755")  # modes of a file that is neither a link nor a submodule
 
 
@@ -22,7 +23,8 @@ class Changes:
     known: bool = True  # the commit is at hand
     features: tuple[str, ...] = ()  # files that differ from the base's, of those that make features
     training: tuple[str, ...] = ()  # of those that make a model, the former among them
-    behind: tuple[str, ...] = ()  # of the latter, those that the proposal only lacks the base's changes to
+    figures: tuple[str, ...] = ()  # of those that make what stands beside a model, beyond the latter
+    behind: tuple[str, ...] = ()  # of all these, those that the proposal only lacks the base's changes to
     data: bool = False  # data.dvc names other data
 
 
@@ -40,10 +42,12 @@ def of(base: Path, head: str | None) -> Changes:
     since = git.merge_base(git.head(base), head, at=base)
     proposed = set(git.changes(since, head, at=base)) if since else set(differs)
     training = _among(differs, MAKE_MODELS)
+    made_of = _among(differs, MAKE_FIGURES)
     return Changes(
         features=_among(differs, MAKE_FEATURES),
         training=training,
-        behind=tuple(path for path in training if path not in proposed),
+        figures=tuple(path for path in made_of if path not in training),
+        behind=tuple(path for path in made_of if path not in proposed),
         data="data.dvc" in differs,
     )
 

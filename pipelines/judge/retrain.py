@@ -1,30 +1,48 @@
-"""The candidate made once more, by the judge: the base's code, the proposal's params.yaml."""
+"""The candidate made once more, by the judge: the base's code, the proposal's params.yaml.
 
+A proposal's settings may take any time and memory, so the training has a process of its own, with bounds.
+Run as a program, this module is that process.
+"""
+
+import json
+import pickle
+import sys
 import tempfile
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from pipelines.errors import Refused, UserError
 from pipelines.files import write_bytes
-from pipelines.judge import beside
+from pipelines.judge import beside, contained
 from pipelines.model import Model
 from pipelines.params import Params
 from pipelines.problem.columns import CONTRACT
 from pipelines.schema import request_schema
 from pipelines.training import table, train, verify
 
+MEMORY = 8 << 30  # bytes of address space
+PATIENCE = 1200  # seconds in all: the job that judges has 1800
+LARGEST = 1 << 30  # bytes of an answer
+MADE, REFUSED, TOO_MUCH = b"m", b"r", b"t"
+FIT, SHUFFLED, REFERENCE = b"fit", b"shuffled", b"reference"
+
 
 @dataclass(frozen=True)
 class Retrained:
-    """What the base's code makes of the proposal's params.yaml and of the source's rows."""
+    """What the base's code makes of the proposal's params.yaml and of the source's rows.
+
+    Whatever trains raises contained.Ended where the bounds do not suffice, and Refused as `again`.
+    """
 
     params: Params
     rows: pd.DataFrame  # of prepared.parquet
-    raw: pd.DataFrame
     content: bytes
+    trainer: "Trainer" = field(repr=False)
 
     @cached_property
     def model(self) -> Model:
@@ -45,17 +63,80 @@ class Retrained:
 
     def beside(self, model: Model) -> dict[str, Any]:
         """What stands beside the candidate's `model`, by the name of each file."""
-        return beside.of(self.params, self.rows, model)
+        return beside.of(self.params, self.rows, model, json.loads(self.trainer.ask(REFERENCE)))
 
     def repeats_itself(self) -> bool:
         """Whether the same training gives the same model once more."""
-        return train.fit(self.params, self.rows) == self.content
+        return self.trainer.ask(FIT) == self.content
 
     def of_shuffled_outcomes(self) -> float:
         """ROC-AUC on V of a model of shuffled outcomes."""
-        return verify.of_shuffled_outcomes(self.params, self.raw)
+        return float(self.trainer.ask(SHUFFLED))
 
 
 def again(params: Params, rows: pd.DataFrame, raw: pd.DataFrame) -> Retrained:
-    """The model of the proposal's params. UserError or Refused where the base's code cannot make one."""
-    return Retrained(params, rows, raw, train.fit(params, rows))
+    """The model of the proposal's params. UserError or Refused where the base's code cannot make one,
+    contained.Ended where it takes too much."""
+    table.training(params, rows)
+    trainer = Trainer(params, rows, raw)
+    return Retrained(params, rows, trainer.ask(FIT), trainer)
+
+
+class Trainer:
+    """The process that trains."""
+
+    def __init__(self, params: Params, rows: pd.DataFrame, raw: pd.DataFrame) -> None:
+        bounds = contained.Bounds(MEMORY, PATIENCE, PATIENCE)
+        self._process = contained.Process("pipelines.judge.retrain", bounds)
+        self._until = time.monotonic() + PATIENCE
+        self._process.ask(pickle.dumps((params, rows, raw), protocol=5))
+
+    def ask(self, what: bytes) -> bytes:
+        """Ended where it takes more than the bounds, all that was asked before included."""
+        self._process.ask(what)
+        try:
+            kind, said = self._process.listen(LARGEST, max(0.0, self._until - time.monotonic()))
+        except contained.Ended:
+            if time.monotonic() < self._until:
+                raise
+            raise contained.Ended(f"it takes more than {PATIENCE:.0f} s") from None
+        if kind == TOO_MUCH:
+            raise contained.Ended(f"it takes more than {MEMORY / (1 << 30):.3g} GiB")
+        if kind != MADE:
+            raise Refused(said.decode("utf-8", "replace"))
+        return said
+
+
+# --- the process -------------------------------------------------------------------------------------------
+
+
+def main(memory: str, processor: str) -> None:
+    """Make what comes to be asked for, of the rows that come first."""
+    contained.bound(int(memory), int(processor))
+    asked, out = contained.streams()
+    questions = contained.questions(asked)
+    try:
+        given = pickle.loads(next(questions))  # the judge's own
+    except MemoryError:
+        given = None
+    for what in questions:
+        contained.say(out, *(_made(what, *given) if given else (TOO_MUCH, b"")))
+
+
+def _made(what: bytes, params: Params, rows: pd.DataFrame, raw: pd.DataFrame) -> tuple[bytes, bytes]:
+    try:
+        if what == FIT:
+            return MADE, train.fit(params, rows)
+        if what == SHUFFLED:
+            return MADE, repr(verify.of_shuffled_outcomes(params, raw)).encode()
+        return MADE, json.dumps(beside.of_the_past(params, rows)).encode()
+    except MemoryError:
+        return TOO_MUCH, b""
+    except (UserError, Refused) as error:
+        return REFUSED, str(error).encode("utf-8", "replace")[:2000]
+    except Exception as error:  # whatever an estimator says of settings that nobody tried
+        return REFUSED, f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:2000]
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -12,7 +12,7 @@ from pipelines import stats
 from pipelines.console import step
 from pipelines.contract import Finding
 from pipelines.errors import Refused, UserError
-from pipelines.judge import answers, changes, onnx, retrain, rows
+from pipelines.judge import answers, changes, contained, onnx, retrain, rows
 from pipelines.judge.changes import Changes
 from pipelines.judge.retrain import Retrained
 from pipelines.model import Inputs, Model
@@ -288,13 +288,22 @@ class _Gathering:
                 found = replace(found, repeats=made.repeats_itself())
             step("training on shuffled outcomes")
             return found, made.of_shuffled_outcomes()
+        except contained.Ended as error:
+            sentence = (
+                f"The judge cannot train this candidate again: {error}; let it take less (params.yaml: "
+                "train), or a maintainer decides."
+            )
+            self.findings.append(Finding("reproducible", "INCONCLUSIVE", sentence))
+            return None, None
         except (Bad, Refused, UserError, onnx.Refused) as error:
             sentence = f"The base's code does not train this candidate: {str(error).rstrip('.')}."
             self.findings.append(Finding("reproducible", "FAIL", sentence))
             return None, None
 
     def beside(self, made: Retrained) -> str | None:
-        """What of the files beside the model is not what the judge makes of it."""
+        """What of the files beside the model is not what the judge, by the base's code, makes of it."""
+        if self.changes.figures:
+            return None
         step("making what stands beside the model again")
         try:
             return proposals.differing(self.proposal.path.parents[1], made.beside(self.proposal.model))

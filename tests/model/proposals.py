@@ -96,7 +96,8 @@ def whole(made: Made, rows: pd.DataFrame) -> Made:
     its = in_order(rows[(month >= months["first"]) & (month <= months["through"])], CONTRACT)
     with tempfile.TemporaryDirectory() as folder:
         model = Model(write_bytes(Path(folder) / "model.onnx", made.model))
-        files = beside.of(parameters.parse(made.params), its, model)
+        params = parameters.parse(made.params)
+        files = beside.of(params, its, model, beside.of_the_past(params, its))
     return replace(made, beside=files)
 
 

@@ -160,7 +160,7 @@ def test_what_the_stages_leave_beside_the_model_is_what_the_judge_makes_of_it(
     """From the source, whose months are not sorted as files are; the judge has no file of the build's."""
     months = (source.read(month) for month in source.months()[:3])
     own = prepare.prepare(in_order(pd.concat(months, ignore_index=True), CONTRACT))
-    made = beside.of(small_params, own, model)
+    made = beside.of(small_params, own, model, beside.of_the_past(small_params, own))
     assert proposal.differing(small_built, made) is None
     made["models/reference.json"]["features"][0]["threshold"] += 1e-3
     assert "models/reference.json is not" in str(proposal.differing(small_built, made))

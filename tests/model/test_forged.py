@@ -19,6 +19,7 @@ from pipelines import params as parameters
 from pipelines.artifacts import verdict as verdicts
 from pipelines.contract import Finding
 from pipelines.files import sha256
+from pipelines.judge import retrain
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import gate, rules
 from pipelines.review.evidence import Evidence
@@ -220,6 +221,16 @@ def test_a_file_beside_the_model_that_was_edited_by_hand_fails(edit, honest, jud
     verdict, findings = judged(by_hand(honest, f"models/{name}", change))
     assert verdict == "FAIL" and refused(findings) == {"beside"}
     assert f"models/{name} is not what params.yaml and this code give (" in findings["beside"]["sentence"]
+
+
+def test_what_a_proposal_s_own_code_makes_beside_the_model_is_its_word_and_is_said(honest, judged) -> None:
+    """A proposal that measures more would else fail for ever."""
+    name, change = EDITS["one field more"]
+    made = by_hand(honest, f"models/{name}", change)
+    verdict, findings = judged(made, code=("pipelines/training/evaluate.py",))
+    assert verdict == "PASS" and findings["beside"]["warning"]
+    assert "Trained again by the judge" in findings["reproducible"]["sentence"]
+    assert "evaluate.py: what stands beside the model is its own word" in findings["beside"]["sentence"]
 
 
 @pytest.mark.parametrize("edit", EDITS)
@@ -576,9 +587,9 @@ def test_no_file_of_a_candidate_is_imported_or_unpickled(honest, base, window, t
 
 def test_the_judges_own_code_is_the_checkouts() -> None:
     from pipelines.base import programs
-    from pipelines.judge import answers, changes, retrain
+    from pipelines.judge import answers, changes, contained
 
-    for module in (gate, rules, answers, changes, retrain):
+    for module in (gate, rules, answers, changes, contained, retrain):
         assert Path(str(module.__file__)).is_relative_to(programs.CODE)
 
 
@@ -600,3 +611,29 @@ def test_a_data_dvc_that_tracks_other_folders_fails(honest, base, window, tmp_pa
     monkeypatch.setattr(proposals, "OTHER_DATA", f"outs:\n- md5: {'a' * 32}.dir\n  path: ../victim\n")
     found = word(candidate, base, proposed(base, candidate, "data.dvc"))
     assert found.verdict == "FAIL" and "data.dvc: outs.path is '../victim'" in found.reason
+
+
+# --- a training that never ends ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "said"), [("PATIENCE", 4, "takes more than 4 s"), ("MEMORY", 1 << 28, "0.25 GiB")]
+)
+def test_a_training_that_takes_too_much_is_ended_and_waits_for_a_maintainer(
+    name, most, said, honest, base, window, tmp_path, monkeypatch
+) -> None:
+    """The build's model is small: what it was trained with is its own word."""
+    endless = settings(max_iter=10_000_000)
+    candidate = replace(honest, params=endless).write(tmp_path / "candidate", window)
+    monkeypatch.setattr(retrain, "PATIENCE", 60)
+    monkeypatch.setattr(retrain, name, most)
+    verdict, findings, _ = judge(candidate, base, code=())
+    assert verdict == "INCONCLUSIVE" and findings["reproducible"]["verdict"] == "INCONCLUSIVE"
+    assert "cannot train this candidate again" in findings["reproducible"]["sentence"]
+    assert said in findings["reproducible"]["sentence"]
+
+
+def test_settings_that_no_estimator_takes_are_a_verdict(honest, base, window, tmp_path) -> None:
+    candidate = replace(honest, params=settings(max_leaf_nodes=-1)).write(tmp_path / "candidate", window)
+    verdict, findings, _ = judge(candidate, base, code=())
+    assert verdict == "FAIL" and "max_leaf_nodes" in findings["reproducible"]["sentence"]

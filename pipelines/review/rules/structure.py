@@ -114,6 +114,10 @@ def beside(e: Evidence) -> Finding | None:
     """What ships beside the model, and what the drift check goes by, is what the model and the rows give."""
     if e.retrained is None:
         return None
+    if e.changes.figures:
+        words = f"The proposal changes {_listed(e.changes.figures)}"
+        sentence = f"{words}: what stands beside the model is its own word, for a maintainer."
+        return Finding("beside", "PASS", sentence, warning=True)
     if e.retrained.beside is None:
         sentence = "Golden rows, reference and figures are what the judge makes of this model."
         return Finding("beside", "PASS", sentence)
