@@ -1,20 +1,26 @@
 """The prediction log: JSON lines, written off the request's path; what finds no room is counted."""
 
+import contextlib
 import os
+import re
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from pydantic_core import to_json
 
 from pipelines.contract import Contract
+from pipelines.errors import UserError
 from pipelines.model import Row
 
 CAPACITY = 100_000  # rows that may wait
+DAYS = 400  # that are kept: the drift check looks back on months, an audit on a year
+DAYS_SETTING = "GREENLIGHT_PREDICTION_DAYS"  # of the environment that deploys
+FILE = re.compile(r"(\d{4}-\d{2}-\d{2})\.[^/]+\.jsonl")
 EVERY = 0.1  # seconds between two writes; what came in a whole second took up to 0.1 s of the answers' time
 
 
@@ -29,8 +35,20 @@ class Entry:
     shadow: bool
 
 
+def days_kept(told: str | None) -> int:
+    """How many days the log keeps. UserError where the setting is no number of days."""
+    if not told:
+        return DAYS
+    if not re.fullmatch(r"[1-9][0-9]{0,4}", told):
+        raise UserError(f"{DAYS_SETTING} is {told!r}, and must be a whole number of days from 1 to 99999")
+    return int(told)
+
+
 class PredictionLog:
-    """Appends to FOLDER/DAY.SLOT.PROCESS.jsonl: a file a process, so that no two ever write to one."""
+    """Appends to FOLDER/DAY.SLOT.PROCESS.jsonl: a file a process, so that no two ever write to one.
+
+    Where it begins a file it deletes those of days that are no longer kept.
+    """
 
     def __init__(
         self,
@@ -41,6 +59,7 @@ class PredictionLog:
         slot: str = "none",
         dropped: Callable[[int], object] = lambda rows: None,
         capacity: int = CAPACITY,
+        days: int = DAYS,
         every: float = EVERY,
     ) -> None:
         """`dropped` is told of rows that were not kept: the queue was full, or the disk refused."""
@@ -48,6 +67,7 @@ class PredictionLog:
         self._key = contract.key.name
         self._kept = tuple(column.name for column in contract.loggable)
         self._dropped, self._capacity, self._every = dropped, capacity, every
+        self._days = days
         self._waiting: deque[Entry] = deque()
         self._rows = 0
         self._lock = threading.Lock()
@@ -104,6 +124,8 @@ class PredictionLog:
     def _append(self, day: str, lines: bytes) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._folder / f"{day}.{self._slot}.{os.getpid()}.jsonl"
+        if not path.exists():
+            self._delete_before(date.fromisoformat(day) - timedelta(days=self._days))
         before = path.stat().st_size if path.exists() else 0
         with open(path, "ab", opener=_private) as file:
             try:
@@ -112,6 +134,12 @@ class PredictionLog:
             except OSError:
                 os.truncate(path, before)  # half a line would spoil the file for its reader
                 raise
+
+    def _delete_before(self, first: date) -> None:
+        for path in self._folder.iterdir():
+            if (found := FILE.fullmatch(path.name)) and found[1] < first.isoformat():
+                with contextlib.suppress(OSError):  # the other slot was faster
+                    path.unlink()
 
     def _lines(self, entry: Entry) -> bytes:
         time = entry.time.isoformat(timespec="milliseconds")

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from pipelines.errors import UserError
 from pipelines.model import Golden
 from pipelines.problem.columns import CONTRACT
-from pipelines.serving.log import PredictionLog
+from pipelines.serving.log import DAYS_SETTING, PredictionLog, days_kept
 from pipelines.serving.metrics import ByRoute
 from pipelines.serving.predictor import Predictor, Settings
 from pipelines.serving.request import Reader
@@ -148,7 +148,8 @@ def _prediction_log() -> PredictionLog | None:
     from prometheus_client import Counter  # not earlier: BentoML first says where its processes meet
 
     dropped = Counter("greenlight_predictions_dropped_total", "Predictions that the log could not keep")
-    return PredictionLog(Path(folder), CONTRACT, release=RELEASE, slot=SLOT, dropped=dropped.inc)
+    days = days_kept(os.environ.get(DAYS_SETTING))
+    return PredictionLog(Path(folder), CONTRACT, release=RELEASE, slot=SLOT, dropped=dropped.inc, days=days)
 
 
 async def _body(request: Request) -> bytes:

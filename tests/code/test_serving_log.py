@@ -1,15 +1,18 @@
 """The prediction log: what it keeps, and that no caller ever waits for it."""
 
 import json
+import os
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipelines.errors import UserError
 from pipelines.problem.columns import CONTRACT
-from pipelines.serving.log import PredictionLog
+from pipelines.serving.log import DAYS, PredictionLog, days_kept
 
 SECRET = next(column for column in CONTRACT.raw if not column.loggable and not column.key)
 
@@ -60,6 +63,27 @@ def test_a_file_is_named_by_day_slot_and_process(tmp_path: Path) -> None:
     (path,) = (tmp_path / "made").glob("*.jsonl")
     day, slot, process, _ = path.name.split(".")
     assert (day, slot, process.isdigit()) == (lines(tmp_path / "made")[0]["time"][:10], "green", True)
+
+
+def test_days_that_are_no_longer_kept_are_deleted_where_a_file_begins(tmp_path: Path) -> None:
+    today = datetime.now(UTC).date()
+    names = {age: f"{today - timedelta(days=age)}.blue.7.jsonl" for age in (1, 3, 4, 500)}
+    others = ["notes.txt", "2013-01-01.txt", "old.jsonl"]
+    for name in [*names.values(), *others]:
+        (tmp_path / name).write_text("")
+    log = PredictionLog(tmp_path, CONTRACT, release="r1", days=3)
+    log.add("q1", [row(0)], [0.5])
+    log.close()
+    left = {path.name for path in tmp_path.iterdir()} - {f"{today}.none.{os.getpid()}.jsonl"}
+    assert left == {names[1], names[3], *others}
+    assert lines(tmp_path)[-1]["request"] == "q1"
+
+
+def test_how_many_days_are_kept_is_a_number_of_days() -> None:
+    assert days_kept(None) == days_kept("") == DAYS and days_kept("90") == 90
+    for wrong in ("0", "-1", "90 days", "1e3", "1234567"):
+        with pytest.raises(UserError, match=r"GREENLIGHT_PREDICTION_DAYS is .* a whole number of days"):
+            days_kept(wrong)
 
 
 def test_lines_are_written_without_waiting_for_the_end(tmp_path: Path) -> None:

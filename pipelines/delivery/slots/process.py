@@ -12,6 +12,7 @@ from pipelines.delivery import keeper, venv
 from pipelines.delivery.slots import launch
 from pipelines.errors import Refused
 from pipelines.files import read_json, write_json, write_text
+from pipelines.serving.log import DAYS_SETTING, days_kept
 
 if TYPE_CHECKING:
     from pipelines.delivery.host import Host
@@ -137,6 +138,7 @@ def render(host: "Host", slot: str) -> None:
         "GREENLIGHT_RELEASE": settings["release"],
         "GREENLIGHT_SLOT": slot,
         "GREENLIGHT_PREDICTIONS": str(host.predictions),
+        DAYS_SETTING: str(days_kept(os.environ.get(DAYS_SETTING))),
         "BENTOML_HOME": str(home / "bentoml"),
         "BENTOML_DO_NOT_TRACK": "True",
         "DO_NOT_TRACK": "true",
