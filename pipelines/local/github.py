@@ -39,6 +39,7 @@ def serve(
     Retry-After, by turns.
     """
     forge = Forge(folder, origin, repository, rules or Rules())
+    pushes.guard(origin)
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler(forge, failing))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

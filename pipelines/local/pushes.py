@@ -51,6 +51,13 @@ def create_key(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
     return 201, key
 
 
+def guard(origin: Path) -> None:
+    """Hold the pushes of jobs to what the API says, whichever clone they come from."""
+    done = programs.run([sys.executable, "-I", str(DOOR), "guard", str(origin)])
+    if done.returncode:
+        raise UserError(f"{origin} cannot be guarded: {done.stderr.strip()[-300:]}")
+
+
 def through_the_door(checkout: Path, api: str, login: str) -> None:
     """Have a person's pushes from a checkout come with their login; `api` ends with the repository."""
     environment = programs.environment(TOKEN=login)

@@ -232,3 +232,44 @@ def test_in_a_run_each_job_pushes_with_its_own_right(ruled: str, place: Place, c
     assert done.jobs == {"reads": "failure", "writes": "success"}, done.log.read_text()
     assert "denied to github-actions[bot]" in done.log.read_text()
     assert git(place.origin, "branch", "--list", "of-*").split() == ["of-writes"]
+
+
+ANOTHER = """
+name: another
+on: {push: }
+permissions: {contents: write}
+jobs:
+  told:
+    runs-on: ubuntu-24.04
+    steps:
+      - run: git clone "$GREENLIGHT_ORIGIN" . && git push origin "HEAD:refs/heads/of-$GITHUB_JOB"
+        env: {GITHUB_TOKEN: "${{ github.token }}"}
+  untold:
+    runs-on: ubuntu-24.04
+    steps:
+      - run: git clone "$GREENLIGHT_ORIGIN" . && git push origin "HEAD:refs/heads/of-$GITHUB_JOB"
+  reads:
+    runs-on: ubuntu-24.04
+    permissions: {contents: read}
+    steps:
+      - run: git clone "$GREENLIGHT_ORIGIN" . && git push origin "HEAD:refs/heads/of-$GITHUB_JOB"
+        env: {GH_TOKEN: "${{ github.token }}"}
+  rules:
+    runs-on: ubuntu-24.04
+    steps:
+      - run: git clone "$GREENLIGHT_ORIGIN" . && git push origin "HEAD:refs/heads/environments"
+        env: {GH_TOKEN: "${{ github.token }}"}
+"""
+
+
+@pytest.mark.slow
+def test_and_with_its_steps_token_from_any_other_clone(ruled: str, place: Place, commit: Commit) -> None:
+    """As `ml retrain`, which pushes from a clone of its own."""
+    sha = commit({".github/workflows/another.yml": ANOTHER})
+    place = replace(place, api=ruled.partition("/repos/")[0])
+    done = act.run("another", events.push(place.repository, "0" * 40, sha), place)
+    failed = {"untold": "failure", "reads": "failure", "rules": "failure"}
+    assert done.jobs == {"told": "success"} | failed, done.log.read_text()
+    for words in ("Requires authentication", "denied to github-actions[bot]", "creations being restricted"):
+        assert words in done.log.read_text()
+    assert git(place.origin, "branch", "--list", "of-*", LEDGER).split() == ["of-told"]

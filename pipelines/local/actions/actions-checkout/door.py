@@ -2,7 +2,8 @@
 
 `door.py enter CHECKOUT API` has the pushes of a checkout come with the login $TOKEN, or with the private key
 $SSH_KEY. `door.py ask API LOGIN` is the hook `pre-receive` of such a push: the stand-in of GitHub's API says
-whether it may.
+whether it may. `door.py guard REPOSITORY` has what a job pushes from any other clone come with the token of
+its step.
 """
 
 import json
@@ -19,7 +20,12 @@ NOTHING = "0" * 40
 
 def main() -> None:
     verb, *given = sys.argv[1:]
-    enter(Path(given[0]), given[1]) if verb == "enter" else ask(*given)
+    if verb == "enter":
+        enter(Path(given[0]), given[1])
+    elif verb == "guard":
+        guard(Path(given[0]))
+    else:
+        ask(*given)
 
 
 def enter(checkout: Path, api: str) -> None:
@@ -32,6 +38,19 @@ def enter(checkout: Path, api: str) -> None:
     hook.chmod(0o700)
     program = f"git -c {shlex.quote(f'core.hooksPath={hook.parent}')} receive-pack"
     git("config", "remote.origin.receivepack", program, at=checkout)
+
+
+def guard(repository: Path) -> None:
+    """Write the repository's own hook, which asks where a job pushes; who is no job is the loop itself."""
+    command = shlex.join([sys.executable, "-I", str(Path(__file__).resolve()), "ask"])
+    here = f'test "$GREENLIGHT_ORIGIN" = {shlex.quote(str(repository.absolute()))} || exit 0'
+    api, token = '"$GITHUB_API_URL/repos/$GITHUB_REPOSITORY"', '"${GITHUB_TOKEN:-$GH_TOKEN}"'
+    hook = repository / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    made = hook.with_name(f"{hook.name}.{os.getpid()}")
+    made.write_text(f"#!/bin/sh\n{here}\nexec {command} {api} {token}\n")
+    made.chmod(0o755)
+    made.replace(hook)
 
 
 def login() -> str:
