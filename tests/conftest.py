@@ -4,7 +4,6 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +12,7 @@ import yaml
 
 from pipelines.params import Params, parse
 from tests.problems.yours import REPOSITORY, make_it_yours, with_data
+from tests.shared import once
 
 for name in ("DO_NOT_TRACK", "DVC_NO_ANALYTICS", "MLFLOW_DISABLE_TELEMETRY", "BENTOML_DO_NOT_TRACK"):
     os.environ.setdefault(name, "true")
@@ -45,9 +45,10 @@ def small_data(small_params: Params, tmp_path_factory: pytest.TempPathFactory) -
     """A data/ of three months."""
     from pipelines.training.ingest import ingest
 
-    folder = tmp_path_factory.mktemp("small") / "data"
-    ingest(small_params.data.through, first=small_params.data.first, folder=folder)
-    return folder
+    def make(folder: Path) -> None:
+        ingest(small_params.data.through, first=small_params.data.first, folder=folder / "data")
+
+    return once(tmp_path_factory, "small", make) / "data"
 
 
 @pytest.fixture(scope="session")
@@ -58,20 +59,19 @@ def small_raw(small_params: Params, small_data: Path) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def small_built(
-    small_params: Params, small_data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path]:
+def small_built(small_params: Params, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the build/prepared.parquet and models/ of three months."""
     from pipelines.training import evaluate, prepare, train
 
-    folder = tmp_path_factory.mktemp("built")
-    prepared, models = folder / "build/prepared.parquet", folder / "models"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        prepare.run(small_params, small_data, prepared)
-        train.run(small_params, prepared, models)
-        evaluate.run(small_params, prepared, models)
-    yield folder
+    def make(folder: Path) -> None:
+        prepared, models = folder / "build/prepared.parquet", folder / "models"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+            prepare.run(small_params, small_data, prepared)
+            train.run(small_params, prepared, models)
+            evaluate.run(small_params, prepared, models)
+
+    return once(tmp_path_factory, "built", make)
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +79,7 @@ def yours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This repository made somebody's own with the second problem, its pipeline run and committed. Copy it to
     change it: `copy_of`.
     """
-    return with_data(make_it_yours(tmp_path_factory.mktemp("yours")))
+    return once(tmp_path_factory, "yours", lambda folder: with_data(make_it_yours(folder)))
 
 
 @pytest.fixture

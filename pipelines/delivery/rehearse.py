@@ -1,6 +1,7 @@
 """A rollout where no host is attached: everything for real, on a host that lives as long as the command."""
 
 import json
+import random
 import shutil
 import socket
 import tempfile
@@ -108,7 +109,8 @@ def _summary(new: str, previous: str | None, code: int, load: Load | None) -> st
 
 def free_ports() -> int:
     """The first of eight neighbours that nobody listens on: an edge's, and the slots' of three models."""
-    for first in range(20_000, 32_000, 8):  # below the range from which the kernel gives ports to callers
+    blocks = range(20_000, 32_000, 8)  # below the range from which the kernel gives ports to callers
+    for first in random.sample(blocks, len(blocks)):  # two who look at the same moment do not find the same
         probes = [socket.socket() for _ in range(8)]
         try:
             for offset, probe in enumerate(probes):

@@ -20,17 +20,18 @@ from pipelines.files import write_json
 from tests.delivery import github_releases, tiny
 from tests.delivery.github_releases import Releases
 from tests.delivery.world import World
+from tests.shared import once
 
 
 @pytest.fixture(scope="session")
 def bento(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.build(tmp_path_factory.mktemp("bento"))
+    return once(tmp_path_factory, "bento", tiny.build)
 
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tools and virtual environments are made once for all homes."""
-    return tmp_path_factory.mktemp("shared")
+    return once(tmp_path_factory, "shared", lambda folder: None)
 
 
 @pytest.fixture(scope="module")
