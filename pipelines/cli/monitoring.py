@@ -80,7 +80,7 @@ def alert(
         "build/drift"
     ),
 ) -> None:
-    """Where the drift check found a fault or could say nothing, open an issue; exits with 4 and 3 then."""
+    """Open an issue where the drift check saw a fault or could say nothing (exit 4, 3); close it else."""
     from pipelines.monitoring import alerts
 
     finish(alerts.alert(evidence))

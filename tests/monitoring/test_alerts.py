@@ -28,7 +28,7 @@ class Issues:
         self.calls.append(f"{method} {path}")
         if method == "POST":
             number = len(self.issues) + 1
-            self.issues.append({"number": number, "user": {"login": BOT}, "html_url": "page"})
+            self.issues.append(issue(number, body=""))
         else:
             number = int(path.rpartition("/")[2])
         self.issues[number - 1] |= body
@@ -36,7 +36,8 @@ class Issues:
 
 
 def issue(number: int, login: str = BOT, body: str = MINE, **more: Any) -> dict[str, Any]:
-    return {"number": number, "user": {"login": login}, "body": body, "html_url": "page", **more}
+    about = {"state": "open", "html_url": "page"}
+    return {"number": number, "user": {"login": login}, "body": body, **about, **more}
 
 
 def evidence(folder: Path, verdict: str) -> Path:
@@ -67,9 +68,19 @@ def test_what_needs_somebody_opens_an_issue_and_fails(
 
 @pytest.mark.parametrize("verdict", ["STEADY", "RETRAIN"])
 def test_what_needs_nobody_or_has_a_pull_request_opens_none(tmp_path: Path, verdict: str) -> None:
-    github = Issues()
+    github = Issues(issue(1, login="ada"))
     assert alert(evidence(tmp_path, verdict), told(github)) == 0
     assert github.calls == []
+
+
+@pytest.mark.parametrize("verdict", ["STEADY", "RETRAIN"])
+def test_an_issue_is_closed_with_the_report_that_needs_nobody(tmp_path: Path, verdict: str) -> None:
+    github = Issues(issue(1, body=MARKER.format("staging")), issue(2))
+    assert alert(evidence(tmp_path, verdict), told(github)) == 0
+    assert github.calls == ["PATCH /issues/2"]
+    other, mine = github.issues
+    assert (other["state"], mine["state"], mine["state_reason"]) == ("open", "closed", "completed")
+    assert f"## {verdict}" in mine["body"]
 
 
 def test_an_issue_of_somebody_else_or_of_another_environment_is_left_alone(tmp_path: Path) -> None:
