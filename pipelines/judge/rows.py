@@ -1,20 +1,86 @@
 """V's rows as the judge sees them: by the base's source and code, not as a build left them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
 from pipelines.contract import Column
+from pipelines.core import rows
+from pipelines.errors import UserError
+from pipelines.params import Data
 from pipelines.problem.columns import CONTRACT
+from pipelines.training import road
 
 SHOWN = 60  # characters of a value
 
 
-def differing(theirs: pd.DataFrame, ours: pd.DataFrame) -> str | None:
-    """The first raw column in which rows of a window.parquet differ from the source; None where none does.
+@dataclass(frozen=True)
+class Window:
+    """V's labelled rows, in time's order, as the base's code reads them."""
 
-    Both are the same rows in the same order. A number is compared as the model takes it, in float32, and
-    nothing may be hidden below that: 2475 is not 2475.0001.
+    days: tuple[str, ...]  # D days
+    day: np.ndarray  # (n,) 0..D-1
+    label: np.ndarray  # (n,) bool
+    rows: pd.DataFrame  # (n) key, time and slices
+
+
+def read(data: Data) -> pd.DataFrame:
+    """The months that a params.yaml names, as the base's source has them; in order, as data files are.
+
+    UserError where the source lacks one, or has what does not fit columns.py.
     """
+    has = road.known()
+    if data.first not in has or data.through not in has:
+        raise UserError(
+            f"params.yaml: data names {data.first} to {data.through}, and the source has {has[0]} to "
+            f"{has[-1]}"
+        )
+    months = [road.read(month) for month in has if data.first <= month <= data.through]
+    return rows.in_order(pd.concat(months, ignore_index=True), CONTRACT)
+
+
+def window(raw: pd.DataFrame, first: str) -> Window:
+    """V: the labelled rows of the day `first` and after it."""
+    label, time = CONTRACT.label.name, CONTRACT.time.name
+    later = raw[(raw[time] >= pd.Timestamp(first)) & raw[label].notna()]
+    day, days = pd.factorize(later[time].dt.strftime("%Y-%m-%d"), sort=True)
+    names = [CONTRACT.key.name, time, *(column.name for column in CONTRACT.slices)]
+    known = later[[name for name in names if name in later.columns]].reset_index(drop=True)
+    return Window(tuple(days), day, later[label].to_numpy(dtype=bool), known)
+
+
+def months(window: Window) -> list[str]:
+    """The months that V touches, oldest first."""
+    return sorted({day[:7] for day in window.days})
+
+
+def with_features(raw: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """Every row of the months `names` with the base's features, which look back as far as features.py says:
+    also on what stands before `raw`, the months that were read already.
+    """
+    month = raw[CONTRACT.time.name].dt.strftime("%Y-%m")
+
+    def at_hand(name: str) -> pd.DataFrame:
+        found = raw[month == name]
+        return road.read(name) if found.empty else found
+
+    return pd.concat([road.with_features(name, at_hand) for name in names], ignore_index=True)
+
+
+def differing(theirs: pd.DataFrame, source: pd.DataFrame, window: Window) -> str | None:
+    """The first raw column in which a window.parquet says otherwise of a labelled row of V than the source;
+    None where none does.
+
+    A number is compared as the model takes it, in float32, and nothing may be hidden below that: 2475 is not
+    2475.0001.
+    """
+    key, tables = CONTRACT.key.name, (theirs, source)
+    places = [pd.Index(table[key].astype(str)).get_indexer(pd.Index(window.rows[key])) for table in tables]
+    both = (places[0] >= 0) & (places[1] >= 0)
+    theirs, ours = (
+        table.iloc[place[both]].reset_index(drop=True) for table, place in zip(tables, places, strict=True)
+    )
     for column in CONTRACT.raw:
         if column.name not in theirs.columns or column.label:
             continue

@@ -19,8 +19,6 @@ from pipelines.errors import UserError
 from pipelines.files import read_json, sha256, write_bytes, write_json, write_text
 from pipelines.judge.answers import Contained
 from pipelines.model import Golden, Model
-from pipelines.problem import features, source
-from pipelines.problem.columns import CONTRACT
 from pipelines.review import proposal
 from pipelines.review.proposal import Card
 
@@ -265,19 +263,18 @@ def _python(checkout: Path, base: Path) -> Path:
 # --- features ----------------------------------------------------------------------------------------------
 
 
-def rows(champion: Champion, raw: pd.DataFrame) -> pd.DataFrame:
-    """`raw` (the base's months) with features as the champion's own code makes them.
+def rows(champion: Champion, months: list[str]) -> pd.DataFrame | None:
+    """The rows of `months` with features as the champion's own code makes them, from its own source; None
+    where its pipelines/problem is the base's.
 
-    Where its pipelines/problem is another one than the base's, that code reads and builds, in its worktree.
+    That code reads and builds in its worktree, by its own core/rows.py: with the history it looks back on.
     """
     base = champion.base
     here, there = (git.object_of(c, "pipelines/problem", base) for c in ("HEAD", champion.commit))
     if here == there or champion.commit == git.head(base):
-        return features.build(raw)
+        return None
     checkout = _worktree(base, champion.commit, champion.words)
     out = (checkout / "build/champion-rows.parquet").resolve()
-    time = raw[CONTRACT.time.name]
-    months = [month for month in source.months() if (time.dt.strftime("%Y-%m") == month).any()]
     step("the champion's features, by its own code")
     code, said = _run(checkout, base, ROWS, str(out), *months)
     if code:
@@ -290,12 +287,10 @@ ROWS = textwrap.dedent(
     import sys
     from pathlib import Path
     import pandas as pd
-    from pipelines.problem import features, source
     from pipelines.problem.columns import CONTRACT
+    from pipelines.training import road
     out, *months = sys.argv[1:]
-    raw = pd.concat([source.read(month) for month in months], ignore_index=True)
-    raw = raw.sort_values([CONTRACT.time.name, CONTRACT.key.name], kind="stable", ignore_index=True)
-    table = features.build(raw)
+    table = pd.concat([road.of_month(month) for month in months], ignore_index=True)
     Path(out).parent.mkdir(exist_ok=True)
     table[[CONTRACT.key.name, *(column.name for column in CONTRACT.features)]].to_parquet(out, index=False)
     """

@@ -15,31 +15,21 @@ from pipelines.errors import Refused, UserError
 from pipelines.judge import answers, changes, contained, onnx, retrain, rows
 from pipelines.judge.changes import Changes
 from pipelines.judge.retrain import Retrained
+from pipelines.judge.rows import Window
 from pipelines.model import Inputs, Model
 from pipelines.params import Data, Params, Train, load
-from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import champion as champions
 from pipelines.review import proposal as proposals
 from pipelines.review.champion import Champion, Production
 from pipelines.review.proposal import Bad, Proposal
-from pipelines.training.prepare import prepare
+from pipelines.training.prepare import as_the_model_takes_them, prepare
 
 SEED = 1  # of the bootstrap: the same days are drawn in each run, so a second run brings no second chance
 SAME = 1e-9  # max |Δp| up to which two models are one
 ROUNDING = 1e-6  # max |Δp| of one model's answers, trained on two kinds of processors
 NEAR = 1e-3  # mean |Δp| that another kind of processor may bring about where it splits a tree elsewhere
 TIMED = 300  # requests of one row, to each model in turn
-
-
-@dataclass(frozen=True)
-class Window:
-    """V's labelled rows, in time's order, as the base's code reads them."""
-
-    days: tuple[str, ...]  # D days
-    day: np.ndarray  # (n,) 0..D-1
-    label: np.ndarray  # (n,) bool
-    rows: pd.DataFrame  # (n) key, time and slices
 
 
 @dataclass(frozen=True)
@@ -156,7 +146,7 @@ def gather(
         ):
             return Evidence(params, same_lock=True, changes=found)
         proposal = proposals.read(candidate, CONTRACT)
-        raw = _months(proposal)
+        raw = rows.read(proposal.params.data)
         own = prepare(raw) if found.known and not found.features else None
         if own is None and proposal.window is None:
             raise Bad("models/window.parquet is not there: the build did not end")
@@ -184,8 +174,19 @@ class _Gathering:
         found: Changes,
     ) -> None:
         self.params, self.base, self.proposal, self.raw = params, base, proposal, raw
-        self.own, self.changes = own, found  # V's rows and all before them, by the base's features.py
+        self.own, self.changes = own, found  # the rows of data/, by the base's features.py: to train on
         self.findings: list[Finding] = []
+        self.months: list[str] = []  # those of V
+
+    @cached_property
+    def built(self) -> pd.DataFrame:
+        """Every row of V's months with the base's features and what they look back on, as production has."""
+        return rows.with_features(self.raw, self.months)
+
+    @cached_property
+    def judged(self) -> pd.DataFrame:
+        """The same, as the model takes them."""
+        return as_the_model_takes_them(self.built)
 
     def all(self, production: Production | None, anchor: Production | None) -> Evidence:
         step("looking for the champion")
@@ -194,7 +195,8 @@ class _Gathering:
         if anchor is not None and production is not None and anchor.release != production.release:
             step("looking for the anchor, which many small losses may not lead away from")
             first = self.find("anchor", anchor)
-        window = _window(self.raw, _first_day(self.proposal, champion, first), CONTRACT.label.name)
+        window = rows.window(self.raw, _first_day(self.proposal, champion, first))
+        self.months = rows.months(window)
         if not window.days or self.has_one_class(window):
             findings = tuple(self.findings)
             return Evidence(
@@ -253,22 +255,24 @@ class _Gathering:
     def score_candidate(self, window: Window) -> Scored | None:
         proposal, theirs = self.proposal, self.proposal.window
         try:
-            if theirs is not None:
-                _check_raw(theirs, self.raw, window)
-            features = theirs if self.own is None else self.own
+            if theirs is not None and (why := rows.differing(theirs, self.raw, window)):
+                raise Bad(f"a raw column is not the source's: {proposals.one_line(why)}")
+            features = theirs if self.own is None else self.judged
             assert features is not None
             return _score(proposal.model, features, window, self.raw, proposal.card, self.params)
-        except Bad as error:
-            self.findings.append(Finding("rows", "FAIL", f"The candidate cannot be scored: {error}."))
+        except (Bad, Refused, UserError) as error:
+            sentence = f"The candidate cannot be scored: {str(error).rstrip('.')}."
+            self.findings.append(Finding("rows", "FAIL", sentence))
             return None
 
     def score(self, rule: str, model: Champion | None, window: Window) -> Scored | None:
         if model is None:
             return None
         try:
-            rows = champions.rows(model, self.raw)
-            return _score(model.model, rows, window, self.raw, model.card, self.params)
-        except (Bad, champions.Missing) as error:
+            its = champions.rows(model, self.months)
+            its = self.built if its is None else its
+            return _score(model.model, its, window, self.raw, model.card, self.params)
+        except (Bad, UserError, champions.Missing) as error:
             sentence = f"The {rule} ({model.words}) cannot be scored: {error}."
             self.findings.append(Finding(rule, "INCONCLUSIVE", sentence))
             return None
@@ -311,8 +315,7 @@ class _Gathering:
             return f"What stands beside the model cannot be held against what the judge makes: {error}"
 
     def own_of(self, scored: Scored) -> pd.DataFrame:
-        assert self.own is not None
-        return self.own.loc[scored.place].reset_index(drop=True)
+        return self.judged.loc[scored.place].reset_index(drop=True)
 
     def repeat(self, scored: Scored | None) -> float | None:
         if scored is None or self.proposal.again is None or self.by_the_base:
@@ -354,18 +357,6 @@ def _latencies(models: list[tuple[Model, Inputs]]) -> tuple[float, float]:
     return candidate, champion
 
 
-def _check_raw(theirs: pd.DataFrame, raw: pd.DataFrame, window: Window) -> None:
-    """Bad where a window.parquet says otherwise of a labelled row of V than the source."""
-    key, tables = CONTRACT.key.name, (theirs, raw)
-    places = [pd.Index(table[key].astype(str)).get_indexer(pd.Index(window.rows[key])) for table in tables]
-    both = (places[0] >= 0) & (places[1] >= 0)
-    given, true = (
-        table.iloc[place[both]].reset_index(drop=True) for table, place in zip(tables, places, strict=True)
-    )
-    if why := rows.differing(given, true):
-        raise Bad(f"a raw column is not the source's: {proposals.one_line(why)}")
-
-
 def _check_card(given: proposals.Card, made: Retrained) -> None:
     """Bad where model.json says otherwise of the training than the training itself."""
     for name, true in made.card.items():
@@ -374,30 +365,12 @@ def _check_card(given: proposals.Card, made: Retrained) -> None:
             raise Bad(f"models/model.json has a {name} that this training does not give ({shown})")
 
 
-def _months(proposal: Proposal) -> pd.DataFrame:
-    """The months that the proposal names, as the base's source reads them; sorted as data files are."""
-    first, through = proposal.params.data.first, proposal.params.data.through
-    has = source.months()
-    if first not in has or through not in has:
-        raise Bad(f"params.yaml: data names {first} to {through}, and the source has {has[0]} to {has[-1]}")
-    raw = pd.concat([source.read(month) for month in has if first <= month <= through], ignore_index=True)
-    return raw.sort_values([CONTRACT.time.name, CONTRACT.key.name], kind="stable", ignore_index=True)
-
-
 def _first_day(proposal: Proposal, *others: Champion | None) -> str:
     """The day from which all are judged: later than what params.yaml says of the candidate's training, and
     than the others'. What the candidate's own model.json says is a rule's business (`leakage`)."""
     ends = [str(pd.Period(proposal.params.train.last, freq="M").end_time.date())]
     ends += [other.card.last for other in others if other is not None]
     return str((pd.Timestamp(max(ends)) + pd.Timedelta(days=1)).date())
-
-
-def _window(raw: pd.DataFrame, first: str, label: str) -> Window:
-    later = raw[(raw[CONTRACT.time.name] >= pd.Timestamp(first)) & raw[label].notna()]
-    day, days = pd.factorize(later[CONTRACT.time.name].dt.strftime("%Y-%m-%d"), sort=True)
-    names = [CONTRACT.key.name, CONTRACT.time.name, *(column.name for column in CONTRACT.slices)]
-    rows = later[[name for name in names if name in later.columns]].reset_index(drop=True)
-    return Window(tuple(days), day, later[label].to_numpy(dtype=bool), rows)
 
 
 def _score(

@@ -24,17 +24,16 @@ def run(params: Params, folder: Path = months.DATA, out: Path = table.PREPARED) 
     built = rows_of.built(raw, features.build, CONTRACT)
     _finite(built, folder)
     rows_of.check_history(raw, built, features.build, rows_of.history_days(features), CONTRACT)
-    rows = _as_the_model_takes_them(built, CONTRACT)
+    rows = as_the_model_takes_them(built, CONTRACT)
     table.save(rows, out)
     step(f"{out}: {len(rows):,} rows, {rows[CONTRACT.label.name].notna().sum():,} with a label")
 
 
 def prepare(raw: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:
-    """Rows of data files (whole days) as rows for the model: numbers in float32, which is what it is given in
-    production too, categories as str. UserError where features.py leaves a feature out, Refused where a
-    derived one leaves its range.
+    """Rows of data files (whole days) as rows for the model. UserError where features.py leaves a feature
+    out, Refused where a derived one leaves its range.
     """
-    return _as_the_model_takes_them(rows_of.built(raw, features.build, contract), contract)
+    return as_the_model_takes_them(rows_of.built(raw, features.build, contract), contract)
 
 
 def _finite(rows: pd.DataFrame, folder: Path, contract: Contract = CONTRACT) -> None:
@@ -56,7 +55,10 @@ def _finite(rows: pd.DataFrame, folder: Path, contract: Contract = CONTRACT) -> 
                 )
 
 
-def _as_the_model_takes_them(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+def as_the_model_takes_them(rows: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:
+    """Rows with features as rows for the model: numbers in float32, which is what it is given in production
+    too, categories as str. Refused where a derived feature leaves its range.
+    """
     columns = dict.fromkeys(
         (contract.key, contract.time, contract.label, *contract.slices, *contract.features)
     )

@@ -19,6 +19,11 @@ def known() -> list[str]:
 
 def from_source(month: str, contract: Contract = CONTRACT) -> bytes:
     """The month's file, as the source gives it now. UserError where that does not fit columns.py."""
+    return _file(month, contract)[0]
+
+
+def _file(month: str, contract: Contract) -> tuple[bytes, pd.DataFrame]:
+    """A month's file, and the rows that are read back from it."""
     table = room.call(source.read, month)
     if not isinstance(table, pd.DataFrame):
         raise UserError(
@@ -32,10 +37,14 @@ def from_source(month: str, contract: Contract = CONTRACT) -> bytes:
         )
     try:
         content = months.to_csv(table, contract)
-        months.parse(content, Path(f"{month}.csv"), month, contract)  # what is written can be read back
+        return content, months.parse(content, Path(f"{month}.csv"), month, contract)
     except (ValueError, TypeError, AttributeError, UserError) as error:
         raise UserError(f"pipelines/problem/source.py: {month} does not fit columns.py: {error}") from None
-    return content
+
+
+def read(month: str, contract: Contract = CONTRACT) -> pd.DataFrame:
+    """The raw rows of a month of the source, as its file would hold them. UserError as `from_source`."""
+    return _file(month, contract)[1]
 
 
 def of_month(month: str, folder: Path | None = None, contract: Contract = CONTRACT) -> pd.DataFrame:
@@ -43,10 +52,15 @@ def of_month(month: str, folder: Path | None = None, contract: Contract = CONTRA
     the source. UserError where neither has the month.
     """
 
-    def read(name: str) -> pd.DataFrame:
+    def of_folder(name: str) -> pd.DataFrame:
         file = None if folder is None else months.path(folder, name)
         if file is not None and (file.is_file() or name == month):
             return months.read(file.parent, name, name, contract)
-        return months.parse(from_source(name, contract), Path(f"{name}.csv"), name, contract)
+        return read(name, contract)
 
+    return with_features(month, of_folder, contract)
+
+
+def with_features(month: str, read: rows.Read, contract: Contract = CONTRACT) -> pd.DataFrame:
+    """The rows of a month with their features, made of what `read` gives of it and of the days before."""
     return rows.of_month(month, known(), read, features.build, rows.history_days(features), contract)

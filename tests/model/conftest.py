@@ -1,5 +1,6 @@
 """Real, small models of two months, judged on the third."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from pipelines import params as parameters
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import explain
-from pipelines.training import prepare, train
+from pipelines.training import prepare, road, train
 from tests.model.proposals import LABEL, PARAMS, Made, commit
 
 
@@ -53,3 +54,17 @@ def unexplained(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """An explanation takes ten seconds: test_explain.py alone asks for it."""
     if request.path.stem != "test_explain":
         monkeypatch.setattr(explain, "PATIENCE", 0.0)
+
+
+READ = road.read
+
+
+@functools.cache
+def _once(read: Callable[[str], pd.DataFrame], month: str) -> pd.DataFrame:
+    return READ(month)  # by `read`, which is the source's for now
+
+
+@pytest.fixture(autouse=True)
+def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The judge reads the source's months as files for each proposal: here once for all."""
+    monkeypatch.setattr(road, "read", lambda month, _=CONTRACT: _once(source.read, month))

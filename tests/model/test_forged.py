@@ -542,7 +542,6 @@ def test_a_rule_that_raises_is_inconclusive_by_its_name() -> None:
 
 def test_a_test_window_of_one_class_is_a_sentence(fitted, base, window, table, tmp_path, monkeypatch) -> None:
     from pipelines.problem import source
-    from pipelines.review import evidence
 
     real = source.read
 
@@ -554,7 +553,7 @@ def test_a_test_window_of_one_class_is_a_sentence(fitted, base, window, table, t
             else found
         )
 
-    monkeypatch.setattr(evidence.source, "read", dry)
+    monkeypatch.setattr(source, "read", dry)
     candidate = Made(fitted(HONEST).model, HONEST).write(tmp_path / "candidate", window)
     verdict, findings, _ = judge(candidate, base)
     assert verdict == "INCONCLUSIVE" and "is false in all" in findings["classes"]["sentence"]
