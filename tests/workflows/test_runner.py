@@ -1,5 +1,7 @@
 """Jobs here have the rights, surroundings, artifacts and caches that a hosted runner gives them."""
 
+import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -161,3 +163,22 @@ def test_a_run_that_waits_for_approval_is_listed_so_and_runs_once_approved(api, 
         f"{api}/commits/{pull['head']['sha']}/check-runs"
     )["total_count"]
     call(f"{api}/actions/runs/{told['id']}/approve", "POST")
+
+
+@pytest.mark.slow
+def test_a_socket_that_act_finds_is_no_setting_of_the_users(
+    place: Place, commit: Commit, tmp_path: Path
+) -> None:
+    """act exports DOCKER_HOST to its steps where a socket lies, though no engine may answer there."""
+    text = """
+name: tiny
+on: {push: }
+permissions: {}
+jobs: {only: {runs-on: ubuntu-24.04, steps: [{run: 'test -z "$DOCKER_HOST"'}]}}
+"""
+    sha = commit({".github/workflows/tiny.yml": text})
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(os.path.relpath(tmp_path / "docker.sock"))
+        there = replace(place, environment={"XDG_RUNTIME_DIR": str(tmp_path)})
+        done = act.run("tiny", events.push(place.repository, "0" * 40, sha), there)
+    assert done.code == 0, done.log.read_text()
