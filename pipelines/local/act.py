@@ -238,8 +238,8 @@ def arguments(
         "GITHUB_RUN_ATTEMPT": str(attempt),
         "GITHUB_API_URL": place.api,
     }
-    if "DOCKER_HOST" not in {*os.environ, *place.environment}:  # act sets it where a socket lies, whoever answers there
-        told["DOCKER_HOST"] = ""
+    if "DOCKER_HOST" not in {*os.environ, *place.environment}:
+        told["DOCKER_HOST"] = ""  # act sets it where a socket lies, whoever answers there
     return [
         *(program("act"), event.name, "--json", "--rm", "--no-cache-server", "--action-offline-mode"),
         "--no-skip-checkout",  # else the workspace starts as a copy of the clone
