@@ -41,6 +41,7 @@ class Forge:
         self.state: dict[str, Any] = {
             "last": 0,
             "pulls": [],
+            "issues": [],
             "comments": [],
             "statuses": [],
             "events": [],

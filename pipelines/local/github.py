@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from pipelines.base.github import GitHub
-from pipelines.local import commits, marks, merges, pushes  # noqa: F401 (their routes)
+from pipelines.local import commits, issues, marks, merges, pushes  # noqa: F401 (their routes)
 from pipelines.local.forge import ROUTES, Answer, Forge
 from pipelines.local.rights import BOT, EVERYTHING, holder
 from pipelines.local.rules import Rules

@@ -107,6 +107,21 @@ def test_comments_are_made_listed_in_pages_and_changed(api: str, pull: dict[str,
     assert answer(url, "POST", json.dumps({"body": "x" * 65537}).encode())[0] == 422
 
 
+def test_issues_are_opened_changed_closed_and_listed_with_the_pull_requests(
+    api: str, pull: dict[str, Any]
+) -> None:
+    first, second = (call(f"{api}/issues", "POST", {"title": title}) for title in ("One", "Two"))
+    found = call(f"{api}/issues?state=open")
+    assert [one["number"] for one in found] == [second["number"], first["number"], pull["number"]]
+    assert ["pull_request" in one for one in found] == [False, False, True]
+    page = f"{api}/issues/{first['number']}"
+    closed = call(page, "PATCH", {"body": "done", "state": "closed", "state_reason": "completed"})
+    assert (closed["title"], closed["body"], closed["state"]) == ("One", "done", "closed")
+    assert [one["title"] for one in call(f"{api}/issues?state=closed")] == ["One"]
+    assert answer(page, "PATCH", b'{"state": "away"}')[0] == 422
+    assert answer(f"{api}/issues/{pull['number'] + 99}", "PATCH", b"{}")[0] == 404
+
+
 def test_the_newest_status_of_each_context_makes_the_combined_one(api: str, pull: dict[str, Any]) -> None:
     sha = pull["head"]["sha"]
 
