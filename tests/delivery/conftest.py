@@ -25,7 +25,7 @@ from tests.shared import once
 
 @pytest.fixture(scope="session")
 def bento(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return once(tmp_path_factory, "bento", tiny.build)
+    return tiny.built(once(tmp_path_factory, "bento", tiny.build))
 
 
 @pytest.fixture(scope="session")

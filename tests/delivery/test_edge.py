@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -243,27 +243,25 @@ def test_callers_who_hold_connections_and_say_nothing_do_not_end_the_edge(
 ) -> None:
     monkeypatch.setattr(envoy, "IDLE", 3)
     monkeypatch.setattr(envoy, "HEADERS", 3)
-    with _before_slots(host, tmp_path, files=1024) as (edge, slots, process):
+    with _before_slots(host, tmp_path, files=1024) as (edge, slots, process), ExitStack() as open_lines:
         slots["blue"].ready = True
         until(lambda: edge.healthy("blue"))
         edge.route_to(Route("blue", slots["blue"].release))
         address = ("127.0.0.1", int(edge.url.rpartition(":")[2]))
-        held = [socket.create_connection(address, timeout=10) for _ in range(1_100)]
+        held = [open_lines.enter_context(socket.create_connection(address, timeout=10)) for _ in range(1_100)]
         for line in held:
             with suppress(OSError):
                 line.sendall(said)
         time.sleep(0.5)
         refused = sum(_closed(line) for line in held)
-        room = envoy.Room.of(1024, 1)
-        assert refused == 1_100 - room.callers
+        room = envoy.Room.of(1024, 1).callers
+        assert room - 3 <= 1_100 - refused <= room  # a question of ours may count until its end is seen
         with pytest.raises((OSError, http.client.HTTPException)):
             _ask(edge, "/predict")  # a clean refusal
         assert edge.ready() and process.poll() is None
         until(lambda: all(_closed(line) for line in held))
         until(lambda: _answers(edge, "/predict"))
         assert process.poll() is None
-        for line in held:
-            line.close()
 
 
 def test_an_edge_without_a_limit_is_what_so_many_callers_end(host: Host, tmp_path: Path) -> None:

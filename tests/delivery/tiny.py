@@ -80,15 +80,20 @@ def build(folder: Path) -> Path:
     command = [sys.executable, "-m", "bentoml", "build", "--output", "tag", "."]
     environment = {"BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
     subprocess.run(command, cwd=source, check=True, capture_output=True, env={**os.environ, **environment})
-    (built,) = (folder / "bentoml" / "bentos" / "tiny").glob("*/bento.yaml")
-    return built.parent
+    return built(folder)
+
+
+def built(folder: Path) -> Path:
+    """The Bento that `build` made in this folder."""
+    (found,) = (folder / "bentoml" / "bentos" / "tiny").glob("*/bento.yaml")
+    return found.parent
 
 
 def maker(bento: Path, store: Store) -> Callable[..., str]:
     """make(name, p=..., **fault) puts a release into the store and returns its id."""
 
     def make(name: str, p: float = 0.25, **fault: Any) -> str:
-        copy = bento.parent / name
+        copy = store.folder.with_name(f"{store.folder.name}-{name}")  # the Bento is of all workers
         shutil.copytree(bento, copy, dirs_exist_ok=True)
         models = copy / "src" / "models"
         (models / "name").write_text(name)
