@@ -5,6 +5,7 @@ Run as a program, this module is that process.
 """
 
 import json
+import os
 import pickle
 import sys
 import tempfile
@@ -86,7 +87,8 @@ class Trainer:
     """The process that trains."""
 
     def __init__(self, params: Params, rows: pd.DataFrame, raw: pd.DataFrame) -> None:
-        bounds = contained.Bounds(MEMORY, PATIENCE, PATIENCE)
+        processor = PATIENCE * (os.cpu_count() or 1)  # a training has as many threads
+        bounds = contained.Bounds(MEMORY, processor, PATIENCE)
         self._process = contained.Process("pipelines.judge.retrain", bounds)
         self._until = time.monotonic() + PATIENCE
         self._process.ask(pickle.dumps((params, rows, raw), protocol=5))
