@@ -89,7 +89,7 @@ def check_models(repository: Path, also: Mapping[str, str], prepared: bool = Tru
     """
     for name in ("params.yaml", "data.dvc"):
         conflicts.refuse(repository / name)
-    stages = stages_of(locked(repository))
+    stages = recorded.stages(locked(repository))
     for path, md5 in _files_of(stages, "outs"):
         if path.startswith("models/") or (prepared and path.startswith("build/prepared")):
             known = {md5, also.get(path, md5)}
@@ -114,14 +114,9 @@ def _check_file(path: Path, name: str, known: set[str], fault: str) -> None:
 def stages(lock: Path) -> dict[str, Any]:
     """The stages of a dvc.lock. UserError where it is none."""
     try:
-        return stages_of(lock.read_bytes())
+        return recorded.stages(lock.read_bytes())
     except OSError:
         raise UserError(f"{lock} is not one that DVC wrote: {WAY_OUT}") from None
-
-
-def stages_of(content: bytes) -> dict[str, Any]:
-    """The stages in these bytes of a dvc.lock. UserError where they name what they may not."""
-    return recorded.stages(content)
 
 
 def outputs(stages: dict[str, Any]) -> dict[str, str]:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pipelines.artifacts import verdict as verdicts
 from pipelines.artifacts.verdict import Verdict
-from pipelines.base import git
+from pipelines.base import git, recorded
 from pipelines.console import step
 from pipelines.delivery import commit
 from pipelines.errors import Refused, UserError
@@ -50,7 +50,7 @@ def take(here: Path, trained: Path | None = None, digest: str = "") -> None:
         raise UserError(f"{trained} is not what was trained: its SHA-256 is not {digest or 'given'}")
     made_by = (trained or here) / commit.LOCK
     committed = commit.locked(here)
-    made, wanted = commit.stages(made_by), commit.stages_of(committed)
+    made, wanted = commit.stages(made_by), recorded.stages(committed)
     if changed := reproduce.compare({"stages": wanted}, {"stages": made}).inputs:
         raise UserError(
             f"{made_by} is not of this commit's inputs ({', '.join(changed[:4])}), and a release is a "
@@ -114,7 +114,7 @@ def judged(here: Path, verdict: Verdict | None) -> Other | None:
     said = f"{REVIEW}/{verdicts.NAME} judged another model ({named[:12]}) than ships ({ships[:12]})"
     if _judged_file(here, verdict) is None:
         raise Refused(f"{said}, and {CANDIDATE}/{MODEL} is not the judged one: propose this commit again")
-    if _md5(here / WINDOW) != again.files(commit.stages_of(commit.locked(here))).get(WINDOW):
+    if _md5(here / WINDOW) != again.files(recorded.stages(commit.locked(here))).get(WINDOW):
         raise Refused(f"{said}, and {WINDOW} is not the one of {commit.LOCK}: propose this commit again")
     found = Other(named, _difference(here, Model(file)))
     if not found.max_dp <= SAME:
@@ -134,10 +134,10 @@ def _require_unchanged(here: Path, verdict: Verdict) -> None:
     """
     if verdict.verdict != "PASS":
         return  # nothing was judged, and nothing is claimed
-    now = proposal.shipped(commit.outputs(commit.stages_of(commit.locked(here))))
+    now = proposal.shipped(commit.outputs(recorded.stages(commit.locked(here))))
     bases = [base for base in (verdict.base, "HEAD~1") if base and git.commit(base, here)]
     locks = [found for base in bases if (found := git.blob(base, commit.LOCK, here)) is not None]
-    if not any(proposal.shipped(commit.outputs(commit.stages_of(lock))) == now for lock in locks):
+    if not any(proposal.shipped(commit.outputs(recorded.stages(lock))) == now for lock in locks):
         raise Refused(
             f"{REVIEW}/{verdicts.NAME} says that no model changed, and {commit.LOCK} names another model "
             f"than the base did ({(verdict.base or 'none')[:12]}): propose this commit again"

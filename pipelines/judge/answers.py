@@ -30,7 +30,7 @@ class Contained(Model):
 
     def __init__(self, path: Path) -> None:
         """Start the process and have it open the model. Failed where it cannot."""
-        bounds = contained.Bounds(MEMORY, PROCESSOR, PATIENCE)
+        bounds = contained.Bounds(MEMORY, PROCESSOR)
         self._process = contained.Process("pipelines.judge.answers", bounds, str(path.resolve()))
         self.seconds = 0.0  # that the last answer took, by the process's own clock
         kind, said = self._listen(1 << 20)

@@ -29,11 +29,10 @@ class Ended(Exception):
 
 @dataclass(frozen=True)
 class Bounds:
-    """`memory`: bytes of address space; `processor`: seconds in all; `patience`: seconds for one answer."""
+    """`memory`: bytes of address space; `processor`: seconds of all its threads together."""
 
     memory: int
     processor: int
-    patience: float
 
 
 class Process:
@@ -68,10 +67,9 @@ class Process:
         except OSError:
             raise Ended(self._gone()) from None
 
-    def listen(self, most: int, patience: float | None = None) -> tuple[bytes, bytes]:
+    def listen(self, most: int, patience: float) -> tuple[bytes, bytes]:
         """Kind and content of the next answer, which has at most so many bytes. Ended where none comes within
         `patience` seconds, or the bounds."""
-        patience = self._bounds.patience if patience is None else patience
         until = time.monotonic() + patience
         kind, length = HEAD.unpack(self._read(HEAD.size, until, patience))
         if length > most:
@@ -95,7 +93,7 @@ class Process:
 
     def _gone(self) -> str:
         memory, seconds = self._bounds.memory / (1 << 30), self._bounds.processor
-        return f"its process has ended: it may take {memory:.3g} GiB and {seconds} s"
+        return f"its process has ended: it may take {memory:.3g} GiB and {seconds} s of processor time"
 
 
 def _end(process: Any) -> None:

@@ -88,7 +88,7 @@ class Trainer:
 
     def __init__(self, params: Params, rows: pd.DataFrame, raw: pd.DataFrame) -> None:
         processor = PATIENCE * (os.cpu_count() or 1)  # a training has as many threads
-        bounds = contained.Bounds(MEMORY, processor, PATIENCE)
+        bounds = contained.Bounds(MEMORY, processor)
         self._process = contained.Process("pipelines.judge.retrain", bounds)
         self._until = time.monotonic() + PATIENCE
         self._process.ask(pickle.dumps((params, rows, raw), protocol=5))
