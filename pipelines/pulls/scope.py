@@ -1,6 +1,5 @@
 """What a change touches: a model or a release; and what of it waits for a maintainer's word."""
 
-import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import yaml
 
 from pipelines import params
-from pipelines.base import git
+from pipelines.base import git, recorded
 from pipelines.base.github import GitHub
 from pipelines.console import output, summary
 from pipelines.errors import UserError
@@ -24,7 +23,6 @@ HARMLESS = ("docs/", "tests/", "benchmarks/", ".github/", ".ci/", "LICENSE", ".g
 VALUES = "params.yaml"
 WITHHELD = ("gate", "rollout", "drift", "serving")  # its parts that judge a model, or move one
 LOCKS = ("dvc.lock", "data.dvc")
-MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 PAGES = (".md", ".png", ".jpg", ".svg", ".gif")  # below docs/
 TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "SECURITY.md", "LICENSE")
 
@@ -124,7 +122,7 @@ def _form(value: Any, key: Any = None) -> Any:
         return VALUES if key == VALUES else {name: _form(inner, name) for name, inner in value.items()}
     if isinstance(value, list):
         return [_form(inner) for inner in value]
-    hashed = key == "md5" and isinstance(value, str) and MD5.fullmatch(value)
+    hashed = key == "md5" and recorded.why_no_object(value) is None
     counted = key in ("size", "nfiles") and type(value) is int
     return key if hashed or counted else value
 
