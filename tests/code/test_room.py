@@ -59,7 +59,8 @@ def test_a_mistake_is_one_sentence(checkout: Path, name: str, old: str, new: str
     assert old in before
     file.write_text(before.replace(old, new, 1))
     try:
-        command = [sys.executable, "-m", "pipelines.cli", "ingest", "--through", "2013-01"]
+        # Without -B Python may run the last mistake's bytecode: it knows a file by its second and its size.
+        command = [sys.executable, "-B", "-m", "pipelines.cli", "ingest", "--through", "2013-01"]
         done = subprocess.run(
             command, cwd=checkout, env=environment(checkout), capture_output=True, text=True
         )

@@ -16,9 +16,11 @@ from tests.workflows.conftest import Commit, git
 SHA = "0123456789012345678901234567890123456789"
 UPLOAD = f"{{uses: actions/upload-artifact@{SHA}, with: {{name: report, path: a.txt}}}}"
 STATUS = """\
-curl --silent --noproxy '*' --output /dev/null --write-out '%{http_code}' --request POST \
---header "Authorization: Bearer $TOKEN" --data '{"state": "success", "context": "greenlight/gate"}' \
-"$GITHUB_API_URL/repos/$GITHUB_REPOSITORY/statuses/$(git rev-parse HEAD)" > code"""
+python3 -c 'import http.client, os, sys; from urllib.parse import urlsplit; at = urlsplit(sys.argv[1]); \
+to = http.client.HTTPConnection(at.netloc); \
+to.request("POST", at.path, sys.argv[2], dict(Authorization="Bearer " + os.environ["TOKEN"])); \
+print(to.getresponse().status)' "$GITHUB_API_URL/repos/$GITHUB_REPOSITORY/statuses/$(git rev-parse HEAD)" \
+'{"state": "success", "context": "greenlight/gate"}' > code"""
 JOBS = f"""
 name: jobs
 on: {{pull_request: }}
