@@ -17,7 +17,6 @@ from pipelines.base import git, programs
 from pipelines.console import step
 from pipelines.errors import UserError
 from pipelines.files import read_json, sha256, write_bytes, write_json, write_text
-from pipelines.judge.answers import Contained
 from pipelines.model import Golden, Model
 from pipelines.review import proposal
 from pipelines.review.proposal import Card
@@ -51,10 +50,6 @@ class Champion:
     api: int | None  # params.yaml: serving.api of its commit
     base: Path
     path: Path = Path()
-
-    def contained(self) -> Contained:
-        """The model once more, in a process of its own."""
-        return Contained(self.path)
 
 
 DEFAULT = ("refs/remotes/origin/HEAD", "refs/remotes/origin/main")  # may be newer than the base

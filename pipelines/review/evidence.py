@@ -1,6 +1,5 @@
 """What the rules need: the models scored on V, here and now, against labels that the base's code reads."""
 
-import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,7 @@ from pipelines import stats
 from pipelines.console import step
 from pipelines.contract import Finding
 from pipelines.errors import Refused, UserError
-from pipelines.judge import answers, changes, contained, onnx, retrain, rows
+from pipelines.judge import answers, changes, contained, latency, onnx, retrain, rows
 from pipelines.judge.changes import Changes
 from pipelines.judge.retrain import Retrained
 from pipelines.judge.rows import Window
@@ -29,7 +28,6 @@ SEED = 1  # of the bootstrap: the same days are drawn in each run, so a second r
 SAME = 1e-9  # max |Δp| up to which two models are one
 ROUNDING = 1e-6  # max |Δp| of one model's answers, trained on two kinds of processors
 NEAR = 1e-3  # mean |Δp| that another kind of processor may bring about where it splits a tree elsewhere
-TIMED = 300  # requests of one row, to each model in turn
 
 
 @dataclass(frozen=True)
@@ -333,28 +331,16 @@ class _Gathering:
     ) -> tuple[float, float] | None:
         if scored is None or champion is None or beside is None:
             return None
-        try:  # both in a process of their own
-            pairs = ((self.proposal.model, scored.features), (champion.contained(), beside.features))
+        try:
+            return latency.measured(
+                (self.proposal.path, proposals.inputs(self.proposal.model, scored.features)),
+                (champion.path, proposals.inputs(champion.model, beside.features)),
+                self.params.gate.budget.latency,
+            )
         except answers.Failed as error:
-            sentence = f"The champion cannot be timed: {error}."
+            sentence = f"Candidate and champion cannot be timed: {error}."
             self.findings.append(Finding("latency", "INCONCLUSIVE", sentence))
             return None
-        return _latencies([(model, proposals.inputs(model, rows.iloc[:TIMED])) for model, rows in pairs])
-
-
-def _latencies(models: list[tuple[Model, Inputs]]) -> tuple[float, float]:
-    """Median seconds of a request of one row, each model asked in turn, so that noise meets all alike. By the
-    clock of the process that a model runs in, where it has its own."""
-    taken: list[list[float]] = [[] for _ in models]
-    for row in range(len(next(iter(models[0][1].values())))):
-        for seconds, (model, inputs) in zip(taken, models, strict=True):
-            one = {name: values[row : row + 1] for name, values in inputs.items()}
-            started = time.perf_counter()
-            model.predict(one)
-            taken_here = time.perf_counter() - started
-            seconds.append(model.seconds if isinstance(model, answers.Contained) else taken_here)
-    candidate, champion = (float(np.median(seconds)) for seconds in taken)
-    return candidate, champion
 
 
 def _check_card(given: proposals.Card, made: Retrained) -> None:

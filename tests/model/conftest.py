@@ -14,7 +14,8 @@ from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
 from pipelines.review import explain
 from pipelines.training import prepare, road, train
-from tests.model.proposals import LABEL, PARAMS, Made, commit
+from pipelines.training import table as tables
+from tests.model.proposals import HONEST, LABEL, PARAMS, Made, commit, judge, whole
 
 
 @pytest.fixture(scope="session")
@@ -68,3 +69,26 @@ def _once(read: Callable[[str], pd.DataFrame], month: str) -> pd.DataFrame:
 def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The judge reads the source's months as files for each proposal: here once for all."""
     monkeypatch.setattr(road, "read", lambda month, _=CONTRACT: _once(source.read, month))
+
+
+@pytest.fixture(scope="session")
+def rows(table) -> int:
+    return len(tables.training(parameters.parse(PARAMS), table))
+
+
+@pytest.fixture(scope="session")
+def honest(fitted, rows, table) -> Made:
+    """What the pipeline makes of a proposal that changes params.yaml alone."""
+    return whole(Made(fitted(HONEST).model, HONEST, rows=rows), table)
+
+
+@pytest.fixture
+def judged(base, window, tmp_path):
+    """The gate's word on a proposal of params.yaml alone that left this."""
+
+    def of(made: Made, left: pd.DataFrame = window, **what: Any) -> tuple[str, dict[str, dict[str, Any]]]:
+        candidate = made.write(tmp_path / "candidate", left)
+        verdict, findings, _ = judge(candidate, base, **{"code": ()} | what)
+        return verdict, findings
+
+    return of

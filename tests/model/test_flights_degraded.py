@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from pipelines import params as parameters
 from pipelines.training import train
-from tests.model.proposals import PARAMS, Made, judge, settings
+from tests.model.proposals import HONEST, PARAMS, Made, judge, settings
 
 WEATHER = "temperature dew_point humidity wind_direction wind_speed precipitation pressure visibility".split()
 Pair = tuple[Made, pd.DataFrame]
@@ -72,7 +72,7 @@ def miscalibrated(fit: Callable[..., Made], table: pd.DataFrame, window: pd.Data
 
 
 def as_good(fit: Callable[..., Made]) -> Made:
-    return fit(settings(learning_rate=0.098))
+    return fit(HONEST)
 
 
 def trained_on(rows: pd.DataFrame) -> Made:

@@ -141,3 +141,18 @@ def test_equal_pairs_seldom_fail_and_degraded_ones_seldom_pass() -> None:
     degraded = [verdict(blurred(1.0, seed), blurred(0.15, 100 + seed)) for seed in range(20)]
     assert equal.count("PASS") >= 17 and equal.count("FAIL") <= 3
     assert degraded.count("FAIL") >= 19 and degraded.count("PASS") == 0
+
+
+def test_a_rule_that_raises_is_inconclusive_by_its_name() -> None:
+    def mine(e: Evidence) -> Finding | None:
+        raise KeyError("gone")
+
+    def fine(e: Evidence) -> Finding | None:
+        return Finding("fine", "PASS", "Fine.")
+
+    e = Evidence(PARAMS)
+    crashed, passed = rules.ask(e, [mine, fine])
+    assert (crashed.rule, crashed.verdict) == ("mine", "INCONCLUSIVE") and "KeyError" in crashed.sentence
+    assert passed.verdict == "PASS"
+    (odd,) = rules.ask(e, [lambda e: "PASS"])  # type: ignore[list-item, return-value]
+    assert odd.verdict == "INCONCLUSIVE" and "gave a str" in odd.sentence
