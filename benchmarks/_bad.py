@@ -6,8 +6,9 @@ from typing import Any
 
 from benchmarks import _host, figure
 from benchmarks._host import Bench, Callers
-from pipelines.console import step
-from pipelines.params import Bake, Shadow
+from pipelines.base.console import step
+from pipelines.core.params import Bake, Shadow
+from pipelines.rollout.journal import Journal
 
 RATE = float(os.environ.get("BAD_RATE", "200"))
 RECORD = 10.0  # seconds in which the live release shows what is usual
@@ -68,4 +69,4 @@ def _before_the_flip(bench: Bench, name: str, fault: dict[str, Any]) -> None:
 
 def _reason(bench: Bench) -> str:
     """Why the last move was turned back."""
-    return bench.host.journal.moves()[-1].failing or "it was not turned back"
+    return Journal.of(bench.host).moves()[-1].failing or "it was not turned back"

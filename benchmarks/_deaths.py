@@ -6,8 +6,8 @@ import time
 
 from benchmarks import _host, _kills, _load, figure, supervision
 from benchmarks._host import Bench, Callers
-from pipelines.delivery import checks
-from pipelines.params import Bake
+from pipelines.core.params import Bake
+from pipelines.rollout import checks
 
 DEATHS = int(os.environ.get("DEATHS", "20"))
 RATE = float(os.environ.get("RATE", "400"))

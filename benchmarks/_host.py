@@ -15,17 +15,19 @@ from typing import Any
 import psutil
 
 from benchmarks import _load
-from pipelines import params
-from pipelines.contract import Column
-from pipelines.delivery import host as hosts
-from pipelines.delivery import rollout, steps, terraform
-from pipelines.delivery.edge import Edge, Route
-from pipelines.delivery.host import Host
-from pipelines.delivery.rehearse import free_ports
-from pipelines.delivery.slots import launch, process
-from pipelines.delivery.store import Store
-from pipelines.errors import Refused, UserError
-from pipelines.files import write_json
+from pipelines.base import machine
+from pipelines.base.errors import Refused, UserError
+from pipelines.base.files import write_json
+from pipelines.core import params
+from pipelines.core.contract import Column
+from pipelines.edge.edge import Edge, Route
+from pipelines.host import terraform
+from pipelines.host.host import COLOURS, Host
+from pipelines.host.slots import launch, process
+from pipelines.registry.store import Store
+from pipelines.rollout import deploy, steps
+from pipelines.rollout.journal import Journal
+from pipelines.rollout.rehearse import free_ports
 from tests.delivery import tiny
 
 ENVIRONMENT: params.Environment = "staging"
@@ -55,7 +57,7 @@ class Bench:
 
     def move(self, release: str) -> int:
         """As `ml deploy` does once it has asked the ledger."""
-        return rollout.move(self.host, release, self.store)
+        return deploy.move(self.host, release, self.store)
 
     def require(self, release: str) -> None:
         """Have a release live before something is measured."""
@@ -79,13 +81,15 @@ class Bench:
         found, route = [], self.host.edge.route()
         if route is None or route != Route(route.slot, release):
             return [f"the route is {route}"]
-        for slot in self.host.slots:
-            runs, processes = process.running(self.host, slot), marked(self.host, slot)
+        for slot in COLOURS:
+            runs, processes = process.running(self.host.slot(slot)), marked(self.host, slot)
             if slot == route.slot and (runs != release or not processes):
                 found.append(f"{slot} has the traffic and runs {runs}")
             if slot != route.slot and (runs or processes):
                 found.append(f"{slot} has no traffic and runs {runs}, processes {processes}")
-        found += [f"the journal's move {m.id} is half-way" for m in self.host.journal.moves() if not m.result]
+        found += [
+            f"the journal's move {m.id} is half-way" for m in Journal.of(self.host).moves() if not m.result
+        ]
         return found
 
 
@@ -94,8 +98,8 @@ def small_host() -> Iterator[Bench]:
     """A host of its own on free ports, taken down at the end; its tools are the machine's own."""
     home = Path(tempfile.mkdtemp(prefix="greenlight-bench-"))
     for shared in ("tools", "venvs"):
-        (hosts.home() / shared).mkdir(parents=True, exist_ok=True)
-        (home / shared).symlink_to(hosts.home() / shared)
+        (machine.home() / shared).mkdir(parents=True, exist_ok=True)
+        (home / shared).symlink_to(machine.home() / shared)
     write_json(home / ENVIRONMENT / "terraform.tfvars.json", {"port": free_ports()})
     (home / "bento").mkdir()
     store = Store(home / "store")
@@ -184,7 +188,7 @@ def turns() -> Iterator[list[Turn]]:
 
 def marked(host: Host, slot: str) -> list[int]:
     """The process ids of a slot: its server and its worker."""
-    return [found.pid for found in launch.leftovers(process.mark(host, slot))]
+    return [found.pid for found in launch.leftovers(host.slot(slot).mark)]
 
 
 def kill(pids: list[int]) -> None:

@@ -21,18 +21,19 @@ from typing import Any
 
 from benchmarks import _host, figure
 from benchmarks._host import Bench, Callers
-from pipelines.console import step
-from pipelines.delivery import rollout
-from pipelines.delivery.host import Host
-from pipelines.delivery.store import Store
-from pipelines.params import Bake, Canary, Shadow
+from pipelines.base.console import step
+from pipelines.core.params import Bake, Canary, Shadow
+from pipelines.host.host import Host
+from pipelines.registry.store import Store
+from pipelines.rollout import deploy as rollout
 
 KILLS = int(os.environ.get("KILLS", "200"))
 RATE = 80.0  # requests a second
 EACH = 4  # kills of one move, at most
 TIMES = 2  # how often a call is a point while a step lasts: waiting repeats the same ones
 WITHIN = 180.0  # seconds for one command
-OURS = f"{Path(rollout.__file__).parent}{os.sep}"
+PACKAGE = Path(rollout.__file__).parents[1]
+OURS = tuple(f"{PACKAGE / room}{os.sep}" for room in ("registry", "host", "edge", "rollout"))
 ON_DISK = {os.fsync: "fsync", os.replace: "rename", os.rename: "rename"}
 LIMITS: dict[str, Any] = {
     "bake": Bake(seconds=0.5, requests=5),

@@ -33,8 +33,8 @@ import h11
 import numpy as np
 
 from pipelines.base import programs
-from pipelines.console import step
-from pipelines.errors import UserError
+from pipelines.base.console import step
+from pipelines.base.errors import UserError
 
 BUILT = Path(".greenlight/bench/vegeta")
 MODULE, LOCK = "github.com/tsenart/vegeta/v12", Path(__file__).parent / "vegeta"

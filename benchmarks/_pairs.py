@@ -17,8 +17,9 @@ import threadpoolctl  # type: ignore[import-untyped]
 from scipy.optimize import brentq  # type: ignore[import-untyped]
 from sklearn.pipeline import Pipeline
 
-from pipelines import problem, stats
-from pipelines.params import Params
+from pipelines import problem
+from pipelines.core import stats
+from pipelines.core.params import Params
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import prepare, table, train

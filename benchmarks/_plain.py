@@ -9,7 +9,7 @@ import pandas as pd
 from fastapi import FastAPI
 from pydantic import BaseModel, create_model
 
-from pipelines.contract import Column
+from pipelines.core.contract import Column
 from pipelines.problem.columns import CONTRACT
 
 MODEL = Path(os.environ["BENCH_MODEL"])

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import norm  # type: ignore[import-untyped]
 
 from benchmarks import figure
-from pipelines.delivery.analysis import Counts, Spells, shown_worse, slow_above
+from pipelines.rollout.analysis import Counts, Spells, shown_worse, slow_above
 
 DEPLOYS, WORSE = 10_000, 1_000  # simulated of each kind
 PROCESSES = 2

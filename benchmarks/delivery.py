@@ -9,12 +9,14 @@ import time
 
 from benchmarks import _bad, _deaths, _host, _kills, _load, figure
 from benchmarks._host import Bench, Callers, Turn
-from pipelines.console import step
-from pipelines.delivery import checks
-from pipelines.delivery.edge import Route
-from pipelines.delivery.slots import process
-from pipelines.errors import Refused
-from pipelines.params import Bake
+from pipelines.base.console import step
+from pipelines.base.errors import Refused
+from pipelines.core.params import Bake
+from pipelines.edge.edge import Route
+from pipelines.host.host import COLOURS
+from pipelines.host.slots import process
+from pipelines.rollout import checks
+from pipelines.rollout.journal import Journal
 
 FLIPS = int(os.environ.get("FLIPS", "100"))
 REQUESTS = int(os.environ.get("REQUESTS", "500000"))
@@ -41,7 +43,7 @@ def flips(bench: Bench) -> None:
     bench.require(releases[0])
     with Callers(bench.host.edge_url, RATE) as rest:
         time.sleep(AT_REST)
-    before, done, refused = len(bench.host.journal.moves()), 0, list[str]()
+    before, done, refused = len(Journal.of(bench.host).moves()), 0, list[str]()
     with Callers(bench.host.edge_url, RATE) as load, _host.turns() as turns:
         while done < FLIPS or load.sent < 1.05 * REQUESTS:  # on a full machine some are late
             done += 1
@@ -51,7 +53,7 @@ def flips(bench: Bench) -> None:
             except Refused as error:
                 refused.append(f"move {done}: {error}")
             step(f"flip {done}, about {load.sent:,} requests")
-    flipped = [move.fact("FLIP") for move in bench.host.journal.moves()[before:]]
+    flipped = [move.fact("FLIP") for move in Journal.of(bench.host).moves()[before:]]
     seconds = sorted(fact["seconds"] for fact in flipped if fact)
     out, kept = load.outcome, load.outcomes[_load.KEPT]
     for reason in refused:
@@ -103,25 +105,25 @@ def rivals(bench: Bench, releases: list[str]) -> None:
 
 def _in_place(bench: Bench, release: str) -> None:
     slot = bench.live().slot
-    process.start(bench.host, slot, release, bench.store.get(release))
+    process.start(bench.host.slot(slot), release, bench.store.get(release))
     bench.host.edge.route_to(Route(slot, release))
     _until_ready(bench, slot)
 
 
 def _own_probe(bench: Bench, release: str) -> None:
     old = bench.live().slot
-    new = next(slot for slot in bench.host.slots if slot != old)
-    process.start(bench.host, new, release, bench.store.get(release))
+    new = next(slot for slot in COLOURS if slot != old)
+    process.start(bench.host.slot(new), release, bench.store.get(release))
     _until_ready(bench, new)
     bench.host.edge.route_to(Route(new, release))
-    process.stop(bench.host, old)
+    process.stop(bench.host.slot(old))
 
 
 def _until_ready(bench: Bench, slot: str, within: float = 60.0) -> None:
     until = time.monotonic() + within
     while time.monotonic() < until:
         try:
-            checks.answers(f"http://127.0.0.1:{bench.host.slots[slot]}")
+            checks.answers(bench.host.slot(slot).url)
             return
         except Refused:
             time.sleep(0.02)

@@ -2,7 +2,7 @@
 
 Pairs of models whose quality is known (see `_pairs`) are judged by the gate's own rules on many windows, and
 what PASS and FAIL they get is counted. `python -m benchmarks.gate --record` also writes the gate's rates into
-pipelines/review/rates.json, which the model card quotes.
+pipelines/report/rates.json, which the model card quotes.
 """
 
 import multiprocessing
@@ -18,18 +18,18 @@ import pandas as pd
 import threadpoolctl  # type: ignore[import-untyped]
 
 from benchmarks import _pairs, figure
-from pipelines import params as parameters
-from pipelines import stats
-from pipelines.console import step
-from pipelines.files import write_json, write_text
-from pipelines.params import Params
+from pipelines.base.console import step
+from pipelines.base.files import write_json, write_text
+from pipelines.core import params as parameters
+from pipelines.core import stats
+from pipelines.core.params import Params
+from pipelines.judge import gate, rules
+from pipelines.judge.evidence import Evidence, Scored, Window
+from pipelines.judge.rules import metrics, structure
 from pipelines.problem.columns import CONTRACT
-from pipelines.review import gate, rules
-from pipelines.review.evidence import Evidence, Scored, Window
-from pipelines.review.rules import metrics, structure
 
 TABLE = Path("build/gate.md")
-RATES = Path("pipelines/review/rates.json")
+RATES = Path("pipelines/report/rates.json")
 LENGTHS = (28, 56)  # days of a window
 DRAWN = 8  # windows a cut on which a pair at the margin is judged
 GROUPS = 100  # of rows, for the row bootstrap

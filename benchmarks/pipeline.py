@@ -58,8 +58,8 @@ def stage(name: str) -> None:
     spent = {"fit": 0.0, "predict": 0.0}
     from sklearn.pipeline import Pipeline
 
-    from pipelines.model import Model
-    from pipelines.params import load
+    from pipelines.core.model import Model
+    from pipelines.core.params import load
 
     def measured(function: Callable[..., Any], kind: str) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:

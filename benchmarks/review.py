@@ -9,7 +9,8 @@ from pathlib import Path
 from benchmarks import figure
 from benchmarks.pipeline import call
 from pipelines.base import git
-from pipelines.review import evidence, gate, report
+from pipelines.judge import evidence, gate
+from pipelines.report import report
 
 LIMIT = 20.0  # seconds
 SEED = re.compile(r"^( *seed: *)\d+", re.MULTILINE)

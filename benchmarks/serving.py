@@ -22,16 +22,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks import _load, figure
-from pipelines import params as parameters
-from pipelines.base import programs
-from pipelines.console import step
-from pipelines.delivery import commit, release, rollout, terraform
-from pipelines.delivery import host as hosts
-from pipelines.delivery.rehearse import free_ports
-from pipelines.delivery.store import Store
-from pipelines.errors import UserError
-from pipelines.files import sha256_of_tree, write_json, write_text
-from pipelines.model import Golden, Row
+from pipelines.base import machine, programs
+from pipelines.base.console import step
+from pipelines.base.errors import UserError
+from pipelines.base.files import sha256_of_tree, write_json, write_text
+from pipelines.core import params as parameters
+from pipelines.core.model import Golden, Row
+from pipelines.host import terraform
+from pipelines.registry.store import Store
+from pipelines.release import commit, release
+from pipelines.rollout import deploy
+from pipelines.rollout.rehearse import free_ports
 
 CALLERS = 8  # of the closed loop: enough that no server waits for work
 ROUNDS, SECONDS = 5, 3.0  # turns of each service, and how long one takes
@@ -264,17 +265,17 @@ def deployed(folder: Path) -> Iterator[tuple[str, str]]:
         (place / "evidence").mkdir()
         write_json(place / "release.json", {"id": number, "commit": commit.head(Path()), "created": "now"})
     for shared in ("tools", "venvs"):  # what is the same for all is made once
-        (hosts.home() / shared).mkdir(parents=True, exist_ok=True)
+        (machine.home() / shared).mkdir(parents=True, exist_ok=True)
         home.mkdir(exist_ok=True)
-        (home / shared).symlink_to(hosts.home() / shared)
+        (home / shared).symlink_to(machine.home() / shared)
     write_json(home / ENVIRONMENT / "terraform.tfvars.json", {"port": free_ports()})
     try:
         host = terraform.up(ENVIRONMENT, home)
-        if code := rollout.move(host, number, store):
+        if code := deploy.move(host, number, store):
             raise RuntimeError(f"the release of this checkout was not deployed (exit code {code})")
         route = host.edge.route()
         assert route
-        yield f"http://127.0.0.1:{host.slots[route.slot]}", host.edge_url
+        yield host.slot(route.slot).url, host.edge_url
     finally:
         terraform.down(ENVIRONMENT, home)
 

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 from benchmarks import figure
 from benchmarks._host import small_host
-from pipelines.delivery import host as hosts
-from pipelines.delivery.host import Host
-from pipelines.delivery.load import Load
-from pipelines.delivery.slots import process
+from pipelines.host import services
+from pipelines.host.host import Host
+from pipelines.host.slots import process
+from pipelines.rollout.load import Load
 from tests.delivery import tiny
 
 KILLS = 20
@@ -32,10 +32,10 @@ def main() -> None:
         worst = max(gaps)
         figure(f"edge SIGKILLed: gap, worst of {KILLS}", 1000 * worst, "ms", "<= 200", worst <= GAP)
         slot = live_slot(host)
-        server, load = process.server(host, slot), without_supervisor(host)
+        server, load = process.server(host.slot(slot)), without_supervisor(host)
         lost = load.lost.total()
         figure(f"supervisor SIGKILLed: lost of {load.sent}", lost, "", "== 0", lost == 0)
-        found = process.server(host, slot) == server and process.running(host, slot) == release
+        found = process.server(host.slot(slot)) == server and process.running(host.slot(slot)) == release
         figure("supervisor SIGKILLed: children found again", float(found), "", "== 1", found)
 
 
@@ -52,7 +52,7 @@ def without_supervisor(host: Host, times: int = 3, per_second: float = 500.0) ->
             supervisor = int((host.folder / "supervisor" / "supervisord.pid").read_text())
             os.kill(supervisor, signal.SIGKILL)
             time.sleep(1.0)
-            hosts.revive(host)
+            services.revive(host)
         time.sleep(1.0)
     return load
 
@@ -84,7 +84,7 @@ def _gap(host: Host) -> float:
     thread = threading.Thread(target=caller)
     thread.start()
     time.sleep(1.5)  # a keeper that starts twice within a second is cautious at the third time
-    os.kill(hosts.edge_process(host), signal.SIGKILL)
+    os.kill(services.edge_process(host), signal.SIGKILL)
     killed, until = time.monotonic(), time.monotonic() + 30
     while (not answered or answered[-1] < killed + 0.5) and time.monotonic() < until:
         time.sleep(0.05)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines.params import Params, parse
+from pipelines.core.params import Params, parse
 from tests.problems.yours import REPOSITORY, make_it_yours, with_data
 from tests.shared import once
 

@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from pipelines import params
-from pipelines.contract import Column
+from pipelines.core import params
+from pipelines.core.contract import Column
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import evaluate, table, train
 
 ROOT = Path(__file__).parents[1]
 ROWS_A_DAY = 20
-DEPENDS = ("pipelines/model.py", "pipelines/problem/columns.py", "pipelines/training/train.py")
+DEPENDS = ("pipelines/core/model.py", "pipelines/problem/columns.py", "pipelines/training/train.py")
 SETTINGS = {
     "max_iter": 10,
     "learning_rate": 0.1,

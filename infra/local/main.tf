@@ -33,7 +33,7 @@ resource "terraform_data" "tools" {
   triggers_replace = local.edge.tools
 
   provisioner "local-exec" {
-    command     = "python -m pipelines.delivery.host install"
+    command     = "python -m pipelines.host.services install"
     quiet       = true
     environment = { GREENLIGHT_HOST = jsonencode(local.host), GREENLIGHT_LOCK = abspath(local.lock) }
   }
@@ -47,7 +47,7 @@ resource "terraform_data" "services" {
 
   provisioner "local-exec" {
     when        = destroy
-    command     = "python -m pipelines.delivery.host stop"
+    command     = "python -m pipelines.host.services stop"
     quiet       = true
     environment = { GREENLIGHT_HOST = jsonencode(self.output) }
   }
@@ -60,7 +60,7 @@ resource "terraform_data" "running" {
   depends_on       = [terraform_data.services]
 
   provisioner "local-exec" {
-    command     = "python -m pipelines.delivery.host start"
+    command     = "python -m pipelines.host.services start"
     quiet       = true
     environment = { GREENLIGHT_HOST = jsonencode(self.input) }
   }

@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipelines.contract import Finding as Said
-from pipelines.contract import Verdict as Word
-from pipelines.errors import UserError
-from pipelines.files import write_json
-from pipelines.params import Gate
+from pipelines.base.errors import UserError
+from pipelines.base.files import write_json
+from pipelines.core.contract import Finding as Said
+from pipelines.core.contract import Verdict as Word
+from pipelines.core.params import Gate
 
 NAME = "gate.json"
 LARGEST = 1_000_000  # bytes

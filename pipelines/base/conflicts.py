@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 MARK = re.compile(r"^(<{7} |>{7} |={7}$)", re.MULTILINE)
 # What a stage or a command writes is not merged by hand: it is made again.

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 PATIENCE = 120.0  # seconds for one command; a remote that hangs is one that cannot be reached
 

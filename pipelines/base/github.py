@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pipelines.base import loopback
-from pipelines.console import step
-from pipelines.errors import UserError
+from pipelines.base.console import step
+from pipelines.base.errors import UserError
 
 if TYPE_CHECKING:
     import githubkit

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.base import git, loopback
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 FILES = 1024  # that supervisord wants to be able to open (its `minfds`); it ends without a word below that
 CODE = Path(__file__).parents[2]  # the code that this process runs: a checkout's

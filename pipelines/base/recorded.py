@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from pipelines.base import conflicts
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 LOCK = "dvc.lock"
 OBJECT = re.compile(r"[0-9a-f]{32}(\.dir)?")

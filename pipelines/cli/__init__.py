@@ -5,10 +5,9 @@ import traceback
 
 import typer
 
-from pipelines import console
-from pipelines.base import loopback
+from pipelines.base import console, loopback
+from pipelines.base.errors import Refused, UserError
 from pipelines.cli import delivery, local, monitoring, pipeline, review
-from pipelines.errors import Refused, UserError
 
 app = typer.Typer(
     name="ml",

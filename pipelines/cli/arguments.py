@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 Env = Annotated[Literal["staging", "production"], typer.Option("--env", help="The environment.")]
 
@@ -26,7 +26,7 @@ def labels(text: str) -> Path | None:
     """A folder; `host` is that of the host's labels, nothing none."""
     if text != "host":
         return Path(text) if text else None
-    from pipelines.delivery.host import home
+    from pipelines.base.machine import home
 
     return home() / "labels"
 

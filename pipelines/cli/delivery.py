@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from pipelines.base.errors import UserError
 from pipelines.cli.arguments import Env, finish
-from pipelines.errors import UserError
 
 PANEL = "Delivery"
 
@@ -30,7 +30,7 @@ def release(
     sha256: Annotated[str, typer.Option(help="The SHA-256 of that folder, as `ml rebuild` says it.")] = "",
 ) -> None:
     """Build the release of this commit, put it into the store, and let the ledger want it."""
-    from pipelines.delivery.release import release
+    from pipelines.release.release import release
 
     print(release(env, trained=trained, digest=sha256))
 
@@ -38,7 +38,7 @@ def release(
 @verbs.command(rich_help_panel=PANEL)
 def promote(env: Env = "production") -> None:
     """Let the ledger want in one environment what staging wants."""
-    from pipelines.delivery.promote import promote
+    from pipelines.registry.promote import promote
 
     if env != "production":
         raise UserError(f"--env {env!r}: what staging wants is promoted to production, nowhere else")
@@ -53,13 +53,13 @@ def image(
     ] = "",
 ) -> None:
     """Build the release's container image, where a Docker engine answers."""
-    from pipelines.delivery.image import image
+    from pipelines.release.image import image
 
     finish(image(release or _wanted("staging")))
 
 
 def _wanted(env: str) -> str:
-    from pipelines.delivery import ledger
+    from pipelines.registry import ledger
 
     entry = ledger.wanted(env)
     if entry is None:
@@ -70,7 +70,7 @@ def _wanted(env: str) -> str:
 @verbs.command(rich_help_panel=PANEL)
 def releases() -> None:
     """The releases in the store, newest first: what they are, who wants them, what runs here."""
-    from pipelines.delivery import releases
+    from pipelines.rollout import releases
 
     print(releases.table())
 
@@ -81,7 +81,7 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
 ) -> None:
     """Remove older releases from the store, but none that an environment wants, runs or goes back to."""
-    from pipelines.delivery import releases
+    from pipelines.rollout import releases
 
     print(releases.prune(keep, dry_run=dry_run))
 
@@ -91,7 +91,7 @@ def store_add(
     folder: Annotated[Path, typer.Argument(help="A folder of releases, such as a downloaded artifact.")],
 ) -> None:
     """Take in releases that another machine built; each is hashed against its id."""
-    from pipelines.delivery import store as stores
+    from pipelines.registry import store as stores
 
     releases = [path.parent for path in sorted(folder.glob("*/release.json"))]
     if not releases:
@@ -103,9 +103,9 @@ def store_add(
 @store.command("previous")
 def store_previous() -> None:
     """Find the workflow run that made the release before staging's, for a runner whose store is empty."""
-    from pipelines.delivery import ledger
-    from pipelines.delivery import store as stores
-    from pipelines.delivery.rehearse import locate, previous
+    from pipelines.registry import ledger
+    from pipelines.registry import store as stores
+    from pipelines.rollout.rehearse import locate, previous
 
     finish(locate(previous(_wanted("staging"), ledger.history("staging")), stores.of()))
 
@@ -122,17 +122,18 @@ def infra_up(
 
     A list of keys that was given once stays.
     """
-    from pipelines.delivery import host, terraform, trust
+    from pipelines.base import machine
+    from pipelines.host import terraform, trust
 
     if allowed_signers:
-        trust.allow(allowed_signers, host.home() / env)
+        trust.allow(allowed_signers, machine.home() / env)
     terraform.up(env)
 
 
 @infra.command("plan")
 def infra_plan(env: Env) -> None:
     """Show what `up` would change."""
-    from pipelines.delivery import terraform
+    from pipelines.host import terraform
 
     print(terraform.plan(env))
 
@@ -140,7 +141,7 @@ def infra_plan(env: Env) -> None:
 @infra.command("down")
 def infra_down(env: Env) -> None:
     """Stop and remove an environment; its journal, its predictions and the store stay."""
-    from pipelines.delivery import terraform
+    from pipelines.host import terraform
 
     terraform.down(env)
 
@@ -148,7 +149,7 @@ def infra_down(env: Env) -> None:
 @infra.command("unit")
 def infra_unit() -> None:
     """Print the systemd unit that runs `ml watch` for each environment, for this checkout and this user."""
-    from pipelines.delivery.watch import unit
+    from pipelines.rollout.watch import unit
 
     print(unit(), end="")
 
@@ -170,9 +171,9 @@ def deploy(
     and the exit code is 4. Where there is too little traffic for a verdict the rollout waits, with 3. After
     that, after a kill and after a pause the same command goes on.
     """
-    from pipelines.delivery import rollout
+    from pipelines.rollout import deploy
 
-    finish(rollout.deploy(env, plan=plan, pause_before=pause_before))
+    finish(deploy.deploy(env, plan=plan, pause_before=pause_before))
 
 
 @verbs.command(rich_help_panel=PANEL)
@@ -194,7 +195,7 @@ def watch(
 
     `ml status` shows what it saw last; `ml infra unit` prints a systemd unit for it.
     """
-    from pipelines.delivery.watch import watch
+    from pipelines.rollout.watch import watch
 
     finish(watch(env, every=every, once=once))
 
@@ -208,7 +209,7 @@ def rollback(
     ] = False,
 ) -> None:
     """Return to the newest release before this one whose rollout completed."""
-    from pipelines.delivery.rollback import in_ledger, rollback
+    from pipelines.rollout.rollback import in_ledger, rollback
 
     finish(in_ledger(env) if ledger_only else rollback(env))
 
@@ -216,7 +217,7 @@ def rollback(
 @verbs.command(rich_help_panel=PANEL)
 def status(env: Env) -> None:
     """Show what is wanted, what runs, and where the two differ."""
-    from pipelines.delivery import status
+    from pipelines.rollout import status
 
     finish(status.status(env))
 
@@ -227,7 +228,7 @@ def history(
     move: Annotated[str | None, typer.Option(help="The id of one move: all that is known of it.")] = None,
 ) -> None:
     """Show the moves that an environment made: when, why, from what to what, and how each ended."""
-    from pipelines.delivery import status
+    from pipelines.rollout import status
 
     finish(status.history(env, move))
 
@@ -235,9 +236,9 @@ def history(
 @verbs.command(rich_help_panel=PANEL)
 def rehearse() -> None:
     """Try staging's release on this machine: the previous one up, the flip under load, all down again."""
-    from pipelines.delivery import ledger
-    from pipelines.delivery import store as stores
-    from pipelines.delivery.rehearse import rehearse
+    from pipelines.registry import ledger
+    from pipelines.registry import store as stores
+    from pipelines.rollout.rehearse import rehearse
 
     new = _wanted("staging")
     before = (entry.release for entry in ledger.history("staging") if entry.release != new)

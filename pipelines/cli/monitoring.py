@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from pipelines.base.errors import UserError
 from pipelines.cli.arguments import Env, finish, month
-from pipelines.errors import UserError
 
 PANEL = "Monitoring"
 
@@ -26,7 +26,7 @@ def replay(
     tally: Annotated[Path | None, typer.Option(help="Write the counts there, as JSON.")] = None,
 ) -> None:
     """Send a month's events to an environment and count every answer; exits with 4 when one was lost."""
-    from pipelines.delivery.host import Host
+    from pipelines.host.host import Host
     from pipelines.monitoring.replay import parse_until, replay
 
     counts = replay(
@@ -50,16 +50,20 @@ def drift(
     out: Annotated[Path, typer.Option(help="Where drift.json and drift.md go.")] = Path("build/drift"),
 ) -> None:
     """Compare what production saw with the training data: 0 STEADY, 3 INCONCLUSIVE, 4 RETRAIN or FAULT."""
-    from pipelines.delivery import store as stores
-    from pipelines.delivery.host import Host, home
-    from pipelines.monitoring.drift import drift
-    from pipelines.params import load
+    from pipelines.base.machine import home
+    from pipelines.core.params import load
+    from pipelines.host.host import Host
+    from pipelines.monitoring import report
+    from pipelines.monitoring.drift import EXIT, drift
+    from pipelines.registry import store as stores
 
     route = Host.load(env).edge.route()
     if route is None:
         raise UserError(f"{env} serves no release yet: run `ml deploy --env {env}`")
     reference = stores.of().get(route.release) / "evidence/reference.json"
-    finish(drift(env, month(through), home(), reference, load(), out))
+    check = drift(env, month(through), home(), reference, load())
+    report.write(check, out)
+    finish(EXIT[check.verdict])
 
 
 @verbs.command(rich_help_panel=PANEL)

@@ -45,7 +45,7 @@ def restore() -> None:
 @verbs.command(rich_help_panel=PANEL)
 def validate() -> None:
     """Stage 1: hold the data files against the contract (Great Expectations)."""
-    from pipelines.params import load
+    from pipelines.core.params import load
     from pipelines.training import validate
 
     validate.run(load())
@@ -54,7 +54,7 @@ def validate() -> None:
 @verbs.command(rich_help_panel=PANEL)
 def prepare() -> None:
     """Stage 2: make the features."""
-    from pipelines.params import load
+    from pipelines.core.params import load
     from pipelines.training import prepare
 
     prepare.run(load())
@@ -63,7 +63,7 @@ def prepare() -> None:
 @verbs.command(rich_help_panel=PANEL)
 def train() -> None:
     """Stage 3: fit the estimator of params.yaml, export it as ONNX, log the run to MLflow."""
-    from pipelines.params import load
+    from pipelines.core.params import load
     from pipelines.training import train
 
     train.run(load())
@@ -72,7 +72,7 @@ def train() -> None:
 @verbs.command(rich_help_panel=PANEL)
 def evaluate() -> None:
     """Stage 4: metrics, plots and golden rows on the days after training."""
-    from pipelines.params import load
+    from pipelines.core.params import load
     from pipelines.training import evaluate
 
     evaluate.run(load())
@@ -81,7 +81,7 @@ def evaluate() -> None:
 @verbs.command(rich_help_panel=PANEL)
 def verify() -> None:
     """Stage 5: train again from the same seed, and on shuffled outcomes, for the gate."""
-    from pipelines.params import load
+    from pipelines.core.params import load
     from pipelines.training import verify
 
     verify.run(load())
@@ -123,7 +123,7 @@ def tune(
     ] = True,
 ) -> None:
     """Search params.yaml: tune for better settings, inside the training months; Ctrl-C keeps the best."""
-    from pipelines.params import load
+    from pipelines.core.params import load
     from pipelines.training import tune
 
     tune.tune(load(), trials=trials, minutes=minutes, write=write)

@@ -8,8 +8,8 @@ import typer
 from pipelines.cli.arguments import finish
 
 if TYPE_CHECKING:
-    from pipelines.delivery.ledger import Entry
-    from pipelines.review.champion import Production
+    from pipelines.judge.champion import Production
+    from pipelines.registry.ledger import Entry
 
 PANEL = "Review"
 
@@ -25,7 +25,7 @@ def scope(
     from pipelines.pulls import scope
 
     if base == "ledger":
-        from pipelines.delivery import ledger
+        from pipelines.registry import ledger
 
         entry = ledger.released("staging")
         base = entry.commit if entry else "0" * 40
@@ -44,8 +44,8 @@ def gate(
     out: Annotated[Path, typer.Option(help="Where gate.json goes.")] = Path("evidence"),
 ) -> None:
     """Judge a proposal: exits with 0 for PASS, 3 for INCONCLUSIVE, 4 for FAIL."""
-    from pipelines.delivery import ledger
-    from pipelines.review import gate
+    from pipelines.judge import gate
+    from pipelines.registry import ledger
 
     production, anchor = (
         _production(entry) for entry in (ledger.wanted("production"), ledger.anchor("production"))
@@ -55,8 +55,8 @@ def gate(
 
 def _production(entry: "Entry | None") -> "Production | None":
     """What the ledger says of a release, and its files where the store has them."""
-    from pipelines.delivery import store as stores
-    from pipelines.review.champion import Production
+    from pipelines.judge.champion import Production
+    from pipelines.registry import store as stores
 
     if entry is None:
         return None
@@ -71,7 +71,7 @@ def report(
     show: Annotated[bool, typer.Option("--show", help="Print it here as well.")] = False,
 ) -> None:
     """Write the pull request's report from gate.json: report.md, and report.html with plots."""
-    from pipelines.review import markdown, report
+    from pipelines.report import markdown, report
 
     path = report.run(evidence)
     if show:
@@ -148,7 +148,7 @@ def comment(
 @verbs.command(rich_help_panel=PANEL)
 def card() -> None:
     """Stage 6: write the model card, models/card.md."""
-    from pipelines.params import load
-    from pipelines.review import card
+    from pipelines.core.params import load
+    from pipelines.report import card
 
     card.run(load())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import Refused, UserError
+from pipelines.base.errors import Refused, UserError
 
 FOLDER = Path(__file__).resolve().parents[1] / "problem"
 PACKAGE = "pipelines.problem"

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from pipelines.contract import Column, Contract
+from pipelines.base.errors import UserError
 from pipelines.core import room
-from pipelines.errors import UserError
+from pipelines.core.contract import Column, Contract
 
 Read = Callable[[str], pd.DataFrame]  # the raw rows of a month, as its file holds them
 Build = Callable[[pd.DataFrame], pd.DataFrame]  # of features.py

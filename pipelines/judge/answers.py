@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.core.model import Inputs, Model
 from pipelines.judge import contained
-from pipelines.model import Inputs, Model
 
 MEMORY = 4 << 30  # bytes of address space
 PATIENCE = 120.0  # seconds for one answer, however many rows

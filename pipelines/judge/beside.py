@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.files import read_json
-from pipelines.model import Model
-from pipelines.params import Params
+from pipelines.base.files import read_json
+from pipelines.core.model import Model
+from pipelines.core.params import Params
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import evaluate, reference, table, train
 

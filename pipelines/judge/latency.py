@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.core.model import Inputs
 from pipelines.judge.answers import Contained
-from pipelines.model import Inputs
 
 ROWS = 300  # requests of one row, to each model in turn
 TRIES = 3

@@ -17,13 +17,13 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.errors import Refused, UserError
-from pipelines.files import write_bytes
+from pipelines.base.errors import Refused, UserError
+from pipelines.base.files import write_bytes
+from pipelines.core.model import Model
+from pipelines.core.params import Params
+from pipelines.core.schema import request_schema
 from pipelines.judge import beside, contained
-from pipelines.model import Model
-from pipelines.params import Params
 from pipelines.problem.columns import CONTRACT
-from pipelines.schema import request_schema
 from pipelines.training import table, train, verify
 
 MEMORY = 8 << 30  # bytes of address space

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipelines.contract import Column
+from pipelines.base.errors import UserError
 from pipelines.core import rows
-from pipelines.errors import UserError
-from pipelines.params import Data
+from pipelines.core.contract import Column
+from pipelines.core.params import Data
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import road
 

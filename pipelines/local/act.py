@@ -18,9 +18,9 @@ import yaml
 
 from pipelines.base import git as base_git
 from pipelines.base import programs
-from pipelines.console import step
-from pipelines.errors import UserError
-from pipelines.files import read_json, write_json, write_text
+from pipelines.base.console import step
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json, write_json, write_text
 from pipelines.local import rights
 from pipelines.local.events import Event, describe, now
 from pipelines.local.runner import Place, environment

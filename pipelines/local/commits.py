@@ -4,7 +4,7 @@ import base64
 from typing import Any
 
 from pipelines.base import git
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 from pipelines.local.forge import Answer, Forge, route
 
 TREE_LIMIT = 100_000  # entries

@@ -8,9 +8,9 @@ from pathlib import Path
 import psutil
 from rich.rule import Rule
 
-from pipelines.delivery import terraform
-from pipelines.errors import UserError
-from pipelines.files import read_json, write_json
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json, write_json
+from pipelines.host import terraform
 from pipelines.local import events
 from pipelines.local.stage import ENVIRONMENTS, FOLDER, MARK, REPOSITORY, Stage, open_stage
 from pipelines.problem.columns import CONTRACT

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import UserError
-from pipelines.files import read_json, write_json
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json, write_json
 from pipelines.local.act import git
 from pipelines.local.events import describe, now, owner, user
 from pipelines.local.rules import Rules

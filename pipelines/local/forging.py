@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pipelines.files import write_text
+from pipelines.base.files import write_text
 
-FILES = ("pipelines/console.py", "dvc.lock")
+FILES = ("pipelines/base/console.py", "dvc.lock")
 LEFT = ("report", "verdict")
 
 # A job can leave artifacts of its run under any free name, and say what it likes to the steps after it. Here

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.base import git
-from pipelines.errors import UserError
-from pipelines.files import read_json, write_text
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json, write_text
 from pipelines.local.events import MAIN, describe, user
 from pipelines.local.forge import Answer, Forge, latest, now, route, text, whole
 

@@ -3,8 +3,8 @@
 import tempfile
 from typing import Any
 
+from pipelines.base.errors import UserError
 from pipelines.base.git import tried as git_tried
-from pipelines.errors import UserError
 from pipelines.local.act import git
 from pipelines.local.events import MAIN, now, owner, user
 from pipelines.local.forge import Answer, Forge, latest, route, whole

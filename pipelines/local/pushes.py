@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.base import programs
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 from pipelines.local.forge import Answer, Forge, route
 from pipelines.local.marks import may_write
 from pipelines.local.rules import Push

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from yaml import MappingNode
 
-from pipelines.files import read_json, write_json
+from pipelines.base.files import read_json, write_json
 from pipelines.local.events import Event
 from pipelines.local.uses import compose
 

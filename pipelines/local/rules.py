@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.files import read_json
+from pipelines.base.files import read_json
 from pipelines.local.events import MAIN
 
 RULESETS = Path(__file__).parents[2] / ".github/rulesets"

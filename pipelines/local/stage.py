@@ -14,16 +14,16 @@ from typing import Any
 
 from rich.console import Console
 
-from pipelines import params as parameters
 from pipelines.base import git as base_git
 from pipelines.base import loopback, programs
-from pipelines.errors import UserError
-from pipelines.files import read_json, write_json, write_text
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json, write_json, write_text
+from pipelines.core import params as parameters
 from pipelines.local import act, events, forging, github, pushes, rights
 from pipelines.local.act import Place, Run, git
 from pipelines.local.rules import Rules
 from pipelines.registry.signer import VARIABLE
-from pipelines.review import markdown
+from pipelines.report import markdown
 
 FOLDER = Path(".greenlight/demo")
 REPOSITORY = "you/greenlight"

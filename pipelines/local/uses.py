@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 STAND_INS = Path(__file__).parent / "actions"
 

@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 
 from pipelines.base import git as base_git
-from pipelines.console import step
-from pipelines.errors import UserError
-from pipelines.files import read_json
+from pipelines.base.console import step
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json
 from pipelines.local import act, events, github
 from pipelines.local.act import Place, git
 from pipelines.local.events import MAIN, Event

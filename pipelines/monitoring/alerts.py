@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pipelines.base.files import read_json
 from pipelines.base.github import GitHub, token
-from pipelines.files import read_json
 
 EXIT = {"INCONCLUSIVE": 3, "FAULT": 4}  # STEADY needs nobody, RETRAIN has a pull request of its own
 BOT = "github-actions[bot]"

@@ -4,21 +4,21 @@ The verdict rests on the Brier skill, on what users got. Features warn: they sho
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from pipelines import stats
-from pipelines.console import step
-from pipelines.delivery import host as hosts
-from pipelines.errors import UserError
-from pipelines.files import read_json
-from pipelines.monitoring import faults, labels, report
+from pipelines.base.console import step
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json
+from pipelines.core import stats
+from pipelines.core.params import Params
+from pipelines.host import host as hosts
+from pipelines.monitoring import faults, labels
 from pipelines.monitoring.faults import Fault
-from pipelines.params import Params
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import months
 
@@ -37,14 +37,13 @@ def drift(
     home: Path,
     reference: Path | Mapping[str, Any],
     params: Params,
-    out: Path,
     since: str | None = None,
-) -> int:
+) -> "Check":
     """Judge `environment` by its months from `since` (default: after the champion's training) to `through`
-    (default: the newest with labels), and write OUT/drift.json and OUT/drift.md.
+    (default: the newest with labels).
 
     Reads the prediction log of HOME/ENVIRONMENT, HOME/labels/MONTH.csv and the running release's `reference`.
-    Returns 0 STEADY, 3 INCONCLUSIVE, 4 RETRAIN or FAULT: the JSON's `verdict` says which.
+    UserError where the champion has seen these months, or has no such features.
     """
     known = Reference.load(reference)
     if lacking := [column.name for column in CONTRACT.loggable if column.name not in known.bins]:
@@ -61,9 +60,7 @@ def drift(
     log = labels.predictions(hosts.place(home, environment) / "predictions")
     step(f"{environment}: {len(log.rows):,} predictions with a key in {log.lines:,} lines of the log")
     judged = [judge(month, labels.events(home / "labels", month), log, known, params) for month in counted]
-    check = conclude(environment, _from_first_sign(judged), log, known, params)
-    report.write(check, out)
-    return EXIT[check.verdict]
+    return conclude(environment, _from_first_sign(judged), log, known, params)
 
 
 @dataclass(frozen=True)
@@ -210,16 +207,6 @@ def conclude(
         log=counts | {"predictions": len(log.rows)},
         params=params.drift.model_dump(),
     )
-
-
-def as_json(check: Check) -> dict[str, Any]:
-    """What drift.json holds."""
-    value = asdict(check)
-    known = value["reference"]
-    value["reference"] = {
-        name: known[name] for name in ("first", "last", "label_rate", "thresholds", "skills")
-    }
-    return value
 
 
 def _skill(rows: pd.DataFrame, floor: float) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from pipelines import stats
-from pipelines.contract import Column, Contract
-from pipelines.review import markdown
+from pipelines.core import stats
+from pipelines.core.contract import Column, Contract
+from pipelines.report import markdown
 
 ROWS = 100  # of fewer predictions nothing is said
 SKEW = 0.01  # the share of predictions that may have seen another value: sources correct a few later

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.contract import Column, Contract
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
+from pipelines.core.contract import Column, Contract
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import months, road
 

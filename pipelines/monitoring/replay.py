@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipelines.console import step
-from pipelines.contract import Contract
-from pipelines.errors import UserError
-from pipelines.files import write_json
+from pipelines.base.console import step
+from pipelines.base.errors import UserError
+from pipelines.base.files import write_json
+from pipelines.core.contract import Contract
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import road
 

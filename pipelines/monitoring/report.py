@@ -1,13 +1,12 @@
 """The drift check's report: Markdown for people and for the retraining proposal, JSON for machines."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from pipelines.console import summary
-from pipelines.files import write_json, write_text
-
-if TYPE_CHECKING:
-    from pipelines.monitoring.drift import Check, Month
+from pipelines.base.console import summary
+from pipelines.base.files import write_json, write_text
+from pipelines.monitoring.drift import Check, Month
 
 SAYS = {
     "STEADY": "Nothing asks for a new model.",
@@ -19,10 +18,8 @@ MARKS = {"good": "good", "bad": "**bad**", "fault": "**fault**", "unknown": "unk
 BAR = 12  # characters
 
 
-def write(check: "Check", out: Path) -> None:
+def write(check: Check, out: Path) -> None:
     """Write OUT/drift.json and OUT/drift.md, print the report, add it to GitHub's step summary, if any."""
-    from pipelines.monitoring.drift import as_json
-
     text = markdown(check)
     write_json(out / "drift.json", as_json(check))
     write_text(out / "drift.md", text)
@@ -30,7 +27,17 @@ def write(check: "Check", out: Path) -> None:
     print(terminal(check))
 
 
-def markdown(check: "Check") -> str:
+def as_json(check: Check) -> dict[str, Any]:
+    """What drift.json holds."""
+    value = asdict(check)
+    known = value["reference"]
+    value["reference"] = {
+        name: known[name] for name in ("first", "last", "label_rate", "thresholds", "skills")
+    }
+    return value
+
+
+def markdown(check: Check) -> str:
     """The report: verdict, reasons, the months, what moved, and where the numbers come from."""
     parts = [
         f"## Drift check of {check.environment} through {check.through}: {check.verdict}",
@@ -43,7 +50,7 @@ def markdown(check: "Check") -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def terminal(check: "Check") -> str:
+def terminal(check: Check) -> str:
     """The same in a few lines without markup."""
     lines = [f"{check.verdict}: {check.environment} through {check.through}. {SAYS[check.verdict]}"]
     lines += [f"  {reason}" for reason in check.reasons]
@@ -58,7 +65,7 @@ def terminal(check: "Check") -> str:
     return "\n".join(lines)
 
 
-def _months(check: "Check") -> str:
+def _months(check: Check) -> str:
     best = max([0.0, *(m.brier_skill or 0.0 for m in check.months), *check.reference.skills.values()])
     rows = [
         "| month | events | asked | label rate | mean p | Brier skill | 95 % interval | | |",
@@ -82,7 +89,7 @@ def _months(check: "Check") -> str:
     )
 
 
-def _chart(check: "Check") -> str:
+def _chart(check: Check) -> str:
     points = [(name, skill) for name, skill in check.reference.skills.items()]
     points += [(month.month, month.brier_skill) for month in check.months if month.brier_skill is not None]
     if len(points) < 2:
@@ -99,7 +106,7 @@ def _chart(check: "Check") -> str:
     )
 
 
-def _features(check: "Check") -> str:
+def _features(check: Check) -> str:
     shown = [month for month in check.months if month.psi]
     if not shown:
         return ""
@@ -119,7 +126,7 @@ def _features(check: "Check") -> str:
     )
 
 
-def _sources(check: "Check") -> str:
+def _sources(check: Check) -> str:
     log, known = check.log, check.reference
     by = {release: n for month in check.months for release, n in month.releases.items()}
     releases = ", ".join(f"`{release[:12]}`" for release in by)
@@ -133,7 +140,7 @@ def _sources(check: "Check") -> str:
     )
 
 
-def _asked(month: "Month") -> str:
+def _asked(month: Month) -> str:
     return f"{month.predictions:,}" if month.predictions else "0"
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines import params
 from pipelines.base import git, programs
+from pipelines.base.console import step, summary
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json, write_text
 from pipelines.base.github import GitHub, token
-from pipelines.console import step, summary
-from pipelines.errors import UserError
-from pipelines.files import read_json, write_text
+from pipelines.core import params
 
 Build = Callable[[Path, str], None]
 

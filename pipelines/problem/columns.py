@@ -1,6 +1,6 @@
 """Will a flight from New York arrive more than 15 minutes late? Asked two hours before its departure."""
 
-from pipelines.contract import Column, Contract, Decision
+from pipelines.core.contract import Column, Contract, Decision
 
 MONTHS_AHEAD = 24.0 * 60  # the schedule is public two months before
 

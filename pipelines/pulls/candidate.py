@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
+from pipelines.base.console import step
+from pipelines.base.errors import UserError
+from pipelines.base.files import write_bytes
 from pipelines.base.github import GitHub
-from pipelines.console import step
-from pipelines.errors import UserError
-from pipelines.files import write_bytes
 from pipelines.pulls import proposals
 
 FILES = ("params.yaml", "dvc.lock", "data.dvc")

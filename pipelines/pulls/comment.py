@@ -3,15 +3,15 @@
 import re
 from pathlib import Path
 
+from pipelines.base.console import output, step
+from pipelines.base.errors import UserError
+from pipelines.base.files import write_text
 from pipelines.base.github import GitHub
-from pipelines.console import output, step
-from pipelines.errors import UserError
-from pipelines.files import write_text
 from pipelines.pulls import override
 from pipelines.pulls.decision import Decision
 from pipelines.pulls.proposals import Proposal
-from pipelines.review import report
-from pipelines.review.markdown import code
+from pipelines.report import report
+from pipelines.report.markdown import code
 
 MARK = "<!-- greenlight/gate -->"  # the first line of our comment, which GitHub does not show
 LIMIT = 64_000  # characters; GitHub refuses a comment above 65,536, CML's mark included

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json
 from pipelines.base.github import GitHub, TooMany
-from pipelines.errors import UserError
-from pipelines.files import read_json
 from pipelines.pulls import proposals
 from pipelines.pulls.proposals import OVERRIDE, Head, Proposal
 

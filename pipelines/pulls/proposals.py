@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
+from pipelines.base.errors import UserError
 from pipelines.base.github import GitHub
-from pipelines.errors import UserError
 
 GATE, OVERRIDE = "greenlight/gate", "greenlight/override"
 PLAIN = "100644"  # the mode of a file that is neither executable nor a link

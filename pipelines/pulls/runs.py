@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pipelines.base.console import output, step, summary
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json, write_json
 from pipelines.base.github import GitHub
-from pipelines.console import output, step, summary
-from pipelines.errors import UserError
-from pipelines.files import read_json, write_json
 from pipelines.pulls import override, proposals, scope
 from pipelines.pulls.proposals import GATE, Head
 

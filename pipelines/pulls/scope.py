@@ -6,12 +6,12 @@ from typing import Any
 
 import yaml
 
-from pipelines import params
 from pipelines.base import git, recorded
+from pipelines.base.console import output, summary
+from pipelines.base.errors import UserError
 from pipelines.base.github import GitHub
-from pipelines.console import output, summary
-from pipelines.errors import UserError
-from pipelines.params import Params
+from pipelines.core import params
+from pipelines.core.params import Params
 from pipelines.pulls import proposals
 from pipelines.pulls.proposals import Changes, Entry
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pipelines.artifacts import verdict as verdicts
 from pipelines.artifacts.verdict import Verdict
+from pipelines.base.console import output
+from pipelines.base.errors import UserError
 from pipelines.base.github import GitHub, one_line
-from pipelines.console import output
-from pipelines.errors import UserError
 from pipelines.pulls import comment, override, proposals, runs
 from pipelines.pulls.decision import Decision, decide
 from pipelines.pulls.proposals import Proposal

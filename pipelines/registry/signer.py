@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.base import programs
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 from pipelines.registry.signing import NAMESPACE, Key, Signers, Untrusted, fingerprint, public_of, with_header
 
 VARIABLE = "GREENLIGHT_LEDGER_KEY"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 if TYPE_CHECKING:
     from asyncssh import SSHKey

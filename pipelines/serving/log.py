@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pydantic_core import to_json
 
-from pipelines.contract import Contract
-from pipelines.errors import UserError
-from pipelines.model import Row
+from pipelines.base.errors import UserError
+from pipelines.core.contract import Contract
+from pipelines.core.model import Row
 
 CAPACITY = 100_000  # rows that may wait
 DAYS = 400  # that are kept: the drift check looks back on months, an audit on a year

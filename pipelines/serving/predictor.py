@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.contract import Contract
-from pipelines.errors import UserError
-from pipelines.files import read_json, sha256
-from pipelines.model import Golden, Model, Row
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json, sha256
+from pipelines.core.contract import Contract
+from pipelines.core.model import Golden, Model, Row
 
 SAME = 1e-6  # max |Δp| of golden rows: onnxruntime sums in another order on another kind of processor
 

@@ -7,10 +7,10 @@ from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict  # pydantic takes the standard one from Python 3.12 on
 
-from pipelines.contract import Column, Contract
-from pipelines.errors import UserError
-from pipelines.model import Row
-from pipelines.schema import KINDS, request_schema
+from pipelines.base.errors import UserError
+from pipelines.core.contract import Column, Contract
+from pipelines.core.model import Row
+from pipelines.core.schema import KINDS, request_schema
 
 LARGEST = 3.4e38  # of a float32, which is what the model takes
 LONGEST = 200  # characters of a text

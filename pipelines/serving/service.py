@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pipelines.errors import UserError
-from pipelines.model import Golden
+from pipelines.base.errors import UserError
+from pipelines.core.model import Golden
 from pipelines.problem.columns import CONTRACT
 from pipelines.serving.log import DAYS_SETTING, PredictionLog, days_kept
 from pipelines.serving.metrics import ByRoute

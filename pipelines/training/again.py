@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines import params
 from pipelines.base import recorded
-from pipelines.console import output, step
-from pipelines.errors import UserError
-from pipelines.files import sha256_of_tree, write_bytes
+from pipelines.base.console import output, step
+from pipelines.base.errors import UserError
+from pipelines.base.files import sha256_of_tree, write_bytes
+from pipelines.core import params
 from pipelines.training import table, train
 
 LOCK = recorded.LOCK

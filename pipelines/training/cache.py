@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.base import recorded
-from pipelines.errors import UserError
-from pipelines.files import write_bytes
+from pipelines.base.errors import UserError
+from pipelines.base.files import write_bytes
 
 Repo = Any  # dvc.repo.Repo, which takes half a second to import
 

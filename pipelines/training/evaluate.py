@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines import stats
-from pipelines.console import step
-from pipelines.contract import Column, Contract
-from pipelines.files import write_json, write_text
-from pipelines.model import Model, Row
-from pipelines.params import Params
+from pipelines.base.console import step
+from pipelines.base.files import write_json, write_text
+from pipelines.core import stats
+from pipelines.core.contract import Column, Contract
+from pipelines.core.model import Model, Row
+from pipelines.core.params import Params
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import table, windows
 

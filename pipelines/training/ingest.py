@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines import params
-from pipelines.console import step
-from pipelines.errors import UserError
-from pipelines.files import write_bytes
+from pipelines.base.console import step
+from pipelines.base.errors import UserError
+from pipelines.base.files import write_bytes
+from pipelines.core import params
 from pipelines.training import months, road
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from pipelines.contract import Column, Contract
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
+from pipelines.core.contract import Column, Contract
 from pipelines.problem.columns import CONTRACT
 
 if TYPE_CHECKING:

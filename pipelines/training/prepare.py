@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipelines.console import step
-from pipelines.contract import Contract
+from pipelines.base.console import step
+from pipelines.base.errors import Refused, UserError
 from pipelines.core import rows as rows_of
-from pipelines.errors import Refused, UserError
-from pipelines.params import Params
+from pipelines.core.contract import Contract
+from pipelines.core.params import Params
 from pipelines.problem import features
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import months, table

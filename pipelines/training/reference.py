@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines import stats
-from pipelines.contract import Column, Contract
-from pipelines.params import Params
+from pipelines.core import stats
+from pipelines.core.contract import Column, Contract
+from pipelines.core.params import Params
 from pipelines.problem.columns import CONTRACT
 
 BLOCK = 30  # days

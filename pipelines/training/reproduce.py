@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.base import git, programs, recorded
-from pipelines.console import step
-from pipelines.errors import Refused, UserError
+from pipelines.base.console import step
+from pipelines.base.errors import Refused, UserError
 from pipelines.training import cache, ingest, tracking
 
 LOCK = recorded.LOCK

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.contract import Contract
+from pipelines.base.errors import UserError
 from pipelines.core import room, rows
-from pipelines.errors import UserError
+from pipelines.core.contract import Contract
 from pipelines.problem import features, source
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import months

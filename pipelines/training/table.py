@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.contract import Contract
-from pipelines.errors import UserError
-from pipelines.files import write_bytes
-from pipelines.model import Inputs, encode
-from pipelines.params import Params
+from pipelines.base.errors import UserError
+from pipelines.base.files import write_bytes
+from pipelines.core.contract import Contract
+from pipelines.core.model import Inputs, encode
+from pipelines.core.params import Params
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import months
 

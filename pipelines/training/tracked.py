@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.base import conflicts, programs, recorded
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 from pipelines.training import cache
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from pipelines.base import git
-from pipelines.errors import UserError
-from pipelines.files import sha256
-from pipelines.params import Params
+from pipelines.base.errors import UserError
+from pipelines.base.files import sha256
+from pipelines.core.params import Params
 from pipelines.problem.columns import CONTRACT
 
 if TYPE_CHECKING:

@@ -12,15 +12,15 @@ import threadpoolctl  # type: ignore[import-untyped]
 from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import InvalidParameterError
 
-from pipelines.console import step
-from pipelines.contract import Contract
-from pipelines.errors import Refused, UserError
-from pipelines.files import write_bytes, write_json
-from pipelines.model import Model
-from pipelines.params import Params
+from pipelines.base.console import step
+from pipelines.base.errors import Refused, UserError
+from pipelines.base.files import write_bytes, write_json
+from pipelines.core.contract import Contract
+from pipelines.core.model import Model
+from pipelines.core.params import Params
+from pipelines.core.schema import request_schema
 from pipelines.problem.columns import CONTRACT
 from pipelines.problem.estimators import ESTIMATORS
-from pipelines.schema import request_schema
 from pipelines.training import reference, table, tracking, windows
 
 MODELS = Path("models")

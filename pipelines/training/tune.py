@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 import threadpoolctl  # type: ignore[import-untyped]
 
-from pipelines import params as files
-from pipelines import stats
-from pipelines.console import step
-from pipelines.errors import UserError
-from pipelines.files import sha256, write_text
-from pipelines.params import Params, Setting, Values
+from pipelines.base.console import step
+from pipelines.base.errors import UserError
+from pipelines.base.files import sha256, write_text
+from pipelines.core import params as files
+from pipelines.core import stats
+from pipelines.core.params import Params, Setting, Values
 from pipelines.problem import estimators
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import table, tracking, train

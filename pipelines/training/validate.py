@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.console import step
-from pipelines.contract import Contract
-from pipelines.errors import Refused
-from pipelines.files import write_json
-from pipelines.params import Params
+from pipelines.base.console import step
+from pipelines.base.errors import Refused
+from pipelines.base.files import write_json
+from pipelines.core.contract import Contract
+from pipelines.core.params import Params
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import months, windows
 

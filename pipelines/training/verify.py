@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from pipelines.console import step
-from pipelines.contract import Contract
-from pipelines.files import write_bytes, write_json
-from pipelines.params import Params
+from pipelines.base.console import step
+from pipelines.base.files import write_bytes, write_json
+from pipelines.core.contract import Contract
+from pipelines.core.params import Params
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import months, table
 from pipelines.training.prepare import prepare

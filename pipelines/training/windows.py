@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from pipelines.contract import Contract
-from pipelines.errors import UserError
-from pipelines.params import Params
+from pipelines.base.errors import UserError
+from pipelines.core.contract import Contract
+from pipelines.core.params import Params
 from pipelines.training import months
 
 

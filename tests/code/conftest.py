@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import _load
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 
 @pytest.fixture(scope="session")

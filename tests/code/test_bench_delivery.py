@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks import _host, _kills, _load, delivery
 from benchmarks._host import Turn
-from pipelines.delivery.edge import Route
-from pipelines.delivery.journal import Journal
+from pipelines.edge.edge import Route
+from pipelines.rollout.journal import Journal
 
 
 def flip(confirmed: float, release: str, fallback: str | None = "green") -> Turn:

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from benchmarks import _pairs, gate
-from pipelines import params as parameters
-from pipelines import stats
+from pipelines.core import params as parameters
+from pipelines.core import stats
 from pipelines.problem.columns import CONTRACT
 from tests import project
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from benchmarks import _load
-from pipelines.delivery.edge import Edge
-from pipelines.delivery.rehearse import free_ports
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
+from pipelines.edge.edge import Edge
+from pipelines.rollout.rehearse import free_ports
 
 BODIES = [b'{"rows": [1]}', b'{"rows": [2]}']
 sending = pytest.mark.usefixtures("vegeta")

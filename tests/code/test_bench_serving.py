@@ -14,8 +14,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from benchmarks import _load, serving
-from pipelines.files import write_json
-from pipelines.model import Golden
+from pipelines.base.files import write_json
+from pipelines.core.model import Golden
 from pipelines.problem.columns import CONTRACT
 
 GOLDEN = Golden(tuple({"x": float(n)} for n in range(5)), (0.0, 0.1, 0.2, 0.3, 0.4))

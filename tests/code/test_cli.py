@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from pipelines import cli
-from pipelines.errors import Refused, UserError
+from pipelines.base.errors import Refused, UserError
 
 
 def ml(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

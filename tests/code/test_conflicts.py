@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.base import conflicts
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 LEFT = "a: 1\n<<<<<<< HEAD\nb: 2\n=======\nb: 3\n>>>>>>> theirs\n"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import console
+from pipelines.base import console
 
 COMMANDS = [
     "::set-output name=x::1",

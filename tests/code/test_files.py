@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import files
-from pipelines.errors import UserError
+from pipelines.base import files
+from pipelines.base.errors import UserError
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(

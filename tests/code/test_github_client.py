@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pipelines.base import github as client
+from pipelines.base.errors import UserError
 from pipelines.base.github import GitHub, NotFound, TooMany
-from pipelines.errors import UserError
 
 LATER = format_datetime(datetime.now(UTC) + timedelta(seconds=40), usegmt=True)
 

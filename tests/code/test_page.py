@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pipelines.artifacts.verdict import Verdict
-from pipelines.review import figures, page, report
+from pipelines.report import figures, page, report
 from tests.code.test_report import HOSTILE, gate, written
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.errors import UserError
-from pipelines.params import edited, load, parse
+from pipelines.base.errors import UserError
+from pipelines.core.params import edited, load, parse
 
 
 @pytest.fixture

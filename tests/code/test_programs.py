@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.base import loopback, programs
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 PACKAGE = Path(__file__).parents[2] / "pipelines"
 STEERING = {

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipelines.base import recorded
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 MD5 = "0123456789abcdef0123456789abcdef"

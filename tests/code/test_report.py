@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from pipelines.artifacts.verdict import Verdict
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
+from pipelines.judge import proposal
 from pipelines.pulls import comment
 from pipelines.pulls.decision import Decision
 from pipelines.pulls.proposals import Head, Proposal
-from pipelines.review import markdown, proposal, report
+from pipelines.report import markdown, report
 
 HOSTILE = (
     "</details><script>alert(1)</script><img src=x onerror=y>|`a`|[x](javascript:y)![i](http://e.org)"

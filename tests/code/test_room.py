@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.base.errors import UserError
 from pipelines.core import room
-from pipelines.errors import UserError
 from tests.problems.yours import environment
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 from pipelines.problem.columns import CONTRACT
 from pipelines.serving.log import DAYS, PredictionLog, days_kept
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.contract import Column, Contract, Decision
-from pipelines.errors import UserError
-from pipelines.schema import request_schema
+from pipelines.base.errors import UserError
+from pipelines.core.contract import Column, Contract, Decision
+from pipelines.core.schema import request_schema
 from pipelines.serving.request import Reader
 
 CONTRACT = Contract(

@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from pipelines.delivery import release, venv
-from pipelines.delivery.commit import files
-from pipelines.files import read_json, sha256, sha256_of_tree
-from pipelines.model import Golden
+from pipelines.base.files import read_json, sha256, sha256_of_tree
+from pipelines.core.model import Golden
+from pipelines.host import venv
 from pipelines.problem.columns import CONTRACT
+from pipelines.release import release
+from pipelines.release.commit import files
 from pipelines.serving.predictor import Predictor
 from tests import project
 

@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics
 from sklearn.linear_model import LogisticRegression
 
-from pipelines import stats
+from pipelines.core import stats
 
 SEEDS = range(12)
 

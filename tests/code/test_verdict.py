@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipelines.artifacts import verdict as verdicts
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 from tests.code.test_report import HOSTILE, gate
 from tests.verdicts import verdict
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.contract import Contract
-from pipelines.errors import Refused, UserError
+from pipelines.base.errors import Refused, UserError
+from pipelines.core.contract import Contract
 from pipelines.problem import features
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import months, prepare

@@ -73,10 +73,10 @@ def test_a_lock_that_leads_out_of_the_repository_is_refused_before_anything_is_d
 def test_a_file_that_a_lock_names_and_no_stage_makes_is_somebody_s_own(copy_of_yours: Path) -> None:
     (copy_of_yours / "notes.txt").write_text("mine")
     edit(copy_of_yours / "dvc.lock", named(path="notes.txt"))
-    edit(copy_of_yours / "dvc.lock", named(path="pipelines/console.py"))
+    edit(copy_of_yours / "dvc.lock", named(path="pipelines/base/console.py"))
     run(copy_of_yours, "ml", "reproduce")
     assert (copy_of_yours / "notes.txt").read_text() == "mine"
-    assert (copy_of_yours / "pipelines/console.py").is_file()
+    assert (copy_of_yours / "pipelines/base/console.py").is_file()
 
 
 def test_an_output_that_is_a_link_is_refused_and_what_it_leads_to_stays(

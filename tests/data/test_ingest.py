@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipelines import files, params
-from pipelines.errors import UserError
+from pipelines.base import files
+from pipelines.base.errors import UserError
+from pipelines.core import params
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import months

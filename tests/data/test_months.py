@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.contract import Column
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
+from pipelines.core.contract import Column
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import months

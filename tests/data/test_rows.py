@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines import params
-from pipelines.core import rows
-from pipelines.errors import UserError
-from pipelines.files import write_bytes
+from pipelines.base.errors import UserError
+from pipelines.base.files import write_bytes
+from pipelines.core import params, rows
+from pipelines.core.params import Params
 from pipelines.monitoring import labels, replay
-from pipelines.params import Params
 from pipelines.problem import features, source
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import prepare, road, table

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.errors import Refused, UserError
-from pipelines.files import write_bytes
-from pipelines.params import Params
+from pipelines.base.errors import Refused, UserError
+from pipelines.base.files import write_bytes
+from pipelines.core.params import Params
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import months, validate, windows

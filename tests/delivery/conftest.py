@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from pipelines import params
 from pipelines.base import github as client
-from pipelines.delivery import host as hosts
-from pipelines.delivery import rollout, terraform
-from pipelines.delivery import watch as watching
-from pipelines.delivery.edge import Edge
-from pipelines.delivery.host import Host
-from pipelines.delivery.rehearse import free_ports
-from pipelines.delivery.store import Store
-from pipelines.files import write_json
+from pipelines.base.files import write_json
+from pipelines.core import params
+from pipelines.edge.edge import Edge
+from pipelines.host import services, terraform
+from pipelines.host.host import Host
+from pipelines.registry.store import Store
+from pipelines.rollout import deploy
+from pipelines.rollout import watch as watching
+from pipelines.rollout.rehearse import free_ports
 from tests.delivery import github_releases, tiny
 from tests.delivery.github_releases import Releases
 from tests.delivery.world import World
@@ -109,8 +109,8 @@ def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[Releases]:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     world = World(tmp_path)
     monkeypatch.chdir(world.checkout)
-    monkeypatch.setattr(rollout, "deploy", world.deploy)
-    monkeypatch.setattr(hosts, "alive", lambda host: True)
+    monkeypatch.setattr(deploy, "deploy", world.deploy)
+    monkeypatch.setattr(services, "alive", lambda host: True)
     monkeypatch.setattr(Edge, "route", lambda edge: world.route)
     monkeypatch.setattr(watching, "AGAIN", 0.0)
     return world

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from pipelines.delivery.store import Store
-from pipelines.files import sha256_of_tree, write_json
+from pipelines.base.files import sha256_of_tree, write_json
+from pipelines.registry.store import Store
 from tests.project import commit, git
 
 

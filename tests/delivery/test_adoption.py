@@ -10,16 +10,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.delivery import checks, keeper, rollout, status, supervision
-from pipelines.delivery import host as hosts
-from pipelines.delivery.envoy import Room
-from pipelines.delivery.host import Host
-from pipelines.delivery.load import Load
-from pipelines.delivery.rehearse import free_ports
-from pipelines.delivery.slots import launch, process
-from pipelines.delivery.store import Store
-from pipelines.errors import UserError
-from pipelines.files import read_json, write_json
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json, write_json
+from pipelines.edge.envoy import Room
+from pipelines.host import keeper, services, supervision
+from pipelines.host.host import Host
+from pipelines.host.slots import launch, process
+from pipelines.registry.store import Store
+from pipelines.rollout import checks, deploy, status
+from pipelines.rollout.load import Load
+from pipelines.rollout.rehearse import free_ports
 from tests.delivery import tiny
 from tests.delivery.waiting import until
 
@@ -28,10 +28,10 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def live(host: Host, store: Store, good: str) -> Iterator[Host]:
-    hosts.revive(host)
-    assert rollout.move(host, good, store) == 0
+    services.revive(host)
+    assert deploy.move(host, good, store) == 0
     yield host
-    hosts.revive(host)
+    services.revive(host)
 
 
 def supervisors(host: Host) -> list[int]:
@@ -45,19 +45,19 @@ def test_a_supervisor_whose_socket_was_removed_is_found_and_no_request_is_lost(
     (before,) = supervisors(live)
     with Load(live.edge_url, tiny.BODIES, per_second=200) as load:
         live.socket.unlink()
-        assert not hosts.alive(live)
+        assert not services.alive(live)
         for release in (better, good):
-            assert rollout.move(live, release, store) == 0
+            assert deploy.move(live, release, store) == 0
     assert not load.lost, load.lost
     until(lambda: len(supervisors(live)) == 1)
     (after,) = supervisors(live)
     assert after != before
     route = live.edge.route()
     assert route
-    killed = process.server(live, route.slot)
+    killed = process.server(live.slot(route.slot))
     os.kill(killed, signal.SIGKILL)
-    until(lambda: process.server(live, route.slot) not in (0, killed))
-    until(lambda: checks.probe(process.url(live, route.slot)) == good)
+    until(lambda: process.server(live.slot(route.slot)) not in (0, killed))
+    until(lambda: checks.probe(live.slot(route.slot).url) == good)
     until(lambda: live.edge.healthy(route.slot))
     assert checks.answers(live.edge_url) == good
     capsys.readouterr()
@@ -71,19 +71,19 @@ def test_a_second_supervisor_does_not_start_and_one_beside_the_lock_is_ended(liv
     supervision.start(live)
     until(lambda: supervisors(live) == [one])
     (live.folder / "supervisor" / "lock").unlink()  # as if an earlier version had started it
-    assert not hosts.alive(live)
-    server = process.server(live, next(iter(live.slots)))
-    assert hosts.revive(live)
+    assert not services.alive(live)
+    server = process.server(live.slots[0])
+    assert services.revive(live)
     until(lambda: len(supervisors(live)) == 1)  # a child that is not yet its program looks like another
-    assert supervisors(live) != [one] and hosts.alive(live)
-    assert process.server(live, next(iter(live.slots))) == server
+    assert supervisors(live) != [one] and services.alive(live)
+    assert process.server(live.slots[0]) == server
 
 
 def test_status_and_deploy_ask_the_slot_what_it_serves(
     live: Host, store: Store, good: str, better: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     route = live.edge.route()
-    assert route and rollout._live(live, good)
+    assert route and deploy._live(live, good)
     written = live.place / "slots" / route.slot / "slot.json"
     before = read_json(written)
     with live.edge._alone():
@@ -97,7 +97,7 @@ def test_status_and_deploy_ask_the_slot_what_it_serves(
         assert f"{better[:12]} should run there, but {good[:12]} answers" in told
         assert f"differs: the live slot answers with {good[:12]}" in told or "differs: run `ml deploy" in told
         assert ", healthy" not in told
-        assert rollout._live(live, better) is None
+        assert deploy._live(live, better) is None
         assert status._difference(live, live.edge.route(), better, True) == (
             f"the live slot answers with {good[:12]}; run `ml deploy --env staging`"
         )
@@ -122,10 +122,10 @@ def test_a_deep_home_with_odd_letters_has_a_supervisor_that_can_be_reached(
     )
     assert len(str(deep.socket)) > 107
     try:
-        hosts.start(deep)
-        assert hosts.alive(deep) and deep.supervisor.state("edge") == "RUNNING"
+        services.start(deep)
+        assert services.alive(deep) and deep.supervisor.state("edge") == "RUNNING"
     finally:
-        hosts.stop(deep)
+        services.stop(deep)
     assert not supervisors(deep) and not launch.leftovers(deep.mark)
 
 
@@ -141,7 +141,7 @@ def test_a_home_that_was_moved_is_one_sentence(live: Host, tmp_path: Path) -> No
 
 
 def test_the_edge_may_open_the_files_that_its_limits_reckon_with(live: Host) -> None:
-    soft, hard = psutil.Process(hosts.edge_process(live)).rlimit(psutil.RLIMIT_NOFILE)
+    soft, hard = psutil.Process(services.edge_process(live)).rlimit(psutil.RLIMIT_NOFILE)
     assert soft == keeper.files(hard)
     bootstrap = json.dumps(read_json(live.folder / "edge" / "bootstrap.json"))
     assert f'"max_active_downstream_connections": {Room.of(soft, 1).callers}' in bootstrap
@@ -158,7 +158,7 @@ def test_callers_and_slots_fit_the_files_of_the_edge(files: int, models: int) ->
 def test_what_callers_sent_and_servers_said_is_for_their_user_alone(live: Host, store: Store) -> None:
     (live.folder / "edge" / "envoy.log").chmod(0o644)  # as an earlier version left it
     launch.clear(live.mark)
-    hosts.revive(live)
+    services.revive(live)
     kinds = ("*.log", "log", "*.jsonl", "*.log.*")
     logs = [log for kind in kinds for log in live.folder.rglob(kind) if "journal" not in log.name]
     assert {"envoy.log", "supervisord.log", "start.log", "log"} <= {log.name for log in logs}

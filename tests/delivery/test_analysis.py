@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import analysis as simulated
-from pipelines.delivery.analysis import (
+from pipelines.rollout.analysis import (
     Counts,
     Spells,
     against_a_coin,

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.delivery import checks
-from pipelines.errors import Refused
-from pipelines.files import write_json
+from pipelines.base.errors import Refused
+from pipelines.base.files import write_json
+from pipelines.rollout import checks
 
 NOBODY = "http://127.0.0.1:9"  # whoever asks there is refused
 

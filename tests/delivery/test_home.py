@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from pipelines.delivery import checks, rollout
-from pipelines.delivery.host import Host
-from pipelines.delivery.store import Store
+from pipelines.host.host import Host
+from pipelines.registry.store import Store
+from pipelines.rollout import checks, deploy
 
 pytestmark = pytest.mark.slow
 HOME = "home of Ada"
@@ -17,5 +17,5 @@ def test_a_release_goes_live_in_a_home_with_a_space(
 ) -> None:
     release = make("good")
     assert " " in str(host.home)
-    assert rollout.move(host, release, store) == 0
+    assert deploy.move(host, release, store) == 0
     assert checks.answers(host.edge_url) == release

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.delivery import image as module
-from pipelines.delivery.image import image
-from pipelines.delivery.release import release
-from pipelines.delivery.store import Store
-from pipelines.errors import Refused, UserError
-from pipelines.files import read_json
-from pipelines.model import Golden
+from pipelines.base.errors import Refused, UserError
+from pipelines.base.files import read_json
+from pipelines.core.model import Golden
+from pipelines.registry.store import Store
+from pipelines.release import image as module
+from pipelines.release.image import image
+from pipelines.release.release import release
 from tests import project
 from tests.delivery.test_store import fill
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.delivery import keeper
+from pipelines.host import keeper
 from tests.delivery.waiting import never, runs, until
 
 SERVER = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.delivery.ledger import BRANCH, Entry, Ledger
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
+from pipelines.registry.ledger import BRANCH, Entry, Ledger
 from tests.project import ROOT, git
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
@@ -174,7 +174,7 @@ def test_the_checkout_is_not_touched(clone: Path) -> None:
 
 WRITER = """
 import sys
-from pipelines.delivery.ledger import Entry, Ledger
+from pipelines.registry.ledger import Entry, Ledger
 for number in range(4):
     entry = Entry(release=sys.argv[2] * 63 + str(number), commit="1" * 40)
     assert Ledger(sys.argv[1]).write(sys.argv[3], entry)

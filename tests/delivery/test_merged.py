@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.delivery import merged
-from pipelines.delivery.ledger import Entry, Unreachable
-from pipelines.delivery.store import Store
-from pipelines.errors import UserError
-from pipelines.files import sha256
+from pipelines.base.errors import UserError
+from pipelines.base.files import sha256
+from pipelines.registry import merged
+from pipelines.registry.ledger import Entry, Unreachable
+from pipelines.registry.store import Store
 from tests.delivery.merging import merge, small
 from tests.project import commit, git
 
@@ -139,7 +139,7 @@ def test_what_ml_release_builds_is_what_its_commit_holds(
 ) -> None:
     """The files of a release of the template's own problem."""
     monkeypatch.undo()  # the project reads its own params.yaml
-    from pipelines.delivery import commit as commits
+    from pipelines.release import commit as commits
     from tests.project import copy
 
     project = copy(tmp_path / "project")

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.delivery import rollout, terraform
-from pipelines.delivery.host import Host
-from pipelines.delivery.journal import held
-from pipelines.delivery.load import Load
-from pipelines.delivery.store import Store
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
+from pipelines.base.locks import held
+from pipelines.host import terraform
+from pipelines.host.host import Host
 from pipelines.problem.columns import CONTRACT
+from pipelines.registry.store import Store
+from pipelines.rollout import deploy
+from pipelines.rollout.journal import Journal
+from pipelines.rollout.load import Load
 from tests.delivery import tiny
 
 pytestmark = pytest.mark.slow
@@ -35,7 +37,7 @@ def test_a_second_model_comes_and_moves_while_the_first_one_serves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first, second, third = make("first"), make("second"), make("third")
-    assert rollout.move(host, first, store) == 0
+    assert deploy.move(host, first, store) == 0
     with pytest.raises(UserError, match=f"serves {CONTRACT.name} here, not yet {OTHER}: run `ml infra up"):
         Host.load("staging", home, OTHER)
     pid, route = host.supervisor.pid("edge"), host.edge.route()
@@ -47,10 +49,10 @@ def test_a_second_model_comes_and_moves_while_the_first_one_serves(
         with pytest.raises(urllib.error.HTTPError, match="503"):
             release_at(other.edge.model_url)
         with held(host.place, "a deploy of the first model", "staging"):  # its lock is its own
-            assert rollout.move(other, second, store) == 0
-            assert rollout.move(other, third, store) == 0
+            assert deploy.move(other, second, store) == 0
+            assert deploy.move(other, third, store) == 0
         with pytest.raises(UserError, match="held by a deploy"), held(other.place, "a deploy", "staging"):
-            rollout.move(other, second, store)
+            deploy.move(other, second, store)
     assert not load.lost and set(load.answered) == {first}
     assert (host.supervisor.pid("edge"), host.edge.route()) == (pid, route)
     assert release_at(host.edge_url) == release_at(other.edge.url) == first
@@ -60,7 +62,7 @@ def test_a_second_model_comes_and_moves_while_the_first_one_serves(
     assert other.edge.model_url == f"{host.edge_url}/v1/models/{OTHER}"
 
     back = Host.load("staging", home)
-    assert rollout.move(back, second, store) == 0  # the first model moves, the other one stays
+    assert deploy.move(back, second, store) == 0  # the first model moves, the other one stays
     assert release_at(other.edge.model_url) == third
-    assert [m.release for m in other.journal.moves()] == [second, third]
-    assert [m.release for m in back.journal.moves()] == [first, second]
+    assert [m.release for m in Journal.of(other).moves()] == [second, third]
+    assert [m.release for m in Journal.of(back).moves()] == [first, second]

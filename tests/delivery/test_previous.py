@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.delivery.ledger import Entry
-from pipelines.delivery.rehearse import locate, previous
-from pipelines.delivery.store import Store
 from pipelines.local import github
 from pipelines.local.rights import EVERYTHING
+from pipelines.registry.ledger import Entry
+from pipelines.registry.store import Store
+from pipelines.rollout.rehearse import locate, previous
 from tests.delivery.test_store import fill
 from tests.project import git
 

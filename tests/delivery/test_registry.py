@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.delivery import registry
-from pipelines.files import sha256, write_json, write_text
+from pipelines.base.files import sha256, write_json, write_text
 from pipelines.problem.columns import CONTRACT
+from pipelines.registry import mirror as registry
 
 
 @pytest.fixture(autouse=True)

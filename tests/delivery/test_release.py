@@ -11,14 +11,15 @@ import asyncssh
 import pytest
 import yaml
 
-from pipelines import console
-from pipelines.delivery import beside, commit
-from pipelines.delivery.ledger import Ledger
-from pipelines.delivery.release import release
-from pipelines.delivery.store import Assets, Store
-from pipelines.errors import Refused, UserError
-from pipelines.files import read_json, sha256, sha256_of_tree, write_json
+from pipelines.base import console
+from pipelines.base.errors import Refused, UserError
+from pipelines.base.files import read_json, sha256, sha256_of_tree, write_json
+from pipelines.registry import beside
+from pipelines.registry.ledger import Ledger
 from pipelines.registry.signer import VARIABLE
+from pipelines.registry.store import Assets, Store
+from pipelines.release import commit
+from pipelines.release.release import release
 from tests import project
 from tests.delivery.github_releases import REPOSITORY
 from tests.verdicts import candidate, verdict
@@ -206,7 +207,7 @@ def test_what_somebody_put_beside_a_bento_is_not_signed(
     [
         "bentofile.yaml",
         "pipelines/serving/service.py",
-        "pipelines/contract.py",
+        "pipelines/core/contract.py",
         "requirements/serve.txt",
         "models/model.onnx",
         "models/golden.json",
@@ -403,7 +404,7 @@ def test_the_gates_report_on_this_very_model_goes_along(checkout: Path, tmp_path
     ],
 )
 def test_the_ledger_says_what_the_gate_did(checkout: Path, changes: dict, figures: dict) -> None:
-    from pipelines.delivery.release import _review
+    from pipelines.release.release import _review
 
     judged(checkout, **changes)
     assert _review(checkout).figures == figures
@@ -422,7 +423,7 @@ def test_the_ledger_says_what_the_gate_did(checkout: Path, changes: dict, figure
 def test_a_report_without_a_model_is_named_and_left_out(
     checkout: Path, tmp_path: Path, changes: dict, reason: str
 ) -> None:
-    from pipelines.delivery.release import _copy_evidence, _review
+    from pipelines.release.release import _copy_evidence, _review
 
     judged(checkout, **changes)
     review = _review(checkout)
@@ -441,7 +442,7 @@ def test_without_a_report_a_release_says_so(released) -> None:
 
 
 def test_a_report_that_is_a_link_is_not_followed(checkout: Path, tmp_path: Path) -> None:
-    from pipelines.delivery.release import _copy_evidence, _review
+    from pipelines.release.release import _copy_evidence, _review
 
     judged(checkout)
     for name in ("report.md", "gate.json"):

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.delivery import ledger as ledgers
-from pipelines.delivery import releases
-from pipelines.delivery.edge import Edge, Route
-from pipelines.delivery.host import Host
-from pipelines.delivery.ledger import Entry, Ledger
-from pipelines.delivery.slots import process
-from pipelines.delivery.store import Assets, Store
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
+from pipelines.edge.edge import Edge, Route
+from pipelines.host.host import Host
+from pipelines.host.slots import process
 from pipelines.problem.columns import CONTRACT
+from pipelines.registry import ledger as ledgers
+from pipelines.registry.ledger import Entry, Ledger
+from pipelines.registry.store import Assets, Store
+from pipelines.rollout import releases
+from pipelines.rollout.journal import Journal
 from tests import project
 from tests.delivery.github_releases import REPOSITORY, Releases
 from tests.delivery.test_store import fill
@@ -95,7 +96,7 @@ def host(home: Path, env: str) -> Host:
 
 
 def moved(host: Host, *moves: tuple[str, str | None]) -> None:
-    journal, before = host.journal, None
+    journal, before = Journal.of(host), None
     for number, (release, result) in enumerate(moves):
         origin = {"slot": "blue", "release": before} if before else None
         told = {"release": release, "slot": "green", "from": origin, "why": "release"}
@@ -200,7 +201,7 @@ def test_what_cannot_be_read_is_no_reason_to_remove(trouble, store, ledger, home
     want(ledger, "staging", r["r5"])
     if trouble == "journal":
         there.place.mkdir(parents=True)
-        there.journal.path.write_text("damaged\n")
+        Journal.of(there).path.write_text("damaged\n")
     elif trouble == "ledger":
         ledger.write("qa", Entry.model_construct(release="none", commit="c", by="ada", why="release", at=""))
     else:

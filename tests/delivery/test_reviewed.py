@@ -7,13 +7,13 @@ from pathlib import Path
 import onnx
 import pytest
 
-from pipelines import params
 from pipelines.artifacts import verdict as verdicts
-from pipelines.delivery import reviewed
-from pipelines.delivery.release import _review, release
-from pipelines.delivery.store import Store
-from pipelines.errors import Refused, UserError
-from pipelines.files import read_json, sha256, write_bytes, write_json
+from pipelines.base.errors import Refused, UserError
+from pipelines.base.files import read_json, sha256, write_bytes, write_json
+from pipelines.core import params
+from pipelines.registry.store import Store
+from pipelines.release import reviewed
+from pipelines.release.release import _review, release
 from pipelines.training import again, table, train
 from tests import project
 from tests.verdicts import candidate, verdict

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.delivery import ledger, rollback, rollout, status
-from pipelines.delivery.host import Host
-from pipelines.delivery.journal import Journal
-from pipelines.delivery.ledger import Entry
-from pipelines.delivery.rehearse import rehearse
-from pipelines.delivery.store import Store
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
+from pipelines.host.host import Host
+from pipelines.registry import ledger
+from pipelines.registry.ledger import Entry
+from pipelines.registry.store import Store
+from pipelines.rollout import deploy, rollback, status
+from pipelines.rollout.journal import Journal
+from pipelines.rollout.rehearse import rehearse
 from tests.delivery.merging import merge
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
@@ -115,11 +116,11 @@ def test_rollback_twice_never_brings_the_bad_one_back(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(UserError, match="wants nothing for staging"):
-        rollout.deploy("staging")
+        deploy.deploy("staging")
     first, second = make("first"), make("second")
     for release in (first, second):
         want(release)
-        assert rollout.deploy("staging") == 0
+        assert deploy.deploy("staging") == 0
     assert status.status("staging") == 0
     assert "differs" not in capsys.readouterr().out
 
@@ -133,7 +134,7 @@ def test_rollback_twice_never_brings_the_bad_one_back(
     assert entry and entry.release == first
 
     want(make("unwell", p=0.9))
-    assert rollout.deploy("staging") == 4
+    assert deploy.deploy("staging") == 4
     assert status.status("staging") == 0
     told = capsys.readouterr().out
     assert "differs: run `ml deploy" in told and "refused  2" in told and "max |Δp| is" in told
@@ -158,9 +159,9 @@ def test_a_host_that_is_down_comes_back_or_says_why_not(
         socket.create_server(("127.0.0.1", host.ports["edge"])),
         pytest.raises(UserError, match=f"port {host.ports['edge']} .edge of staging. is in use by"),
     ):
-        rollout.move(host, first, store)
+        deploy.move(host, first, store)
     assert not host.supervisor.alive()
-    assert rollout.move(host, first, store) == 0
+    assert deploy.move(host, first, store) == 0
 
 
 @pytest.mark.slow

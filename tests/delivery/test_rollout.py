@@ -11,15 +11,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines import params
-from pipelines.delivery import checks, rollout
-from pipelines.delivery.edge import Route
-from pipelines.delivery.host import Host
-from pipelines.delivery.journal import Journal, held
-from pipelines.delivery.load import Load
-from pipelines.delivery.slots import launch, process
-from pipelines.delivery.store import Store
-from pipelines.errors import Refused, UserError
+from pipelines.base.errors import Refused, UserError
+from pipelines.base.locks import held
+from pipelines.core import params
+from pipelines.edge.edge import Route
+from pipelines.host.host import Host
+from pipelines.host.slots import launch, process
+from pipelines.registry.store import Store
+from pipelines.rollout import checks, deploy, engine
+from pipelines.rollout.journal import Journal
+from pipelines.rollout.load import Load
 from tests.delivery import tiny
 from tests.delivery.waiting import until
 
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def live(host: Host, store: Store, good: str) -> Host:
     """The host with `good` on one slot, the other one idle and nothing half-way."""
-    assert rollout.move(host, good, store) == 0
+    assert deploy.move(host, good, store) == 0
     return host
 
 
@@ -53,12 +54,12 @@ def test_a_flip_under_load_loses_nothing_and_the_old_slot_ends(
 ) -> None:
     with Load(live.edge_url, tiny.BODIES, per_second=400) as load:
         time.sleep(0.5)
-        assert rollout.move(live, better, store) == 0
+        assert deploy.move(live, better, store) == 0
         time.sleep(0.5)
     assert not load.lost
     assert load.sent > 200 and load.answered[better] > 0 and len(load.answered) == 2
     assert live.edge.route() == Route(sides.idle, better)
-    assert process.running(live, sides.idle) == better and process.running(live, sides.busy) is None
+    assert process.running(live.slot(sides.idle)) == better and process.running(live.slot(sides.busy)) is None
 
 
 def test_the_load_sees_what_is_lost(live: Host) -> None:
@@ -72,10 +73,10 @@ def test_the_load_sees_what_is_lost(live: Host) -> None:
 def test_a_release_that_is_live_already_is_left_alone(
     live: Host, sides: Sides, store: Store, good: str
 ) -> None:
-    pid, lines = process.pid(live, sides.busy), len(live.journal.read())
-    assert rollout.move(live, good, store) == 0
-    assert process.pid(live, sides.busy) == pid
-    assert len(live.journal.read()) == lines
+    pid, lines = process.pid(live.slot(sides.busy)), len(Journal.of(live).read())
+    assert deploy.move(live, good, store) == 0
+    assert process.pid(live.slot(sides.busy)) == pid
+    assert len(Journal.of(live).read()) == lines
 
 
 def test_a_release_with_wrong_golden_rows_never_gets_traffic(
@@ -88,9 +89,9 @@ def test_a_release_with_wrong_golden_rows_never_gets_traffic(
 ) -> None:
     wrong = make("wrong", p=0.26)
     with Load(live.edge_url, tiny.BODIES) as load:
-        assert rollout.move(live, wrong, store) == 4
+        assert deploy.move(live, wrong, store) == 4
     assert set(load.answered) == {good} and not load.lost
-    assert live.edge.route() == Route(sides.busy, good) and process.running(live, sides.idle) is None
+    assert live.edge.route() == Route(sides.busy, good) and process.running(live.slot(sides.idle)) is None
     assert "max |Δp| is 0.01" in capsys.readouterr().err
 
 
@@ -104,7 +105,7 @@ def test_a_release_that_fails_its_callers_loses_the_traffic_again_and_no_request
 ) -> None:
     failing = make("failing", errors=True)
     with Load(live.edge_url, tiny.BODIES) as load:
-        assert rollout.move(live, failing, store) == 4
+        assert deploy.move(live, failing, store) == 4
     assert set(load.answered) == {good} and not load.lost  # the old slot answered in its place
     assert live.edge.route() == Route(sides.busy, good)
     assert "is worse than the live release: the new release fails" in capsys.readouterr().err
@@ -119,7 +120,7 @@ def test_a_release_that_does_not_start_leaves_traffic_and_shows_its_last_words(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     broken = make("broken", exit=True)
-    assert rollout.move(live, broken, store) == 4
+    assert deploy.move(live, broken, store) == 4
     assert live.edge.route() == Route(sides.busy, good) and live.edge.healthy(sides.busy)
     told = capsys.readouterr().err
     assert "ended by itself, 2 times" in told and "as the test asked" in told
@@ -129,7 +130,7 @@ def test_a_server_that_ends_at_its_first_start_is_started_again(
     live: Host, sides: Sides, store: Store, make: Callable[..., str]
 ) -> None:
     once = make("once", exit_once=True)
-    assert rollout.move(live, once, store) == 0
+    assert deploy.move(live, once, store) == 0
     assert live.edge.route() == Route(sides.idle, once)
 
 
@@ -138,13 +139,13 @@ def test_a_changed_release_is_refused_before_a_slot_starts(
 ) -> None:
     changed = make("changed")
     (store.folder / changed / "bento" / "src" / "service.py").write_text("")
-    lines = len(live.journal.read())
+    lines = len(Journal.of(live).read())
     with pytest.raises(UserError, match=r"service|src was changed: it hashes to"):
-        rollout.move(live, changed, store)
+        deploy.move(live, changed, store)
     with pytest.raises(UserError, match=r"release 0{12} is not in .*: make it with `ml release`"):
-        rollout.move(live, "0" * 64, store)
-    assert live.edge.route() == Route(sides.busy, good) and process.running(live, sides.idle) is None
-    assert len(live.journal.read()) == lines
+        deploy.move(live, "0" * 64, store)
+    assert live.edge.route() == Route(sides.busy, good) and process.running(live.slot(sides.idle)) is None
+    assert len(Journal.of(live).read()) == lines
 
 
 def test_a_second_deploy_says_who_holds_the_environment(live: Host, store: Store, better: str) -> None:
@@ -152,26 +153,26 @@ def test_a_second_deploy_says_who_holds_the_environment(live: Host, store: Store
         held(live.place, "the deploy of 0123", "staging"),
         pytest.raises(UserError, match=r"0123 \(process \d+, since 2"),
     ):
-        rollout.move(live, better, store)
+        deploy.move(live, better, store)
 
 
 def test_a_worker_that_outlived_its_server_does_not_keep_the_port(
     live: Host, sides: Sides, store: Store, good: str
 ) -> None:
-    master = psutil.Process(process.pid(live, sides.busy))
+    master = psutil.Process(process.pid(live.slot(sides.busy)))
     (worker,) = master.children()
     master.kill()
     until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
     until(lambda: not live.edge.healthy(sides.busy))  # its checks take a moment to notice
     until(lambda: live.edge.healthy(sides.busy))
-    assert process.pid(live, sides.busy) not in (0, master.pid)
-    assert checks.answers(f"http://127.0.0.1:{live.slots[sides.busy]}") == good
+    assert process.pid(live.slot(sides.busy)) not in (0, master.pid)
+    assert checks.answers(live.slot(sides.busy).url) == good
 
 
 def test_a_live_slot_that_stalls_is_waited_for_though_its_health_checks_fail(
     live: Host, sides: Sides, good: str
 ) -> None:
-    stalled = [p for p in launch.leftovers(process.mark(live, sides.busy)) if p.status() != "zombie"]
+    stalled = [p for p in launch.leftovers(live.slot(sides.busy).mark) if p.status() != "zombie"]
     with Load(live.edge_url, tiny.BODIES, per_second=40, threads=20) as load:
         try:
             for each in stalled:
@@ -196,7 +197,7 @@ def test_where_both_slots_hang_after_the_flip_the_old_one_is_started_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     limits(bake=params.Bake(seconds=30, requests=3), healthy_within=30.0, drain_within=1.0)
-    monkeypatch.setattr(rollout, "RECOVERS", 1.0)
+    monkeypatch.setattr(engine, "RECOVERS", 1.0)
 
     def goes_to(slot: str) -> bool:
         route = live.edge.route()
@@ -204,7 +205,7 @@ def test_where_both_slots_hang_after_the_flip_the_old_one_is_started_again(
 
     def hang() -> None:
         until(lambda: goes_to(sides.idle), within=60)
-        new, old = (launch.leftovers(process.mark(live, slot)) for slot in (sides.idle, sides.busy))
+        new, old = (launch.leftovers(live.slot(slot).mark) for slot in (sides.idle, sides.busy))
         for each in (*new, *old):
             each.suspend()
         until(lambda: goes_to(sides.busy), within=120)
@@ -213,7 +214,7 @@ def test_where_both_slots_hang_after_the_flip_the_old_one_is_started_again(
 
     hanging = threading.Thread(target=hang)
     hanging.start()
-    assert rollout.move(live, better, store) == 4
+    assert deploy.move(live, better, store) == 4
     hanging.join()
     assert f"{sides.busy} is not healthy either: starting it again" in capsys.readouterr().err
     assert checks.answers(live.edge_url) == good
@@ -239,11 +240,11 @@ def test_killed_before_a_line_of_the_journal_the_same_command_finishes(
     new = _other(host, store, good, better)
     with Load(host.edge_url, tiny.BODIES) as load:
         assert _killed_deploy(host, store, new, line) == -9
-        assert rollout.move(host, new, store) == 0
+        assert deploy.move(host, new, store) == 0
         time.sleep(0.2)
     assert not load.lost, load.lost
     _assert_settled(host, new)
-    assert host.journal.moves()[-1].result == "completed"
+    assert Journal.of(host).moves()[-1].result == "completed"
 
 
 @pytest.mark.parametrize("line", [5, 9, 12])
@@ -253,10 +254,10 @@ def test_killed_half_way_another_release_that_is_wanted_wins(
     new, third = _other(host, store, good, better), make("third")
     with Load(host.edge_url, tiny.BODIES) as load:
         assert _killed_deploy(host, store, new, line) == -9
-        assert rollout.move(host, third, store) == 0
+        assert deploy.move(host, third, store) == 0
     assert not load.lost, load.lost
     _assert_settled(host, third)
-    assert all(move.result for move in host.journal.moves())
+    assert all(move.result for move in Journal.of(host).moves())
 
 
 @pytest.mark.parametrize("line", [12])
@@ -266,7 +267,7 @@ def test_killed_while_it_turns_back_the_same_command_turns_back(
     failing = make("failing", errors=True)
     with Load(live.edge_url, tiny.BODIES) as load:
         assert _killed_deploy(live, store, failing, line) == -9
-        assert rollout.move(live, failing, store) == 4
+        assert deploy.move(live, failing, store) == 4
     assert not load.lost, load.lost
     assert live.edge.route() == Route(sides.busy, good)
     _assert_settled(live, good)
@@ -289,9 +290,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from pipelines import params
-from pipelines.delivery import journal, rollout
-from pipelines.delivery.host import Host
-from pipelines.delivery.store import Store
+from pipelines.rollout import journal, deploy
+from pipelines.host.host import Host
+from pipelines.registry.store import Store
 
 write, count = journal.Journal.write, 0
 
@@ -307,7 +308,7 @@ given = params.load()
 bake = params.Bake(seconds=0.6, requests=3)
 quick = given.model_copy(update={"rollout": given.rollout.model_copy(update={"bake": bake})})
 params.load = lambda: quick
-sys.exit(rollout.move(Host.load("staging", Path(sys.argv[1])), sys.argv[2], Store(sys.argv[4])))
+sys.exit(deploy.move(Host.load("staging", Path(sys.argv[1])), sys.argv[2], Store(sys.argv[4])))
 """
 
 
@@ -315,7 +316,7 @@ def _other(host: Host, store: Store, good: str, better: str) -> str:
     """One of the two that is not live; the other one is."""
     route = host.edge.route()
     if route is None or route.release not in (good, better):
-        assert rollout.move(host, good, store) == 0
+        assert deploy.move(host, good, store) == 0
         return better
     return better if route.release == good else good
 
@@ -323,7 +324,7 @@ def _other(host: Host, store: Store, good: str, better: str) -> str:
 def _assert_settled(host: Host, release: str) -> None:
     route = host.edge.route()
     assert route and route.release == release and route.fallback is None
-    runs = {slot: process.running(host, slot) for slot in host.slots}
+    runs = {slot.colour: process.running(slot) for slot in host.slots}
     assert runs.pop(route.slot) == release and list(runs.values()) == [None]
 
 

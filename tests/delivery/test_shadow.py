@@ -10,11 +10,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from pipelines.contract import Column
-from pipelines.delivery import shadow
-from pipelines.delivery.shadow import LEVELS, Comparison, Shadow, expected, limit
-from pipelines.files import write_json
-from pipelines.model import Model
+from pipelines.base.files import write_json
+from pipelines.core.contract import Column
+from pipelines.core.model import Model
+from pipelines.rollout import shadow
+from pipelines.rollout.shadow import LEVELS, Comparison, Shadow, expected, limit
 from pipelines.serving.log import PredictionLog
 from tests.verdicts import verdict
 

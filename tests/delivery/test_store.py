@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.delivery import store as stores
-from pipelines.delivery.store import Store
-from pipelines.errors import UserError
-from pipelines.files import read_json, sha256, sha256_of_tree, write_json, write_text
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json, sha256, sha256_of_tree, write_json, write_text
+from pipelines.registry import store as stores
+from pipelines.registry.store import Store
 
 
 def fill(folder: Path, text: str, **fields: object) -> str:

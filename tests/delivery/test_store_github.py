@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from pipelines.delivery import store as stores
-from pipelines.delivery.store import Assets, Store
-from pipelines.delivery.store.assets import repository
-from pipelines.errors import UserError
-from pipelines.files import read_json
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json
+from pipelines.registry import store as stores
+from pipelines.registry.store import Assets, Store
+from pipelines.registry.store.assets import repository
 from tests.delivery import github_releases
 from tests.delivery.github_releases import REPOSITORY, Releases
 from tests.delivery.test_store import fill

@@ -11,14 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from pipelines.delivery import checks, rollout
-from pipelines.delivery import host as hosts
-from pipelines.delivery.edge import Route
-from pipelines.delivery.host import Host
-from pipelines.delivery.load import Load
-from pipelines.delivery.slots import launch, process
-from pipelines.delivery.store import Store
-from pipelines.errors import Refused
+from pipelines.base.errors import Refused
+from pipelines.edge.edge import Route
+from pipelines.host import services
+from pipelines.host.host import Host
+from pipelines.host.slots import launch, process
+from pipelines.registry.store import Store
+from pipelines.rollout import checks, deploy
+from pipelines.rollout.load import Load
 from tests.delivery import tiny
 from tests.delivery.waiting import never, runs, until
 
@@ -39,10 +39,10 @@ def better(make: Callable[..., str]) -> str:
 @pytest.fixture
 def live(host: Host, store: Store, good: str) -> Iterator[Host]:
     """The host with `good` on one slot, the other one idle; whole again after a test."""
-    hosts.revive(host)
-    assert rollout.move(host, good, store) == 0
+    services.revive(host)
+    assert deploy.move(host, good, store) == 0
     yield host
-    hosts.revive(host)
+    services.revive(host)
 
 
 @pytest.fixture
@@ -57,8 +57,8 @@ def test_a_killed_edge_comes_back_on_its_route(live: Host, slot: str, good: str,
     with Load(live.edge_url, tiny.BODIES) as load:
         for _ in range(times):
             time.sleep(0.3)
-            killed = _kill(hosts.edge_process(live))
-            until(lambda killed=killed: hosts.edge_process(live) not in (0, killed))  # type: ignore[misc]
+            killed = _kill(services.edge_process(live))
+            until(lambda killed=killed: services.edge_process(live) not in (0, killed))  # type: ignore[misc]
             until(live.edge.ready)
         answered = load.answered[good]
         until(lambda: load.answered[good] > answered + 50)
@@ -70,97 +70,97 @@ def test_a_killed_edge_comes_back_on_its_route(live: Host, slot: str, good: str,
 
 
 def test_a_killed_keeper_loses_nothing_and_the_next_one_keeps_the_same_edge(live: Host) -> None:
-    edge, keeper = hosts.edge_process(live), live.supervisor.pid("edge")
+    edge, keeper = services.edge_process(live), live.supervisor.pid("edge")
     with Load(live.edge_url, tiny.BODIES) as load:
         time.sleep(0.3)
         _kill(keeper)
         until(lambda: live.supervisor.pid("edge") not in (0, keeper))
         time.sleep(0.5)
     assert not load.lost, load.lost
-    assert hosts.edge_process(live) == edge
+    assert services.edge_process(live) == edge
     _kill(edge)
-    until(lambda: hosts.edge_process(live) not in (0, edge))
-    assert psutil.Process(hosts.edge_process(live)).ppid() == live.supervisor.pid("edge")
+    until(lambda: services.edge_process(live) not in (0, edge))
+    assert psutil.Process(services.edge_process(live)).ppid() == live.supervisor.pid("edge")
     until(live.edge.ready)
 
 
 def test_a_killed_supervisor_loses_nothing_and_the_next_command_finds_its_children(
     live: Host, slot: str, store: Store, good: str, better: str
 ) -> None:
-    edge, server = hosts.edge_process(live), process.server(live, slot)
+    edge, server = services.edge_process(live), process.server(live.slot(slot))
     with Load(live.edge_url, tiny.BODIES, per_second=400) as load:
         time.sleep(0.3)
         _kill(_supervisor(live))
         time.sleep(1.0)
-        assert not live.supervisor.alive() and process.running(live, slot) == good
-        assert hosts.revive(live)
-        assert hosts.alive(live) and process.running(live, slot) == good
-        assert (hosts.edge_process(live), process.server(live, slot)) == (edge, server)
-        assert process.pid(live, slot) not in (0, server)  # it waits for its turn
-        assert rollout.move(live, better, store) == 0
+        assert not live.supervisor.alive() and process.running(live.slot(slot)) == good
+        assert services.revive(live)
+        assert services.alive(live) and process.running(live.slot(slot)) == good
+        assert (services.edge_process(live), process.server(live.slot(slot))) == (edge, server)
+        assert process.pid(live.slot(slot)) not in (0, server)  # it waits for its turn
+        assert deploy.move(live, better, store) == 0
         time.sleep(0.3)
     assert not load.lost, load.lost
     assert set(load.answered) == {good, better}
-    assert not launch.leftovers(process.mark(live, slot)) and process.server(live, slot) == 0
+    assert not launch.leftovers(live.slot(slot).mark) and process.server(live.slot(slot)) == 0
 
 
 def test_an_orphan_that_is_killed_is_replaced_by_the_one_that_waits(live: Host, slot: str, good: str) -> None:
     _kill(_supervisor(live))
-    hosts.revive(live)
-    server, waits = process.server(live, slot), process.pid(live, slot)
+    services.revive(live)
+    server, waits = process.server(live.slot(slot)), process.pid(live.slot(slot))
     (worker,) = psutil.Process(server).children()
     _kill(server)
-    until(lambda: process.server(live, slot) == waits)
+    until(lambda: process.server(live.slot(slot)) == waits)
     until(lambda: not runs(worker))
     until(lambda: _answers(live, slot) == good)
-    assert process.running(live, slot) == good
+    assert process.running(live.slot(slot)) == good
 
 
 def test_an_edge_that_dies_without_a_supervisor_comes_back_all_the_same(live: Host, good: str) -> None:
-    edge = hosts.edge_process(live)
+    edge = services.edge_process(live)
     _kill(_supervisor(live))
     _kill(edge)
-    until(lambda: hosts.edge_process(live) not in (0, edge))
+    until(lambda: services.edge_process(live) not in (0, edge))
     until(live.edge.ready)
     assert checks.answers(live.edge_url) == good
     assert not live.supervisor.alive()
 
 
 def test_all_that_is_killed_at_once_comes_back_by_one_command(live: Host, slot: str, good: str) -> None:
-    for mark in (live.mark, *(process.mark(live, colour) for colour in live.slots)):
+    for mark in (live.mark, *(slot.mark for slot in live.slots)):
         launch.clear(mark)
-    assert not hosts.alive(live) and hosts.edge_process(live) == process.server(live, slot) == 0
-    hosts.revive(live)
+    assert not services.alive(live) and services.edge_process(live) == process.server(live.slot(slot)) == 0
+    services.revive(live)
     until(lambda: live.edge.healthy(slot))
     assert checks.answers(live.edge_url) == good
 
 
 def test_a_stopped_edge_is_started_and_a_host_that_lives_is_left_alone(live: Host) -> None:
     live.supervisor._call("stopProcess", "edge")
-    assert not live.edge.ready() and hosts.edge_process(live) == 0
-    assert hosts.revive(live)
+    assert not live.edge.ready() and services.edge_process(live) == 0
+    assert services.revive(live)
     pids = {p.pid for p in launch.leftovers(live.mark)}
-    assert not hosts.revive(live)
+    assert not services.revive(live)
     assert live.edge.ready() and {p.pid for p in launch.leftovers(live.mark)} == pids
 
 
 def test_two_killed_supervisors_leave_one_server_and_a_stop_leaves_none(
     live: Host, slot: str, good: str
 ) -> None:
-    server = process.server(live, slot)
+    server = process.server(live.slot(slot))
     for _ in range(2):
         _kill(_supervisor(live))
-        hosts.revive(live)
-    assert process.server(live, slot) == server and _answers(live, slot) == good
-    process.stop(live, slot)
-    assert not launch.leftovers(process.mark(live, slot))
-    never(lambda: process.server(live, slot) != 0)
+        services.revive(live)
+    assert process.server(live.slot(slot)) == server and _answers(live, slot) == good
+    process.stop(live.slot(slot))
+    assert not launch.leftovers(live.slot(slot).mark)
+    never(lambda: process.server(live.slot(slot)) != 0)
 
 
 def test_a_slot_killed_twice_in_a_row_serves_again(live: Host, slot: str, good: str) -> None:
     for _ in range(2):
-        killed = _kill(process.server(live, slot))
-        until(lambda killed=killed: process.server(live, slot) not in (0, killed))  # type: ignore[misc]
+        killed = _kill(process.server(live.slot(slot)))
+        until(lambda killed=killed: process.server(live.slot(slot)) not in (0, killed))  # type: ignore[misc]
     until(lambda: live.edge.healthy(slot))
     until(lambda: _answers(live, slot) == good)
 
@@ -169,49 +169,49 @@ def test_an_orphan_answers_what_it_has_begun_before_it_ends(
     live: Host, slot: str, store: Store, make: Callable[..., str]
 ) -> None:
     slow, idle = make("slow", slow=2.0), "green" if slot == "blue" else "blue"
-    process.start(live, idle, slow, store.get(slow))
+    process.start(live.slot(idle), slow, store.get(slow))
     until(lambda: _answers(live, idle) == slow)
     _kill(_supervisor(live))
-    hosts.revive(live)
+    services.revive(live)
     with ThreadPoolExecutor() as pool:
         asked = pool.submit(_answers, live, idle, "/predict")
         time.sleep(0.7)
-        process.stop(live, idle)
+        process.stop(live.slot(idle))
         assert asked.result() == slow
-        assert not launch.leftovers(process.mark(live, idle))
+        assert not launch.leftovers(live.slot(idle).mark)
 
 
 def test_a_release_that_an_orphan_serves_is_never_taken_for_another(
     live: Host, slot: str, store: Store, good: str, better: str
 ) -> None:
     idle = "green" if slot == "blue" else "blue"
-    process.start(live, idle, better, store.get(better))
+    process.start(live.slot(idle), better, store.get(better))
     until(lambda: _answers(live, idle) == better)
-    orphan = process.server(live, idle)
+    orphan = process.server(live.slot(idle))
     _kill(_supervisor(live))
     with pytest.raises(OSError):
-        process.start(live, idle, good, store.get(good))  # no supervisor: half-way, as if killed here
-    hosts.revive(live)
-    process.start(live, idle, good, store.get(good))
+        process.start(live.slot(idle), good, store.get(good))  # no supervisor: half-way, as if killed here
+    services.revive(live)
+    process.start(live.slot(idle), good, store.get(good))
     until(lambda: _answers(live, idle) == good)
-    assert process.running(live, idle) == good and process.server(live, idle) != orphan
-    process.stop(live, idle)
+    assert process.running(live.slot(idle)) == good and process.server(live.slot(idle)) != orphan
+    process.stop(live.slot(idle))
 
 
 def test_an_edge_that_cannot_start_is_refused_and_the_slots_serve_on(
     live: Host, slot: str, good: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = process.server(live, slot)
+    server = process.server(live.slot(slot))
     monkeypatch.setattr(type(live.edge), "command", lambda *_: ["/nowhere/envoy"])
     launch.clear(live.mark)
-    for bring_up in (hosts.revive, hosts.start):
+    for bring_up in (services.revive, services.start):
         with pytest.raises(Refused, match=r"did not answer within 2 s: .*/nowhere/envoy"):
             bring_up(live, within=2)
-    assert process.server(live, slot) == server and _answers(live, slot) == good
+    assert process.server(live.slot(slot)) == server and _answers(live, slot) == good
     monkeypatch.undo()
     launch.clear(live.mark)
-    hosts.revive(live)
-    assert process.server(live, slot) == server
+    services.revive(live)
+    assert process.server(live.slot(slot)) == server
 
 
 def _supervisor(host: Host) -> int:
@@ -228,9 +228,7 @@ def _kill(pid: int) -> int:
 def _answers(host: Host, slot: str, path: str = "/release") -> str:
     """The release that answers at the slot's own port, or ""."""
     body = tiny.BODIES[0] if path == "/predict" else None
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{host.slots[slot]}{path}", body, {"content-type": "application/json"}
-    )
+    request = urllib.request.Request(host.slot(slot).url + path, body, {"content-type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=20) as answer:
             return str(json.loads(answer.read())["release"])

@@ -15,15 +15,15 @@ import pytest
 from python_terraform import IsFlagged
 from python_terraform import Terraform as PythonTerraform
 
-from pipelines.delivery import checks, rollout, supervision, terraform
-from pipelines.delivery import host as hosts
-from pipelines.delivery.host import Host
-from pipelines.delivery.rehearse import free_ports
-from pipelines.delivery.slots import launch
-from pipelines.delivery.store import Store
-from pipelines.delivery.terraform import ROOT, Terraform
-from pipelines.errors import Refused, UserError
-from pipelines.files import write_json
+from pipelines.base.errors import Refused, UserError
+from pipelines.base.files import write_json
+from pipelines.host import services, supervision, terraform
+from pipelines.host.host import Host
+from pipelines.host.slots import launch
+from pipelines.host.terraform import ROOT, Terraform
+from pipelines.registry.store import Store
+from pipelines.rollout import checks, deploy
+from pipelines.rollout.rehearse import free_ports
 
 MODULE = """
 terraform {
@@ -206,10 +206,10 @@ def test_after_the_supervisor_was_killed_up_brings_all_back(
     host: Host, home: Path, store: Store, make: Callable[..., str]
 ) -> None:
     release = make("good")
-    assert rollout.move(host, release, store) == 0
+    assert deploy.move(host, release, store) == 0
     for process in _processes(host):
         process.kill()  # as after a reboot
-    assert not hosts.alive(host)
+    assert not services.alive(host)
     terraform.up("staging", home)
     until = time.monotonic() + 30
     while not host.edge.healthy("blue") and time.monotonic() < until:
@@ -235,7 +235,7 @@ def test_a_port_in_use_is_named_and_nothing_is_started(host: Host, home: Path) -
         "terraform.tfvars.json",
         "models",
     }
-    assert hosts.alive(host)
+    assert services.alive(host)
 
 
 @pytest.mark.slow
@@ -278,7 +278,7 @@ def test_down_leaves_no_process_and_keeps_the_past(host: Host, home: Path) -> No
 
 
 def _processes(host: Host) -> list[psutil.Process]:
-    marks = (host.mark, *(hosts.process.mark(host, colour) for colour in host.slots))
+    marks = (host.mark, *(slot.mark for slot in host.slots))
     return [process for mark in marks for process in launch.leftovers(mark)]
 
 

@@ -6,15 +6,17 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from pipelines.delivery import beside, promote, releases, rollback, rollout, status, trust
-from pipelines.delivery import host as hosts
-from pipelines.delivery.edge import Edge, Route
-from pipelines.delivery.ledger import BRANCH, Entry, Ledger
-from pipelines.delivery.slots import process
-from pipelines.delivery.store import Store
-from pipelines.errors import UserError
-from pipelines.files import read_json, write_json
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json, write_json
+from pipelines.edge.edge import Edge, Route
+from pipelines.host import services, trust
+from pipelines.host.slots import process
+from pipelines.registry import beside, promote
+from pipelines.registry.ledger import BRANCH, Entry, Ledger
 from pipelines.registry.signer import VARIABLE
+from pipelines.registry.store import Store
+from pipelines.rollout import deploy, releases, rollback, status
+from pipelines.rollout.journal import Journal
 from tests.delivery.merging import merge, small
 from tests.delivery.world import World
 from tests.project import git
@@ -74,7 +76,7 @@ class Trusting(World):
         watcher.round()
         assert watcher.seen.trouble and why in watcher.seen.trouble.why, watcher.seen.trouble
         with pytest.raises(UserError) as caught:
-            rollout.deploy(ENV, self.home)
+            deploy.deploy(ENV, self.home)
         assert why in str(caught.value) and "\n" not in str(caught.value)
         assert (self.deployed, self.route) == (before, route)
 
@@ -83,7 +85,7 @@ class Trusting(World):
         watcher.round()
         assert watcher.seen.trouble is None, watcher.seen.trouble
         assert self.deployed[-1] == entry.release
-        assert rollout.deploy(ENV, self.home) == 0
+        assert deploy.deploy(ENV, self.home) == 0
 
 
 @pytest.fixture
@@ -91,11 +93,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trusting:
     world = Trusting(tmp_path, monkeypatch)
     monkeypatch.chdir(world.checkout)
     monkeypatch.setenv("GREENLIGHT_HOME", str(world.home))
-    monkeypatch.setattr(rollout, "move", world.moved)
-    monkeypatch.setattr(
-        rollout, "_live", lambda host, release: world.route and release == world.route.release
-    )
-    monkeypatch.setattr(hosts, "alive", lambda host: True)
+    monkeypatch.setattr(deploy, "move", world.moved)
+    monkeypatch.setattr(deploy, "_live", lambda host, release: world.route and release == world.route.release)
+    monkeypatch.setattr(services, "alive", lambda host: True)
     monkeypatch.setattr(process, "running", lambda host, colour: None)
     monkeypatch.setattr(Edge, "route", lambda edge: world.route)
     monkeypatch.setattr(Edge, "ready", lambda edge: False)
@@ -342,10 +342,10 @@ def rolls_back(world: Trusting, to: Entry) -> None:
 
 def completed(world: Trusting, *entries: Entry) -> None:
     """The host's journal says that these rollouts completed, one after the other."""
-    for number, entry in enumerate(entries, len(world.host.journal.moves())):
+    for number, entry in enumerate(entries, len(Journal.of(world.host).moves())):
         details = {"release": entry.release, "slot": "blue", "from": None, "why": "release"}
-        world.host.journal.write(f"m{number}", "begin", **details)
-        world.host.journal.write(f"m{number}", "end", result="completed")
+        Journal.of(world.host).write(f"m{number}", "begin", **details)
+        Journal.of(world.host).write(f"m{number}", "end", result="completed")
 
 
 @pytest.fixture

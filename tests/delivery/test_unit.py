@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.delivery import watch as watching
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
+from pipelines.rollout import watch as watching
 from tests.project import ROOT
 
 

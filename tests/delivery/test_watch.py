@@ -13,16 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.delivery import host as hosts
-from pipelines.delivery import rollout
-from pipelines.delivery import watch as watching
-from pipelines.delivery.edge import Route
-from pipelines.delivery.host import Host
-from pipelines.delivery.journal import held
-from pipelines.delivery.ledger import BRANCH, Entry, Ledger
-from pipelines.delivery.store import Store
-from pipelines.delivery.watch import told, watch
-from pipelines.errors import Refused, UserError
+from pipelines.base.errors import Refused, UserError
+from pipelines.base.locks import held
+from pipelines.edge.edge import Route
+from pipelines.host import services
+from pipelines.host.host import Host
+from pipelines.registry.ledger import BRANCH, Entry, Ledger
+from pipelines.registry.store import Store
+from pipelines.rollout import deploy as rollout
+from pipelines.rollout import watch as watching
+from pipelines.rollout.journal import Journal
+from pipelines.rollout.watch import told, watch
 from tests.delivery.merging import merge
 from tests.delivery.world import A, B, C, World, file_of, lines
 from tests.project import ROOT, git
@@ -54,7 +55,7 @@ def test_an_unfinished_move_is_gone_on_with_although_the_release_runs(world: Wor
     world.want(A)
     watcher = world.watch()
     watcher.round()
-    journal = world.host.journal
+    journal = Journal.of(world.host)
     journal.write("1", "begin", **{"release": A, "slot": "blue", "from": None, "why": "release"})
     watcher.round()
     assert world.deployed == [A, A]
@@ -257,7 +258,7 @@ def test_it_deploys_and_brings_a_dead_host_back_without_the_remote(
 
     def live(release: str) -> bool:
         route = host.edge.route()
-        return hosts.alive(host) and route == Route(route.slot, release) if route else False
+        return services.alive(host) and route == Route(route.slot, release) if route else False
 
     writer = Ledger(followed / "writer")
     first, second = make("first"), make("second")
@@ -267,7 +268,7 @@ def test_it_deploys_and_brings_a_dead_host_back_without_the_remote(
 
     (followed / "origin.git").rename(followed / "away")
     until(lambda: "cannot be reached" in (followed / "log").read_text())
-    hosts.stop(host)  # as a reboot does
+    services.stop(host)  # as a reboot does
     until(lambda: live(first) and host.edge.healthy(host.edge.route().slot))  # type: ignore[union-attr]
 
     (followed / "away").rename(followed / "origin.git")

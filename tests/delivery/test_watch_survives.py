@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from pipelines.base import git as base_git
-from pipelines.delivery import host as hosts
-from pipelines.delivery import ledger, terraform
-from pipelines.delivery import watch as watching
-from pipelines.delivery.ledger import BRANCH
-from pipelines.delivery.watch import watch
+from pipelines.host import host as hosts
+from pipelines.host import terraform
+from pipelines.registry import ledger
+from pipelines.registry.ledger import BRANCH
+from pipelines.rollout import watch as watching
+from pipelines.rollout.journal import Journal
+from pipelines.rollout.watch import watch
 from tests.delivery.world import A, B, C, World, file_of, lines
 from tests.project import git
 
@@ -181,7 +183,7 @@ def test_a_full_disk_does_not_end_it(world: World, monkeypatch: pytest.MonkeyPat
 
 def test_an_unreadable_journal_is_named_and_nothing_moves(world: World) -> None:
     world.want(A)
-    world.host.journal.path.write_text("{\n{}\n")
+    Journal.of(world.host).path.write_text("{\n{}\n")
     watcher = world.watch()
     watcher.round()
     assert world.deployed == [] and watcher.seen.trouble

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines.delivery.store import Store
-from pipelines.files import sha256_of_tree, write_json
+from pipelines.base.files import sha256_of_tree, write_json
+from pipelines.registry.store import Store
 
 ROOT = Path(__file__).parents[2]
 SERVICE = """

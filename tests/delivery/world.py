@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.delivery import ledger
-from pipelines.delivery.edge import Route
-from pipelines.delivery.host import Host
-from pipelines.delivery.journal import held
-from pipelines.delivery.ledger import BRANCH, Entry, Ledger
-from pipelines.delivery.watch import Watch
+from pipelines.base.locks import held
+from pipelines.edge.edge import Route
+from pipelines.host.host import Host
 from pipelines.problem.columns import CONTRACT
+from pipelines.registry import ledger
+from pipelines.registry.ledger import BRANCH, Entry, Ledger
+from pipelines.rollout.watch import Watch
 from tests.project import commit, git
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)

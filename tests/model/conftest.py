@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipelines import params as parameters
+from pipelines.core import params as parameters
+from pipelines.judge import explain
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
-from pipelines.review import explain
 from pipelines.training import prepare, road, train
 from pipelines.training import table as tables
 from tests.model.proposals import HONEST, LABEL, PARAMS, Made, commit, judge, whole

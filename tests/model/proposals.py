@@ -14,16 +14,15 @@ import pandas as pd
 import yaml
 from onnx import TensorProto, helper
 
-from pipelines import params as parameters
+from pipelines.base.files import write_bytes
+from pipelines.core import params as parameters
+from pipelines.core.model import Model
 from pipelines.core.rows import in_order
-from pipelines.files import write_bytes
-from pipelines.judge import beside
-from pipelines.model import Model
+from pipelines.core.schema import request_schema
+from pipelines.judge import beside, gate
+from pipelines.judge.champion import Production
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
-from pipelines.review import gate
-from pipelines.review.champion import Production
-from pipelines.schema import request_schema
 from pipelines.training import evaluate, prepare
 
 ROOT = Path(__file__).parents[2]

@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipelines.errors import UserError
-from pipelines.files import sha256
-from pipelines.params import Params
+from pipelines.base.errors import UserError
+from pipelines.base.files import sha256
+from pipelines.core.params import Params
+from pipelines.judge import evidence
 from pipelines.problem.columns import CONTRACT
-from pipelines.review import card, evidence
+from pipelines.report import card
 from pipelines.training import table
 
 

@@ -9,15 +9,14 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from pipelines.contract import Column
+from pipelines.base.errors import UserError
+from pipelines.core.contract import Column
+from pipelines.core.model import Golden, Model
+from pipelines.core.params import Params
 from pipelines.core.rows import in_order
-from pipelines.errors import UserError
-from pipelines.judge import beside
-from pipelines.model import Golden, Model
-from pipelines.params import Params
+from pipelines.judge import beside, proposal
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
-from pipelines.review import proposal
 from pipelines.training import evaluate, prepare, table
 
 LABEL = CONTRACT.label.name

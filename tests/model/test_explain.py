@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines import params as parameters
-from pipelines import stats
-from pipelines.model import Inputs
+from pipelines.core import params as parameters
+from pipelines.core import stats
+from pipelines.core.model import Inputs
+from pipelines.judge import explain
+from pipelines.judge.evidence import Evidence, Scored, Window
+from pipelines.judge.proposal import inputs
 from pipelines.problem.columns import CONTRACT
-from pipelines.review import explain
-from pipelines.review.evidence import Evidence, Scored, Window
-from pipelines.review.proposal import inputs
 
 PARAMS = parameters.load(Path(__file__).parents[2] / "params.yaml")
 DAYS, ROWS = 10, 60  # a day

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.model import Model
-from pipelines.params import Params
+from pipelines.core.model import Model
+from pipelines.core.params import Params
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import table
 

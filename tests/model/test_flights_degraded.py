@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from onnx import TensorProto, helper
 
-from pipelines import params as parameters
+from pipelines.core import params as parameters
 from pipelines.training import train
 from tests.model.proposals import HONEST, PARAMS, Made, judge, settings
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from onnx import TensorProto, helper
 
-from pipelines.files import sha256
+from pipelines.base.files import sha256
 from pipelines.judge import retrain
 from pipelines.problem.columns import CONTRACT
 from tests.model.proposals import (

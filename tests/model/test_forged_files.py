@@ -11,9 +11,8 @@ import yaml
 
 from pipelines.artifacts import verdict as verdicts
 from pipelines.base import programs
-from pipelines.judge import answers, changes, contained, retrain
-from pipelines.review import gate, rules
-from pipelines.review.proposal import Bad, differing
+from pipelines.judge import answers, changes, contained, gate, retrain, rules
+from pipelines.judge.proposal import Bad, differing
 from tests.model import proposals
 from tests.model.proposals import (
     PARAMS,
@@ -213,7 +212,7 @@ def test_no_file_of_a_candidate_is_imported_or_unpickled(honest, base, window, t
         "setup.py",
         "evil.pth",
         "pipelines/__init__.py",
-        "pipelines/review.py",
+        "pipelines/judge.py",
         "pipelines/problem/rules/__init__.py",
         "numpy/__init__.py",
         "onnxruntime.py",

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines import params as parameters
 from pipelines.artifacts import verdict as verdicts
-from pipelines.errors import UserError
-from pipelines.model import Model
+from pipelines.base.errors import UserError
+from pipelines.core import params as parameters
+from pipelines.core.model import Model
+from pipelines.judge import gate
+from pipelines.judge.champion import Production
 from pipelines.problem.columns import CONTRACT
-from pipelines.review import gate
-from pipelines.review.champion import Production
 from pipelines.training import evaluate
 from pipelines.training.table import inputs
 from tests.model.proposals import (

@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.contract import Finding
-from pipelines.errors import UserError
-from pipelines.judge import latency
+from pipelines.base.errors import UserError
+from pipelines.core.contract import Finding
+from pipelines.core.schema import refusals, request_schema
+from pipelines.judge import gate, latency, rules
+from pipelines.judge.champion import Production
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
-from pipelines.review import gate, rules
-from pipelines.review.champion import Production
-from pipelines.schema import refusals, request_schema
 from tests.model.proposals import (
     HONEST,
     LABEL,
@@ -271,7 +270,7 @@ def test_only_a_model_that_is_shown_better_and_not_refused_is_the_next_anchor() 
 # --- a rule of one's own ----------------------------------------------------------------------------------
 
 OWN = """
-from pipelines.contract import Finding
+from pipelines.core.contract import Finding
 
 def never_sure(e):
     highest = float(e.scored.p.max())

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines import params as parameters
-from pipelines import stats
-from pipelines.contract import Finding
-from pipelines.review import gate, rules
-from pipelines.review.evidence import Evidence, Scored, Window
-from pipelines.review.rules import metrics
+from pipelines.core import params as parameters
+from pipelines.core import stats
+from pipelines.core.contract import Finding
+from pipelines.judge import gate, rules
+from pipelines.judge.evidence import Evidence, Scored, Window
+from pipelines.judge.rules import metrics
 
 PARAMS = parameters.load(Path(__file__).parents[2] / "params.yaml")
 DAYS, ROWS = 30, 200  # a day

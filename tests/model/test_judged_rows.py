@@ -8,12 +8,11 @@ import pandas as pd
 import pytest
 
 from pipelines.core import rows as core
-from pipelines.judge import rows
-from pipelines.params import Data
+from pipelines.core.params import Data
+from pipelines.judge import champion, evidence, rows
+from pipelines.judge.champion import Champion, Production
 from pipelines.problem import features, source
 from pipelines.problem.columns import CONTRACT
-from pipelines.review import champion, evidence
-from pipelines.review.champion import Champion, Production
 from pipelines.training import prepare, road
 from tests.model.proposals import PARAMS, ROOT, Made, commit, git, golden, released
 

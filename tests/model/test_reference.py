@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines import stats
-from pipelines.params import Params
+from pipelines.core import stats
+from pipelines.core.params import Params
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import reference, table
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipelines.base import git
-from pipelines.errors import Refused, UserError
+from pipelines.base.errors import Refused, UserError
 from pipelines.training.reproduce import _committed, _failure, compare
 
 LOCK: dict[str, Any] = {

@@ -13,8 +13,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from pipelines.base import git
-from pipelines.errors import UserError
-from pipelines.params import Params
+from pipelines.base.errors import UserError
+from pipelines.core.params import Params
 from pipelines.training import cache, ingest, reproduce, tracking, train, tune
 from tests.problems.yours import REPOSITORY
 

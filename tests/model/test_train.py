@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.errors import Refused, UserError
-from pipelines.files import sha256
-from pipelines.model import Model
-from pipelines.params import Params
+from pipelines.base.errors import Refused, UserError
+from pipelines.base.files import sha256
+from pipelines.core.model import Model
+from pipelines.core.params import Params
 from pipelines.problem.columns import CONTRACT
 from pipelines.problem.estimators import ESTIMATORS
 from pipelines.training import table, tracking, train
@@ -44,7 +44,7 @@ def test_another_process_gives_the_same_bytes_whatever_its_hash_seed(
 ) -> None:
     """Within one process even the order of a set repeats, so this takes two."""
     script = (
-        "import hashlib, sys; from pathlib import Path; from pipelines.params import Params; "
+        "import hashlib, sys; from pathlib import Path; from pipelines.core.params import Params; "
         "from pipelines.problem.estimators import ESTIMATORS; from pipelines.training import table, train; "
         "params = Params.model_validate_json(sys.argv[1]); rows = table.load(Path(sys.argv[2])).iloc[::10]; "
         "of = lambda name: params.train.model_copy(update={'estimator': name, 'settings': {}}); "

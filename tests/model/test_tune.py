@@ -18,9 +18,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pipelines import params as files
-from pipelines.errors import UserError
-from pipelines.params import Params, parse
+from pipelines.base.errors import UserError
+from pipelines.core import params as files
+from pipelines.core.params import Params, parse
 from pipelines.problem.columns import CONTRACT
 from pipelines.problem.estimators import ESTIMATORS
 from pipelines.training import table, tune

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines import params
-from pipelines.delivery import host as hosts
-from pipelines.files import write_bytes, write_json
-from pipelines.model import Model
+from pipelines.base.files import write_bytes, write_json
+from pipelines.core import params
+from pipelines.core.model import Model
+from pipelines.core.params import Params
+from pipelines.host import host as hosts
 from pipelines.monitoring import labels, replay
 from pipelines.monitoring.drift import Reference
-from pipelines.params import Params
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import months, prepare, reference, table, train

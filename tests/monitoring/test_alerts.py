@@ -5,9 +5,9 @@ from typing import Any, cast
 
 import pytest
 
+from pipelines.base.errors import UserError
+from pipelines.base.files import write_json, write_text
 from pipelines.base.github import GitHub
-from pipelines.errors import UserError
-from pipelines.files import write_json, write_text
 from pipelines.monitoring.alerts import BOT, MARKER, alert
 
 MINE = MARKER.format("production")

@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipelines import stats
-from pipelines.errors import UserError
-from pipelines.files import read_json, write_bytes, write_json
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json, write_bytes, write_json
+from pipelines.core import stats
 from pipelines.monitoring import drift as module
-from pipelines.monitoring import labels
+from pipelines.monitoring import labels, report
 from pipelines.monitoring.drift import Check, Month, conclude, drift, judge
 from pipelines.problem.columns import CONTRACT
 from tests.monitoring.conftest import SEEN, Production
@@ -24,8 +24,9 @@ Change = Callable[[pd.DataFrame], pd.DataFrame]
 def check(
     production: Production, through: str, out: Path, home: Path | None = None
 ) -> tuple[int, dict[str, Any]]:
-    code = drift("production", through, home or production.home, production.reference, production.params, out)
-    return code, read_json(out / "drift.json")
+    found = drift("production", through, home or production.home, production.reference, production.params)
+    report.write(found, out)
+    return module.EXIT[found.verdict], read_json(out / "drift.json")
 
 
 def month_of(production: Production, month: str, change: Change = lambda rows: rows) -> Month:
@@ -201,12 +202,12 @@ def test_a_reference_of_another_make_is_one_sentence(
 
 
 def test_a_feature_that_the_champion_did_not_have_is_one_sentence(
-    production: Production, tmp_path: Path
+    production: Production,
 ) -> None:
     value = read_json(production.reference)
     gone = value["features"].pop(0)["name"]
     with pytest.raises(UserError, match=f"no feature {gone}"):
-        drift("production", "2013-07", production.home, value, production.params, tmp_path)
+        drift("production", "2013-07", production.home, value, production.params)
 
 
 # --- the numbers ------------------------------------------------------------------------------------------

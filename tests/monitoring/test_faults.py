@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pipelines.contract import Column
+from pipelines.core.contract import Column
 from pipelines.monitoring import faults
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipelines.errors import UserError
-from pipelines.files import write_bytes
+from pipelines.base.errors import UserError
+from pipelines.base.files import write_bytes
 from pipelines.monitoring import labels
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import UserError
-from pipelines.files import write_text
+from pipelines.base.errors import UserError
+from pipelines.base.files import write_text
 from pipelines.monitoring import replay as module
 from pipelines.monitoring.replay import events, local_address, parse_until, replay
 from pipelines.problem.columns import CONTRACT

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipelines import params
-from pipelines.errors import UserError
-from pipelines.files import write_json, write_text
+from pipelines.base.errors import UserError
+from pipelines.base.files import write_json, write_text
+from pipelines.core import params
 from pipelines.local import github
 from pipelines.monitoring.retrain import move_on, propose
 

@@ -74,7 +74,7 @@ WRITTEN = sorted(
             "infra",
             "dvc.yaml",
             "bentofile.yaml",
-            "pipelines/delivery/Dockerfile",
+            "pipelines/release/Dockerfile",
         ],
         cwd=REPOSITORY,
         capture_output=True,

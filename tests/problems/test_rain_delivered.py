@@ -15,12 +15,12 @@ from typing import Any
 import psutil
 import pytest
 
-from pipelines.contract import Contract
-from pipelines.delivery.host import Host
-from pipelines.delivery.rehearse import free_ports
-from pipelines.delivery.slots.launch import MARK
-from pipelines.files import read_json, write_json
+from pipelines.base.files import read_json, write_json
+from pipelines.core.contract import Contract
+from pipelines.host.host import Host
+from pipelines.host.slots.launch import MARK
 from pipelines.problem.columns import CONTRACT as FLIGHTS
+from pipelines.rollout.rehearse import free_ports
 from pipelines.serving.request import Reader
 from tests.problems.rain.columns import CONTRACT as RAIN
 from tests.problems.yours import ALSO_ENGLISH, FLIGHT_WORDS, ROOM, commit, run

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipelines.files import read_json
+from pipelines.base.files import read_json
 from tests.problems.yours import ROOM, make_it_yours, run, with_data
 
 TOMORROW = Path(__file__).parent / "tomorrow"

@@ -8,9 +8,9 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from pipelines.delivery.ledger import Entry, Ledger
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 from pipelines.registry import signer
+from pipelines.registry.ledger import Entry, Ledger
 from pipelines.registry.signing import Key, Signers
 from tests.project import git
 

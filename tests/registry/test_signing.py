@@ -7,7 +7,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 from pipelines.registry.signing import Key, Signers, Untrusted, taken_apart
 from tests.project import git
 

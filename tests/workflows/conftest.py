@@ -81,7 +81,7 @@ def propose(
         {
             "params.yaml": PARAMS,
             "README.md": "x\n",
-            "pipelines/stats.py": "a = 1\n" * 9,
+            "pipelines/core/stats.py": "a = 1\n" * 9,
             "dvc.lock": lock("1"),
             "data.dvc": data("1"),
         }

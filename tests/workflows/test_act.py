@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 from pipelines.local import act, events, github
 from pipelines.local.act import Place
 from tests.workflows.conftest import Commit, git

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 from pipelines.local.github import call
 from pipelines.pulls import comment
 from tests.workflows.proposal import BETTER, GOOD, PASS, Proposal, Propose

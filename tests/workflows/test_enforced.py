@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from pipelines.base.errors import UserError
+from pipelines.base.files import write_json
 from pipelines.base.github import GitHub
-from pipelines.errors import UserError
-from pipelines.files import write_json
 from pipelines.local import events, github, owners, pushes, rights
 from pipelines.local.act import Place
 from pipelines.local.github import call
@@ -322,7 +322,7 @@ def test_the_last_line_that_fits_counts_and_so_here() -> None:
     text = (ROOT / ".github/CODEOWNERS").read_text()
     for path in ("params.yaml", "dvc.lock", "docs/gate.md", "README.md"):
         assert owners.asked(text, [path]) == []
-    for path in (".github/workflows/judge.yml", "pipelines/stats.py", "docs/conf.py", "Makefile"):
+    for path in (".github/workflows/judge.yml", "pipelines/core/stats.py", "docs/conf.py", "Makefile"):
         assert owners.asked(text, [path]) == [("OWNER/MAINTAINERS",)]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines.base import loopback
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 from pipelines.local import github
 from pipelines.local.act import Place
 from pipelines.local.github import call

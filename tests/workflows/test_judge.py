@@ -87,13 +87,13 @@ def output(name, value):
 def test_what_a_proposals_run_leaves_and_says_does_not_speak_for_the_judge(
     whole: Propose, place: Place, tmp_path: Path
 ) -> None:
-    """It changes pipelines/console.py and dvc.lock alone, and nothing is built: forged are artifacts,
+    """It changes pipelines/base/console.py and dvc.lock alone, and nothing is built: forged are artifacts,
     caches and outputs. Somebody with the label's right, but not a maintainer's, helps along."""
-    console = (ROOT / "pipelines/console.py").read_text()
+    console = (ROOT / "pipelines/base/console.py").read_text()
     proposal = whole({"dvc.lock": "stages: {forged: {}}\n"})
     place = replace(place, api=proposal.api.split("/repos/")[0])
     names = f"HEAD, BASE = {'1' * 40!r}, {proposal.tip()!r}\n"
-    proposal = whole({"pipelines/console.py": f"{console}\n{names}{FORGER}"}, "forged", "proposal")
+    proposal = whole({"pipelines/base/console.py": f"{console}\n{names}{FORGER}"}, "forged", "proposal")
     proposal.patch(base="main")
     built = act.run("propose", events.pull_request(proposal.now(), "opened"), place)
     left = {path.name for path in (place.state / f"artifacts/{built.id}").iterdir()}
@@ -106,7 +106,7 @@ def test_what_a_proposals_run_leaves_and_says_does_not_speak_for_the_judge(
     assert status["state"] == "failure" and status["description"].startswith("FAIL: "), status
     assert "forged" not in status["description"] and not list(tmp_path.rglob("poisoned"))
     (posted,) = call(f"{proposal.api}/issues/{proposal.pull['number']}/comments")
-    assert "FAIL" in posted["body"] and "`pipelines/console.py`" in posted["body"]
+    assert "FAIL" in posted["body"] and "`pipelines/base/console.py`" in posted["body"]
     assert "forged" not in posted["body"].splitlines()[0]
 
     proposal.role("eve", "write")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 from pipelines.local.github import call
 from pipelines.pulls import override
 from pipelines.pulls.proposals import OVERRIDE

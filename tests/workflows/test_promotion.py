@@ -11,13 +11,14 @@ import asyncssh
 import pytest
 import yaml
 
-from pipelines.delivery import merged, trust
-from pipelines.delivery.host import Host
-from pipelines.delivery.ledger import BRANCH, Entry, Ledger
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
+from pipelines.host import trust
+from pipelines.host.host import Host
 from pipelines.local import act, events, github
 from pipelines.local.act import Place, Run
 from pipelines.local.rules import Rules
+from pipelines.registry import merged
+from pipelines.registry.ledger import BRANCH, Entry, Ledger
 from pipelines.registry.signer import VARIABLE
 from tests.project import git
 from tests.workflows.conftest import ROOT

@@ -9,8 +9,8 @@ import asyncssh
 import pytest
 import yaml
 
-from pipelines.errors import UserError
-from pipelines.files import write_json
+from pipelines.base.errors import UserError
+from pipelines.base.files import write_json
 from pipelines.local import act, events, github, pushes, rights
 from pipelines.local.act import Place
 from pipelines.local.github import call

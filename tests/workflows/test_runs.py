@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import UserError
-from pipelines.files import read_json
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json
 from pipelines.local.github import call
 from pipelines.pulls import candidate, runs
 from tests.workflows.conftest import Commit

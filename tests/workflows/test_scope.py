@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from pipelines.base.errors import UserError
 from pipelines.base.github import GitHub
-from pipelines.errors import UserError
 from pipelines.pulls import proposals, scope
 from tests.workflows.conftest import Commit, git
 from tests.workflows.proposal import BETTER, PARAMS, Propose, data, lock
@@ -36,7 +36,7 @@ PATHS = [
     ".github/workflows/ci.yml",
     ".github/pull_request_template.md",
     ".dvc/config",
-    "pipelines/console.py",
+    "pipelines/base/console.py",
     "pipelines/problem/features.py",
     "pipelines/problem/rules/__init__.py",
     "pipelines/serving/prompt.md",
@@ -71,8 +71,13 @@ def test_whatever_else_changes_waits_for_a_maintainer(propose: Propose) -> None:
 
 
 def test_what_is_moved_or_taken_away_waits_under_its_old_name(propose: Propose) -> None:
-    files = {"pipelines/stats.py": None, "docs/stats.md": "a = 1\n" * 9, "dvc.lock": None, "README.md": None}
-    assert beyond(propose, files) == ["dvc.lock", "pipelines/stats.py"]
+    files = {
+        "pipelines/core/stats.py": None,
+        "docs/stats.md": "a = 1\n" * 9,
+        "dvc.lock": None,
+        "README.md": None,
+    }
+    assert beyond(propose, files) == ["dvc.lock", "pipelines/core/stats.py"]
 
 
 @pytest.mark.parametrize(("text", "waits"), VALUES.values(), ids=VALUES)
@@ -159,13 +164,13 @@ def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ({"README.md": "y", "dvc.lock": "y"}, True),
         ({"something/new": "y"}, True),
         ({"docs": "y"}, True),
-        ({"docs/moved.py": "a = 1\n" * 9, "pipelines/stats.py": None}, True),
+        ({"docs/moved.py": "a = 1\n" * 9, "pipelines/core/stats.py": None}, True),
     ],
 )
 def test_scope_says_whether_a_change_can_make_another_model(
     commit: Commit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, Any], model: bool
 ) -> None:
-    base = commit({"pipelines/stats.py": "a = 1\n" * 9, "README.md": "x"})
+    base = commit({"pipelines/core/stats.py": "a = 1\n" * 9, "README.md": "x"})
     head = commit(files)
     with inside(tmp_path / "clone", monkeypatch) as told:
         assert scope.run(base, head) == 0

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pipelines.artifacts import verdict as verdicts
+from pipelines.base.errors import UserError
 from pipelines.base.github import GitHub
-from pipelines.errors import UserError
 from pipelines.local.act import Place
 from pipelines.local.github import call
 from pipelines.pulls import proposals, runs
@@ -59,7 +59,7 @@ def test_a_pull_request_without_files_is_not_one_without_a_model(propose: Propos
 @pytest.mark.parametrize(
     ("files", "what"),
     [
-        ({"pipelines/console.py": "x"}, "pipelines/console.py"),
+        ({"pipelines/base/console.py": "x"}, "pipelines/base/console.py"),
         ({"params.yaml": PARAMS.replace("days: 28 #", "days: 7 #")}, "params.yaml: gate"),
         ({"Makefile": "x", "setup.py": "x"}, "Makefile and 1 more"),
     ],

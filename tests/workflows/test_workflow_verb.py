@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 from pipelines.local import workflow
 from tests.workflows.conftest import Commit, git
 

@@ -1,6 +1,6 @@
 """Will it rain at one of New York's weather stations in the next three hours? Asked on the hour."""
 
-from pipelines.contract import Column, Contract, Decision
+from pipelines.core.contract import Column, Contract, Decision
 
 NOW = 0.0
 

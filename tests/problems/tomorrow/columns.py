@@ -1,6 +1,6 @@
 """Will it rain at the orchard tomorrow? Asked once a day, in the evening."""
 
-from pipelines.contract import Column, Contract, Decision
+from pipelines.core.contract import Column, Contract, Decision
 
 EVENING = 0.0
 

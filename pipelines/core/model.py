@@ -1,0 +1,92 @@
+"""An ONNX model and its golden rows: load, predict, check. All that the service needs to answer."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
+import onnxruntime
+
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json
+from pipelines.core.contract import Column
+
+Row = Mapping[str, Any]
+Inputs = dict[str, np.ndarray]
+
+
+class Model:
+    """A model that answers columns of features with probabilities."""
+
+    def __init__(self, path: Path | str) -> None:
+        """Load an ONNX file. UserError where it is missing, cut or no model."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # one row takes 0.05 ms: threads would cost more than they bring
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            content = Path(path).read_bytes()
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except FileNotFoundError:
+            raise UserError(f"{path} does not exist: run `dvc repro`, which makes it") from None
+        except Exception as error:  # onnxruntime has a class of its own for each way in which a file is bad
+            raise UserError(f"{path} is not a whole ONNX model ({str(error).splitlines()[0]})") from None
+        self.inputs: tuple[str, ...] = tuple(entry.name for entry in self._session.get_inputs())
+
+    def predict(self, inputs: Inputs) -> np.ndarray:
+        """P(label) for inputs of shape (n, 1) each, as made by `encode`: float64 of shape (n,)."""
+        (probabilities,) = self._session.run(["probabilities"], {name: inputs[name] for name in self.inputs})
+        return probabilities[:, 1].astype(np.float64)
+
+    def predict_rows(self, features: Sequence[Column], rows: Sequence[Row]) -> np.ndarray:
+        """P(label) for rows of JSON values: float64 of shape (n,)."""
+        return self.predict({f.name: encode(f, [row.get(f.name) for row in rows]) for f in features})
+
+
+def encode(column: Column, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """n values as the model takes them: shape (n, 1), object of str, or float32 with NaN for missing."""
+    if column.type == "category":
+        texts = ["" if _is_missing(value) else str(value) for value in values]
+        return np.array(texts, dtype=object).reshape(-1, 1)
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        return values.astype(np.float32).reshape(-1, 1)
+    numbers = [math.nan if _is_missing(value) else float(value) for value in values]
+    return np.array(numbers, dtype=np.float32).reshape(-1, 1)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value != value or type(value).__name__ in ("NAType", "NaTType")
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Requests with the answers that they must get: `rows` of features, `p` their probabilities."""
+
+    rows: tuple[Row, ...]
+    p: tuple[float, ...]
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Golden":
+        """Read golden.json. UserError where it is not what `evaluate` writes."""
+        value = read_json(path)
+        try:
+            golden = cls(tuple(value["rows"]), tuple(float(p) for p in value["p"]))
+        except (KeyError, TypeError, ValueError):
+            raise UserError(
+                f"{path}: needs the lists `rows` and `p`: run `dvc repro`, which makes it"
+            ) from None
+        if len(golden.rows) != len(golden.p) or not golden.rows:
+            raise UserError(f"{path}: has {len(golden.rows)} rows and {len(golden.p)} answers")
+        return golden
+
+    def largest_difference(self, answers: Sequence[float] | np.ndarray) -> float:
+        """max |Δp| between `answers` and what they must be; infinite where one is missing or not finite."""
+        given = np.asarray(answers, dtype=np.float64)
+        if given.shape != (len(self.p),) or not np.isfinite(given).all():
+            return math.inf
+        return float(np.max(np.abs(given - np.asarray(self.p))))

@@ -1,0 +1,338 @@
+"""params.yaml, typed and closed: a key that nobody reads, or a value of another type, is an error."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipelines.base import conflicts
+from pipelines.base.errors import UserError
+
+Month = Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
+Positive = Annotated[float, Field(gt=0)]
+Setting = bool | int | float | str | None
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Data(_Closed):
+    """The months in data/."""
+
+    first: Month
+    through: Month
+
+
+class Train(_Closed):
+    """What is trained on: the months `first` to `last`, both included; later days judge."""
+
+    first: Month
+    last: Month
+    seed: int
+    estimator: str
+    settings: dict[str, Setting]
+
+
+class Values(_Closed):
+    """What a setting may be: a number from `low` to `high` (whole where both are), or one of `choices`, which
+    params.yaml writes as a list.
+    """
+
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = False  # from 1 to 10 as often as from 10 to 100
+    step: Annotated[int | float, Field(gt=0)] | None = None
+    choices: tuple[Setting, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_list_of_choices(cls, value: Any) -> Any:
+        return {"choices": tuple(value)} if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> "Values":
+        if self.choices:
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("give it low and high, or a list of choices")
+        if not self.low < self.high:
+            raise ValueError(f"low is {self.low}, which is not below high, {self.high}")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("log needs a low above 0, and takes no step")
+        return self
+
+
+class Tune(_Closed):
+    """What `ml tune` tries: the space is estimator -> setting -> values."""
+
+    trials: Annotated[int, Field(ge=1)] = 30
+    folds: Annotated[int, Field(ge=1)] = 3
+    space: dict[str, dict[str, Values]] = {}
+
+
+class Decision(_Closed):
+    """What the two mistakes cost, in the same unit; their ratio sets the threshold."""
+
+    false_alarm: Positive
+    miss: Positive
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which acting is cheaper (Elkan 2001, eq. 2, with correct decisions free)."""
+        return self.false_alarm / (self.false_alarm + self.miss)
+
+
+class Margin(_Closed):
+    """How much worse than the champion still counts as not worse; `cost` is a share of the champion's."""
+
+    roc_auc: Positive
+    log_loss: Positive
+    cost: Positive = 0.02
+    calibration: Positive = 0.10
+
+
+class Floor(_Closed):
+    """What no model may fall below, whatever the champion does."""
+
+    roc_auc: float
+    brier_skill: float
+
+
+class Slice(_Closed):
+    """Which slices are judged, and how much log-loss one may lose."""
+
+    rows: Annotated[int, Field(ge=1)] = 500
+    days: Annotated[int, Field(ge=2)] = 10
+    fail: Positive = 0.005
+    warn: Positive = 0.010
+
+
+class Budget(_Closed):
+    """What a model may cost to serve, as a multiple of the champion's."""
+
+    size: Positive = 2.0
+    latency: Positive = 1.5
+
+
+class Leak(_Closed):
+    """The ROC-AUC from which a single feature, or a model of shuffled outcomes, knows too much."""
+
+    feature: Annotated[float, Field(gt=0.5, le=1)] = 0.80
+    shuffled: Annotated[float, Field(gt=0.5, le=1)] = 0.55
+
+
+class Gate(_Closed):
+    """When a proposal may merge. What later versions of the template added has a default."""
+
+    days: Annotated[int, Field(ge=7)]
+    resamples: Annotated[int, Field(ge=100)]
+    margin: Margin
+    floor: Floor
+    slice: Slice = Slice()
+    budget: Budget = Budget()
+    leak: Leak = Leak()
+    rules: list[str] = []
+
+
+class Serving(_Closed):
+    """What callers rely on."""
+
+    api: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=1)]
+
+
+Environment = Literal["staging", "production"]
+
+
+class Shadow(_Closed):
+    """How a release answers copies of live requests before it answers callers: in these environments, for at
+    least so many pairs of answers; `patience` in seconds; `wasserstein`, in probability, between the live
+    differences of the two releases' answers and those that the gate saw.
+    """
+
+    environments: tuple[Environment, ...] = ()
+    pairs: Annotated[int, Field(ge=1)] = 1000
+    patience: Positive = 600.0
+    ask_again: bool = False  # after `patience`, logged requests of the last weeks stand in for callers
+    wasserstein: Positive = 0.05
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_list_of_environments(cls, value: Any) -> Any:
+        listed = isinstance(value, dict) and isinstance(value.get("environments"), list)
+        return {**value, "environments": tuple(value["environments"])} if listed else value
+
+
+class Canary(_Closed):
+    """A share of the live requests, in percent, for so many seconds and at least so many requests; where they
+    do not come within `patience` seconds more, the rollout is held.
+    """
+
+    share: Annotated[float, Field(gt=0, lt=100)]
+    seconds: Positive
+    requests: Annotated[int, Field(ge=1)] = 500
+    patience: Positive = 600.0
+
+
+class Bake(_Closed):
+    """How long, and for how many requests at least, the old colour stays behind the new one."""
+
+    seconds: Positive = 5.0
+    requests: Annotated[int, Field(ge=1)] = 20
+
+
+class Analysis(_Closed):
+    """What of the new slot counts as worse: its share of failed requests by more than `errors`, or more than
+    `slower` times the share of slow ones. `level` is the chance to turn back a release that is as good.
+    """
+
+    errors: Annotated[float, Field(gt=0, lt=1)] = 0.005
+    slower: Annotated[float, Field(ge=1)] = 2.0
+    level: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+
+
+class Rollout(_Closed):
+    """How a rollout goes; all times in seconds."""
+
+    healthy_within: Positive
+    drain_within: Positive
+    answer_within: Positive = 0.25  # the median of one row
+    shadow: Shadow = Shadow()
+    canary: list[Canary] = []
+    bake: Bake = Bake()
+    analysis: Analysis = Analysis()
+
+
+class Drift(_Closed):
+    """When the drift check speaks up."""
+
+    psi: Positive
+    brier_skill: float
+    months: Annotated[int, Field(ge=1)]
+    days: Annotated[int, Field(ge=2)]  # a month of weekly events has four
+
+
+class Params(_Closed):
+    """All of params.yaml."""
+
+    data: Data
+    train: Train
+    tune: Tune = Tune()
+    decision: Decision
+    gate: Gate
+    serving: Serving
+    rollout: Rollout
+    drift: Drift
+
+    @model_validator(mode="after")
+    def _months_in_order(self) -> "Params":
+        if not self.data.first <= self.train.first <= self.train.last < self.data.through:
+            raise ValueError(
+                "the months must satisfy data.first <= train.first <= train.last < data.through: "
+                "the days after train.last judge the model"
+            )
+        return self
+
+
+def load(path: Path | str = "params.yaml") -> Params:
+    """Read and check params.yaml. UserError with the field and what is wrong with it."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        conflicts.refuse(Path(path), text)
+        value = yaml.safe_load(text)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: run `ml` at the top of the repository") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    return parse(value, str(path))
+
+
+def parse(value: Any, name: str = "params.yaml") -> Params:
+    """Check a mapping that was read from `name`."""
+    if not isinstance(value, dict):
+        raise UserError(f"{name} must be a mapping with the keys {', '.join(Params.model_fields)}")
+    try:
+        return Params.model_validate(value)
+    except ValidationError as error:
+        raise UserError(_sentence(name, error)) from None
+
+
+def _sentence(name: str, error: ValidationError) -> str:
+    errors = error.errors()
+    # A mistyped key is also a missing one; the word that stands in the file says more.
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{name}: {field} is not a known key; {_keys_beside(first['loc'])}"
+    if first["type"] == "missing":
+        return f"{name}: {field} is missing"
+    if first["type"] == "value_error":
+        return f"{name}: {f'{field}: ' if field else ''}{first['msg'].removeprefix('Value error, ')}"
+    return f"{name}: {field} is {first['input']!r}, but {first['msg'][0].lower()}{first['msg'][1:]}"
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> str:
+    model: Any = Params
+    for part in location[:-1]:
+        if get_origin(model) is dict:  # named by the user
+            model = get_args(model)[1]
+        elif get_origin(model) in (list, tuple):
+            model = get_args(model)[0]
+        else:
+            model = model.model_fields[str(part)].annotation
+    where = ".".join(str(part) for part in location[:-1])
+    return f"the keys {f'of {where} ' if where else ''}are {', '.join(model.model_fields)}"
+
+
+def edited(text: str, values: Mapping[str, Any]) -> str:
+    """The text of params.yaml with `values`, by dotted name, in place of the old ones: comments stay.
+
+    A mapping is given whole: keys that it lacks go. UserError where params.yaml may not say so.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.util import load_yaml_guess_indent
+
+    file = YAML()
+    file.preserve_quotes = True
+    file.width = 10_000
+    file.representer.add_representer(float, _float)
+    content, indent, offset = load_yaml_guess_indent(text, yaml=file)
+    file.indent(sequence=indent or 2, offset=offset or 0)
+    for name, value in values.items():
+        *path, last = name.split(".")
+        inside = content
+        for part in path:
+            inside = inside[part]
+        if isinstance(value, Mapping):
+            _replace(inside[last], value)
+        else:
+            inside[last] = value
+    out = io.StringIO()
+    file.dump(content, out)
+    parse(yaml.safe_load(out.getvalue()))
+    return out.getvalue()
+
+
+def _replace(mapping: Any, values: Mapping[str, Any]) -> None:
+    """Key by key: the blank line or comment after a mapping belongs to its last key, and must stay there."""
+    last = next(reversed(mapping), None)
+    for key in [key for key in mapping if key not in values]:
+        del mapping[key]
+    for key, value in values.items():
+        if key in mapping:
+            mapping[key] = value
+        else:
+            mapping.insert(max(len(mapping) - 1, 0), key, value)
+    if last in mapping.ca.items and last not in mapping and mapping:
+        mapping.ca.items[next(reversed(mapping))] = mapping.ca.items.pop(last)
+
+
+def _float(representer: Any, value: float) -> Any:
+    """As PyYAML writes it, which takes 1e-05 for a text."""
+    return representer.represent_scalar("tag:yaml.org,2002:float", yaml.safe_dump(value).split()[0])

@@ -1,0 +1,139 @@
+"""A host: the machine that holds environments. Its folders, ports and tools, as host.json tells."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipelines.base import machine
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json, write_json
+from pipelines.edge.edge import Edge
+from pipelines.host.slots.slot import Slot
+from pipelines.host.supervisor import Supervisor
+from pipelines.problem.columns import CONTRACT
+
+COLOURS = ("blue", "green")
+
+
+@dataclass(frozen=True)
+class Host:
+    """One environment on this machine, as Terraform's outputs describe it."""
+
+    environment: str
+    home: Path
+    folder: Path
+    tools: Path
+    edge_url: str
+    admin_url: str
+    models: dict[str, dict[str, int]]  # name -> colour -> port; the first also answers at the edge's top
+    socket: Path
+    model: str  # whose slots, journal and lock this is about
+
+    @classmethod
+    def load(cls, environment: str, at: Path | None = None, model: str = CONTRACT.name) -> "Host":
+        """Read host.json. UserError where `ml infra up` has not made this environment for this model."""
+        path = (at or machine.home()) / environment / "host.json"
+        way_out = f"run `ml infra up --env {environment}`"
+        if not path.exists():
+            raise UserError(f"no host for {environment} ({path}): {way_out}")
+        try:
+            host = cls.parse(read_json(path), model)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} is not what `ml infra up` writes ({error!r}): {way_out}") from None
+        if not _same_folder(host.folder, path.parent):
+            raise UserError(
+                f"{path} is about {host.folder}, from where it was moved: move it back, or {way_out}"
+            )
+        if model not in host.models:
+            raise UserError(f"{environment} serves {', '.join(host.models)} here, not yet {model}: {way_out}")
+        return host
+
+    @classmethod
+    def parse(cls, value: dict[str, Any], model: str = CONTRACT.name) -> "Host":
+        """From Terraform's output `host`."""
+        paths = {name: Path(value[name]) for name in ("home", "folder", "tools", "socket")}
+        models = {each["name"]: {colour: int(each[colour]) for colour in COLOURS} for each in value["models"]}
+        return cls(
+            value["environment"],
+            **paths,
+            edge_url=value["edge_url"],
+            admin_url=value["admin_url"],
+            models=models,
+            model=model,
+        )
+
+    def save(self) -> None:
+        """Write host.json."""
+        value = asdict(self) | {"models": [{"name": name, **slots} for name, slots in self.models.items()]}
+        del value["model"]
+        write_json(self.folder / "host.json", json.loads(json.dumps(value, default=str)))
+
+    def of(self, model: str) -> "Host":
+        """The same environment for another of its models."""
+        return replace(self, model=model)
+
+    @property
+    def each(self) -> list["Host"]:
+        """The environment once for each model."""
+        return [self.of(model) for model in self.models]
+
+    def slot(self, colour: str) -> Slot:
+        """One of the model's two slots."""
+        return Slot(
+            self.model,
+            colour,
+            self.models[self.model][colour],
+            self.place / "slots" / colour,
+            predictions=self.predictions,
+            environments=self.home / "venvs",
+            supervised=self.folder / "supervisor",
+            supervisor=self.supervisor,
+        )
+
+    @property
+    def slots(self) -> list[Slot]:
+        """The model's two slots."""
+        return [self.slot(colour) for colour in COLOURS]
+
+    @property
+    def place(self) -> Path:
+        """What is the model's own: journal, lock, slots, predictions."""
+        return place(self.home, self.environment, self.model)
+
+    @property
+    def predictions(self) -> Path:
+        """The prediction log."""
+        return self.place / "predictions"
+
+    @property
+    def edge(self) -> Edge:
+        return Edge(self.folder / "edge", self.edge_url, self.admin_url, self.models, self.model)
+
+    @property
+    def supervisor(self) -> Supervisor:
+        return Supervisor(self.socket)
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Every port of this environment, by what it is for."""
+        edge, admin = (int(url.rpartition(":")[2]) for url in (self.edge_url, self.admin_url))
+        slots = {f"{slot} of {name}": port for name, of in self.models.items() for slot, port in of.items()}
+        return {"edge": edge, "admin": admin, **slots}
+
+    @property
+    def mark(self) -> str:
+        """What the processes of this environment carry, its slots aside (each has a mark of its own)."""
+        return str(self.folder)
+
+
+def place(home: Path, environment: str, model: str = CONTRACT.name) -> Path:
+    """Where an environment keeps what is a model's own."""
+    return home / environment / "models" / model
+
+
+def _same_folder(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False

@@ -1,0 +1,129 @@
+"""supervisord, spoken to over its unix socket: which programs run, take in changed ones, stop, shut down."""
+
+import contextlib
+import http.client
+import os
+import shlex
+import socket
+import time
+import xmlrpc.client
+from pathlib import Path
+from typing import Any
+
+from pipelines.base.errors import Refused
+
+STOPPED = ("STOPPED", "EXITED", "FATAL")
+
+
+class Supervisor:
+    """The supervisor of one environment; its programs are `edge`, `slot-blue` and `slot-green`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def alive(self) -> bool:
+        """Whether a supervisor answers on the socket."""
+        try:
+            return bool(self._call("getState")["statename"] == "RUNNING")
+        except OSError:
+            return False
+
+    def itself(self) -> int:
+        """The process id of the supervisor that answers on the socket, or 0."""
+        try:
+            return int(self._call("getPID"))
+        except (OSError, xmlrpc.client.Fault):  # a fault: it shuts down
+            return 0
+
+    def state(self, program: str) -> str:
+        """`RUNNING`, `STARTING`, `BACKOFF`, `FATAL`, ...; `STOPPED` also where nobody knows the program."""
+        return str(self._info(program).get("statename", "STOPPED"))
+
+    def pid(self, program: str) -> int:
+        """The process id of a running program, else 0."""
+        return int(self._info(program).get("pid", 0))
+
+    def started(self, program: str) -> int:
+        """When the program was last started, in seconds since the epoch, else 0."""
+        return int(self._info(program).get("start", 0))
+
+    def take(self, program: str) -> None:
+        """Read the program's configuration again and start it; it must not be running."""
+        self._call("reloadConfig")
+        self._call("addProcessGroup", program)
+
+    def drop(self, program: str) -> None:
+        """Stop a program, however long its own stopwaitsecs allows, and forget it."""
+        if not self._info(program):
+            return
+        with contextlib.suppress(xmlrpc.client.Fault):  # it is not running
+            self._call("stopProcess", program)
+        self._call("removeProcessGroup", program)
+
+    def start(self, program: str) -> None:
+        """Start a program that the supervisor knows, unless it runs."""
+        with contextlib.suppress(xmlrpc.client.Fault):
+            self._call("startProcess", program, False)
+
+    def shutdown(self, within: float = 60.0) -> None:
+        """Stop every program and the supervisor. Refused when it is still there after `within` seconds."""
+        if not self.alive():
+            return
+        pid = int(self._call("getPID"))
+        self._call("shutdown")
+        until = time.monotonic() + within
+        while Path(f"/proc/{pid}").exists() and not _is_zombie(pid):
+            if time.monotonic() > until:
+                raise Refused(f"the supervisor (process {pid}) has not stopped within {within:.0f} s")
+            time.sleep(0.05)
+
+    def _info(self, program: str) -> dict[str, Any]:
+        try:
+            return dict(self._call("getProcessInfo", program))
+        except (xmlrpc.client.Fault, OSError):
+            return {}
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        with xmlrpc.client.ServerProxy("http://supervisor", transport=_Transport(self.path)) as server:
+            return getattr(server.supervisor, method)(*arguments)
+
+
+class _Transport(xmlrpc.client.Transport):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        return _Connection(self._path)
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=90)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY)
+        try:  # a socket's path may have 107 bytes at most, and a home may lie deeper
+            self.sock.connect(f"/proc/self/fd/{folder}/{self._path.name}")
+        finally:
+            os.close(folder)
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def quoted(text: str) -> str:
+    """A value for supervisord's configuration, which expands %."""
+    return text.replace("%", "%%")
+
+
+def command_line(command: list[str]) -> str:
+    """A command for supervisord's configuration."""
+    return quoted(shlex.join(command))

@@ -1,0 +1,141 @@
+"""Whose word a host takes: where it has a list of keys, an entry of the ledger that one of them signed.
+
+The list is the host's own file, ENVIRONMENT/allowed_signers, so nothing that anybody pushes can change it.
+Without it entries are taken as they are, and `ml status` says so.
+"""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from pipelines.base.console import step as say
+from pipelines.base.errors import UserError
+from pipelines.base.files import write_text
+from pipelines.host.host import Host
+from pipelines.registry.ledger import BRANCH, Entry, Ledger, Look, Written
+from pipelines.registry.signing import Signers, Untrusted
+
+NAME = "allowed_signers"
+
+
+class Followed(BaseModel):
+    """The newest of the ledger that was believed here: what comes after it may be followed."""
+
+    head: str
+    written: str  # the commit that wrote the environment's entry
+    moment: int  # of that commit, in seconds since the epoch
+
+
+def wanted(host: Host) -> Entry | None:
+    """What the ledger wants of the environment, believed. UserError as `believe`, or without the ledger."""
+    ledger = Ledger()
+    found = ledger.look(host.environment)
+    believe(host, ledger, found)
+    return found.entry
+
+
+def believe(host: Host, ledger: Ledger, found: Look) -> str | None:
+    """Who signed the environment's entry; None where nothing is wanted, or the host has no list.
+
+    UserError where nobody on the list did, where the entry was written for another environment or repository,
+    and where an older state of the branch was pushed again.
+    """
+    listed = signers(host.folder)
+    if listed is None or found.entry is None or found.commit is None or found.head is None:
+        return None
+    name = f"{host.environment}.json on the branch {BRANCH} ({found.commit[:12]})"
+    if merges := ledger.merges(found.commit, found.head):
+        raise UserError(
+            f"{name} came by a merge ({merges[0][:12]}), which can bring old entries back: {AGAIN}"
+        )
+    try:
+        who = _who(host, ledger, listed, Written(found.commit, found.entry))
+    except Untrusted as reason:
+        raise UserError(f"{name} {reason}: {AGAIN}") from None
+    if found.entry.beside is None:
+        raise UserError(f"{name} {OLD}: run `ml release` at its commit again, then `ml promote`")
+    _require_newer(host, ledger, found, name)
+    return who
+
+
+def history(host: Host, ledger: Ledger) -> list[Entry]:
+    """The entries that the environment had and that are believed here, the newest first.
+
+    Says which are passed over. Without a list none is.
+    """
+    chain = ledger.chain(host.environment)
+    if (listed := signers(host.folder)) is None:
+        return [written.entry for written in chain]
+    found, left = [], []
+    for written in chain:
+        try:
+            _who(host, ledger, listed, written)
+            if written.entry.beside is None:
+                raise Untrusted(OLD)
+            found.append(written.entry)
+        except Untrusted as reason:
+            left.append(f"{written.entry.release[:12]} ({written.commit[:12]} {reason})")
+    if left:
+        say(
+            f"{host.environment}: what nobody listed signed is no place to go back to, and is passed over: "
+            f"{', '.join(left[:3])}{f' and {len(left) - 3} more' if len(left) > 3 else ''}"
+        )
+    return found
+
+
+def _who(host: Host, ledger: Ledger, listed: Signers, written: Written) -> str:
+    """Who signed an entry for this environment. Untrusted, which says why, where nobody listed did."""
+    who = listed.who(ledger.content(written.commit))
+    for what, said, here in (
+        ("environment", written.entry.environment, host.environment),
+        ("repository", written.entry.repository, ledger.repository),
+    ):
+        if said != here:
+            raise Untrusted(f"was signed for the {what} {said}, and this is {here}")
+    return who
+
+
+def signers(folder: Path) -> Signers | None:
+    """Who may sign for the environment in this folder; None where it has no list."""
+    path = folder / NAME
+    return Signers.load(path) if path.exists() or path.is_symlink() else None
+
+
+def allow(file: Path, folder: Path) -> None:
+    """Make the keys of `file` those that may sign for the environment. UserError where it is no such list."""
+    found = Signers.load(file)
+    write_text(folder / NAME, file.read_text(encoding="utf-8"))
+    say(f"{folder.name}: {len(found.lines)} keys may sign the ledger")
+
+
+OLD = "is of an earlier version and does not say what evidence/ holds"
+AGAIN = "write it again with a listed key (`ml promote`, `ml rollback`, or their workflows)"
+
+
+def _require_newer(host: Host, ledger: Ledger, found: Look, name: str) -> None:
+    """What was signed once stays signed: a branch set back would deploy an old release."""
+    assert found.head and found.commit
+    path = host.place / "followed.json"
+    now = Followed(head=found.head, written=found.commit, moment=ledger.moment(found.commit))
+    before = _followed(path)
+    if before == now:
+        return
+    old = before and before.written != now.written and now.moment <= before.moment
+    if old and before and not ledger.holds(now.head, before.head):
+        raise UserError(
+            f"the branch {BRANCH} was rewritten, and {name} is not newer than {before.written[:12]}, "
+            f"which was followed here: {AGAIN}"
+        )
+    write_text(path, now.model_dump_json(indent=2) + "\n")
+
+
+def _followed(path: Path) -> Followed | None:
+    try:
+        return Followed.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError):
+        raise UserError(
+            f"{path} cannot be read, and tells which entries were followed: remove it once `ml status` names "
+            "what you expect"
+        ) from None

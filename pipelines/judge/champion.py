@@ -1,0 +1,292 @@
+"""The champion: the model that production runs, else the base branch's; its own file, else built again."""
+
+import configparser
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from pipelines.base import git, programs
+from pipelines.base.console import step
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json, sha256, write_bytes, write_json, write_text
+from pipelines.core.model import Golden, Model
+from pipelines.judge import proposal
+from pipelines.judge.proposal import Card
+
+FILES = ("models/model.onnx", "models/model.json", "models/golden.json")
+
+
+@dataclass(frozen=True)
+class Production:
+    """The ledger's entry for production. The caller reads it, because delivery stands above review.
+
+    `folder` is the release in the store, verified, or None where the store cannot give it.
+    """
+
+    release: str
+    commit: str
+    folder: Path | None
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A champion whose file is whole."""
+
+    words: str  # where it comes from, for the report
+    commit: str
+    model: Model
+    sha256: str
+    size: int  # bytes of the model
+    card: Card
+    golden: Golden  # requests that it answers
+    api: int | None  # params.yaml: serving.api of its commit
+    base: Path
+    path: Path = Path()
+
+
+DEFAULT = ("refs/remotes/origin/HEAD", "refs/remotes/origin/main")  # may be newer than the base
+
+
+class Missing(Exception):
+    """Why there is a champion but it cannot be had."""
+
+
+def find(base: Path, production: Production | None, what: str = "production's release") -> Champion | None:
+    """The champion of the checkout `base`; None where nothing was ever trained: the first model.
+
+    Missing where there is one that can neither be read nor built again.
+    """
+    if production is not None:
+        words = f"{what} {production.release[:12]}"
+        _require_merged(base, production.commit, words)
+        found = _of_release(base, production, words) if production.folder else None
+        return found or _rebuilt(base, production.commit, words)
+    commit = git.head(base)
+    words = f"the base branch's model ({commit[:12]})"
+    recorded = recorded_in(base)
+    if recorded is None:
+        return None
+    paths = [base / name for name in FILES]
+    return _load(base, commit, words, *paths) if _are(paths, recorded) else _rebuilt(base, commit, words)
+
+
+def _require_merged(base: Path, commit: str, words: str) -> None:
+    """Missing where the base's branch was never at the commit: whoever can write the ledger could name any,
+    and its code would run beside the gate.
+    """
+    lines = (git.tried("rev-list", "--first-parent", ref, "--", at=base) for ref in ("HEAD", *DEFAULT))
+    if not any(commit in line.text.split() for line in lines if line.code == 0):
+        raise Missing(f"{words} is not to be had: the base branch was never at its commit {commit[:12]}")
+
+
+def _of_release(base: Path, production: Production, words: str) -> Champion | None:
+    assert production.folder is not None
+    try:
+        release = read_json(production.folder / "release.json")
+        models, card = production.folder / "bento/src/models", production.folder / "evidence/model.json"
+        if sha256(models / "model.onnx") != release["model"]["sha256"]:
+            return None
+        return _load(base, production.commit, words, models / "model.onnx", card, models / "golden.json")
+    except (UserError, OSError, KeyError, TypeError, proposal.Bad, Missing):
+        return None  # built again from its commit then
+
+
+def _are(paths: list[Path], recorded: list[str]) -> bool:
+    """Whether every file is there, with that MD5."""
+    return all(
+        path.is_file() and proposal.md5(path) == md5 for path, md5 in zip(paths, recorded, strict=True)
+    )
+
+
+def _load(base: Path, commit: str, words: str, model: Path, card: Path, golden: Path) -> Champion:
+    try:
+        return Champion(
+            words,
+            commit,
+            Model(model),
+            sha256(model),
+            model.stat().st_size,
+            proposal.card(card),
+            Golden.load(golden),
+            _api(base, commit),
+            base,
+            model,
+        )
+    except (UserError, OSError, proposal.Bad) as error:
+        raise Missing(f"{words} cannot be read: {error}") from None
+
+
+def _api(base: Path, commit: str) -> int | None:
+    """What callers of that commit relied on."""
+    said = git.blob(commit, "params.yaml", base)
+    try:
+        api = yaml.safe_load(said or b"")["serving"]["api"]
+    except (KeyError, TypeError, yaml.YAMLError):
+        return None
+    return api if isinstance(api, int) else None
+
+
+def recorded_in(folder: Path) -> list[str] | None:
+    """The MD5 of each of FILES by the dvc.lock of a checkout; None where nothing was ever trained."""
+    lock = folder / "dvc.lock"
+    if not lock.is_file():
+        return None
+    try:
+        found = proposal.recorded(lock)
+    except Exception as error:  # a merge that went wrong leaves anything
+        raise Missing(f"the champion's dvc.lock cannot be read: {error}") from None
+    return [found[name] for name in FILES] if all(name in found for name in FILES) else None
+
+
+def locked_in(folder: Path) -> dict[str, str] | None:
+    """The MD5 of the model and of each file beside it, as `recorded_in`."""
+    if recorded_in(folder) is None:
+        return None
+    return proposal.shipped(proposal.recorded(folder / "dvc.lock"))
+
+
+def _cached(base: Path, recorded: list[str]) -> list[Path]:
+    """Where DVC's cache of the base checkout keeps files of these MD5s, if it has them."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.read([base / ".dvc/config", base / ".dvc/config.local"])
+    cache = (base / ".dvc" / config.get("cache", "dir", fallback="cache") / "files/md5").resolve()
+    return [cache / md5[:2] / md5[2:] for md5 in recorded]
+
+
+# --- built again -------------------------------------------------------------------------------------------
+
+
+def _rebuilt(base: Path, commit: str, words: str) -> Champion:
+    """The model of `commit`, made by its own code with its own lock; what an earlier run made is kept."""
+    checkout = _worktree(base, commit, words)
+    recorded = recorded_in(checkout)
+    if recorded is None:
+        raise Missing(f"{words} is not to be had: its commit has no models/model.onnx in dvc.lock")
+    paths, cached = [checkout / name for name in FILES], _cached(base, recorded)
+    if _are(cached, recorded):
+        return _load(base, commit, words, *cached)
+    made = base / ".greenlight/champion" / f"{commit[:12]}.json"  # another machine may round otherwise
+    if not _are(paths, recorded) and not (made.is_file() and _are(paths, read_json(made))):
+        step(f"building {words} again, from its commit")
+        code, said = _run(checkout, base, "from pipelines.cli import main; main()", "reproduce")
+        if code or not all(path.is_file() for path in paths):
+            raise Missing(f"{words} could not be built again: {said}")
+        write_json(made, [proposal.md5(path) for path in paths])
+        if _are(paths, recorded):
+            for path, kept in zip(paths, cached, strict=True):
+                write_bytes(kept, path.read_bytes())
+    if proposal.md5(paths[0]) == recorded[0]:
+        words += ", built again"
+    else:
+        words += f", built again, not byte for byte: SHA-256 {sha256(paths[0])[:12]}"
+    return _load(base, commit, words, *paths)
+
+
+def _worktree(base: Path, commit: str, words: str) -> Path:
+    folder = base / ".greenlight/champion" / commit[:12]
+    if git.commit(commit, base) is None:
+        raise Missing(f"{words} is not to be had: its commit {commit[:12]} is not in this repository")
+    if (folder / ".git").exists():
+        with contextlib.suppress(git.Failed):  # a killed run leaves anything
+            git.run("checkout", "--force", "--detach", commit, at=folder)
+            return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    git.run("worktree", "prune", at=base)
+    git.run("worktree", "add", "--force", "--detach", str(folder.resolve()), commit, at=base)
+    return folder
+
+
+def _run(checkout: Path, base: Path, program: str, *arguments: str) -> tuple[int, str]:
+    """Run Python code of that checkout: its exit code and the last line of what it said, which is shown."""
+    python = _python(checkout, base)
+    environment = programs.environment(
+        PYTHONPATH=str(checkout.resolve()),  # before any installed copy of the package
+        PATH=os.pathsep.join([str(python.parent), os.environ.get("PATH", "")]),
+    )
+    environment.pop("MLFLOW_TRACKING_URI", None)  # building a champion again is no run of its own
+    last = "no word of why"
+    with programs.start(
+        [python, "-c", program, *arguments],
+        cwd=checkout,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as run:
+        assert run.stdout is not None
+        for line in run.stdout:
+            if line.strip():
+                last = line.strip().removeprefix("ml: ")[:300]
+                print(f"          {line.rstrip()}", file=sys.stderr, flush=True)
+    return run.returncode, last
+
+
+def _python(checkout: Path, base: Path) -> Path:
+    """The interpreter for that commit: this one, or one of its own where its lock is another."""
+    lock = checkout / "requirements/train.txt"
+    if not lock.is_file() or lock.read_bytes() == (base / "requirements/train.txt").read_bytes():
+        return Path(sys.executable)
+    folder = (base / ".greenlight/venvs" / sha256(lock)[:12]).resolve()
+    python = folder / "bin/python"
+    if not (folder / "ready").is_file():
+        step("making an environment from the champion's own lock")
+        uv = programs.find("uv")
+        if uv is None:
+            raise Missing("the champion's lock is another one, and there is no uv to install it with")
+        for command in (
+            [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
+            [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(python), str(lock)],
+        ):
+            run = programs.run(command)
+            if run.returncode:
+                said = " ".join(run.stderr.split())[:300]
+                raise Missing(f"the champion's own lock cannot be installed: {said}")
+        ml = f"#!{python}\nfrom pipelines.cli import main\nmain()\n"  # the stages of its dvc.yaml call it
+        write_text(folder / "bin/ml", ml).chmod(0o755)
+        write_text(folder / "ready", "")
+    return python
+
+
+# --- features ----------------------------------------------------------------------------------------------
+
+
+def rows(champion: Champion, months: list[str]) -> pd.DataFrame | None:
+    """The rows of `months` with features as the champion's own code makes them, from its own source; None
+    where its pipelines/problem is the base's.
+
+    That code reads and builds in its worktree, by its own core/rows.py: with the history it looks back on.
+    """
+    base = champion.base
+    here, there = (git.object_of(c, "pipelines/problem", base) for c in ("HEAD", champion.commit))
+    if here == there or champion.commit == git.head(base):
+        return None
+    checkout = _worktree(base, champion.commit, champion.words)
+    out = (checkout / "build/champion-rows.parquet").resolve()
+    step("the champion's features, by its own code")
+    code, said = _run(checkout, base, ROWS, str(out), *months)
+    if code:
+        raise Missing(f"{champion.words}: its own feature code failed: {said}")
+    return pd.read_parquet(out)
+
+
+ROWS = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    import pandas as pd
+    from pipelines.problem.columns import CONTRACT
+    from pipelines.training import road
+    out, *months = sys.argv[1:]
+    table = pd.concat([road.of_month(month) for month in months], ignore_index=True)
+    Path(out).parent.mkdir(exist_ok=True)
+    table[[CONTRACT.key.name, *(column.name for column in CONTRACT.features)]].to_parquet(out, index=False)
+    """
+)

@@ -1,0 +1,402 @@
+"""What the rules need: the models scored on V, here and now, against labels that the base's code reads."""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipelines.base.console import step
+from pipelines.base.errors import Refused, UserError
+from pipelines.core import stats
+from pipelines.core.contract import Finding
+from pipelines.core.model import Inputs, Model
+from pipelines.core.params import Data, Params, Train, load
+from pipelines.judge import answers, changes, contained, latency, onnx, retrain, rows
+from pipelines.judge import champion as champions
+from pipelines.judge import proposal as proposals
+from pipelines.judge.champion import Champion, Production
+from pipelines.judge.changes import Changes
+from pipelines.judge.proposal import Bad, Proposal
+from pipelines.judge.retrain import Retrained
+from pipelines.judge.rows import Window
+from pipelines.problem.columns import CONTRACT
+from pipelines.training.prepare import as_the_model_takes_them, prepare
+
+SEED = 1  # of the bootstrap: the same days are drawn in each run, so a second run brings no second chance
+SAME = 1e-9  # max |Δp| up to which two models are one
+ROUNDING = 1e-6  # max |Δp| of one model's answers, trained on two kinds of processors
+NEAR = 1e-3  # mean |Δp| that another kind of processor may bring about where it splits a tree elsewhere
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A model's answers on V and what the metrics need of them."""
+
+    p: np.ndarray  # (n,)
+    sums: stats.DaySums
+    rate: float  # the label rate of its training days
+    features: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)  # (n) what it was asked with
+    place: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int), repr=False)  # (n) in its rows
+
+
+@dataclass(frozen=True)
+class Again:
+    """How the candidate differs from the model that the judge trains from the proposal's params.yaml."""
+
+    largest: float  # max |Δp| on V
+    mean: float
+    alike: bool  # the same graph with the same numbers
+    repeats: bool = True  # the training gives the same model each time
+    beside: str | None = None  # the first file beside the model that is not what it and the rows give
+
+    @property
+    def same(self) -> bool:
+        return self.alike and self.largest <= ROUNDING
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a rule may look at. What could not be had is None, and a finding of `gathered` says why."""
+
+    params: Params  # the base's: thresholds are never the proposal's
+    gathered: tuple[Finding, ...] = ()
+    proposal: Proposal | None = None
+    champion: Champion | None = None
+    anchor: Champion | None = None  # where it is another than the champion
+    window: Window | None = None
+    scored: Scored | None = None  # the candidate
+    beside: Scored | None = None  # the champion
+    anchored: Scored | None = None  # the anchor
+    repeated: float | None = None  # max |Δp| on V of the candidate and itself, trained again by the build
+    retrained: "Again | None" = None  # the same by the judge, wherever the base's code trains
+    shuffled: float | None = None  # ROC-AUC on V of a model of shuffled outcomes, by whoever trained again
+    changes: Changes = field(default_factory=Changes)  # of the code that makes a candidate
+    latency: tuple[float, float] | None = None  # seconds a row, the median: candidate, champion
+    same_lock: bool = False  # dvc.lock names the base branch's model: what is merged changes no model
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """(B, D) how often each day of V is drawn, the same for all models and every metric."""
+        assert self.window is not None
+        return stats.day_weights(len(self.window.days), self.params.gate.resamples, SEED)
+
+    @property
+    def unchanged(self) -> bool:
+        """The proposal's model is the champion's, byte for byte, and what is merged makes no other."""
+        return self.same_lock or (
+            self.proposal is not None
+            and self.champion is not None
+            and self.proposal.sha256 == self.champion.sha256
+            and (self.largest_difference or 0.0) <= SAME
+            and (
+                self.retrained.same and self.retrained.beside is None
+                if self.retrained is not None
+                else _made_of(self.proposal.params) == _made_of(self.params)
+            )
+        )
+
+    @property
+    def equal(self) -> bool:
+        """The candidate answers V as the champion does."""
+        return self.largest_difference is not None and self.largest_difference <= SAME
+
+    @cached_property
+    def largest_difference(self) -> float | None:
+        """max |Δp| of the two models on V."""
+        if self.scored is None or self.beside is None:
+            return None
+        return float(np.abs(self.scored.p - self.beside.p).max())
+
+
+def gather(
+    candidate: Path,
+    base: Path,
+    production: Production | None = None,
+    anchor: Production | None = None,
+    head: str | None = None,
+) -> Evidence:
+    """The evidence on the proposal `head` whose build left `candidate`, against the checkout `base`.
+
+    `anchor` is the last release that was shown superior, or the first. Never raises for what a proposal's
+    files hold: that becomes a finding. UserError where `base` is broken.
+    """
+    params = load(base / "params.yaml")
+    if not candidate.is_dir():
+        raise UserError(f"{candidate} does not exist: it is the folder that a proposal's build leaves")
+    step("reading the proposal's files")
+    try:
+        recorded = champions.locked_in(base)
+    except champions.Missing as error:
+        raise UserError(f"{base}: {error}") from None
+    found = changes.of(base, head)
+    try:
+        if head is not None and found.known:
+            proposals.as_committed(candidate, lambda name: changes.file(base, head, name))
+            if found.data:
+                proposals.check_data(*changes.file(base, head, "data.dvc"))
+        if (
+            recorded is not None
+            and proposals.locked(candidate) == recorded
+            and _made_of(proposals.values(candidate)) == _made_of(params)  # else the lock may lie
+            and not found.data
+        ):
+            return Evidence(params, same_lock=True, changes=found)
+        proposal = proposals.read(candidate, CONTRACT)
+        raw = rows.read(proposal.params.data)
+        own = prepare(raw) if found.known and not found.features else None
+        if own is None and proposal.window is None:
+            raise Bad("models/window.parquet is not there: the build did not end")
+    except (Bad, Refused, UserError) as error:
+        sentence = f"The build is not to be judged: {str(error).rstrip('.')}."
+        return Evidence(params, (Finding("files", "FAIL", sentence),), changes=found)
+    return _Gathering(params, base, proposal, raw, own, found).all(production, anchor)
+
+
+def _made_of(params: Params) -> tuple[Data, Train]:
+    """What of params.yaml makes a model."""
+    return params.data, params.train
+
+
+class _Gathering:
+    """Finds and scores one model after the other, and keeps a finding for each that cannot be had."""
+
+    def __init__(
+        self,
+        params: Params,
+        base: Path,
+        proposal: Proposal,
+        raw: pd.DataFrame,
+        own: pd.DataFrame | None,
+        found: Changes,
+    ) -> None:
+        self.params, self.base, self.proposal, self.raw = params, base, proposal, raw
+        self.own, self.changes = own, found  # the rows of data/, by the base's features.py: to train on
+        self.findings: list[Finding] = []
+        self.months: list[str] = []  # those of V
+
+    @cached_property
+    def built(self) -> pd.DataFrame:
+        """Every row of V's months with the base's features and what they look back on, as production has."""
+        return rows.with_features(self.raw, self.months)
+
+    @cached_property
+    def judged(self) -> pd.DataFrame:
+        """The same, as the model takes them."""
+        return as_the_model_takes_them(self.built)
+
+    def all(self, production: Production | None, anchor: Production | None) -> Evidence:
+        step("looking for the champion")
+        champion = self.find("champion", production)
+        first = None
+        if anchor is not None and production is not None and anchor.release != production.release:
+            step("looking for the anchor, which many small losses may not lead away from")
+            first = self.find("anchor", anchor)
+        window = rows.window(self.raw, _first_day(self.proposal, champion, first))
+        self.months = rows.months(window)
+        if not window.days or self.has_one_class(window):
+            findings = tuple(self.findings)
+            return Evidence(
+                self.params, findings, self.proposal, champion, first, window, changes=self.changes
+            )
+        step(f"scoring on {len(window.label):,} rows of {len(window.days)} days")
+        scored = self.score_candidate(window)
+        beside = self.score("champion", champion, window)
+        anchored = self.score("anchor", first, window)
+        repeated, shuffled = self.repeat(scored), self.proposal.shuffled
+        retrained = None
+        if scored is not None and self.by_the_base:
+            retrained, shuffled = self.train_again(scored)
+        latency = self.time(scored, champion, beside)
+        return Evidence(
+            self.params,
+            tuple(self.findings),  # after all that may add one
+            self.proposal,
+            champion,
+            first,
+            window,
+            scored,
+            beside,
+            anchored,
+            repeated=repeated,
+            retrained=retrained,
+            shuffled=shuffled,
+            changes=self.changes,
+            latency=latency,
+        )
+
+    @property
+    def by_the_base(self) -> bool:
+        """Whether the base's code makes this candidate from params.yaml, so that the judge can."""
+        return self.own is not None and not self.changes.training
+
+    def has_one_class(self, window: Window) -> bool:
+        if window.label.any() and not window.label.all():
+            return False
+        only = "true" if window.label.all() else "false"
+        sentence = (
+            f"{CONTRACT.label.name} is {only} in all {len(window.label):,} rows of V, and a metric needs "
+            "both: add months to V, or train on fewer."
+        )
+        self.findings.append(Finding("classes", "INCONCLUSIVE", sentence))
+        return True
+
+    def find(self, rule: str, production: Production | None) -> Champion | None:
+        try:
+            what = {"champion": "production's release", "anchor": "the anchor, release"}[rule]
+            return champions.find(self.base, production, what)
+        except champions.Missing as error:
+            self.findings.append(Finding(rule, "INCONCLUSIVE", f"There is nothing to compare with: {error}."))
+            return None
+
+    def score_candidate(self, window: Window) -> Scored | None:
+        proposal, theirs = self.proposal, self.proposal.window
+        try:
+            if theirs is not None and (why := rows.differing(theirs, self.raw, window)):
+                raise Bad(f"a raw column is not the source's: {proposals.one_line(why)}")
+            features = theirs if self.own is None else self.judged
+            assert features is not None
+            return _score(proposal.model, features, window, self.raw, proposal.card, self.params)
+        except (Bad, Refused, UserError) as error:
+            sentence = f"The candidate cannot be scored: {str(error).rstrip('.')}."
+            self.findings.append(Finding("rows", "FAIL", sentence))
+            return None
+
+    def score(self, rule: str, model: Champion | None, window: Window) -> Scored | None:
+        if model is None:
+            return None
+        try:
+            its = champions.rows(model, self.months)
+            its = self.built if its is None else its
+            return _score(model.model, its, window, self.raw, model.card, self.params)
+        except (Bad, UserError, champions.Missing) as error:
+            sentence = f"The {rule} ({model.words}) cannot be scored: {error}."
+            self.findings.append(Finding(rule, "INCONCLUSIVE", sentence))
+            return None
+
+    def train_again(self, scored: Scored) -> tuple[Again | None, float | None]:
+        """The judge's own training, beside which the build's word does not count."""
+        step(f"training {self.proposal.params.train.estimator} again, by the base's code")
+        assert self.own is not None
+        try:
+            made = retrain.again(self.proposal.params, self.own, self.raw)
+            _check_card(self.proposal.card, made)
+            p = _answers(made.model, proposals.inputs(made.model, self.own_of(scored)))
+            apart = np.abs(p - scored.p)
+            alike = onnx.alike(self.proposal.path.read_bytes(), made.content)
+            found = Again(float(apart.max()), float(apart.mean()), alike, beside=self.beside(made))
+            if not found.same:
+                found = replace(found, repeats=made.repeats_itself())
+            step("training on shuffled outcomes")
+            return found, made.of_shuffled_outcomes()
+        except contained.Ended as error:
+            sentence = (
+                f"The judge cannot train this candidate again: {error}; let it take less (params.yaml: "
+                "train), or a maintainer decides."
+            )
+            self.findings.append(Finding("reproducible", "INCONCLUSIVE", sentence))
+            return None, None
+        except (Bad, Refused, UserError, onnx.Refused) as error:
+            sentence = f"The base's code does not train this candidate: {str(error).rstrip('.')}."
+            self.findings.append(Finding("reproducible", "FAIL", sentence))
+            return None, None
+
+    def beside(self, made: Retrained) -> str | None:
+        """What of the files beside the model is not what the judge, by the base's code, makes of it."""
+        if self.changes.figures:
+            return None
+        step("making what stands beside the model again")
+        try:
+            return proposals.differing(self.proposal.path.parents[1], made.beside(self.proposal.model))
+        except (Bad, answers.Failed, KeyError) as error:
+            return f"What stands beside the model cannot be held against what the judge makes: {error}"
+
+    def own_of(self, scored: Scored) -> pd.DataFrame:
+        return self.judged.loc[scored.place].reset_index(drop=True)
+
+    def repeat(self, scored: Scored | None) -> float | None:
+        if scored is None or self.proposal.again is None or self.by_the_base:
+            return None  # or the judge does it
+        try:
+            again = _answers(self.proposal.again, proposals.inputs(self.proposal.again, scored.features))
+        except Bad as error:
+            sentence = f"The model that was trained again cannot be scored: {error}."
+            self.findings.append(Finding("reproducible", "FAIL", sentence))
+            return None
+        return float(np.abs(again - scored.p).max()) if again.shape == scored.p.shape else None
+
+    def time(
+        self, scored: Scored | None, champion: Champion | None, beside: Scored | None
+    ) -> tuple[float, float] | None:
+        if scored is None or champion is None or beside is None:
+            return None
+        try:
+            return latency.measured(
+                (self.proposal.path, proposals.inputs(self.proposal.model, scored.features)),
+                (champion.path, proposals.inputs(champion.model, beside.features)),
+                self.params.gate.budget.latency,
+            )
+        except answers.Failed as error:
+            sentence = f"Candidate and champion cannot be timed: {error}."
+            self.findings.append(Finding("latency", "INCONCLUSIVE", sentence))
+            return None
+
+
+def _check_card(given: proposals.Card, made: Retrained) -> None:
+    """Bad where model.json says otherwise of the training than the training itself."""
+    for name, true in made.card.items():
+        if (said := getattr(given, name)) != true:
+            shown = "another one" if name == "schema" else f"{proposals.one_line(str(said), 40)}, not {true}"
+            raise Bad(f"models/model.json has a {name} that this training does not give ({shown})")
+
+
+def _first_day(proposal: Proposal, *others: Champion | None) -> str:
+    """The day from which all are judged: later than what params.yaml says of the candidate's training, and
+    than the others'. What the candidate's own model.json says is a rule's business (`leakage`)."""
+    ends = [str(pd.Period(proposal.params.train.last, freq="M").end_time.date())]
+    ends += [other.card.last for other in others if other is not None]
+    return str((pd.Timestamp(max(ends)) + pd.Timedelta(days=1)).date())
+
+
+def _score(
+    model: Model,
+    features: pd.DataFrame,
+    window: Window,
+    raw: pd.DataFrame,
+    card: proposals.Card,
+    params: Params,
+) -> Scored:
+    """`model` asked for every row of `window`. Bad where a row is missing or an answer is no probability."""
+    key = CONTRACT.key.name
+    place = pd.Index(features[key]).get_indexer(pd.Index(window.rows[key]))
+    if absent := int((place < 0).sum()):
+        example = window.rows[key][place < 0].iloc[0]
+        raise Bad(
+            f"{absent:,} of {len(place):,} labelled rows of V are not among its rows, such as {example!r}"
+        )
+    asked = features.iloc[place].reset_index(drop=True)
+    p = _answers(model, proposals.inputs(model, asked))
+    if p.shape != window.label.shape:
+        raise Bad(f"the model gives {p.shape} answers for {len(window.label):,} rows")
+    if wrong := int((~((p >= 0) & (p <= 1))).sum()):
+        raise Bad(f"{wrong:,} of {len(p):,} answers are no probability (NaN, infinite, below 0 or above 1)")
+    sums = stats.day_sums(window.label, p, window.day, len(window.days), params.decision.threshold)
+    return Scored(p, sums, _rate(raw, card), asked[list(model.inputs)], place)
+
+
+def _answers(model: Model, inputs: Inputs) -> np.ndarray:
+    try:
+        return model.predict(inputs)
+    except Exception as error:  # onnxruntime's classes; IndexError or ValueError where the outputs are others
+        raise Bad(f"the model does not answer ({' '.join(str(error).split())[:200]})") from None
+
+
+def _rate(raw: pd.DataFrame, card: proposals.Card) -> float:
+    """The label rate of the training days, by the base's labels and not by the model's word."""
+    day = raw[CONTRACT.time.name]
+    trained = (day >= pd.Timestamp(card.first)) & (day < pd.Timestamp(card.last) + pd.Timedelta(days=1))
+    labels = raw[CONTRACT.label.name][trained].dropna()
+    if labels.empty:
+        raise Bad(f"its training days {card.first} to {card.last} are not in the data")
+    return float(labels.astype(bool).mean())

@@ -1,0 +1,320 @@
+"""What a proposal's build left, read as the hostile data it may be: each file is whole or named as bad."""
+
+import datetime
+import os
+import re
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from pipelines.base import recorded as locks
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json, sha256
+from pipelines.core.contract import Column, Contract
+from pipelines.core.model import Inputs, Model, encode
+from pipelines.core.params import Params, load
+from pipelines.judge import answers, beside, onnx
+
+MODEL = "models/model.onnx"
+BESIDE = (*beside.FILES, "models/window.parquet")
+MEGABYTE = 1 << 20
+LARGEST = {
+    ".json": 16 * MEGABYTE,
+    ".csv": 16 * MEGABYTE,
+    ".yaml": MEGABYTE,
+    ".lock": MEGABYTE,
+    ".onnx": 512 * MEGABYTE,
+}
+LARGEST_ROWS = 20_000_000
+LARGEST_TABLE = 2 << 30  # bytes of its columns
+MOST_MONTHS = 120  # of the report
+NEAREST = 5
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+T = TypeVar("T")
+
+
+class Bad(Exception):
+    """What is wrong with a file of the proposal, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What model.json says of a model, as far as the gate needs it."""
+
+    estimator: str
+    settings: str  # as text, for the report
+    first: str  # training days
+    last: str
+    rows: int
+    schema: dict[str, Any] = field(default_factory=dict, repr=False)  # of a request's row
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The files of a proposal, read; `window` is V's rows as the proposal's own features.py made them."""
+
+    params: Params
+    card: Card
+    model: Model
+    sha256: str
+    locked: str  # the MD5 of models/model.onnx in the proposal's dvc.lock
+    md5: str  # that of the file here
+    window: pd.DataFrame | None  # None where the build left none
+    path: Path = Path()  # of the model
+    size: int = 0  # bytes of the model
+    again: Model | None = None  # trained once more from the same seed
+    shuffled: float | None = None  # ROC-AUC on V of a model of shuffled outcomes
+    unlocked: str | None = None  # a file beside the model that is another one than dvc.lock names
+
+
+def read(folder: Path, contract: Contract) -> Proposal:
+    """The proposal in `folder`. Bad names the first file that is missing, cut off or otherwise wrong."""
+    model = folder / "models/model.onnx"
+    session = _read(folder, "models/model.onnx", contained)
+    return Proposal(
+        params=values(folder),
+        card=_read(folder, "models/model.json", card),
+        model=session,
+        sha256=sha256(model),
+        locked=_read(folder, "dvc.lock", recorded_model),
+        md5=md5(model),
+        window=_optional(
+            folder, "models/window.parquet", lambda path: _window(path, contract, session.inputs)
+        ),
+        path=model,
+        size=model.stat().st_size,
+        again=_optional(folder, "models/verification/again.onnx", contained),
+        shuffled=_optional(folder, "models/verification/shuffled.json", _shuffled),
+        unlocked=_unlocked(folder),
+    )
+
+
+def _unlocked(folder: Path) -> str | None:
+    """A release takes each file by the name that dvc.lock has for it, wherever one lies."""
+    named = _read(folder, "dvc.lock", recorded)
+    left = (name for name in BESIDE if name in named and os.path.lexists(folder / name))
+    return next((name for name in left if _read(folder, name, md5) != named[name]), None)
+
+
+def differing(folder: Path, made: dict[str, Any]) -> str | None:
+    """The first file beside the model, and its field, that is not as the judge `made` it.
+
+    Bad where one cannot be read.
+    """
+    for name, ours in made.items():
+        if why := beside.difference(_read(folder, name, beside.read), ours, name):
+            return f"{name} is not what params.yaml and this code give ({one_line(why)})"
+    return None
+
+
+def values(folder: Path) -> Params:
+    """The proposal's params.yaml."""
+    return _read(folder, "params.yaml", load)
+
+
+def contained(path: Path) -> Model:
+    """The model in a file that nobody vouches for: looked through before it runs, and then in a process of
+    its own."""
+    try:
+        onnx.check(path)
+        return answers.Contained(path)
+    except onnx.Refused as error:
+        raise Bad(f"models/{path.name} {error}") from None
+    except answers.Failed as error:
+        said = str(error).replace(f"{path.resolve()} ", "").replace(f"{path} ", "")
+        raise Bad(f"models/{path.name} cannot be opened ({one_line(said)})") from None
+
+
+def as_committed(folder: Path, committed: Callable[[str], tuple[bytes | None, str]]) -> None:
+    """Bad where the build's params.yaml or dvc.lock are not the commit's, which are what is merged."""
+    for name in ("params.yaml", "dvc.lock"):
+        content, why = committed(name)
+        if content is None:
+            raise Bad(f"{name} {why} in the proposal's commit")
+        if _read(folder, name, Path.read_bytes) != content:
+            raise Bad(f"{name} of the build is not the one of the proposal's commit, which is what is merged")
+
+
+def check_data(content: bytes | None, why: str) -> None:
+    """Bad where the commit's data.dvc, of these bytes, names anything else than data/."""
+    if content is None:
+        raise Bad(f"data.dvc {why} in the proposal's commit")
+    locks.check_tracked(content, "data", "data.dvc")
+
+
+def _optional(folder: Path, name: str, reader: Callable[[Path], T]) -> T | None:
+    """None where the build left no such file; a rule says what follows from that."""
+    return _read(folder, name, reader) if os.path.lexists(folder / name) else None
+
+
+def _shuffled(path: Path) -> float | None:
+    value = read_json(path)["roc_auc"]
+    return float(value) if value is not None and 0 <= value <= 1 else None
+
+
+def _read(folder: Path, name: str, reader: Callable[[Path], T]) -> T:
+    path = folder / name
+    try:
+        for part in (path, *path.parents[: len(Path(name).parts) - 1]):
+            if stat.S_ISLNK(part.lstat().st_mode):
+                raise Bad(f"{name} is a link, and a proposal's files must be files")
+        if not path.is_file():
+            raise Bad(f"{name} is not a file")
+        if path.stat().st_size > LARGEST.get(path.suffix, 512 * MEGABYTE):
+            raise Bad(f"{name} is larger than any that the pipeline writes")
+        return reader(path)
+    except FileNotFoundError:
+        raise Bad(f"{name} is not there: the build did not end") from None
+    except Bad:
+        raise
+    except UserError as error:
+        raise Bad(one_line(str(error).replace(str(folder) + "/", ""))) from None
+    except (Exception, RecursionError) as error:  # whatever a parser says of bytes that nobody vouches for
+        raise Bad(f"{name} cannot be read ({type(error).__name__}: {one_line(str(error))})") from None
+
+
+def locked(folder: Path) -> dict[str, str] | None:
+    """The MD5 of the model and of each file beside it by the proposal's dvc.lock, where it left no other."""
+    try:
+        named = shipped(_read(folder, "dvc.lock", recorded))
+        left = (name for name in named if os.path.lexists(folder / name))
+        return named if all(_read(folder, name, md5) == named[name] for name in left) else None
+    except Bad:
+        return None
+
+
+def shipped(outputs: dict[str, str]) -> dict[str, str]:
+    """Those of a dvc.lock's outputs that a release holds."""
+    return {name: md5 for name, md5 in outputs.items() if name in (MODEL, *beside.FILES)}
+
+
+def card(path: Path) -> Card:
+    """A model.json. Bad where a field is missing or of another kind."""
+    value = read_json(path)
+    try:
+        train = value["train"]
+        first, last, rows = train["first"], train["last"], train["rows"]
+        estimator, settings = str(value["estimator"]), str(value.get("settings", ""))
+        schema = value.get("schema", {})
+        found = Card(one_line(estimator, 80), one_line(settings), first, last, rows, schema)
+        fine = (
+            isinstance(schema, dict)
+            and type(rows) is int
+            and 0 < rows < 1e12
+            and _is_day(first)
+            and _is_day(last)
+            and first <= last
+        )
+    except (KeyError, TypeError):
+        fine = False
+    if not fine:
+        raise Bad("models/model.json does not say when the model was trained (train: first, last, rows)")
+    return found
+
+
+def _is_day(text: Any) -> bool:
+    try:
+        return bool(isinstance(text, str) and DAY.fullmatch(text) and datetime.date.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+def recorded_model(path: Path) -> str:
+    """The MD5 of models/model.onnx in a dvc.lock. Bad where there is none."""
+    found = recorded(path).get("models/model.onnx")
+    if found is None:
+        raise Bad("dvc.lock names no models/model.onnx: run `dvc repro` and commit it")
+    return found
+
+
+def recorded(path: Path) -> dict[str, str]:
+    """The MD5 by path of each stage's outputs in a dvc.lock. UserError where it names what it may not."""
+    return locks.outputs(locks.stages(path.read_bytes()))
+
+
+def md5(path: Path) -> str:
+    """MD5 of a file, which is how dvc.lock names it."""
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _window(path: Path, contract: Contract, asked: tuple[str, ...]) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    key, raw = contract.key.name, [column.name for column in contract.raw]
+
+    with pq.ParquetFile(path) as file:
+        if file.metadata.num_rows > LARGEST_ROWS:
+            raise Bad(f"models/window.parquet has {file.metadata.num_rows:,} rows")
+        groups = (file.metadata.row_group(place) for place in range(file.metadata.num_row_groups))
+        if sum(group.total_byte_size for group in groups) > LARGEST_TABLE:
+            raise Bad("models/window.parquet is larger than any that the pipeline writes")
+        if key not in file.schema_arrow.names:
+            raise Bad(f"models/window.parquet has no column {key}")
+        columns = [name for name in (key, *raw, *asked) if name in file.schema_arrow.names]
+        table = file.read(columns=list(dict.fromkeys(columns))).to_pandas(ignore_metadata=True)
+    table[key] = table[key].astype(str)
+    if (twice := table[key].duplicated()).any():
+        raise Bad(f"models/window.parquet: {key} {table[key][twice].iloc[0][:60]!r} stands in two rows")
+    return table
+
+
+def inputs(model: Model, rows: pd.DataFrame) -> Inputs:
+    """The columns of `rows` that `model` asks for, as it takes them. Bad where it cannot have them."""
+    made = {}
+    for name in model.inputs:
+        if name not in rows.columns:
+            raise Bad(f"the model asks for {one_line(name)!r}, which models/window.parquet does not have")
+        values = rows[name]
+        if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+            numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+            made[name] = encode(Column(name, "number", ""), numbers)
+        else:
+            made[name] = encode(Column(name, "category", ""), values.to_numpy(dtype=object))
+    return made
+
+
+def one_line(text: str, most: int = 200) -> str:
+    """A proposal's text as one short line that can be written as UTF-8."""
+    text = " ".join(text[: 10 * most].encode("utf-8", "replace").decode().split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def validation(folder: Path) -> dict[str, Any] | None:
+    """What the build's own Great Expectations said of its months, shortened; None where it left no word.
+
+    {"months": [{"month", "held", "of"}], "nearest": [{"month", "column", "what", "share", "allowed"}]}, the
+    latter those whose share of missing or impossible values comes nearest to what the contract allows; or
+    {"note": why it cannot be read}. Nothing is decided by it: it is the proposal's word.
+    """
+    if not (folder / "build").is_dir():
+        return None
+    try:
+        return _read(folder, "build/validation.json", _validation)
+    except Bad as error:
+        return {"note": str(error)}
+
+
+def _validation(path: Path) -> dict[str, Any]:
+    months: dict[str, list[bool]] = {}
+    near: list[tuple[float, dict[str, Any]]] = []
+    whats = {"expect_column_values_to_not_be_null": "missing"}
+    for result in read_json(path)["results"]:
+        month, setting, share = one_line(result["month"], 20), result["setting"], result["observed"]
+        months.setdefault(month, []).append(result["success"] is True)
+        allowed = 1 - setting.get("mostly", 1)
+        if isinstance(share, float) and 0 < share <= 1 and 0 < allowed <= 1:
+            what = whats.get(result["expectation"], "out of range")
+            column = one_line(setting["column"], 80)
+            found = {"month": month, "column": column, "what": what, "share": share, "allowed": allowed}
+            near.append((share / allowed, found))
+    near.sort(key=lambda pair: -pair[0])
+    counts = [{"month": month, "held": sum(held), "of": len(held)} for month, held in months.items()]
+    return {"months": counts[:MOST_MONTHS], "nearest": [found for _, found in near[:NEAREST]]}

@@ -1,0 +1,82 @@
+"""The rules of the gate: each a function from the evidence to a finding, or to None where it has no say.
+
+A rule of a team's own is a function of pipelines/problem/rules.py, named in params.yaml: gate.rules.
+"""
+
+import importlib.util
+from collections.abc import Callable, Iterable
+
+from pipelines.base.errors import UserError
+from pipelines.core.contract import Finding
+from pipelines.judge.evidence import Evidence
+from pipelines.judge.proposal import one_line
+from pipelines.judge.rules import calibration, leaks, metrics, serving, slices, structure
+
+Rule = Callable[[Evidence], Finding | None]
+
+STRUCTURE: tuple[Rule, ...] = (structure.code, structure.lock, serving.compatibility, structure.days)
+LEAKS: tuple[Rule, ...] = (
+    leaks.inputs,
+    leaks.trained_on_v,
+    leaks.single_feature,
+    leaks.shuffled,
+    structure.reproducible,
+    structure.beside,
+)
+STATISTICS: tuple[Rule, ...] = (
+    metrics.roc_auc,
+    metrics.log_loss,
+    metrics.anchor_roc_auc,
+    metrics.anchor_log_loss,
+    slices.slices,
+    metrics.cost,
+    calibration.calibration,
+    metrics.floor_roc_auc,
+    metrics.floor_brier_skill,
+)
+BUDGETS: tuple[Rule, ...] = (serving.size, serving.latency)
+
+
+def judge(e: Evidence) -> list[Finding]:
+    """Every rule's finding on this evidence, in the report's order."""
+    own = named(e.params.gate.rules)
+    if e.unchanged and not any(finding.verdict == "FAIL" for finding in e.gathered):
+        return [Finding("unchanged", "PASS", "No model changed: it is the champion's, byte for byte.")]
+    found = [*e.gathered, *ask(e, (structure.equal, structure.first, *STRUCTURE, *LEAKS))]
+    measured = ask(e, (*STATISTICS, *BUDGETS, *own))
+    if not measured and not e.equal and not any(finding.verdict != "PASS" for finding in found):
+        measured = [Finding("measured", "INCONCLUSIVE", "Nothing was measured.")]  # no data never passes
+    return found + measured
+
+
+def ask(e: Evidence, rules: Iterable[Rule]) -> list[Finding]:
+    """What those of the rules say that have a say. One that raises has not decided, and says so."""
+    return [finding for rule in rules if (finding := _asked(rule, e)) is not None]
+
+
+def _asked(rule: Rule, e: Evidence) -> Finding | None:
+    name = getattr(rule, "__name__", str(rule))
+    try:
+        found = rule(e)
+    except Exception as error:  # a team's own rule may do anything
+        said = one_line(f"{type(error).__name__}: {error}".removesuffix(": "))
+        return Finding(name, "INCONCLUSIVE", f"The rule {name} raised {said}, so it has not decided.")
+    if found is None or isinstance(found, Finding):
+        return found
+    sentence = f"The rule {name} gave a {type(found).__name__} and no Finding, so it has not decided."
+    return Finding(name, "INCONCLUSIVE", sentence)
+
+
+def named(names: Iterable[str]) -> list[Rule]:
+    """The team's own rules. UserError for a name that pipelines/problem/rules.py does not have."""
+    if not (names := list(names)):
+        return []
+    place = "pipelines.problem.rules"
+    module = importlib.import_module(place) if importlib.util.find_spec(place) else None
+    for name in names:
+        if not callable(getattr(module, name, None)):
+            raise UserError(
+                f"params.yaml: gate.rules names {name!r}, and pipelines/problem/rules.py has no function of "
+                "that name"
+            )
+    return [getattr(module, name) for name in names]

@@ -1,0 +1,114 @@
+"""Does the candidate know what it cannot know when it is asked?"""
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from pipelines.core.contract import Finding
+from pipelines.judge.evidence import Evidence
+from pipelines.judge.proposal import one_line
+from pipelines.problem.columns import CONTRACT
+
+
+def inputs(e: Evidence) -> Finding | None:
+    """No input that is known too late for the prediction, by the base's contract."""
+    if e.proposal is None:
+        return None
+    too_late = {column.name for column in CONTRACT.forbidden} | {CONTRACT.key.name, CONTRACT.time.name}
+    if found := sorted(too_late & set(e.proposal.model.inputs)):
+        return Finding(
+            "inputs",
+            "FAIL",
+            f"The model asks for {', '.join(found)}: not known {CONTRACT.horizon:g} h before the event, or "
+            "its key.",
+        )
+    count = len(e.proposal.model.inputs)
+    return Finding("inputs", "PASS", f"All {count} inputs are known in time.", {"inputs": count})
+
+
+def trained_on_v(e: Evidence) -> Finding | None:
+    """No day is both trained on and judged on, by the candidate's own card."""
+    if e.proposal is None or e.window is None or not e.window.days:
+        return None
+    card = e.proposal.card
+    if seen := [day for day in e.window.days if card.first <= day <= card.last]:
+        return Finding(
+            "leakage",
+            "FAIL",
+            f"The candidate has trained on {len(seen)} of the {len(e.window.days)} days that judge it: its "
+            f"model.json says {card.first} to {card.last}, while params.yaml ends training with "
+            f"{e.proposal.params.train.last}.",
+            {"days": len(seen)},
+        )
+    return Finding(
+        "leakage", "PASS", f"No day of V is among the training days ({card.first} to {card.last})."
+    )
+
+
+def single_feature(e: Evidence) -> Finding | None:
+    """No feature alone tells the label: one that does was most likely made from it."""
+    if e.scored is None or e.window is None:
+        return None
+    limit = e.params.gate.leak.feature
+    found = {
+        str(name): alone(values, e.window.label, e.window.day) for name, values in e.scored.features.items()
+    }
+    found = {name: auc for name, auc in found.items() if np.isfinite(auc)}
+    if not found:
+        return Finding("single_feature", "INCONCLUSIVE", "No feature could be tried alone on V.")
+    name, auc = max(found.items(), key=lambda entry: entry[1])
+    words = f"{one_line(name, 60)!r} alone has ROC-AUC {auc:.3f} on V"
+    if auc > limit:
+        sentence = f"{words}, more than {limit:g}: it looks as if it were made from the outcome."
+        return Finding("single_feature", "FAIL", sentence, {"roc_auc": auc, "limit": limit})
+    return Finding(
+        "single_feature", "PASS", f"No feature tells the label: {words}.", {"roc_auc": auc, "limit": limit}
+    )
+
+
+def alone(values: pd.Series, label: np.ndarray, day: np.ndarray) -> float:
+    """ROC-AUC of one feature, in whichever direction tells more. NaN where V has one class.
+
+    A missing number ranks below all others. A category ranks by its label rate on the days of the other half
+    (odd and even), so that many rare categories do not tell their own label.
+    """
+    if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        return _area(label, np.nan_to_num(numbers, nan=-np.inf, neginf=-np.inf, posinf=np.inf))
+    odd, rank = day % 2 == 1, np.empty(len(label))
+    names = values.astype(str).to_numpy()
+    for half in (odd, ~odd):
+        rates = pd.Series(label[~half]).groupby(names[~half]).mean()
+        rank[half] = pd.Series(names[half]).map(rates).fillna(label[~half].mean() if (~half).any() else 0)
+    areas = [_area(label[half], rank[half]) for half in (odd, ~odd) if half.any()]
+    return float(np.mean(areas))
+
+
+def _area(label: np.ndarray, rank: np.ndarray) -> float:
+    if label.all() or not label.any():
+        return float("nan")
+    auc = float(roc_auc_score(label, np.unique(rank, return_inverse=True)[1]))
+    return max(auc, 1 - auc)
+
+
+def shuffled(e: Evidence) -> Finding | None:
+    """A model of shuffled outcomes knows nothing; where it does, features are made from outcomes.
+
+    The judge measures it wherever the base's code trains; else the build does (stage `verify`), since only
+    the proposal's own code can make its features.
+    """
+    if e.scored is None or e.proposal is None or any(found.rule == "reproducible" for found in e.gathered):
+        return None
+    auc, limit = e.shuffled, e.params.gate.leak.shuffled
+    if auc is None:
+        sentence = (
+            "The build left no ROC-AUC of shuffled outcomes: run `ml reproduce`, whose stage `verify` "
+            "measures it."
+        )
+        return Finding("shuffled", "INCONCLUSIVE", sentence)
+    words = f"Trained on shuffled outcomes, the ROC-AUC on V is {auc:.3f}"
+    numbers = {"roc_auc": auc, "limit": limit}
+    if auc > limit:
+        sentence = f"{words}, more than {limit:g}: the features are made from the outcomes."
+        return Finding("shuffled", "FAIL", sentence, numbers)
+    return Finding("shuffled", "PASS", f"{words}: chance.", numbers)

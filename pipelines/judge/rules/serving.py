@@ -1,0 +1,84 @@
+"""Can what calls and runs the champion call and run the candidate?"""
+
+from pipelines.core.contract import Finding, Verdict
+from pipelines.core.schema import refusals
+from pipelines.judge.evidence import Evidence
+from pipelines.judge.proposal import one_line
+from pipelines.problem.columns import CONTRACT
+
+KILOBYTE = 1024
+MILLISECOND = 1e-3
+
+
+def compatibility(e: Evidence) -> Finding | None:
+    """Every request that the champion answers, the candidate answers too, or serving.api is raised."""
+    if e.proposal is None or e.champion is None:
+        return None
+    old, new = e.champion.api, e.proposal.params.serving.api
+    if old is not None and new > old:
+        sentence = f"params.yaml: serving.api is raised from {old} to {new}: callers are told to change."
+        return Finding("compatibility", "PASS", sentence, warning=True)
+    if not (e.champion.card.schema and e.proposal.card.schema):
+        sentence = "A model.json has no request schema: nothing shows that callers can stay as they are."
+        return Finding("compatibility", "INCONCLUSIVE", sentence)
+    reasons = [one_line(reason) for reason in refusals(e.champion.card.schema, e.proposal.card.schema)]
+    reasons = reasons or _refused_golden(e)
+    if reasons:
+        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        sentence = (
+            f"Requests that the champion accepts would be refused: {reasons[0]}{more}. Keep them, or raise "
+            "params.yaml: serving.api."
+        )
+        return Finding("compatibility", "FAIL", sentence, {"reasons": len(reasons)})
+    tried = len(e.champion.golden.rows)
+    sentence = f"Whoever calls the champion can call the candidate; its {tried} golden requests were tried."
+    return Finding("compatibility", "PASS", sentence, {"tried": tried})
+
+
+def _refused_golden(e: Evidence) -> list[str]:
+    """Why the candidate's schema, or the candidate, refuses requests that the champion must answer."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    assert e.proposal is not None and e.champion is not None
+    try:
+        Draft202012Validator.check_schema(e.proposal.card.schema)
+        validator = Draft202012Validator(e.proposal.card.schema)
+        for row in e.champion.golden.rows:
+            for error in validator.iter_errors(dict(row)):
+                return [f"a golden request: {one_line(error.message)}"]
+        asked = [column for column in CONTRACT.features if column.name in e.proposal.model.inputs]
+        if {column.name for column in asked} == set(e.proposal.model.inputs):
+            e.proposal.model.predict_rows(asked, e.champion.golden.rows)
+    except SchemaError as error:
+        return [f"its request schema is none ({one_line(error.message)})"]
+    except Exception as error:  # a stranger's schema may hold anything; onnxruntime has its own classes
+        return [f"the golden requests cannot be asked ({one_line(str(error))})"]
+    return []
+
+
+def size(e: Evidence) -> Finding | None:
+    """The model is not so much larger that serving it changes."""
+    if e.proposal is None or e.champion is None or not e.champion.size:
+        return None
+    limit, ratio = e.params.gate.budget.size, e.proposal.size / e.champion.size
+    words = (
+        f"The model has {e.proposal.size / KILOBYTE:,.0f} kB, {ratio:.2f} times the champion's; "
+        f"{limit:g} times is allowed."
+    )
+    verdict: Verdict = "FAIL" if ratio > limit else "PASS"
+    return Finding("size", verdict, words, {"bytes": e.proposal.size, "ratio": ratio, "limit": limit})
+
+
+def latency(e: Evidence) -> Finding | None:
+    """One row takes not much longer to answer, the two models timed in turn."""
+    if e.latency is None:
+        return None
+    (candidate, champion), limit = e.latency, e.params.gate.budget.latency
+    ratio = candidate / champion
+    words = (
+        f"One row takes {candidate / MILLISECOND:.3f} ms in the median, {ratio:.2f} times the champion's; "
+        f"{limit:g} times is allowed."
+    )
+    verdict: Verdict = "FAIL" if ratio > limit else "PASS"
+    return Finding("latency", verdict, words, {"seconds": candidate, "ratio": ratio, "limit": limit})

@@ -1,0 +1,146 @@
+"""Does the candidate lose on a part of the events what it wins on the others?"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipelines.core import stats
+from pipelines.core.contract import Finding
+from pipelines.judge.evidence import Evidence, Scored, Window
+from pipelines.problem.columns import CONTRACT
+
+HOURS = 6  # of a band of the day
+
+
+@dataclass(frozen=True)
+class Part:
+    """One slice of V."""
+
+    slice: str
+    value: str
+    inside: np.ndarray  # (n,) bool
+    difference: float = math.nan  # Δ log-loss, candidate less champion; NaN where it is too small to judge
+    low: float = math.nan  # simultaneous bounds: all slices lie above theirs in 95 of 100 resamples
+    high: float = math.nan
+
+
+def slices(e: Evidence) -> Finding | None:
+    """No slice is shown to lose more log-loss than allowed, all slices taken together.
+
+    Each slice's difference is studentised by its bootstrap's standard error; t* is the 95 % quantile of the
+    largest over the slices (max-statistic: Westfall & Young 1993; Romano & Wolf 2005), so that looking at
+    many slices does not make a false alarm likelier.
+    """
+    if e.window is None or e.equal:
+        return None
+    judged = [part for part in parts(e) if math.isfinite(part.low)]
+    if not judged:
+        return None
+    limits = e.params.gate.slice
+    worst = max(judged, key=lambda part: (part.low, part.difference))
+    numbers = {"slices": len(judged), "difference": worst.difference, "low": worst.low, "high": worst.high}
+    span = f"{worst.difference:+.4f} [{worst.low:+.4f}, {worst.high:+.4f}]"
+    words = f"{worst.slice} {worst.value}: Δ log-loss {span}"
+    if worst.low > limits.fail:
+        sentence = f"{words}, shown to lose more than {limits.fail:g}, among {len(judged)} slices."
+        return Finding("slices", "FAIL", sentence, numbers)
+    if hurt := [part for part in judged if part.difference > limits.warn and part.low > 0]:
+        sentence = (
+            f"{words}, shown worse, though not by more than {limits.fail:g}; look at "
+            f"{', '.join(f'{part.slice} {part.value}' for part in hurt[:5])}."
+        )
+        return Finding("slices", "PASS", sentence, numbers, warning=True)
+    sentence = (
+        f"None of {len(judged)} slices is shown to lose more than {limits.fail:g}; the nearest is {words}."
+    )
+    return Finding("slices", "PASS", sentence, numbers)
+
+
+def parts(e: Evidence) -> list[Part]:
+    """All slices of V; those that are large enough to be judged have a difference with bounds."""
+    if e.window is None or e.scored is None:
+        return []
+    found = list(_cut(e.window))
+    if e.beside is None:
+        return found
+    enough = [index for index, part in enumerate(found) if _is_judged(e, e.window, part)]
+    if not enough:
+        return found
+    point, low, high = _bounds(e, e.window, [found[index].inside for index in enough], e.scored, e.beside)
+    for place, index in enumerate(enough):
+        part = found[index]
+        found[index] = Part(
+            part.slice,
+            part.value,
+            part.inside,
+            float(point[place]),
+            float(low[place]),
+            float(high[place]),
+        )
+    return found
+
+
+def _cut(window: Window) -> Iterator[Part]:
+    for column in CONTRACT.slices:
+        if column.name in window.rows:
+            values = window.rows[column.name].astype(str).to_numpy()
+            for value in sorted(set(values)):
+                yield Part(column.name, value, values == value)
+    if CONTRACT.time.name in window.rows:
+        band = window.rows[CONTRACT.time.name].dt.hour.to_numpy() // HOURS
+        for number in range(24 // HOURS):
+            if (inside := band == number).any():
+                yield Part("time of day", f"{number * HOURS:02}–{(number + 1) * HOURS:02} h", inside)
+
+
+def _is_judged(e: Evidence, window: Window, part: Part) -> bool:
+    limits = e.params.gate.slice
+    return int(part.inside.sum()) >= limits.rows and len(np.unique(window.day[part.inside])) >= limits.days
+
+
+def _bounds(
+    e: Evidence, window: Window, inside: list[np.ndarray], one: Scored, other: Scored
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Δ log-loss of S slices and its simultaneous bounds: three arrays of shape (S,)."""
+    days = len(window.days)
+    lost = stats.log_losses(window.label, one.p) - stats.log_losses(window.label, other.p)
+    rows = np.column_stack([np.bincount(window.day[part], minlength=days) for part in inside])
+    sums = np.column_stack(
+        [np.bincount(window.day[part], weights=lost[part], minlength=days) for part in inside]
+    )
+    point = sums.sum(axis=0) / rows.sum(axis=0)
+    drawn = e.weights @ rows
+    draws = np.where(drawn > 0, (e.weights @ sums) / np.maximum(drawn, 1), point)
+    return stats.simultaneous(point, draws)
+
+
+def table(e: Evidence) -> list[dict[str, object]]:
+    """gate.json's slices: rows, label rate, both models' metrics, and the difference with its bounds."""
+    if e.window is None or e.scored is None:
+        return []
+    found = []
+    for part in parts(e):
+        label = e.window.label[part.inside]
+        entry: dict[str, object] = {
+            "slice": part.slice,
+            "value": part.value,
+            "rows": int(part.inside.sum()),
+            "days": len(np.unique(e.window.day[part.inside])),
+            "label_rate": float(label.mean()),
+        }
+        for name, scored in (("candidate", e.scored), ("champion", e.beside)):
+            if scored is not None:
+                entry[name] = metrics_of(label, scored.p[part.inside])
+        judged = math.isfinite(part.low)
+        found.append(entry | {n: getattr(part, n) if judged else None for n in ("difference", "low", "high")})
+    return found
+
+
+def metrics_of(label: np.ndarray, p: np.ndarray) -> dict[str, float | None]:
+    """Log-loss and ROC-AUC of some rows, None where one does not exist."""
+    sums = stats.day_sums(label, p, np.zeros(len(p), dtype=np.int64), 1, 0.5)
+    found = {"log_loss": stats.log_loss(sums), "roc_auc": stats.roc_auc(sums)}
+    return {name: float(value) if pd.notna(value) else None for name, value in found.items()}

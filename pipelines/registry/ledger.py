@@ -1,0 +1,392 @@
+"""The ledger: the branch `environments` on origin, a file an environment, naming the release it should run.
+
+It is written without a worktree, and every write starts from the branch as it is on origin: two writers never
+undo each other.
+"""
+
+import contextlib
+import functools
+import getpass
+import os
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipelines.base import git
+from pipelines.base.errors import UserError
+from pipelines.registry import signer as signers
+from pipelines.registry.signing import Untrusted, public_of
+
+BRANCH = "environments"
+HERE = "refs/greenlight/environments"  # the last fetched state; never what a reader trusts without a fetch
+TRIES = 20  # of a write; each lost one means that another writer got through
+REFUSED = 3  # refusals while the branch stayed as it was: no other writer, but a rule or a missing right
+FALLBACK = {"NAME": "greenlight", "EMAIL": "greenlight@users.noreply.github.com"}
+
+ROLES = ("AUTHOR", "COMMITTER")
+
+Why = Literal["release", "promote", "rollback"]
+
+
+class Entry(BaseModel):
+    """The release that an environment should run, and how that came about."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    release: str = Field(pattern=r"^[0-9a-f]{64}$")
+    commit: str
+    model: str | None = None  # version in the MLflow registry
+    evidence: dict[str, Any] = {}
+    beside: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")  # beside.digest of the release
+    by: str = Field(default_factory=lambda: _who())
+    why: Why = "release"
+    at: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    environment: str | None = None  # what the entry was written for, so that a copy elsewhere is no entry
+    repository: str | None = None
+
+
+class Unreachable(UserError):
+    """Origin does not answer."""
+
+
+class Broken(UserError):
+    """An environment's file is no entry."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """The ledger as origin has it: the branch's commit, an environment's entry, the commit that wrote it."""
+
+    head: str | None
+    entry: Entry | None
+    commit: str | None
+
+
+@dataclass(frozen=True)
+class Written:
+    """An entry of an environment's history, and the commit that wrote it."""
+
+    commit: str
+    entry: Entry
+
+
+class Ledger:
+    """The ledger of the repository in a folder."""
+
+    def __init__(self, repository: Path | str = ".", remote: str = "origin") -> None:
+        self._repository, self._remote = Path(repository), remote
+
+    @functools.cached_property
+    def signer(self) -> signers.Signer | None:
+        """Who signs what is written here; None where nobody does. UserError where the key cannot be used."""
+        return signers.signer(self._setting)
+
+    @property
+    def signature(self) -> str:
+        """Who signs what is written here, in words."""
+        if self.signer:
+            return f"signed with {self.signer.fingerprint}"
+        return f"not signed; hosts that list who may sign need the secret {signers.VARIABLE} (docs/github.md)"
+
+    @property
+    def repository(self) -> str:
+        """OWNER/NAME of the remote, or the end of its path, in small letters."""
+        url = self._setting(f"remote.{self._remote}.url") or ""
+        parts = re.split(r"[/:]+", url.rstrip("/").removesuffix(".git"))
+        return "/".join(parts[-2:]).lower()
+
+    def wanted(self, environment: str) -> Entry | None:
+        """The environment's entry, or None. UserError where origin is out of reach or the file is broken."""
+        return self._entry(self._fetch(), environment)
+
+    def look(self, environment: str) -> Look:
+        """The environment's entry with the commit that wrote it. Unreachable, or UserError, as `wanted`."""
+        head = self._fetch()
+        entry = self._entry(head, environment)
+        return Look(head, entry, self._wrote(head, environment) if head and entry else None)
+
+    def holds(self, newer: str, older: str) -> bool:
+        """Whether the commit `older` is part of the history of `newer`, or `newer` itself."""
+        return git.is_ancestor(older, newer, self._repository)
+
+    def content(self, commit: str) -> bytes:
+        """A commit as it was signed, or not: its very bytes."""
+        done = git.tried("cat-file", "commit", commit, at=self._repository)
+        if done.code:
+            raise UserError(f"{commit[:12]} of the branch {BRANCH} cannot be read: {done.words}")
+        return done.out
+
+    def merges(self, commit: str, head: str) -> list[str]:
+        """The merges among a commit of the branch and what came on top of it."""
+        own = [commit] if len(self._read("rev-list", "--parents", "-1", commit).split()) > 2 else []
+        return own + self._read("rev-list", "--merges", f"{commit}..{head}").split()
+
+    def entries(self) -> dict[str, Entry]:
+        """The entry of every environment, by its name; empty before the first release. As `wanted`."""
+        head = self._fetch()
+        files = self._read("ls-tree", "--full-tree", "--name-only", head).splitlines() if head else []
+        names = [name.removesuffix(".json") for name in files if name.endswith(".json")]
+        return {name: entry for name in names if (entry := self._entry(head, name))}
+
+    def write(self, environment: str, entry: Entry) -> bool:
+        """Make `entry` the wanted one; False where the same, of the same commit, is wanted already.
+
+        Signed where there is a key: then the same is written again where nobody that is known signed it.
+        UserError where origin cannot be reached or refuses.
+        """
+        entry = self._addressed(environment, entry)
+        unmoved = 0
+        for lost in range(TRIES):
+            old = self._fetch()
+            if (
+                (now := self._entry(old, environment))
+                and _same(now, entry)
+                and self._stands(old, environment)
+            ):
+                return False
+            new = self._commit(old, environment, entry)
+            lease = f"--force-with-lease=refs/heads/{BRANCH}:{old or ''}"
+            pushed = self._git(
+                "push", "--quiet", "--porcelain", lease, self._remote, f"{new}:refs/heads/{BRANCH}"
+            )
+            if pushed.code == 0:
+                return True
+            unmoved = unmoved + 1 if self._fetch() == old else 0
+            if unmoved == REFUSED:
+                raise UserError(f"origin refused the ledger's branch {BRANCH}: {pushed.words}")
+            time.sleep(random.uniform(0, 0.05 * (lost + 1)))
+        raise UserError(f"{TRIES} writers were faster on origin's branch {BRANCH}: try again")
+
+    def promote(
+        self,
+        to: str = "production",
+        source: str = "staging",
+        check: Callable[[Entry], None] = lambda entry: None,
+    ) -> Entry:
+        """Make what `source` wants wanted in `to`, once `check` has not raised.
+
+        UserError where `source` wants nothing, or the writer signs and nobody known signed what it wants.
+        """
+        found = self.look(source)
+        if found.entry is None or found.commit is None:
+            raise UserError(f"the ledger names no release for {source}: run `ml release` first")
+        check(found.entry)
+        self.require_known(source, found.commit)
+        entry = Entry(**{**found.entry.model_dump(exclude={"by", "why", "at"}), "why": "promote"})
+        self.write(to, entry)
+        return self._addressed(to, entry)
+
+    def require_known(self, environment: str, commit: str) -> None:
+        """UserError where the writer signs, and nobody that is known signed what is to be taken over.
+
+        Also where somebody signed it, and here is no key: hosts with a list would refuse the new entry.
+        """
+        content = self.content(commit)
+        if self.signer is None and public_of(content):
+            raise UserError(
+                f"{environment}.json on the branch {BRANCH} ({commit[:12]}) is signed, and here is no key "
+                f"to sign with: give the job the secret {signers.VARIABLE} (docs/github.md)"
+            )
+        try:
+            signers.known(content, self.signer, self._setting)
+        except Untrusted as reason:
+            raise UserError(
+                f"{environment}.json on the branch {BRANCH} ({commit[:12]}) {reason}, so it is not signed "
+                f"again here: write it with `ml release` and its key"
+            ) from None
+
+    def history(self, environment: str) -> list[Entry]:
+        """Each entry that the environment had, the newest first. One that was broken, and mended since, is
+        left out.
+        """
+        return [written.entry for written in self.chain(environment)]
+
+    def chain(self, environment: str, known: bool = False) -> list[Written]:
+        """The same, with the commits that wrote them; `known`: where the writer signs, those alone that
+        somebody known signed.
+        """
+        head = self._fetch()
+        if head is None:
+            return []
+        path = f":/{_named(environment)}.json"
+        commits = self._read("rev-list", "--first-parent", head, "--", path).split()
+        found = []
+        for number, commit in enumerate(commits):
+            with contextlib.suppress(*(() if number == 0 else (Broken,))):
+                if entry := self._entry(commit, environment):
+                    found.append(Written(commit, entry))
+        return [one for one in found if not known or self._is_known(one.commit)]
+
+    def released(self, environment: str) -> Entry | None:
+        """The newest entry that is no rollback: the last commit that was released here, or promoted."""
+        return next((entry for entry in self.history(environment) if entry.why != "rollback"), None)
+
+    def anchor(self, environment: str) -> Entry | None:
+        """The newest release that was shown superior, else the first: what many small losses add up against.
+
+        Releases that were rolled back are passed over. None where the environment had no entry yet.
+        """
+        history = self.history(environment)
+        at = found = 0
+        while at < len(history):
+            found = at = _origin(history, at)
+            if history[at].evidence.get("superior") is True:
+                break
+            at += 1
+        return history[found] if history else None
+
+    def _fetch(self, tries: int = TRIES) -> str | None:
+        """The branch's commit on origin, now also here; None where there is no such branch."""
+        listed = self._git("ls-remote", "--heads", self._remote, f"refs/heads/{BRANCH}")
+        if listed.code:
+            raise Unreachable(
+                f"the remote {self._remote} cannot be reached ({listed.words}): the ledger lies there"
+            )
+        if not listed.text:
+            return None
+        fetched = self._git("fetch", "--quiet", "--no-tags", self._remote, f"+refs/heads/{BRANCH}:{HERE}")
+        if fetched.code and "cannot lock ref" in fetched.err:
+            if not tries:
+                locked = self._read("rev-parse", "--git-path", f"{HERE}.lock")
+                raise UserError(f"{locked} was left by a git that was killed: remove it")
+            time.sleep(0.05)  # another process fetches here just now
+            return self._fetch(tries - 1)
+        if fetched.code:
+            raise UserError(f"the branch {BRANCH} cannot be fetched from {self._remote}: {fetched.words}")
+        return self._read("rev-parse", HERE)
+
+    def _addressed(self, environment: str, entry: Entry) -> Entry:
+        return entry.model_copy(update={"environment": environment, "repository": self.repository})
+
+    def _wrote(self, head: str, environment: str) -> str:
+        """The commit that gave the environment's file its content, along the branch's own line."""
+        return self._read("rev-list", "--first-parent", "-1", head, "--", f":/{environment}.json")
+
+    def _stands(self, head: str | None, environment: str) -> bool:
+        """Whether what is wanted needs nobody's signature, or has it."""
+        return self.signer is None or head is None or self._is_known(self._wrote(head, environment))
+
+    def _is_known(self, commit: str) -> bool:
+        try:
+            signers.known(self.content(commit), self.signer, self._setting)
+        except Untrusted:
+            return False
+        return True
+
+    def _entry(self, commit: str | None, environment: str) -> Entry | None:
+        name = f"{_named(environment)}.json"
+        if commit is None or not self._read("ls-tree", "--full-tree", commit, name):
+            return None
+        try:
+            return Entry.model_validate_json(self._read("cat-file", "blob", f"{commit}:{name}"))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise Broken(
+                f"{name} on the branch {BRANCH} ({commit[:12]}) is broken: {field}: {first['msg']}: "
+                "revert that commit on the branch"
+            ) from None
+
+    def _commit(self, old: str | None, environment: str, entry: Entry) -> str:
+        name = f"{_named(environment)}.json"
+        blob = self._read("hash-object", "-w", "--stdin", text=entry.model_dump_json(indent=2) + "\n")
+        lines = self._read("ls-tree", "--full-tree", old).splitlines() if old else []
+        kept = [line for line in lines if not line.endswith(f"\t{name}")]
+        tree = self._read("mktree", text="\n".join([*kept, f"100644 blob {blob}\t{name}"]) + "\n")
+        parent = ["-p", old] if old else []
+        moment = max(int(time.time()), self.moment(old) + 1 if old else 0)
+        made = git.run(
+            *("commit-tree", tree, *parent, "-m", f"{environment}: {entry.why} {entry.release[:12]}"),
+            at=self._repository,
+            given=self._author() | {f"GIT_{role}_DATE": f"{moment} +0000" for role in ROLES},
+        )
+        if self.signer is None:
+            return made
+        signed = self.signer.sign(self.content(made)).decode("utf-8", "surrogateescape")
+        return git.run("hash-object", "-t", "commit", "-w", "--stdin", at=self._repository, text=signed)
+
+    def moment(self, commit: str) -> int:
+        """When a commit says that it was made, in seconds since the epoch: later than what it stands on."""
+        found = re.search(rb"^committer .* (\d+) [+-]\d{4}$", self.content(commit), re.MULTILINE)
+        return int(found[1]) if found else 0
+
+    def _read(self, *command: str, text: str | None = None) -> str:
+        done = self._git(*command, text=text)
+        if done.code:
+            raise UserError(f"git {command[0]} failed in {self._repository.resolve()}: {done.words}")
+        return done.text
+
+    def _git(self, *command: str, text: str | None = None) -> git.Done:
+        return git.tried(*command, at=self._repository, text=text)
+
+    def _setting(self, name: str) -> str | None:
+        return git.config(name, at=self._repository)
+
+    def _author(self) -> dict[str, str]:
+        """Names for what git has not been told: a runner has no user.name."""
+        given = {}
+        for field, fallback in FALLBACK.items():
+            if self._setting(f"user.{field.lower()}") is None:
+                for role in ROLES:
+                    given[f"GIT_{role}_{field}"] = os.environ.get(f"GIT_{role}_{field}", fallback)
+        return given
+
+
+def wanted(environment: str) -> Entry | None:
+    """What the environment should run, by the ledger of this repository."""
+    return Ledger().wanted(environment)
+
+
+def write(environment: str, entry: Entry) -> bool:
+    """Write to the ledger of this repository."""
+    return Ledger().write(environment, entry)
+
+
+def history(environment: str) -> list[Entry]:
+    """The environment's entries, the newest first."""
+    return Ledger().history(environment)
+
+
+def released(environment: str) -> Entry | None:
+    """The last release of the environment that is no rollback, by the ledger of this repository."""
+    return Ledger().released(environment)
+
+
+def anchor(environment: str) -> Entry | None:
+    """The anchor of the rule against creep, by the ledger of this repository."""
+    return Ledger().anchor(environment)
+
+
+def _origin(history: list[Entry], at: int) -> int:
+    """Where the release of the entry `at` came from: a rollback stands for the entry that it went back to."""
+    if history[at].why != "rollback":
+        return at
+    same = (
+        number
+        for number in range(at, len(history))
+        if history[number].release == history[at].release and history[number].why != "rollback"
+    )
+    return max(same, default=at)
+
+
+def _named(environment: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", environment):
+        raise UserError(f"{environment!r} is no environment's name: use small letters, digits and -")
+    return environment
+
+
+def _same(one: Entry, other: Entry) -> bool:
+    return (one.release, one.commit, one.beside) == (other.release, other.commit, other.beside)
+
+
+def _who() -> str:
+    if actor := os.environ.get("GITHUB_ACTOR"):
+        return actor
+    return git.config("user.name") or getpass.getuser()

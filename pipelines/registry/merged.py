@@ -1,0 +1,124 @@
+"""A release is what a merged commit holds: looked at before anything of it runs.
+
+The commit must be one that the default branch was at, not only one in its history: what a proposal's own
+commits held on the way was never reviewed.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from pipelines.base import git, recorded
+from pipelines.base.errors import UserError
+from pipelines.base.files import sha256
+from pipelines.registry import beside
+from pipelines.registry.ledger import Entry, Unreachable
+
+BENTOFILE, LOCK, MODEL = "bentofile.yaml", recorded.LOCK, "models/model.onnx"
+DEFAULT = "refs/heads/main"  # where the remote does not say
+
+
+def check(entry: Entry, folder: Path, repository: Path | str = ".") -> None:
+    """UserError where the release in `folder` is not what its commit holds, or the commit was not merged.
+
+    Code, lock and service are the commit's by their blobs. The models are those of its dvc.lock, or, where
+    they were made again and answered as the judged one, that which the entry names by its SHA-256. What lies
+    beside the Bento is what the entry names.
+    """
+    require_merged(entry.commit, repository)
+    source, at = folder / "bento" / "src", f"of the commit {entry.commit[:12]}"
+    files = {path.relative_to(source).as_posix(): path for path in source.rglob("*") if path.is_file()}
+    name = f"release {entry.release[:12]}"
+    held = git.tree(entry.commit, at=repository)
+    code = {path: file for path, file in files.items() if not path.startswith("models/")}
+    if strange := sorted(set(code) - set(held)):
+        raise UserError(
+            f"{name} holds {strange[0]!r}, which is no file {at}: it was not made by `ml release`"
+        )
+    blobs = _blobs(list(code.values()), repository)
+    for path, blob in zip(code, blobs, strict=True):
+        if blob != held[path]:
+            raise UserError(f"{name}: {path} is not the one {at}: it was not made by `ml release`")
+    _check_models(files, entry, git.blob(entry.commit, LOCK, at=repository), name, at)
+    _check_start(folder / "bento" / "bento.yaml", source / BENTOFILE, name)
+    beside.check(entry, folder)
+
+
+def require_merged(commit: str, repository: Path | str = ".", remote: str = "origin") -> None:
+    """UserError where the default branch was never at the commit; Unreachable where the remote is."""
+    branch, head = _default(repository, remote)
+    if git.commit(head, at=repository) is None:
+        fetched = git.tried(
+            *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", remote, branch), at=repository
+        )
+        if fetched.code:
+            raise UserError(f"the branch {branch} cannot be fetched from {remote}: {fetched.words}")
+    if commit not in git.run("rev-list", "--first-parent", head, at=repository).split():
+        short = branch.removeprefix("refs/heads/")
+        raise UserError(
+            f"the commit {commit[:12]} was never the head of {remote}'s branch {short}, and only what was "
+            f"merged there is released: push it there, or run `ml release` at its head"
+        )
+
+
+def _default(repository: Path | str, remote: str) -> tuple[str, str]:
+    """The remote's default branch, and its commit there now."""
+    listed = git.tried("ls-remote", "--symref", remote, "HEAD", DEFAULT, at=repository)
+    if listed.code:
+        raise Unreachable(
+            f"the remote {remote} cannot be reached ({listed.words}): the default branch lies there"
+        )
+    lines = [line.split("\t") for line in listed.text.splitlines() if "\t" in line]
+    named = next((what.removeprefix("ref: ") for what, name in lines if what.startswith("ref: ")), DEFAULT)
+    heads = {name: what for what, name in lines if not what.startswith("ref: ")}
+    if head := heads.get("HEAD"):
+        return named, head
+    if DEFAULT in heads:
+        return DEFAULT, heads[DEFAULT]
+    raise UserError(f"{remote} has no branch {named.removeprefix('refs/heads/')}: push what was merged there")
+
+
+def _blobs(files: list[Path], repository: Path | str) -> list[str]:
+    paths = "".join(f"{path.resolve()}\n" for path in files)
+    return git.run("hash-object", "--no-filters", "--stdin-paths", at=repository, text=paths).split()
+
+
+def _check_models(files: Mapping[str, Path], entry: Entry, lock: bytes | None, name: str, at: str) -> None:
+    models = {path: file for path, file in files.items() if path.startswith("models/")}
+    locked = _outs(lock)
+    if strange := sorted(set(models) - set(locked)):
+        raise UserError(f"{name} holds {strange[0]!r}, which {LOCK} {at} does not name")
+    other = sorted(path for path, file in models.items() if _md5(file) != locked[path])
+    made_again = MODEL in models and entry.evidence.get("sha256") == sha256(models[MODEL])
+    if other and not made_again:
+        raise UserError(
+            f"{name}: {other[0]} is not the one that {LOCK} {at} names, nor one that the ledger names"
+        )
+
+
+def _outs(lock: bytes | None) -> dict[str, str]:
+    try:
+        return recorded.outputs(recorded.stages(lock or b""))
+    except UserError:
+        return {}
+
+
+def _check_start(bento: Path, bentofile: Path, name: str) -> None:
+    """What BentoML starts by, which the id does not cover: it says what the commit's file says, no more."""
+    try:
+        said, meant = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in (bento, bentofile))
+        same = said["service"] == meant["service"]
+        more = [key for key in ("envs", "models", "args") if said.get(key)]
+        more += [
+            key for one in said.get("services") or () for key in ("models", "dependencies") if one.get(key)
+        ]
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{name}: bento.yaml or {BENTOFILE} is not what `ml release` writes") from None
+    if not same or more:
+        raise UserError(f"{name}: bento.yaml starts another service than {BENTOFILE} does, or with more")
+
+
+def _md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,18 @@
+"""`ml promote`: what staging wants, production wants too; only the ledger is written."""
+
+from pipelines.base.console import summary
+from pipelines.registry import merged
+from pipelines.registry.ledger import Entry, Ledger
+
+
+def promote(to: str = "production", source: str = "staging") -> Entry:
+    """Have `to` want what `source` wants; returns the new entry.
+
+    UserError where that is no merged commit's, or where the writer signs and nobody known signed it.
+    """
+    ledger = Ledger()
+    entry = ledger.promote(to, source, check=lambda entry: merged.require_merged(entry.commit))
+    rows = {"wanted": f"`{entry.release}`", "commit": f"`{entry.commit[:12]}`", "ledger": ledger.signature}
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    summary(f"### {to}\n\n| | |\n| --- | --- |\n{table}\n\nHosts that follow the ledger move there.")
+    return entry

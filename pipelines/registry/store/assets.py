@@ -1,0 +1,269 @@
+"""Releases as those of a GitHub repository: a tag, the release.json in the notes, one asset with everything.
+
+A release is a draft, which nobody else sees, until its asset is whole. What came down lies in a folder, so a
+host can go back to what it ran while GitHub is out of reach.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import tarfile
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pipelines.base import git
+from pipelines.base.console import step
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json, sha256, write_json
+from pipelines.base.github import GitHub, NotFound
+from pipelines.registry.store.folder import AGAIN, STALE, Store, fault, newest_first
+
+ASSET = "release.tar"
+PARTS = ("bento", "evidence", "release.json")
+TAG = "greenlight-"
+NOTES = "A release of Greenlight. `ml` reads what follows: do not edit it.\n\n```json\n{}\n```\n"
+
+
+class Assets(Store):
+    """The releases of a repository on GitHub; `folder` keeps those that were given out."""
+
+    def __init__(self, repository: str, folder: Path | str) -> None:
+        super().__init__(folder)
+        self.repository = repository
+
+    @property
+    def _api(self) -> GitHub:
+        return GitHub.of(self.repository)
+
+    @property
+    def where(self) -> str:
+        return f"the releases of {self.repository} on GitHub"
+
+    def get(self, release: str) -> Path:
+        """As the folder's; what does not lie there, or is damaged, is downloaded and hashed first.
+
+        UserError where it is missing, its asset is cut or is another release's, or GitHub is out of reach.
+        """
+        number = self._find(release)
+        folder = self.folder / number
+        if (damaged := self._lies_here(number)) and fault(folder, number) is None:
+            return folder
+        with self._new() as new:
+            self._download(number, new)
+            super()._take(new, number, replace=damaged)
+        return folder
+
+    def has(self, release: str) -> bool:
+        """Whether GitHub has it, whole; a copy here does not count."""
+        record = self._record(release)
+        return record is not None and _asset(record) is not None
+
+    def list(self) -> list[dict[str, Any]]:
+        """The release.json of each release on GitHub, the newest first; notes that were edited are named."""
+        return newest_first([about for record in self._records() if (about := _about(record))])
+
+    def note(self, number: str, **fields: Any) -> None:
+        """Change fields of a release.json, on GitHub and here."""
+        path = self.get(number) / "release.json"
+        if (record := self._record(number)) is None:
+            raise self._missing(number)
+        about = {**(_about(record) or read_json(path)), **fields}
+        self._api.call("PATCH", f"/releases/{record['id']}", {"body": _notes(about)})
+        write_json(path, about)
+
+    def remove(self, number: str) -> None:
+        """Take the release out of GitHub, with its tag, and out of the folder."""
+        if record := self._record(number):
+            self._delete(record)
+        self._drop(number)
+
+    def _take(self, new: Path, number: str, replace: bool = False) -> None:
+        """What `put` has verified goes to GitHub before it appears here."""
+        record = self._record(number)
+        if record is None or _asset(record) is None:
+            if record:  # its asset was cut, or somebody has deleted it
+                self._delete(record)
+            self._upload(new, number)
+            replace = True
+        super()._take(new, number, replace)
+
+    def _upload(self, folder: Path, number: str) -> None:
+        """A draft, its asset, and once that is whole the release. What fails leaves nothing behind."""
+        about = read_json(folder / "release.json")
+        self._sweep_drafts()
+        step(f"uploading release {number[:12]} to {self.repository}")
+        draft = self._api.call(
+            "POST",
+            "/releases",
+            {
+                "tag_name": _tag(number),
+                "target_commitish": about["commit"],
+                "name": f"{about.get('name', 'release')} {number[:12]}",
+                "body": _notes(about),
+                "draft": True,
+            },
+        )
+        release = f"/releases/{draft['id']}"
+        try:
+            with self._new() as scratch:
+                tar = _pack(folder, scratch / ASSET)
+                _check(self._api.upload(draft["upload_url"], tar), tar)
+            # not `latest`: the repository may have releases of its own
+            self._api.call("PATCH", release, {"draft": False, "make_latest": "false"})
+        except BaseException as error:
+            with contextlib.suppress(UserError):
+                self._api.call("DELETE", release)
+            if not isinstance(error, UserError) or not self.has(number):
+                raise
+            step(f"another process has uploaded release {number[:12]} meanwhile")
+
+    def _download(self, number: str, new: Path) -> None:
+        record = self._record(number)
+        if record is None:
+            raise self._missing(number)
+        way_out = f"delete it and its tag on GitHub, and {AGAIN}"
+        if (asset := _asset(record)) is None:
+            raise UserError(f"{_tag(number)} of {self.repository} has no whole {ASSET}: {way_out}")
+        step(f"downloading release {number[:12]} from {self.repository}")
+        with self._new() as scratch:
+            tar = scratch / ASSET
+            self._api.download(f"/releases/assets/{asset['id']}", tar)
+            _check(asset, tar)
+            try:
+                _unpack(tar, new)
+                reason = fault(new, number)
+            except (UserError, tarfile.TarError, EOFError, ValueError, FileExistsError) as error:
+                reason = str(error)
+        if reason:
+            raise UserError(
+                f"{_tag(number)} of {self.repository} is not the release {number[:12]} ({reason}): {way_out}"
+            )
+        if (about := _about(record)) and about["id"] == number:
+            write_json(new / "release.json", about)  # with what was noted since
+
+    def _find(self, release: str) -> str:
+        return release if re.fullmatch(r"[0-9a-f]{64}", release) else super()._find(release)
+
+    def _ids(self) -> tuple[str, ...]:
+        return tuple(str(about["id"]) for about in self.list())
+
+    def _records(self, drafts: bool = False) -> Iterator[dict[str, Any]]:
+        try:
+            found = self._api.list("/releases")
+        except NotFound:
+            raise UserError(
+                f"GREENLIGHT_STORE: GitHub has no repository {self.repository} that this token may see"
+            ) from None
+        return (r for r in found if r["draft"] is drafts and str(r["tag_name"]).startswith(TAG))
+
+    def _record(self, number: str) -> dict[str, Any] | None:
+        try:
+            found = self._api.call("GET", f"/releases/tags/{_tag(number)}")
+        except NotFound:
+            return None
+        return dict(found)
+
+    def _delete(self, record: dict[str, Any]) -> None:
+        self._api.call("DELETE", f"/releases/{record['id']}")
+        with contextlib.suppress(UserError):  # an own tag stays where GitHub protects it; it names a commit
+            self._api.call("DELETE", f"/git/refs/tags/{record['tag_name']}")
+
+    def _sweep_drafts(self) -> None:
+        """Drafts that a killed upload left; a young one may be under way."""
+        for record in self._records(drafts=True):
+            if (about := _about(record)) and time.time() - _made(about) > STALE:
+                self._api.call("DELETE", f"/releases/{record['id']}")
+
+
+def repository(name: str) -> str:
+    """OWNER/REPO: the name that was given, else GITHUB_REPOSITORY's, else that of origin's address."""
+    found = name or os.environ.get("GITHUB_REPOSITORY", "")
+    if not found:
+        origin = git.remote_url() or ""
+        match = re.search(r"^(?:\w+://[^/]+/|[\w.-]+@[\w.-]+:)([\w.-]+/[\w.-]+?)(?:\.git)?/?$", origin)
+        found = match[1] if match else ""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", found):
+        raise UserError(
+            f"GREENLIGHT_STORE: {found or 'origin'} names no repository on GitHub: write github:OWNER/REPO"
+        )
+    return found
+
+
+def _tag(number: str) -> str:
+    return f"{TAG}{number[:12]}"
+
+
+def _notes(about: dict[str, Any]) -> str:
+    return NOTES.format(json.dumps(about, indent=2, ensure_ascii=False))
+
+
+def _about(record: dict[str, Any]) -> dict[str, Any] | None:
+    """The release.json of the notes; None, and a line that says so, where somebody has edited it away."""
+    match = re.search(r"```json\s(.*?)```", record["body"] or "", re.DOTALL)
+    with contextlib.suppress(ValueError):
+        about = json.loads(match[1]) if match else None
+        if isinstance(about, dict) and _tag(str(about.get("id"))) == record["tag_name"]:
+            return about
+    step(f"the notes of {record['tag_name']} on GitHub are not what was written there: passed over")
+    return None
+
+
+def _made(about: dict[str, Any]) -> float:
+    try:
+        return datetime.fromisoformat(str(about.get("created"))).timestamp()
+    except ValueError:
+        return time.time()
+
+
+def _asset(record: dict[str, Any]) -> dict[str, Any] | None:
+    whole = (a for a in record["assets"] if a["name"] == ASSET and a["state"] == "uploaded")
+    return next(whole, None)
+
+
+def _check(asset: dict[str, Any], tar: Path) -> None:
+    """UserError where GitHub's asset and the file differ; older servers tell no digest."""
+    size, digest = tar.stat().st_size, asset.get("digest")
+    if asset["state"] != "uploaded" or asset["size"] != size:
+        raise UserError(f"the asset {ASSET} was cut on its way ({size} and {asset['size']} bytes): try again")
+    if digest and digest != f"sha256:{sha256(tar)}":
+        raise UserError(f"the asset {ASSET} was changed on its way ({digest}): try again")
+
+
+def _pack(folder: Path, tar: Path) -> Path:
+    """The same release is the same bytes: sorted, without times and owners."""
+    paths = sorted(path for part in PARTS for path in (folder / part, *(folder / part).rglob("*")))
+    with tarfile.open(tar, "w", format=tarfile.PAX_FORMAT) as archive:
+        for path in paths:
+            entry = tarfile.TarInfo(path.relative_to(folder).as_posix())
+            if path.is_dir():
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+                archive.addfile(entry)
+                continue
+            entry.size, entry.mode = path.stat().st_size, 0o755 if path.stat().st_mode & 0o100 else 0o644
+            with path.open("rb") as file:
+                archive.addfile(entry, file)
+    return tar
+
+
+def _unpack(tar: Path, folder: Path) -> None:
+    """Plain files and folders only, all of them inside; ValueError for anything else."""
+    with tarfile.open(tar, "r:") as archive:
+        for entry in archive:
+            name = Path(entry.name)
+            if name.is_absolute() or ".." in name.parts or entry.name.partition("/")[0] not in PARTS:
+                raise ValueError(f"{entry.name} lies outside")
+            target = folder / name
+            if entry.type == tarfile.DIRTYPE:
+                target.mkdir(parents=True, exist_ok=True)
+            elif entry.type == tarfile.REGTYPE and (file := archive.extractfile(entry)):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("xb") as out:
+                    shutil.copyfileobj(file, out)
+                target.chmod(entry.mode & 0o755)
+            else:
+                raise ValueError(f"{entry.name} is no plain file")

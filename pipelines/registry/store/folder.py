@@ -1,0 +1,179 @@
+"""A folder of releases: ID/release.json, ID/bento/ and ID/evidence/. The id is the hash of the content."""
+
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json, sha256_of_tree, write_json
+
+SHORTEST = 8  # characters of an id's beginning
+STALE = 3600.0  # seconds after which what a killed release left half-written is removed
+AGAIN = "make the release again with `ml release` at its commit"
+# What BentoML writes beside the source. The id does not cover it, and a server looks for modules in the
+# Bento's own folder before its packages: a file such as uvicorn.py there would run.
+BESIDE = {"bento.yaml", "README.md", "apis", "env", "src"}
+
+
+class Store:
+    """A folder of releases; other kinds keep in theirs what they gave out."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def where(self) -> str:
+        """The store in words."""
+        return str(self.folder)
+
+    def get(self, release: str) -> Path:
+        """The folder of a release, by its id or the beginning of it, once its content matches the id.
+
+        UserError where it is missing, ambiguous, cut or changed.
+        """
+        number = self._find(release)
+        folder = self.folder / number
+        _verify(folder, number)
+        return folder
+
+    def has(self, release: str) -> bool:
+        """Whether a release of exactly this id is there."""
+        return self._lies_here(release)
+
+    def list(self) -> list[dict[str, Any]]:
+        """The release.json of each release, the newest first."""
+        return newest_first([read_json(self.folder / number / "release.json") for number in self._ids()])
+
+    def add(self, folder: Path | str) -> str:
+        """Take in a release that another place made, such as a downloaded artifact; returns its id.
+
+        Where the release is here already, what lies beside its Bento is brought up to date: the ledger says
+        which counts. UserError where it is not whole.
+        """
+        folder = Path(folder)
+        number = str(_described(folder).get("id"))
+        _verify(folder, number)
+        if not self.has(number):
+            with self.put(number) as new:
+                shutil.copytree(folder, new, dirs_exist_ok=True)
+        elif self._lies_here(number):
+            with self._new() as new:
+                shutil.copytree(folder / "evidence", new / "evidence")
+                (self.folder / number / "evidence").rename(new / "before")
+                (new / "evidence").rename(self.folder / number / "evidence")
+            write_json(self.folder / number / "release.json", _described(folder))
+        return number
+
+    @contextmanager
+    def put(self, number: str) -> Iterator[Path]:
+        """An empty folder to write the release `number` into; at the end it is verified and appears at once.
+
+        Where the block fails, or the process is killed, no release appears.
+        """
+        with self._new() as new:
+            yield new
+            _verify(new, number)
+            self._take(new, number)
+
+    def note(self, number: str, **fields: Any) -> None:
+        """Change fields of a release.json that the id does not cover, such as the image."""
+        path = self.get(number) / "release.json"
+        write_json(path, {**read_json(path), **fields})
+
+    def remove(self, number: str) -> None:
+        """Take the release of exactly this id out, at once; nothing happens where it is not there."""
+        self._drop(number)
+
+    @contextmanager
+    def _new(self) -> Iterator[Path]:
+        """An empty folder beside the releases, gone at the end; what is ready is renamed out of it before."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+        new = Path(tempfile.mkdtemp(dir=self.folder, prefix=".new-"))
+        try:
+            yield new
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+    def _take(self, new: Path, number: str, replace: bool = False) -> None:
+        """Let a verified folder appear as the release `number`."""
+        if replace:
+            self._drop(number)
+        new.chmod(0o755)  # mkdtemp's 0700 would hide the release from the host's other users
+        if not self._lies_here(number):  # else another process was faster, with the same content
+            new.rename(self.folder / number)
+
+    def _drop(self, number: str) -> None:
+        if self._lies_here(number):
+            with self._new() as away:
+                (self.folder / number).rename(away / number)
+
+    def _lies_here(self, number: str) -> bool:
+        return (self.folder / number / "release.json").is_file()
+
+    def _ids(self) -> tuple[str, ...]:
+        if not self.folder.is_dir():
+            return ()
+        names = (path.name for path in self.folder.iterdir() if not path.name.startswith("."))
+        return tuple(sorted(name for name in names if self._lies_here(name)))
+
+    def _find(self, release: str) -> str:
+        """The whole id."""
+        if not re.fullmatch(rf"[0-9a-f]{{{SHORTEST},64}}", release):
+            raise UserError(
+                f"{release!r} is no release id: give at least {SHORTEST} of its hexadecimal digits"
+            )
+        found = [number for number in self._ids() if number.startswith(release)]
+        if len(found) > 1:
+            raise UserError(f"{release} begins {len(found)} releases in {self.where}: give more of the id")
+        if not found:
+            raise self._missing(release)
+        return found[0]
+
+    def _missing(self, release: str) -> UserError:
+        return UserError(
+            f"release {release[:12]} is not in {self.where}: make it with `ml release` at its commit, "
+            "or add it with `ml store add FOLDER`"
+        )
+
+    def _sweep(self) -> None:
+        for path in self.folder.glob(".new-*"):
+            if time.time() - path.stat().st_mtime > STALE:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def newest_first(releases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Releases by the time at which they were made."""
+    return sorted(releases, key=lambda release: (str(release.get("created")), release["id"]), reverse=True)
+
+
+def fault(folder: Path, number: str) -> str | None:
+    """Why what lies in `folder` is not the release `number`, whole, the file first; None where it is."""
+    if _described(folder).get("id") != number:
+        return f"release.json is not of the release {number[:12]}"
+    if not (folder / "bento" / "bento.yaml").is_file() or not (folder / "evidence").is_dir():
+        return "bento/bento.yaml or evidence/ is missing: the release is not whole"
+    if links := [path for path in folder.rglob("*") if path.is_symlink()]:
+        return f"{links[0].relative_to(folder)} is a link, and a release's files lie in its folder"
+    if strange := sorted({path.name for path in (folder / "bento").iterdir()} - BESIDE):
+        return f"bento/ holds {strange[0]!r}, which `ml release` never writes there"
+    if (found := sha256_of_tree(folder / "bento" / "src")) != number:
+        return f"bento/src was changed: it hashes to {found[:12]}"
+    return None
+
+
+def _verify(folder: Path, number: str) -> None:
+    if reason := fault(folder, number):
+        raise UserError(f"{folder}/{reason}: remove the folder, and {AGAIN}")
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    value = read_json(folder / "release.json")
+    if not isinstance(value, dict):
+        raise UserError(f"{folder / 'release.json'} is no release's: it must be an object with an id")
+    return value

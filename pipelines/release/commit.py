@@ -1,0 +1,137 @@
+"""What a release is made of: the files of one commit, and the models that its dvc.lock names."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.base import conflicts, git, recorded
+from pipelines.base.errors import UserError
+
+BENTOFILE = "bentofile.yaml"
+LOCK = recorded.LOCK
+MADE_OF = ("pipelines/", BENTOFILE, "dvc.yaml", "params.yaml", "requirements/serve.txt")
+WAY_OUT = "run `ml reproduce`, then commit dvc.lock"
+
+
+def files(repository: Path) -> list[Path]:
+    """The files that bentofile.yaml includes, and itself. UserError where a pattern finds none."""
+    found = {repository / BENTOFILE}
+    for pattern in _patterns(repository):
+        matched = [path for path in repository.glob(pattern) if path.is_file()]
+        if not matched:
+            made = f": {WAY_OUT}" if pattern.startswith("models/") else ""
+            raise UserError(f"{pattern}, which {BENTOFILE} includes, does not exist{made}")
+        found.update(matched)
+    return sorted(found)
+
+
+def _patterns(repository: Path) -> list[str]:
+    try:
+        return list(yaml.safe_load((repository / BENTOFILE).read_text(encoding="utf-8"))["include"])
+    except FileNotFoundError:
+        raise UserError(f"{BENTOFILE} does not exist: run `ml` at the top of the repository") from None
+    except (yaml.YAMLError, KeyError, TypeError):
+        raise UserError(f"{BENTOFILE} must be YAML with the list `include`") from None
+
+
+def head(repository: Path) -> str:
+    """The commit that is checked out."""
+    return git.head(repository)
+
+
+def check_clean(repository: Path) -> None:
+    """UserError where a file that makes the release is not, byte for byte, as the commit has it.
+
+    The files themselves are read: git's index hides what is ignored, or marked skip-worktree, and shows a
+    staged rename under its new name alone. The models are not in the commit: `check_models` holds them
+    against its dvc.lock.
+    """
+    committed = git.tree("HEAD", *MADE_OF, at=repository)
+    there = {path.relative_to(repository).as_posix() for path in _taken(repository)}
+    named = sorted(committed.keys() | {name for name in there if not name.startswith("models/")})
+    plain = [name for name in named if _is_plain(repository, name)]
+    hashes = dict(zip(plain, git.hashes(plain, repository), strict=True))
+    if wrong := [name for name in named if name not in committed or hashes.get(name) != committed[name]]:
+        raise UserError(
+            f"{wrong[0]} is not as the commit has it, and a release is a commit: commit or remove it first"
+        )
+
+
+def _taken(repository: Path) -> list[Path]:
+    """Whatever the Bento would take, and what lies where Python finds the code."""
+    found = [
+        path for pattern in (*_patterns(repository), "pipelines/**/*") for path in repository.glob(pattern)
+    ]
+    files = (path for path in found if path.is_symlink() or not path.is_dir())
+    return [path for path in files if path.parent.name != "__pycache__"]
+
+
+def _is_plain(repository: Path, name: str) -> bool:
+    """Whether it is a file that no link leads to: what a link names is no part of the commit."""
+    path = repository / name
+    return path.is_file() and path.resolve() == repository.resolve() / name
+
+
+def locked(repository: Path) -> bytes:
+    """The commit's dvc.lock. UserError where it has none."""
+    if (content := git.blob("HEAD", LOCK, repository)) is None:
+        raise UserError(f"{LOCK} is not in the commit: {WAY_OUT}")
+    return content
+
+
+def check_models(repository: Path, also: Mapping[str, str], prepared: bool = True) -> None:
+    """UserError where models/, the prepared data, the code or params.yaml is another one than dvc.lock's.
+
+    `also` has the MD5 of files that count as well; `prepared`: that the data are here.
+    """
+    for name in ("params.yaml", "data.dvc"):
+        conflicts.refuse(repository / name)
+    stages = recorded.stages(locked(repository))
+    for path, md5 in _files_of(stages, "outs"):
+        if path.startswith("models/") or (prepared and path.startswith("build/prepared")):
+            known = {md5, also.get(path, md5)}
+            _check_file(repository / path, path, known, f"is not the one that {LOCK} names")
+    for path, md5 in _files_of(stages, "deps"):
+        if path.startswith("pipelines/"):
+            _check_file(repository / path, path, {md5}, "has changed since the model was made")
+    params = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))
+    for stage in stages.values():
+        for key, value in stage.get("params", {}).get("params.yaml", {}).items():
+            if _at(params, key) != value:
+                raise UserError(f"params.yaml: {key} has changed since the model was made: {WAY_OUT}")
+
+
+def _check_file(path: Path, name: str, known: set[str], fault: str) -> None:
+    if not path.is_file():
+        raise UserError(f"{name} does not exist: {WAY_OUT}")
+    if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() not in known:
+        raise UserError(f"{name} {fault}: {WAY_OUT}")
+
+
+def stages(lock: Path) -> dict[str, Any]:
+    """The stages of a dvc.lock. UserError where it is none."""
+    try:
+        return recorded.stages(lock.read_bytes())
+    except OSError:
+        raise UserError(f"{lock} is not one that DVC wrote: {WAY_OUT}") from None
+
+
+def outputs(stages: dict[str, Any]) -> dict[str, str]:
+    """The MD5 of each file that the stages make."""
+    return dict(_files_of(stages, "outs"))
+
+
+def _files_of(stages: dict[str, Any], kind: str) -> Iterator[tuple[str, str]]:
+    for stage in stages.values():
+        for entry in stage.get(kind, ()):
+            if not str(entry.get("md5", ".dir")).endswith(".dir"):
+                yield str(entry["path"]), str(entry["md5"])
+
+
+def _at(value: Any, key: str) -> Any:
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value

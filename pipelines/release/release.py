@@ -1,0 +1,215 @@
+"""`ml release`: a commit becomes a release: checked, built once, stored, registered, wanted by staging."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipelines.artifacts import verdict as verdicts
+from pipelines.base import programs
+from pipelines.base.console import step, summary
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json, sha256, sha256_of_tree, write_json, write_text
+from pipelines.problem.columns import CONTRACT
+from pipelines.registry import beside
+from pipelines.registry import mirror as registry
+from pipelines.registry import store as stores
+from pipelines.registry.ledger import Entry, Ledger
+from pipelines.registry.store import Store
+from pipelines.release import commit, reviewed
+from pipelines.release.reviewed import REVIEW, Other
+from pipelines.report import card
+from pipelines.training import tracking
+
+EVIDENCE = ("models/metrics.json", "models/model.json", "models/reference.json", "models/months.csv")
+PROPOSAL = Path("build/proposal.json")  # what `ml evidence` found of it
+
+
+def release(
+    env: str = "staging",
+    store: Store | None = None,
+    ledger: Ledger | None = None,
+    trained: Path | None = None,
+    digest: str = "",
+) -> str:
+    """Make the release of the commit that is checked out, and write it into the ledger as what `env` wants.
+
+    Returns its id. The same content is the same release and is not built again. `trained` is what
+    `ml rebuild` left, `digest` its SHA-256; without it the model is made again here. UserError where a file
+    is not the commit's or dvc.lock's; Refused where the rebuilt or the judged model answers otherwise on V.
+    """
+    store, ledger, here = store or stores.of(), ledger or Ledger(), Path()
+    signature = ledger.signature  # a key that cannot be used is told before the long work
+    tracking.ready()  # and so is a registry that takes no model
+    commit.check_clean(here)
+    reviewed.take(here, trained, digest)
+    head, number = commit.head(here), sha256_of_tree(here, commit.files(here))
+    review = _review(here)
+    if built := not store.has(number):
+        step(f"building release {number[:12]} of commit {head[:12]}")
+        rebuilt = reviewed.rebuilt(here, trained)
+        with store.put(number) as folder:
+            _build_bento(here, folder / "bento", number)
+            _copy_evidence(here, folder / "evidence", review)
+            version = _register(store, env, number, head)
+            _complete_card(here, folder / "evidence", head, number, version)
+            write_json(folder / "release.json", _describe(here, number, head, version, rebuilt, review))
+    else:
+        step(f"release {number[:12]} lies in {store.where} already")
+        _require_vouched(here, store.get(number), ledger, env, review)
+        version = _register(store, env, number, head)
+    figures, held = _figures(here) | review.figures, beside.digest(store.folder / number)
+    entry = Entry(release=number, commit=head, model=version, evidence=figures, beside=held)
+    written = ledger.write(env, entry)
+    step(f"{env} wants {number[:12]}" if written else f"{env} wants {number[:12]} already")
+    summary(_words(store, number, env, built) + f"\n| gate | {review.words} |\n| ledger | {signature} |")
+    return number
+
+
+def _build_bento(here: Path, out: Path, number: str) -> None:
+    """Build the Bento in a folder that holds exactly the release's files: nothing else can slip in."""
+    with tempfile.TemporaryDirectory(prefix="greenlight-") as scratch:
+        source, home = Path(scratch, "source"), Path(scratch, "home")
+        _copy(commit.files(here), here, source)
+        environment = programs.environment(
+            BENTOML_HOME=str(home), BENTOML_DO_NOT_TRACK="True", PYTHONDONTWRITEBYTECODE="1"
+        )
+        environment.pop("GREENLIGHT_PREDICTIONS", None)
+        command = [sys.executable, "-m", "bentoml", "build", "--version", number[:16], "."]
+        done = programs.run(command, cwd=source, env=environment)
+        built = home / "bentos" / CONTRACT.name / number[:16]
+        if done.returncode or not built.is_dir():
+            raise UserError(f"bentoml build failed: {' '.join((done.stderr or done.stdout).split())[-600:]}")
+        shutil.copytree(built, out)
+        out.chmod(0o755)
+        # BentoML writes its own reading of the file, with the machine's Python in it
+        shutil.copyfile(source / commit.BENTOFILE, out / "src" / commit.BENTOFILE)
+    if (found := sha256_of_tree(out / "src")) != number:
+        raise RuntimeError(f"the Bento holds other files than {commit.BENTOFILE} includes: {found}")
+
+
+@dataclass(frozen=True)
+class Review:
+    """What the gate said: its files, the ledger's part of them, in words, and the model that it judged."""
+
+    files: tuple[Path, ...]
+    figures: dict[str, Any]
+    words: str
+    judged: Other | None = None
+
+
+def _review(here: Path) -> Review:
+    """The report of the proposal, where one lies here; else why it is left out.
+
+    Refused where it is of a model that answers otherwise, or of none where the model is another one.
+    """
+    if not (here / REVIEW / "gate.json").exists():
+        return Review((), {}, "no evidence came with this commit")
+    try:
+        verdict = verdicts.read(here / REVIEW)
+    except UserError as error:
+        return _left_out(str(error))
+    if (judged := reviewed.judged(here, verdict)) is None:
+        said = "says that no model changed" if verdict.verdict == "PASS" else "judged no model"
+        return _left_out(f"{REVIEW}/gate.json {said}")
+    by = read_json(here / PROPOSAL).get("override") if (here / PROPOSAL).is_file() else None
+    figures = {"verdict": verdict.verdict, "superior": verdict.superior} | ({"override": by} if by else {})
+    words = verdict.verdict + (f", let through by {by}" if by else "")
+    files = (REVIEW / "gate.json", REVIEW / "report.md", REVIEW / "report.html", PROPOSAL)
+    return Review(files, figures, words, judged)
+
+
+def _left_out(reason: str) -> Review:
+    step(f"the gate's report is left out: {reason}")
+    return Review((), {}, f"left out: {reason}")
+
+
+def _copy_evidence(here: Path, out: Path, review: Review) -> None:
+    out.mkdir()
+    for path in (*map(Path, EVIDENCE), *review.files):
+        if (here / path).is_file() and not (here / path).is_symlink():
+            shutil.copyfile(here / path, out / path.name)
+
+
+def _require_vouched(here: Path, folder: Path, ledger: Ledger, env: str, review: Review) -> None:
+    """UserError where the entry would sign what somebody else put beside the Bento.
+
+    What lies there is what an entry of somebody known names, or what would be made here.
+    """
+    held = beside.digest(folder)
+    if ledger.signer is None or held in {one.entry.beside for one in ledger.chain(env, known=True)}:
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        _copy_evidence(here, made := Path(scratch, "evidence"), review)
+        same = beside.evidence(made) == beside.evidence(folder / "evidence")
+    about = read_json(folder / "release.json")
+    if not same or about.get("model", {}).get("sha256") != sha256(here / "models/model.onnx"):
+        raise UserError(
+            f"{folder}: evidence/ or release.json is neither what the ledger names nor what this commit has, "
+            "so it is not signed: remove the release from the store, and run this again"
+        )
+
+
+def _complete_card(here: Path, out: Path, head: str, number: str, version: str) -> None:
+    if (here / card.CARD).is_file():
+        told = {"commit": head, "release": number, "MLflow": f"{CONTRACT.name} version {version}"}
+        made = (here / card.CARD).read_text(encoding="utf-8")
+        write_text(out / card.CARD.name, card.complete(made, told))
+
+
+def _describe(
+    here: Path, number: str, head: str, version: str, rebuilt: Other, review: Review
+) -> dict[str, Any]:
+    """release.json. `image` is the digest of its image, where `ml image` makes one."""
+    serving = read_json(here / "models/serving.json")
+    return {
+        "id": number,
+        "commit": head,
+        "name": serving["name"],
+        "api": serving["api"],
+        "model": {"sha256": sha256(here / "models/model.onnx"), "version": version},
+        "rebuilt": asdict(rebuilt),
+        "judged": asdict(review.judged) if review.judged else None,
+        "verdict": review.figures.get("verdict"),
+        "lock": sha256(here / "requirements/serve.txt"),
+        "image": None,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _register(store: Store, env: str, number: str, head: str) -> str:
+    stored = store.folder / number / "bento" / "src" / "models"
+    version = registry.register(env, Path("models/model.onnx"), number, head, stored)
+    step(f"MLflow: {CONTRACT.name} version {version} has the alias {env}")
+    return version
+
+
+def _figures(here: Path) -> dict[str, Any]:
+    """What the ledger says of the model: its figures on V, and which one it is."""
+    metrics = read_json(here / "models/metrics.json")
+    figures = {name: metrics[name] for name in ("roc_auc", "log_loss", "brier_skill") if name in metrics}
+    return figures | {"sha256": sha256(here / "models/model.onnx")}
+
+
+def _words(store: Store, number: str, env: str, built: bool) -> str:
+    about = read_json(store.folder / number / "release.json")
+    rows = {
+        "release": f"`{number}`",
+        "commit": f"`{about['commit'][:12]}`",
+        "model": f"`{about['model']['sha256'][:12]}`, MLflow version {about['model']['version']}",
+        "rebuilt": f"max \\|Δp\\| {about['rebuilt']['max_dp']:.2g} on V",
+        "store": store.where + ("" if built else ", where it lay already"),
+        "wanted by": env,
+    }
+    return "### Release\n\n| | |\n| --- | --- |\n" + "\n".join(f"| {k} | {v} |" for k, v in rows.items())
+
+
+def _copy(files: Iterable[Path], start: Path, to: Path) -> None:
+    for path in files:
+        target = to / path.relative_to(start)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)

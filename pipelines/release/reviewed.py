@@ -1,0 +1,169 @@
+"""Which bytes ship: the reviewed ones where they are to be had, else others that answer the same.
+
+A processor rounds in its own way, so the same inputs may give another model.onnx than dvc.lock names. The
+judged run's file of the locked MD5 takes its place; where there is none, what was made here ships only if it
+answers as the judged model does. Both hashes are recorded.
+"""
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from pipelines.artifacts import verdict as verdicts
+from pipelines.artifacts.verdict import Verdict
+from pipelines.base import git, recorded
+from pipelines.base.console import step
+from pipelines.base.errors import Refused, UserError
+from pipelines.base.files import sha256, sha256_of_tree, write_bytes
+from pipelines.core.model import Model
+from pipelines.judge import proposal
+from pipelines.release import commit
+from pipelines.training import again, reproduce, table
+
+SAME = 1e-9  # max |Δp| on V up to which two models answer the same
+MODEL = "models/model.onnx"
+WINDOW = "models/window.parquet"  # V
+REVIEW = Path("evidence")  # the report of the proposal, where a workflow has brought it here
+CANDIDATE = Path("candidate")  # what was judged, as the proposal's run left it
+
+
+@dataclass(frozen=True)
+class Other:
+    """Another model than the one that ships: its hash, and max |Δp| between the two on V."""
+
+    sha256: str
+    max_dp: float
+
+
+def take(here: Path, trained: Path | None = None, digest: str = "") -> None:
+    """Put the models of this commit into models/: the locked bytes, else the judged, else those made.
+
+    `trained` is what `ml rebuild` left on another machine, `digest` its SHA-256. dvc.lock stays the commit's.
+    UserError where `trained` is another one, and where the models are not of this commit's inputs.
+    """
+    if trained and sha256_of_tree(trained) != digest:
+        raise UserError(f"{trained} is not what was trained: its SHA-256 is not {digest or 'given'}")
+    made_by = (trained or here) / commit.LOCK
+    committed = commit.locked(here)
+    made, wanted = commit.stages(made_by), recorded.stages(committed)
+    if changed := reproduce.compare({"stages": wanted}, {"stages": made}).inputs:
+        raise UserError(
+            f"{made_by} is not of this commit's inputs ({', '.join(changed[:4])}), and a release is a "
+            f"commit: {commit.WAY_OUT}"
+        )
+    if trained:
+        for name, md5 in again.files(made).items():
+            _put(trained / name, md5, here / name)
+    for name, md5 in again.files(wanted).items():
+        _put(here / CANDIDATE / name, md5, here / name)
+    also = commit.outputs(made)
+    if _md5(here / MODEL) != again.files(wanted).get(MODEL) and (file := _judged_file(here, _verdict(here))):
+        _put(here / CANDIDATE / MODEL, file, here / MODEL)
+        also[MODEL] = file
+    commit.check_models(here, also, prepared=trained is None)
+    if made != wanted and trained is None:
+        step(f"the same inputs gave other bytes than {commit.LOCK} names; it stays as the commit has it")
+        write_bytes(here / commit.LOCK, committed)
+
+
+def _put(source: Path, md5: str, target: Path) -> None:
+    """Copy a file that has this MD5, unless it is there already."""
+    if _md5(source) == md5 != _md5(target):
+        write_bytes(target, source.read_bytes())
+
+
+def _md5(path: Path) -> str | None:
+    if path.is_symlink() or not path.is_file():
+        return None
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def _verdict(here: Path) -> Verdict | None:
+    try:
+        return verdicts.read(here / REVIEW)
+    except UserError:
+        return None
+
+
+def _judged_file(here: Path, verdict: Verdict | None) -> str | None:
+    """The MD5 of the candidate's model, where it is the very file that was judged."""
+    file = here / CANDIDATE / MODEL
+    if verdict is None or verdict.candidate is None or (md5 := _md5(file)) is None:
+        return None
+    return md5 if sha256(file) == verdict.candidate.sha256 else None
+
+
+def judged(here: Path, verdict: Verdict | None) -> Other | None:
+    """The model that the gate judged. Refused where it is another one than ships and answers otherwise.
+
+    None where no verdict names a model: none was judged, or none changed, which is held against dvc.lock.
+    """
+    if verdict is None:
+        return None
+    if verdict.candidate is None:
+        _require_unchanged(here, verdict)
+        return None
+    named, ships, file = verdict.candidate.sha256, sha256(here / MODEL), here / CANDIDATE / MODEL
+    if named == ships:
+        return Other(named, 0.0)
+    said = f"{REVIEW}/{verdicts.NAME} judged another model ({named[:12]}) than ships ({ships[:12]})"
+    if _judged_file(here, verdict) is None:
+        raise Refused(f"{said}, and {CANDIDATE}/{MODEL} is not the judged one: propose this commit again")
+    if _md5(here / WINDOW) != again.files(recorded.stages(commit.locked(here))).get(WINDOW):
+        raise Refused(f"{said}, and {WINDOW} is not the one of {commit.LOCK}: propose this commit again")
+    found = Other(named, _difference(here, Model(file)))
+    if not found.max_dp <= SAME:
+        raise Refused(
+            f"{said}, which answers otherwise (max |Δp| on V is {found.max_dp:.2g}, at most {SAME:g} "
+            "passes): propose this commit again"
+        )
+    step(f"it has other bytes than the judged model ({named[:12]}) and answers as it does")
+    return found
+
+
+def _require_unchanged(here: Path, verdict: Verdict) -> None:
+    """Refused where the gate passed a proposal that changed no model, and what ships is another one.
+
+    What was judged then is nothing: it speaks for no model but the one that was there, by the dvc.lock of the
+    base that was judged against, or of the commit that this one was merged onto.
+    """
+    if verdict.verdict != "PASS":
+        return  # nothing was judged, and nothing is claimed
+    now = proposal.shipped(commit.outputs(recorded.stages(commit.locked(here))))
+    bases = [base for base in (verdict.base, "HEAD~1") if base and git.commit(base, here)]
+    locks = [found for base in bases if (found := git.blob(base, commit.LOCK, here)) is not None]
+    if not any(proposal.shipped(commit.outputs(recorded.stages(lock))) == now for lock in locks):
+        raise Refused(
+            f"{REVIEW}/{verdicts.NAME} says that no model changed, and {commit.LOCK} names another model "
+            f"than the base did ({(verdict.base or 'none')[:12]}): propose this commit again"
+        )
+
+
+def rebuilt(here: Path, trained: Path | None = None) -> Other:
+    """The model made again from its lock and seed. Refused where it answers otherwise on V."""
+    content = (trained / again.REBUILT).read_bytes() if trained else again.model(here)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.onnx")
+        path.write_bytes(content)
+        found = Other(hashlib.sha256(content).hexdigest(), _difference(here, Model(path)))
+    rows = pq.read_metadata(here / WINDOW).num_rows
+    if not found.max_dp <= SAME:
+        raise Refused(
+            f"{MODEL} is not what {commit.LOCK} and its seed give: the model rebuilt from them answers "
+            f"otherwise (max |Δp| is {found.max_dp:.2g} on V's {rows:,} rows; at most {SAME:g} passes)"
+        )
+    step(f"it answers as the reviewed one: max |Δp| is {found.max_dp:.2g} on V's {rows:,} rows")
+    return found
+
+
+def _difference(here: Path, other: Model) -> float:
+    """max |Δp| on V between the model that ships and another; NaN where V has no rows."""
+    inputs = table.inputs(window := pd.read_parquet(here / WINDOW))
+    if window.empty:
+        return float("nan")
+    return float(np.max(np.abs(Model(here / MODEL).predict(inputs) - other.predict(inputs))))

@@ -1,0 +1,127 @@
+"""What the steps of a rollout share: the move under way, edge, slot and limits; and what a step is."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipelines.base.console import step as say
+from pipelines.base.errors import Refused
+from pipelines.core import params
+from pipelines.edge.edge import Counters, Edge, Route
+from pipelines.host.host import Host
+from pipelines.host.slots import process
+from pipelines.rollout.journal import Journal, Move
+
+ENDS = 2  # times that a server may end before it is ready: the first time a port may have been taken
+
+Facts = dict[str, Any]
+
+
+class Held(Exception):
+    """There is too little data for a verdict: the rollout waits where it is."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step. `do` returns what the journal keeps; `skip` the reason why there is nothing to do."""
+
+    name: str
+    says: Callable[["Context"], str]
+    do: Callable[["Context"], Facts]
+    undo: Callable[["Context"], None]
+    skip: Callable[["Context"], str | None] = lambda context: None
+    once: bool = False  # a verdict that was reached stays
+
+
+class Releases(Protocol):
+    """Where releases come from: a store."""
+
+    def get(self, release: str) -> Path:
+        """The folder of a release, verified."""
+        ...
+
+    def has(self, release: str) -> bool:
+        """Whether the release can be had."""
+        ...
+
+
+class Context:
+    """One move under way."""
+
+    id: str
+    release: str
+    slot: str
+    why: str
+    origin: Route | None
+    limits: params.Rollout
+
+    def __init__(
+        self, host: Host, releases: Releases, journal: Journal, under_way: Move, limits: params.Rollout
+    ) -> None:
+        self.host, self.releases, self.journal, self.limits = host, releases, journal, limits
+        self.id, self.release, self.slot, self.why = (
+            under_way.id,
+            under_way.release,
+            under_way.slot,
+            under_way.why,
+        )
+        self.origin = Route(**under_way.origin) if under_way.origin else None
+        self.failing = under_way.failing
+        self.done = under_way.done
+        self.edge: Edge = host.edge
+        self.url = host.slot(self.slot).url
+        self.folder = Path()
+        self._before = under_way
+        self._ended: set[int] = set()
+
+    def fetch(self) -> None:
+        """The release's folder, verified, from the store."""
+        self.folder = self.releases.get(self.release)
+
+    def live_folder(self) -> Path | None:
+        """The live release's folder, verified; None where the store does not have it any more."""
+        has = self.origin and self.releases.has(self.origin.release)
+        return self.releases.get(self.origin.release) if self.origin and has else None
+
+    def first_intent(self, step: str) -> str:
+        """When the move first came to a step: an ISO 8601 time."""
+        return self.journal.move(self.id).intent(step) or self._before.at
+
+    def fact(self, step: str) -> dict[str, Any]:
+        """What was known of a step when it was first finished."""
+        return self.journal.move(self.id).fact(step) or {}
+
+    def record_of_live(self) -> Counters:
+        """What the edge has counted for the live slot since its own rollout ended."""
+        if self.origin is None:
+            return Counters()
+        ended = self.journal.counted(self.origin.release, self.origin.slot)
+        return self.edge.counters(self.origin.slot).since(Counters.parse(ended))
+
+    def is_healthy(self) -> bool:
+        """By the edge's own checks. Refused where the process ended, and ended again after its restart."""
+        if ended := process.ended(self.host.slot(self.slot)):
+            self._ended.add(ended)
+        if len(self._ended) >= ENDS:
+            raise Refused(f"slot {self.slot} ended by itself, {len(self._ended)} times")
+        return self.edge.healthy(self.slot)
+
+    def wait(self, until: Callable[[], bool], within: float, otherwise: str) -> None:
+        """Refused when `until` is not true within so many seconds."""
+        end = time.monotonic() + within
+        while not until():
+            if time.monotonic() > end:
+                raise Refused(f"slot {self.slot} {otherwise} within {within:g} s")
+            time.sleep(0.1)
+
+    def stop(self, slot: str) -> int:
+        """End a slot once nothing is in flight there; returns how many requests still were."""
+        left = 0
+        if process.running(self.host.slot(slot)):
+            left = self.edge.drain(slot, self.limits.drain_within)
+            if left:
+                say(f"{slot}: {left} requests still in flight after {self.limits.drain_within:g} s")
+        process.stop(self.host.slot(slot))
+        return left

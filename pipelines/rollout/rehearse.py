@@ -1,0 +1,125 @@
+"""A rollout where no host is attached: everything for real, on a host that lives as long as the command."""
+
+import json
+import random
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipelines.base import machine
+from pipelines.base.console import output, step, summary
+from pipelines.base.files import write_json
+from pipelines.base.github import GitHub
+from pipelines.core.model import Golden
+from pipelines.host import terraform
+from pipelines.pulls.runs import left
+from pipelines.registry import store as stores
+from pipelines.registry.ledger import Entry
+from pipelines.registry.store import Store
+from pipelines.rollout import deploy
+from pipelines.rollout.load import Load
+
+ENVIRONMENT = "rehearsal"
+WORKFLOW, ARTIFACT = "release.yml", "release"
+
+
+def rehearse(new: str, previous: str | None = None, store: Store | None = None) -> int:
+    """Flip from the release `previous` (None: from nothing) to `new` under load, and take all down again.
+
+    Prints Markdown for a job summary. Returns 4 when the new release was refused or a request was lost.
+    """
+    store = store or stores.of()
+    folder = store.get(new)
+    home = Path(tempfile.mkdtemp(prefix="greenlight-rehearsal-"))
+    for shared in ("tools", "venvs"):  # what is the same for all is made once
+        (machine.home() / shared).mkdir(parents=True, exist_ok=True)
+        (home / shared).symlink_to(machine.home() / shared)
+    write_json(home / ENVIRONMENT / "terraform.tfvars.json", {"port": free_ports()})
+    try:
+        host = terraform.up(ENVIRONMENT, home)
+        if previous and (code := deploy.move(host, previous, store)):
+            print(f"**Rehearsal: the previous release `{previous[:12]}` does not start any more.**")
+            return code
+        golden = Golden.load(folder / "bento" / "src" / "models" / "golden.json")
+        bodies = [json.dumps({"rows": [row]}).encode() for row in golden.rows]
+        if previous is None:
+            code, load = deploy.move(host, new, store), None
+        else:
+            with Load(host.edge_url, bodies) as load:
+                code = deploy.move(host, new, store)
+        words = _summary(new, previous, code, load)
+        print(words)
+        summary(words)
+        return 4 if code or (load and load.lost) else 0
+    finally:
+        step("taking the rehearsal down")
+        try:
+            terraform.down(ENVIRONMENT, home)
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def previous(new: str, history: Iterable[Entry]) -> Entry | None:
+    """What ran before the release `new`; `history` is the ledger's, newest first."""
+    return next((entry for entry in history if entry.release != new), None)
+
+
+def locate(entry: Entry | None, store: Store) -> int:
+    """Write the id of the workflow run that still has this release to the step's outputs, as `run`.
+
+    Where there is none, the output is empty and the summary says why; where the store has the release, it is
+    empty too. Returns 0.
+    """
+    if entry is None or store.has(entry.release):
+        step(f"{store.where} has it" if entry else "this is the first release: there is none before it")
+        output("run", "")
+        return 0
+    github = GitHub.from_environment()
+    made = github.list(f"/actions/workflows/{WORKFLOW}/runs?head_sha={entry.commit}", "workflow_runs")
+    found = next((str(run["id"]) for run in made if left(github, run["id"], ARTIFACT)), "")
+    said = f"the release {entry.release[:12]} of commit {entry.commit[:12]}"
+    step(f"run {found} has {said}" if found else f"no run has {said} any more")
+    if not found:
+        summary(
+            f"Rehearsed from nothing: no run of {WORKFLOW} has {said} any more, its artifact has expired."
+        )
+    output("run", found)
+    return 0
+
+
+def _summary(new: str, previous: str | None, code: int, load: Load | None) -> str:
+    lines = [
+        "### Rehearsal (no host is attached)",
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| from | {f'`{previous[:12]}`' if previous else 'nothing'} |",
+        f"| to | `{new[:12]}`: {'refused' if code else 'took the traffic'} |",
+    ]
+    if load:
+        lost = ", ".join(f"{count} × {reason}" for reason, count in load.lost.most_common())
+        lines += [
+            f"| requests sent | {load.sent} |",
+            f"| lost | {load.lost.total()}{f' ({lost})' if lost else ''} |",
+            *(f"| answered by `{release[:12]}` | {count} |" for release, count in load.answered.items()),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def free_ports() -> int:
+    """The first of eight neighbours that nobody listens on: an edge's, and the slots' of three models."""
+    blocks = range(20_000, 32_000, 8)  # below the range from which the kernel gives ports to callers
+    for first in random.sample(blocks, len(blocks)):  # two who look at the same moment do not find the same
+        probes = [socket.socket() for _ in range(8)]
+        try:
+            for offset, probe in enumerate(probes):
+                probe.bind(("127.0.0.1", first + offset))
+            return first
+        except OSError:
+            continue
+        finally:
+            for probe in probes:
+                probe.close()
+    raise OSError("no eight free ports between 20000 and 32000")

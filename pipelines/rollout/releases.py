@@ -1,0 +1,137 @@
+"""`ml releases` and `ml prune`: what lies in the store, who needs it, and what may go."""
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.base import machine
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json
+from pipelines.host import trust
+from pipelines.host.host import COLOURS, Host
+from pipelines.host.slots import process
+from pipelines.registry import store as stores
+from pipelines.registry.ledger import Entry, Ledger
+from pipelines.registry.store import Store
+from pipelines.rollout import rollback
+from pipelines.rollout.journal import Journal
+
+HEADER = ("RELEASE", "COMMIT", "CREATED", "MLFLOW", "VERDICT", "WANTED BY", "RUNS HERE IN")
+
+
+def table(store: Store | None = None, ledger: Ledger | None = None, home: Path | None = None) -> str:
+    """The releases in the store, the newest first, with the environments that want them and run them here.
+
+    A release that the ledger names and the store lacks gets a line of its own. UserError where the store or
+    the ledger is out of reach.
+    """
+    store, ledger = store or stores.of(), ledger or Ledger()
+    wanted = _by_release((entry.release, env) for env, entry in ledger.entries().items())
+    runs = _by_release((release, host.environment) for host in _hosts(home) for release in _running(host))
+    listed = store.list()
+    lines = [_row(about, wanted, runs) for about in listed]
+    missing = set(wanted) - {about["id"] for about in listed}
+    told = (
+        _aligned([HEADER, *lines]) if lines else [f"no release is in {store.where}: `ml release` makes one"]
+    )
+    for id in sorted(missing):
+        told.append(f"{id[:12]} is not in {store.where}, and is wanted by {' and '.join(wanted[id])}")
+    return "\n".join(told)
+
+
+def prune(
+    keep: int,
+    dry_run: bool = False,
+    store: Store | None = None,
+    ledger: Ledger | None = None,
+    home: Path | None = None,
+) -> str:
+    """Remove all but the newest `keep` releases and those that `needed` names; tells of each what and why.
+
+    A store on GitHub loses them there, and the copies here. UserError, with nothing removed, where the
+    ledger or a journal cannot be read.
+    """
+    store = store or stores.of()
+    reasons = needed(ledger, home)
+    # of the folder too: another machine may have pruned a release whose copy still lies here
+    known = {about["id"]: about for place in (Store(store.folder), store) for about in place.list()}
+    lines = []
+    for place, about in enumerate(stores.newest_first(list(known.values()))):
+        id, why = about["id"], reasons.get(about["id"], [])
+        if place < keep:
+            why = [f"one of the newest {keep}", *why]
+        if not why and not dry_run:
+            store.remove(id)
+        done = "kept" if why else "would be removed" if dry_run else "removed"
+        lines.append((id[:12], str(about.get("created")), done, "; ".join(why)))
+    return "\n".join(_aligned(lines)) or f"no release is in {store.where}"
+
+
+def needed(ledger: Ledger | None = None, home: Path | None = None) -> dict[str, list[str]]:
+    """Why a release must stay: the ledger's entries, and what each environment on this machine runs, moves
+    between, or would go back to. UserError where one of these cannot be read.
+    """
+    ledger = ledger or Ledger()
+    found = [(entry.release, f"{env} wants it") for env, entry in ledger.entries().items()]
+    for host in _hosts(home):
+        env, history = host.environment, trust.history(host, ledger)
+        found += [(release, f"{env} runs it here") for release in _running(host)]
+        found += [(release, f"{env}'s last move here names it") for release in _moved(host) - _running(host)]
+        found += [(release, f"{env} would go back to it") for release in _back(host, history)]
+    return _by_release(found)
+
+
+def _hosts(home: Path | None) -> list[Host]:
+    at = home or machine.home()
+    return [one for path in sorted(at.glob("*/host.json")) for one in Host.parse(read_json(path)).each]
+
+
+def _running(host: Host) -> set[str]:
+    """What the route file names and what the supervisor says of the slots."""
+    route = host.edge.route()
+    slots = (process.running(host.slot(colour)) for colour in COLOURS)
+    return {release for release in (route.release if route else None, *slots) if release}
+
+
+def _moved(host: Host) -> set[str]:
+    """Both ends of the last move, which may be half-way, and whose slots outlive their supervisor."""
+    last = Journal.of(host).moves()[-1:]
+    return {move.release for move in last} | {str(move.origin["release"]) for move in last if move.origin}
+
+
+def _back(host: Host, history: Sequence[Entry]) -> set[str]:
+    journal = Journal.of(host)
+    journal.moves()  # a damaged one is no reason to remove what it would have named
+    with contextlib.suppress(UserError):
+        return {rollback.safe(journal, history, trust.signers(host.folder) is not None)}
+    return set()
+
+
+def _row(
+    about: Mapping[str, Any], wanted: Mapping[str, list[str]], runs: Mapping[str, list[str]]
+) -> tuple[str, ...]:
+    version = (about.get("model") or {}).get("version")
+    return (
+        about["id"][:12],
+        str(about.get("commit"))[:12],
+        str(about.get("created")),
+        str(version or "-"),
+        str(about.get("verdict") or "-"),
+        ", ".join(wanted.get(about["id"], [])) or "-",
+        ", ".join(runs.get(about["id"], [])) or "-",
+    )
+
+
+def _by_release(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    found = defaultdict(list)
+    for release, what in pairs:
+        found[release].append(what)
+    return dict(found)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+    return ["  ".join(cells).rstrip() for cells in padded]

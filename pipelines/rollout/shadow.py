@@ -1,0 +1,207 @@
+"""What the new release answers to copies of production's requests, paired with what the live one answered.
+
+Envoy does not wait for the answers to the copies and throws them away; but both slots log what they predict,
+and a copy keeps its request's id.
+"""
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import wasserstein_distance  # type: ignore[import-untyped]
+
+from pipelines.artifacts import verdict as verdicts
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json
+from pipelines.core.contract import Column
+from pipelines.core.model import Model, Row
+
+LEVELS = np.linspace(0, 1, 101)  # of the quantiles in gate.json
+SHOWN = (0.0, 0.05, 0.5, 0.95, 1.0)  # of those that are journalled
+SPREAD = 2.5  # a single day's Δp lies up to so many times the mean |Δp| from the Δp of a month
+SLACK = timedelta(seconds=2)  # a process writes its lines nearly in the order of their times
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Δp is the new release's p minus the live one's, row by row. Where a number is None, `why` says why."""
+
+    pairs: int
+    unpaired_live: int  # rows that only the live slot logged: their copy was lost, or its line comes yet
+    unpaired_new: int
+    repeated: int  # requests left out, as their id stood for more than one
+    skew: float | None  # max |served p - p of the same model here, on the row that was logged|
+    dp: tuple[float, ...]  # quantiles at SHOWN; empty without pairs
+    wasserstein: float | None  # Wasserstein-1 between Δp here and on the gate's V, in p
+    why: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a slot answered to a row."""
+
+    p: float
+    features: Row
+
+
+class Shadow:
+    """Pairs the lines of two slots' prediction logs, as they come."""
+
+    def __init__(self, predictions: Path, live: str, new: str, since: str) -> None:
+        """`live` and `new` are colours, `since` an ISO time with its zone: earlier lines do not count.
+
+        A request whose id begins with `again` is the deployer's own, and no caller's: both slots mark its
+        answers as they mark those to copies. Nobody else knows the word.
+        """
+        self.again = f"again-{uuid.uuid4().hex}-"
+        self._folder = predictions
+        self._since = datetime.fromisoformat(since)
+        self._lines: dict[bool, dict[tuple[str, int], Line]] = {False: {}, True: {}}  # by: is it the copy's
+        self._repeated: set[str] = set()
+        self._offsets: dict[Path, int] = {}
+        self._slots = {live: False, new: True}
+
+    def read(self) -> int:
+        """Read what was logged since the last time, and return the number of pairs.
+
+        A last line that is half-written waits for the next time.
+        """
+        for path in sorted(self._folder.glob("*.jsonl")):
+            day, slot, *_ = path.name.split(".")
+            if slot in self._slots and day >= f"{(self._since - SLACK).astimezone(UTC):%Y-%m-%d}":
+                for line in self._new_lines(path):
+                    self._take(line, self._slots[slot])
+        return self.pairs
+
+    @property
+    def pairs(self) -> int:
+        """Rows that both slots answered."""
+        return sum(1 for _ in self._paired())
+
+    def compare(
+        self, model: Model, features: Sequence[Column], expected: Sequence[float] | None, why_not: str = ""
+    ) -> Comparison:
+        """`model` is the new release's, `features` are its inputs; `expected` the 101 quantiles of Δp on V,
+        or `why_not`, as from the function `expected`.
+
+        A request's id that came more than once, or whose two lines saw other values, tells not which answer
+        belongs to which request: all its rows are left out.
+        """
+        pairs = list(self._paired())
+        skew, why_no_skew = _skew(model, features, [new for _, new in pairs])
+        dp = np.array([new.p - live.p for live, new in pairs])
+        apart = None
+        if len(dp) and expected is not None:
+            apart = float(wasserstein_distance(np.quantile(dp, LEVELS), expected))
+        unpaired = [sum(1 for key in self._unrepeated(copy)) - len(pairs) for copy in (False, True)]
+        why = [why_no_skew, why_not]
+        return Comparison(
+            pairs=len(pairs),
+            unpaired_live=unpaired[0],
+            unpaired_new=unpaired[1],
+            repeated=len(self._repeated),
+            skew=skew,
+            dp=tuple(np.quantile(dp, SHOWN).tolist()) if len(dp) else (),
+            wasserstein=apart,
+            why=tuple(reason for reason in why if reason),
+        )
+
+    def _take(self, line: bytes, copy: bool) -> None:
+        try:
+            value = json.loads(line)
+            marked, again = bool(value.get("shadow")), str(value["request"]).startswith(self.again)
+            if marked != (copy or again) or datetime.fromisoformat(value["time"]) < self._since:
+                return
+            key, taken = (
+                (str(value["request"]), int(value["row"])),
+                Line(float(value["p"]), value["features"]),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return  # not a prediction: the drift check counts such lines
+        lines, other = self._lines[copy], self._lines[not copy].get(key)
+        if key in lines or (other is not None and not _same_row(other.features, taken.features)):
+            self._repeated.add(key[0])
+        lines[key] = taken
+
+    def _unrepeated(self, copy: bool) -> Iterator[tuple[str, int]]:
+        return (key for key in self._lines[copy] if key[0] not in self._repeated)
+
+    def _paired(self) -> Iterator[tuple[Line, Line]]:
+        live, new = self._lines[False], self._lines[True]
+        return ((live[key], new[key]) for key in self._unrepeated(True) if key in live)
+
+    def _new_lines(self, path: Path) -> Iterator[bytes]:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            if path not in self._offsets:
+                self._offsets[path] = _first_since(file, size, self._since - SLACK)
+            file.seek(min(self._offsets[path], size))  # the log cuts off what a full disk left of a line
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self._offsets[path] = file.tell()
+                yield line
+
+
+def expected(release: Path, live: Path) -> tuple[list[float] | None, str]:
+    """The 101 quantiles of Δp that the gate saw on V, and ""; or None, and why they are not those of this
+    rollout. Both are folders of releases in the store."""
+    models = [read_json(folder / "release.json").get("model", {}).get("sha256") for folder in (release, live)]
+    if models[0] is not None and models[0] == models[1]:
+        return [0.0] * len(LEVELS), ""
+    if not (release / "evidence" / verdicts.NAME).is_file():
+        return None, "no gate's report came with the release"
+    try:
+        dp = verdicts.read(release / "evidence").dp
+    except UserError as error:
+        return None, f"the gate's report is not taken: {error}"
+    if dp is None:
+        return None, "the gate's report says nothing of Δp: it had no champion"
+    if dp.champion != models[1]:
+        judged, runs = dp.champion[:12], str(models[1])[:12]
+        return None, f"the gate compared the release with another model ({judged}) than runs ({runs})"
+    return list(dp.quantiles), ""
+
+
+def limit(least: float, expected: Sequence[float]) -> float:
+    """The largest `Comparison.wasserstein` that passes: that of params.yaml: rollout.shadow, or more where
+    the gate saw that the two models differ much. 1,000 pairs are a day of one weather, V is a month."""
+    return max(least, SPREAD * float(np.mean(np.abs(expected))))
+
+
+def _skew(model: Model, features: Sequence[Column], lines: Sequence[Line]) -> tuple[float | None, str]:
+    kept = {column.name for column in features if column.loggable}
+    if lost := [name for name in model.inputs if name not in kept]:
+        return None, f"the log does not keep {lost[0]}, so the answers cannot be made again here"
+    if not lines:
+        return None, "there are no pairs"
+    inputs = [column for column in features if column.name in model.inputs]
+    again = model.predict_rows(inputs, [line.features for line in lines])
+    apart = np.abs(again - np.array([line.p for line in lines]))
+    return float(np.nan_to_num(apart, nan=1.0).max()), ""
+
+
+def _same_row(one: Row, other: Row) -> bool:
+    """Whether both lines can be of one row: a column that only one release logs says nothing."""
+    return all(one[name] == other[name] for name in one.keys() & other.keys())
+
+
+def _first_since(file: Any, size: int, since: datetime) -> int:
+    """Where to begin in a log of a whole day: a line's start before which nothing is as new as `since`."""
+    low, high = 0, size
+    while high - low > 65_536:
+        middle = (low + high) // 2
+        file.seek(middle)
+        file.readline()
+        start, line = file.tell(), file.readline()
+        try:
+            early = datetime.fromisoformat(json.loads(line)["time"]) < since
+        except (ValueError, KeyError, TypeError):
+            return low  # read more rather than miss a line
+        low, high = (start, high) if early else (low, middle)
+    return low

@@ -1,0 +1,335 @@
+"""The steps of a rollout, in order: what each does, how it is undone, and when there is nothing to do.
+
+A step asks the world before it changes it, so that it can be done again after a kill; and it can be undone
+whether it was finished, half done or never begun.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from pipelines.base.console import step as say
+from pipelines.base.errors import Refused
+from pipelines.core import params
+from pipelines.core.model import Golden, Model
+from pipelines.edge.edge import Counters, Route
+from pipelines.host import services
+from pipelines.host.slots import process
+from pipelines.problem.columns import CONTRACT
+from pipelines.rollout import again, analysis, checks, shadow
+from pipelines.rollout.context import Context, Facts, Held, Step
+
+LOOK = 0.1  # seconds between two looks at the edge's statistics
+SPELL = 0.5  # seconds whose slow requests count as one; the edge merges its histograms as often
+ENOUGH = 100  # answers that tell what is slow
+UNASKED = 5.0  # seconds of a bake to which no caller comes
+UNWELL = 1.5  # seconds without health that end a bake; an edge that was killed is back sooner
+SKEW = 1e-6  # max |Δp| between what was served and what the same model answers offline
+
+
+def prepare(r: Context) -> Facts:
+    """The release, hashed against its id, starts in the idle slot; nobody asks it yet."""
+    r.fetch()
+    if process.running(r.host.slot(r.slot)) != r.release:
+        process.stop(r.host.slot(r.slot))
+        r.wait(lambda: not r.edge.healthy(r.slot), 10, "is still called healthy after its stop")
+        services.check_ports(r.host)
+        process.start(r.host.slot(r.slot), r.release, r.folder)
+    return {}
+
+
+def stop_idle(r: Context) -> None:
+    """The slot ends, unless it has the traffic."""
+    route = r.edge.route()
+    if route is None or route.slot != r.slot:
+        r.stop(r.slot)
+
+
+def verify(r: Context) -> Facts:
+    """Healthy by the edge's own checks; right, quick, and as tolerant as what it replaces."""
+    r.wait(r.is_healthy, r.limits.healthy_within, "is not healthy")
+    golden = Golden.load(r.folder / "bento" / "src" / "models" / "golden.json")
+    difference = checks.golden_rows(r.url, r.release, golden)
+    median = checks.answer_time(r.url, golden, r.limits.answer_within)
+    accepted = checks.accepts(r.url, r.folder, r.live_folder()) if r.origin else 0
+    say(f"{r.slot}: golden rows within {difference:.2g}, a row in {median * 1e3:.1f} ms")
+    return {"max_dp": difference, "seconds": round(median, 5), "requests_of_live": accepted}
+
+
+def mirror(r: Context) -> Facts:
+    """Copies of live requests go to the slot until there are enough pairs of answers to compare."""
+    assert r.origin
+    limits, since = r.limits.shadow, r.first_intent("SHADOW")
+    r.edge.route_to(Route(r.origin.slot, r.origin.release, fallback=r.slot, mirror=r.slot))
+    pairs = shadow.Shadow(r.host.predictions, r.origin.slot, r.slot, since)
+    watched, until, told = Watched(r, copies=r.slot), time.monotonic() + limits.patience, 0.0
+    asked_again = 0
+    while (found := pairs.read()) < limits.pairs:
+        watched.look()
+        if time.monotonic() > until:
+            if limits.ask_again and (asked_again := _ask_again(r, pairs, limits.pairs - found)):
+                break
+            raise Held(_too_few_pairs(found, limits))
+        if time.monotonic() > told + 10:
+            say(f"{r.slot}: {found:,} of {limits.pairs:,} pairs of answers")
+            told = time.monotonic()
+        time.sleep(0.5)
+    return {"compared": asdict(_compare(r, pairs)), "asked_again": asked_again, **watched.facts()}
+
+
+def _ask_again(r: Context, pairs: shadow.Shadow, most: int) -> int:
+    """Ask both slots what callers asked in the last weeks, where that is enough; how many pairs it gave."""
+    assert r.origin
+    rows = again.logged(r.host.predictions, CONTRACT, most)
+    if pairs.pairs + len(rows) < again.LEAST:
+        return 0
+    say(f"{r.slot}: asks {len(rows):,} logged requests again, which callers asked within {again.DAYS} days")
+    before, live = pairs.pairs, r.host.slot(r.origin.slot).url
+    asked = again.ask(live, r.url, rows, pairs.again)
+    until = time.monotonic() + 10
+    while pairs.read() < before + asked and time.monotonic() < until:
+        time.sleep(0.1)
+    return pairs.pairs - before if pairs.pairs >= again.LEAST else 0
+
+
+def _too_few_pairs(found: int, limits: params.Shadow) -> str:
+    where = "params.yaml: rollout.shadow"
+    more = (
+        f"and fewer than {again.LEAST} with what the log of {again.DAYS} days has"
+        if limits.ask_again
+        else f"with {where}.ask_again: true the logged requests of {again.DAYS} days are asked again"
+    )
+    return (
+        f"{found:,} of {limits.pairs:,} pairs of answers after {limits.patience:g} s "
+        f"({where}.pairs and patience); callers' requests are still copied; {more}"
+    )
+
+
+def _compare(r: Context, pairs: shadow.Shadow) -> shadow.Comparison:
+    """Refused where the answers are not the model's own, or differ from the live ones otherwise than on V."""
+    live, least = r.live_folder(), r.limits.shadow.wasserstein
+    seen, why = shadow.expected(r.folder, live) if live else (None, "the live release is not in the store")
+    model = Model(r.folder / "bento" / "src" / "models" / "model.onnx")
+    found = pairs.compare(model, CONTRACT.features, seen, why)
+    if found.skew is not None and not found.skew <= SKEW:
+        raise Refused(
+            f"{r.slot} serves other answers than its model gives offline: max |Δp| is {found.skew:.3g} in "
+            f"{found.pairs:,} answers, at most {SKEW:g} is allowed"
+        )
+    apart, most = found.wasserstein, shadow.limit(least, seen) if seen else least
+    if apart is not None and not apart <= most:
+        raise Refused(
+            f"{r.slot} differs from the live release otherwise than the gate saw: Wasserstein-1 of Δp is "
+            f"{apart:.3g}, at most {most:.3g} is allowed (params.yaml: rollout.shadow.wasserstein)"
+        )
+    skew, dp = ("not known" if value is None else f"{value:.2g}" for value in (found.skew, apart))
+    say(f"{r.slot}: {found.pairs:,} pairs of answers, skew {skew}, Wasserstein-1 of Δp {dp}")
+    for reason in found.why:
+        say(f"{r.slot}: {reason}")
+    return found
+
+
+def canary(r: Context) -> Facts:
+    """A growing share of the callers is answered by the slot, beside the live one."""
+    assert r.origin
+    reached: list[Facts] = []
+    for part in r.limits.canary:
+        r.edge.route_to(Route(r.origin.slot, r.origin.release, fallback=r.slot, share=part.share))
+        say(f"{r.slot}: {part.share:g} % of the requests for {part.seconds:g} s")
+        watched, begun = Watched(r), time.monotonic()
+        while time.monotonic() < begun + part.seconds or watched.new.requests < part.requests:
+            watched.look()
+            if time.monotonic() > begun + part.seconds + part.patience:
+                raise Held(
+                    f"{watched.new.requests:,} of {part.requests:,} requests at {part.share:g} % after "
+                    f"{part.seconds + part.patience:g} s: it waits for callers"
+                )
+            time.sleep(LOOK)
+        reached.append({"share": part.share, **watched.facts()})
+    return {"steps": reached}
+
+
+def flip(r: Context) -> Facts:
+    """All traffic goes to the slot; the old one stands behind it, and gets copies to be compared with."""
+    old = r.origin.slot if r.origin else None
+    watched = Watched(r, copies=old)
+    seconds = r.edge.route_to(Route(r.slot, r.release, fallback=old, mirror=old))
+    say(f"{r.slot}: has all traffic, {seconds * 1e3:.0f} ms after the command")
+    return {"seconds": round(seconds, 4), "start": watched.start()}
+
+
+def bake(r: Context) -> Facts:
+    """The new slot is watched, with the deployer's own requests at least, while the old one stands by."""
+    limits, begun, own, baked, answers = r.limits.bake, time.monotonic(), 0, 0.0, False
+    watched = Watched(r, r.origin.slot if r.origin else None, r.fact("FLIP")["start"])
+    enough = min(limits.seconds, UNASKED)
+    while baked < enough or watched.new.requests < limits.requests or not answers:
+        answers = checks.probe(r.edge.model_url) == r.release
+        watched.look()
+        own, baked = own + 1, time.monotonic() - begun
+        enough = limits.seconds if watched.new.requests > own else enough
+        if baked > limits.seconds + 60:
+            raise Held(
+                f"{watched.new.requests} of {limits.requests} requests reached {r.slot}"
+                + ("" if answers else ", and it does not answer")
+            )
+        time.sleep(LOOK)
+    say(f"{r.slot}: {watched.new.requests} requests in {baked:.1f} s, {watched.new.errors} failed")
+    return watched.facts()
+
+
+def retire(r: Context) -> Facts:
+    """From here on there is no way back but another move; the old slot ends once nothing is in flight."""
+    r.edge.route_to(Route(r.slot, r.release))
+    return {"in_flight": r.stop(r.origin.slot)} if r.origin else {}
+
+
+def bring_back(r: Context) -> None:
+    """Traffic is where it was before the rollout."""
+    if r.edge.route() != r.origin:
+        r.edge.route_to(r.origin)
+
+
+def nothing(r: Context) -> None:
+    """The step changes nothing that would have to be undone."""
+
+
+class Watched:
+    """The new slot beside the live colour, over the same time, as the edge counts both.
+
+    In CANARY each answers its share; in SHADOW and BAKE one of them answers copies. A record of before would
+    not do: when the whole machine is slow for a while, an equal release looks slow beside it.
+    """
+
+    def __init__(self, r: Context, copies: str | None = None, since: Facts | None = None) -> None:
+        """`copies` is the slot that answers copies, if any; `since` what `start` gave in an earlier run."""
+        self._r, old = r, r.origin.slot if r.origin else None
+        self._clusters = {
+            slot: None if slot == copies else other for slot, other in ((r.slot, old), (old, r.slot)) if slot
+        }
+        now = {slot: self._counters(slot) for slot in self._clusters}
+        self._since = since or {slot: asdict(counted) for slot, counted in now.items()}
+        self._before = {slot: Counters.parse(value) for slot, value in self._since.items()}
+        self._bound = analysis.slow_above(r.record_of_live().times)
+        self._spells, self._spell, self._unwell = analysis.Spells(), (time.monotonic(), now), 0.0
+        self.new = self.live = analysis.Counts(0, 0)
+
+    def look(self) -> None:
+        """Count again. Refused where the slot is shown to be worse, or is not healthy any more."""
+        r = self._r
+        self.new = self._counts(r.slot)
+        if r.origin:
+            self.live = self._counts(r.origin.slot)
+            self._add_spell(r.origin.slot)
+        if worse := analysis.shown_worse(self.live, self.new, self._spells, r.limits.analysis):
+            raise Refused(f"{r.slot} is worse than the live release: {worse}")
+        if r.edge.healthy(r.slot):
+            self._unwell = 0.0
+        elif not self._unwell:
+            self._unwell = time.monotonic()
+        elif time.monotonic() > self._unwell + UNWELL:
+            raise Refused(f"{r.slot} is no longer healthy")
+
+    def start(self) -> Facts:
+        """What the edge had counted at the beginning, for the journal."""
+        return self._since
+
+    def facts(self) -> Facts:
+        """What came since, for the journal."""
+        return {"new": asdict(self.new), "live": asdict(self.live), "spells": asdict(self._spells)}
+
+    def _add_spell(self, old: str) -> None:
+        """Slow is what the live colour hardly was in this step so far, or since its own rollout."""
+        begun, before = self._spell
+        if time.monotonic() < begun + SPELL:
+            return
+        now = {slot: self._counters(slot) for slot in self._clusters}
+        its = [now[slot].since(before[slot]).times for slot in (old, self._r.slot)]
+        live, new = ((_answers(times), analysis.beyond(times, self._bound)) for times in its)
+        self._spells = self._spells.and_then(live, new, self._r.limits.analysis)
+        self._spell, so_far = (time.monotonic(), now), now[old].since(self._before[old]).times
+        if _answers(so_far) >= ENOUGH:
+            self._bound = analysis.slow_above(so_far)
+
+    def _counters(self, slot: str) -> Counters:
+        return self._r.edge.counters(slot, self._clusters[slot])
+
+    def _counts(self, slot: str) -> analysis.Counts:
+        since = self._counters(slot).since(self._before[slot])
+        return analysis.Counts(since.requests, since.errors)
+
+
+def _answers(times: Sequence[tuple[float, int]]) -> int:
+    return times[-1][1] if times else 0
+
+
+def _not_beside_live(r: Context) -> str | None:
+    if r.origin is None:
+        return "nothing is live yet"
+    return "a rollback goes to what ran before" if r.why == "rollback" else None
+
+
+def _no_shadow(r: Context) -> str | None:
+    listed = r.limits.shadow.environments
+    elsewhere = None if r.host.environment in listed else "not in params.yaml: rollout.shadow.environments"
+    return _not_beside_live(r) or elsewhere
+
+
+def _no_canary(r: Context) -> str | None:
+    return _not_beside_live(r) or (None if r.limits.canary else "params.yaml: rollout.canary is empty")
+
+
+STEPS: tuple[Step, ...] = (
+    Step(
+        "PREPARE",
+        lambda r: f"fetch {r.release[:12]} from the store, hash it against its id, start it on {r.slot}",
+        prepare,
+        stop_idle,
+    ),
+    Step(
+        "VERIFY",
+        lambda r: (
+            f"health by the edge's own check within {r.limits.healthy_within:g} s, golden rows within "
+            f"{checks.TOLERANCE:g}, a row in {r.limits.answer_within * 1e3:g} ms, what the live one accepts"
+        ),
+        verify,
+        nothing,
+    ),
+    Step(
+        "SHADOW",
+        lambda r: (
+            f"copies of live requests to {r.slot}, until {r.limits.shadow.pairs:,} pairs of answers agree"
+        ),
+        mirror,
+        bring_back,
+        _no_shadow,
+        once=True,
+    ),
+    Step(
+        "CANARY",
+        lambda r: ", then ".join(f"{c.share:g} % for {c.seconds:g} s" for c in r.limits.canary),
+        canary,
+        bring_back,
+        _no_canary,
+        once=True,
+    ),
+    Step("FLIP", lambda r: f"all traffic to {r.slot}", flip, bring_back),
+    Step(
+        "BAKE",
+        lambda r: (
+            f"watch {r.slot} for {r.limits.bake.seconds:g} s, where callers come, and at least "
+            f"{r.limits.bake.requests} requests"
+            + (f", {r.origin.slot} behind it with copies to compare" if r.origin else "")
+        ),
+        bake,
+        nothing,
+        once=True,
+    ),
+    Step(
+        "RETIRE",
+        lambda r: f"let {r.origin.slot} finish its requests, and stop it" if r.origin else "nothing to stop",
+        retire,
+        nothing,
+    ),
+)
+NAMES = tuple(step.name for step in STEPS)
