@@ -151,8 +151,10 @@ def judged(
     for name in names:
         p = its.answers[name][rows]
         new, new_dealt = (scored(w, p, its.rate, params) for w in (window, dealt))
-        findings = rules.ask(Evidence(params, window=window, scored=new, beside=old), STATISTICS)
-        by_rows = rules.ask(Evidence(params, window=dealt, scored=new_dealt, beside=old_dealt), NOT_WORSE)
+        findings = rules.ask(Evidence(params, window=window, candidate=new, champion=old), STATISTICS)
+        by_rows = rules.ask(
+            Evidence(params, window=dealt, candidate=new_dealt, champion=old_dealt), NOT_WORSE
+        )
         lost = float(stats.log_loss(new.sums) - stats.log_loss(old.sums))
         lost_auc = float(stats.roc_auc(old.sums) - stats.roc_auc(new.sums))
         verdicts = {

@@ -55,14 +55,14 @@ class Champion:
 DEFAULT = ("refs/remotes/origin/HEAD", "refs/remotes/origin/main")  # may be newer than the base
 
 
-class Missing(Exception):
+class ChampionUnavailable(Exception):
     """Why there is a champion but it cannot be had."""
 
 
 def find(base: Path, production: Production | None, what: str = "production's release") -> Champion | None:
     """The champion of the checkout `base`; None where nothing was ever trained: the first model.
 
-    Missing where there is one that can neither be read nor built again.
+    ChampionUnavailable where there is one that can neither be read nor built again.
     """
     if production is not None:
         words = f"{what} {production.release[:12]}"
@@ -79,12 +79,15 @@ def find(base: Path, production: Production | None, what: str = "production's re
 
 
 def _require_merged(base: Path, commit: str, words: str) -> None:
-    """Missing where the base's branch was never at the commit: whoever can write the ledger could name any,
-    and its code would run beside the gate.
+    """ChampionUnavailable where the base's branch was never at the commit.
+
+    Whoever writes the ledger can name any commit, and its code would run beside the gate.
     """
     lines = (git.tried("rev-list", "--first-parent", ref, "--", at=base) for ref in ("HEAD", *DEFAULT))
     if not any(commit in line.text.split() for line in lines if line.code == 0):
-        raise Missing(f"{words} is not to be had: the base branch was never at its commit {commit[:12]}")
+        raise ChampionUnavailable(
+            f"{words} is not to be had: the base branch was never at its commit {commit[:12]}"
+        )
 
 
 def _of_release(base: Path, production: Production, words: str) -> Champion | None:
@@ -95,7 +98,7 @@ def _of_release(base: Path, production: Production, words: str) -> Champion | No
         if sha256(models / "model.onnx") != release["model"]["sha256"]:
             return None
         return _load(base, production.commit, words, models / "model.onnx", card, models / "golden.json")
-    except (UserError, OSError, KeyError, TypeError, proposal.Bad, Missing):
+    except (UserError, OSError, KeyError, TypeError, proposal.InvalidProposal, ChampionUnavailable):
         return None  # built again from its commit then
 
 
@@ -120,8 +123,8 @@ def _load(base: Path, commit: str, words: str, model: Path, card: Path, golden: 
             base,
             model,
         )
-    except (UserError, OSError, proposal.Bad) as error:
-        raise Missing(f"{words} cannot be read: {error}") from None
+    except (UserError, OSError, proposal.InvalidProposal) as error:
+        raise ChampionUnavailable(f"{words} cannot be read: {error}") from None
 
 
 def _api(base: Path, commit: str) -> int | None:
@@ -142,7 +145,7 @@ def recorded_in(folder: Path) -> list[str] | None:
     try:
         found = proposal.recorded(lock)
     except Exception as error:  # a merge that went wrong leaves anything
-        raise Missing(f"the champion's dvc.lock cannot be read: {error}") from None
+        raise ChampionUnavailable(f"the champion's dvc.lock cannot be read: {error}") from None
     return [found[name] for name in FILES] if all(name in found for name in FILES) else None
 
 
@@ -169,7 +172,9 @@ def _rebuilt(base: Path, commit: str, words: str) -> Champion:
     checkout = _worktree(base, commit, words)
     recorded = recorded_in(checkout)
     if recorded is None:
-        raise Missing(f"{words} is not to be had: its commit has no models/model.onnx in dvc.lock")
+        raise ChampionUnavailable(
+            f"{words} is not to be had: its commit has no models/model.onnx in dvc.lock"
+        )
     paths, cached = [checkout / name for name in FILES], _cached(base, recorded)
     if _are(cached, recorded):
         return _load(base, commit, words, *cached)
@@ -178,7 +183,7 @@ def _rebuilt(base: Path, commit: str, words: str) -> Champion:
         step(f"building {words} again, from its commit")
         code, said = _run(checkout, base, "from pipelines.cli import main; main()", "reproduce")
         if code or not all(path.is_file() for path in paths):
-            raise Missing(f"{words} could not be built again: {said}")
+            raise ChampionUnavailable(f"{words} could not be built again: {said}")
         write_json(made, [proposal.md5(path) for path in paths])
         if _are(paths, recorded):
             for path, kept in zip(paths, cached, strict=True):
@@ -193,7 +198,9 @@ def _rebuilt(base: Path, commit: str, words: str) -> Champion:
 def _worktree(base: Path, commit: str, words: str) -> Path:
     folder = base / ".greenlight/champion" / commit[:12]
     if git.commit(commit, base) is None:
-        raise Missing(f"{words} is not to be had: its commit {commit[:12]} is not in this repository")
+        raise ChampionUnavailable(
+            f"{words} is not to be had: its commit {commit[:12]} is not in this repository"
+        )
     if (folder / ".git").exists():
         with contextlib.suppress(git.Failed):  # a killed run leaves anything
             git.run("checkout", "--force", "--detach", commit, at=folder)
@@ -240,7 +247,9 @@ def _python(checkout: Path, base: Path) -> Path:
         step("making an environment from the champion's own lock")
         uv = programs.find("uv")
         if uv is None:
-            raise Missing("the champion's lock is another one, and there is no uv to install it with")
+            raise ChampionUnavailable(
+                "the champion's lock is another one, and there is no uv to install it with"
+            )
         for command in (
             [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
             [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(python), str(lock)],
@@ -248,7 +257,7 @@ def _python(checkout: Path, base: Path) -> Path:
             run = programs.run(command)
             if run.returncode:
                 said = " ".join(run.stderr.split())[:300]
-                raise Missing(f"the champion's own lock cannot be installed: {said}")
+                raise ChampionUnavailable(f"the champion's own lock cannot be installed: {said}")
         ml = f"#!{python}\nfrom pipelines.cli import main\nmain()\n"  # the stages of its dvc.yaml call it
         write_text(folder / "bin/ml", ml).chmod(0o755)
         write_text(folder / "ready", "")
@@ -273,7 +282,7 @@ def rows(champion: Champion, months: list[str]) -> pd.DataFrame | None:
     step("the champion's features, by its own code")
     code, said = _run(checkout, base, ROWS, str(out), *months)
     if code:
-        raise Missing(f"{champion.words}: its own feature code failed: {said}")
+        raise ChampionUnavailable(f"{champion.words}: its own feature code failed: {said}")
     return pd.read_parquet(out)
 
 

@@ -18,7 +18,7 @@ from pipelines.judge import champion as champions
 from pipelines.judge import proposal as proposals
 from pipelines.judge.champion import Champion, Production
 from pipelines.judge.changes import Changes
-from pipelines.judge.proposal import Bad, Proposal
+from pipelines.judge.proposal import InvalidProposal, Proposal
 from pipelines.judge.retrain import Retrained
 from pipelines.judge.rows import Window
 from pipelines.problem.columns import CONTRACT
@@ -63,12 +63,12 @@ class Evidence:
     params: Params  # the base's: thresholds are never the proposal's
     gathered: tuple[Finding, ...] = ()
     proposal: Proposal | None = None
-    champion: Champion | None = None
-    anchor: Champion | None = None  # where it is another than the champion
+    champion_model: Champion | None = None
+    anchor_model: Champion | None = None  # where it is another than the champion
     window: Window | None = None
-    scored: Scored | None = None  # the candidate
-    beside: Scored | None = None  # the champion
-    anchored: Scored | None = None  # the anchor
+    candidate: Scored | None = None
+    champion: Scored | None = None
+    anchor: Scored | None = None
     repeated: float | None = None  # max |Δp| on V of the candidate and itself, trained again by the build
     retrained: "Again | None" = None  # the same by the judge, wherever the base's code trains
     shuffled: float | None = None  # ROC-AUC on V of a model of shuffled outcomes, by whoever trained again
@@ -87,8 +87,8 @@ class Evidence:
         """The proposal's model is the champion's, byte for byte, and what is merged makes no other."""
         return self.same_lock or (
             self.proposal is not None
-            and self.champion is not None
-            and self.proposal.sha256 == self.champion.sha256
+            and self.champion_model is not None
+            and self.proposal.sha256 == self.champion_model.sha256
             and (self.largest_difference or 0.0) <= SAME
             and (
                 self.retrained.same and self.retrained.beside is None
@@ -105,9 +105,9 @@ class Evidence:
     @cached_property
     def largest_difference(self) -> float | None:
         """max |Δp| of the two models on V."""
-        if self.scored is None or self.beside is None:
+        if self.candidate is None or self.champion is None:
             return None
-        return float(np.abs(self.scored.p - self.beside.p).max())
+        return float(np.abs(self.candidate.p - self.champion.p).max())
 
 
 def gather(
@@ -128,7 +128,7 @@ def gather(
     step("reading the proposal's files")
     try:
         recorded = champions.locked_in(base)
-    except champions.Missing as error:
+    except champions.ChampionUnavailable as error:
         raise UserError(f"{base}: {error}") from None
     found = changes.of(base, head)
     try:
@@ -147,8 +147,8 @@ def gather(
         raw = rows.read(proposal.params.data)
         own = prepare(raw) if found.known and not found.features else None
         if own is None and proposal.window is None:
-            raise Bad("models/window.parquet is not there: the build did not end")
-    except (Bad, Refused, UserError) as error:
+            raise InvalidProposal("models/window.parquet is not there: the build did not end")
+    except (InvalidProposal, Refused, UserError) as error:
         sentence = f"The build is not to be judged: {str(error).rstrip('.')}."
         return Evidence(params, (Finding("files", "FAIL", sentence),), changes=found)
     return _Gathering(params, base, proposal, raw, own, found).all(production, anchor)
@@ -201,14 +201,14 @@ class _Gathering:
                 self.params, findings, self.proposal, champion, first, window, changes=self.changes
             )
         step(f"scoring on {len(window.label):,} rows of {len(window.days)} days")
-        scored = self.score_candidate(window)
-        beside = self.score("champion", champion, window)
-        anchored = self.score("anchor", first, window)
-        repeated, shuffled = self.repeat(scored), self.proposal.shuffled
+        candidate = self.score_candidate(window)
+        its = self.score("champion", champion, window)
+        firsts = self.score("anchor", first, window)
+        repeated, shuffled = self.repeat(candidate), self.proposal.shuffled
         retrained = None
-        if scored is not None and self.by_the_base:
-            retrained, shuffled = self.train_again(scored)
-        latency = self.time(scored, champion, beside)
+        if candidate is not None and self.by_the_base:
+            retrained, shuffled = self.train_again(candidate)
+        latency = self.time(candidate, champion, its)
         return Evidence(
             self.params,
             tuple(self.findings),  # after all that may add one
@@ -216,9 +216,9 @@ class _Gathering:
             champion,
             first,
             window,
-            scored,
-            beside,
-            anchored,
+            candidate,
+            its,
+            firsts,
             repeated=repeated,
             retrained=retrained,
             shuffled=shuffled,
@@ -246,7 +246,7 @@ class _Gathering:
         try:
             what = {"champion": "production's release", "anchor": "the anchor, release"}[rule]
             return champions.find(self.base, production, what)
-        except champions.Missing as error:
+        except champions.ChampionUnavailable as error:
             self.findings.append(Finding(rule, "INCONCLUSIVE", f"There is nothing to compare with: {error}."))
             return None
 
@@ -254,11 +254,11 @@ class _Gathering:
         proposal, theirs = self.proposal, self.proposal.window
         try:
             if theirs is not None and (why := rows.differing(theirs, self.raw, window)):
-                raise Bad(f"a raw column is not the source's: {proposals.one_line(why)}")
+                raise InvalidProposal(f"a raw column is not the source's: {proposals.one_line(why)}")
             features = theirs if self.own is None else self.judged
             assert features is not None
             return _score(proposal.model, features, window, self.raw, proposal.card, self.params)
-        except (Bad, Refused, UserError) as error:
+        except (InvalidProposal, Refused, UserError) as error:
             sentence = f"The candidate cannot be scored: {str(error).rstrip('.')}."
             self.findings.append(Finding("rows", "FAIL", sentence))
             return None
@@ -270,7 +270,7 @@ class _Gathering:
             its = champions.rows(model, self.months)
             its = self.built if its is None else its
             return _score(model.model, its, window, self.raw, model.card, self.params)
-        except (Bad, UserError, champions.Missing) as error:
+        except (InvalidProposal, UserError, champions.ChampionUnavailable) as error:
             sentence = f"The {rule} ({model.words}) cannot be scored: {error}."
             self.findings.append(Finding(rule, "INCONCLUSIVE", sentence))
             return None
@@ -297,7 +297,7 @@ class _Gathering:
             )
             self.findings.append(Finding("reproducible", "INCONCLUSIVE", sentence))
             return None, None
-        except (Bad, Refused, UserError, onnx.Refused) as error:
+        except (InvalidProposal, Refused, UserError, onnx.Refused) as error:
             sentence = f"The base's code does not train this candidate: {str(error).rstrip('.')}."
             self.findings.append(Finding("reproducible", "FAIL", sentence))
             return None, None
@@ -309,7 +309,7 @@ class _Gathering:
         step("making what stands beside the model again")
         try:
             return proposals.differing(self.proposal.path.parents[1], made.beside(self.proposal.model))
-        except (Bad, answers.Failed, KeyError) as error:
+        except (InvalidProposal, answers.Failed, KeyError) as error:
             return f"What stands beside the model cannot be held against what the judge makes: {error}"
 
     def own_of(self, scored: Scored) -> pd.DataFrame:
@@ -320,7 +320,7 @@ class _Gathering:
             return None  # or the judge does it
         try:
             again = _answers(self.proposal.again, proposals.inputs(self.proposal.again, scored.features))
-        except Bad as error:
+        except InvalidProposal as error:
             sentence = f"The model that was trained again cannot be scored: {error}."
             self.findings.append(Finding("reproducible", "FAIL", sentence))
             return None
@@ -344,11 +344,13 @@ class _Gathering:
 
 
 def _check_card(given: proposals.Card, made: Retrained) -> None:
-    """Bad where model.json says otherwise of the training than the training itself."""
+    """InvalidProposal where model.json says otherwise of the training than the training itself."""
     for name, true in made.card.items():
         if (said := getattr(given, name)) != true:
             shown = "another one" if name == "schema" else f"{proposals.one_line(str(said), 40)}, not {true}"
-            raise Bad(f"models/model.json has a {name} that this training does not give ({shown})")
+            raise InvalidProposal(
+                f"models/model.json has a {name} that this training does not give ({shown})"
+            )
 
 
 def _first_day(proposal: Proposal, *others: Champion | None) -> str:
@@ -367,20 +369,25 @@ def _score(
     card: proposals.Card,
     params: Params,
 ) -> Scored:
-    """`model` asked for every row of `window`. Bad where a row is missing or an answer is no probability."""
+    """`model` asked for every row of `window`.
+
+    InvalidProposal where a row is missing or an answer is not a probability.
+    """
     key = CONTRACT.key.name
     place = pd.Index(features[key]).get_indexer(pd.Index(window.rows[key]))
     if absent := int((place < 0).sum()):
         example = window.rows[key][place < 0].iloc[0]
-        raise Bad(
+        raise InvalidProposal(
             f"{absent:,} of {len(place):,} labelled rows of V are not among its rows, such as {example!r}"
         )
     asked = features.iloc[place].reset_index(drop=True)
     p = _answers(model, proposals.inputs(model, asked))
     if p.shape != window.label.shape:
-        raise Bad(f"the model gives {p.shape} answers for {len(window.label):,} rows")
+        raise InvalidProposal(f"the model gives {p.shape} answers for {len(window.label):,} rows")
     if wrong := int((~((p >= 0) & (p <= 1))).sum()):
-        raise Bad(f"{wrong:,} of {len(p):,} answers are no probability (NaN, infinite, below 0 or above 1)")
+        raise InvalidProposal(
+            f"{wrong:,} of {len(p):,} answers are no probability (NaN, infinite, below 0 or above 1)"
+        )
     sums = stats.day_sums(window.label, p, window.day, len(window.days), params.decision.threshold)
     return Scored(p, sums, _rate(raw, card), asked[list(model.inputs)], place)
 
@@ -389,7 +396,7 @@ def _answers(model: Model, inputs: Inputs) -> np.ndarray:
     try:
         return model.predict(inputs)
     except Exception as error:  # onnxruntime's classes; IndexError or ValueError where the outputs are others
-        raise Bad(f"the model does not answer ({' '.join(str(error).split())[:200]})") from None
+        raise InvalidProposal(f"the model does not answer ({' '.join(str(error).split())[:200]})") from None
 
 
 def _rate(raw: pd.DataFrame, card: proposals.Card) -> float:
@@ -398,5 +405,5 @@ def _rate(raw: pd.DataFrame, card: proposals.Card) -> float:
     trained = (day >= pd.Timestamp(card.first)) & (day < pd.Timestamp(card.last) + pd.Timedelta(days=1))
     labels = raw[CONTRACT.label.name][trained].dropna()
     if labels.empty:
-        raise Bad(f"its training days {card.first} to {card.last} are not in the data")
+        raise InvalidProposal(f"its training days {card.first} to {card.last} are not in the data")
     return float(labels.astype(bool).mean())

@@ -38,12 +38,12 @@ def explain(e: Evidence) -> dict[str, Any] | None:
     A model that cannot be explained has {"note": why} instead. None where there is nothing to explain: the
     candidate was not scored, or no model changed. Seeded; never raises for what a model does.
     """
-    if e.window is None or e.scored is None or e.proposal is None or e.unchanged:
+    if e.window is None or e.candidate is None or e.proposal is None or e.unchanged:
         return None
     step("explaining what the models look at")
-    pairs = {"candidate": (e.proposal.model, e.scored)}
-    if e.champion is not None and e.beside is not None:
-        pairs["champion"] = (e.champion.model, e.beside)
+    pairs = {"candidate": (e.proposal.model, e.candidate)}
+    if e.champion_model is not None and e.champion is not None:
+        pairs["champion"] = (e.champion_model.model, e.champion)
     rows = np.random.default_rng(SEED).permutation(len(e.window.label))[:ROWS]
     label = e.window.label[rows]
     asked = {name: inputs(model, scored.features.iloc[rows]) for name, (model, scored) in pairs.items()}
@@ -51,7 +51,7 @@ def explain(e: Evidence) -> dict[str, Any] | None:
     subjects = {name: Subject(model, asked[name], label, known) for name, (model, _) in pairs.items()}
     importance = _each(subjects, _importance)
     top = _top(importance)
-    spread = _spread(e.scored.p[rows])
+    spread = _spread(e.candidate.p[rows])
     dependence = _each(subjects, lambda subject: _dependence(subject, _grids(subjects, top)))
     step("SHAP takes 5 s to start")
     shap = _each(subjects, lambda subject: _shap(subject, spread))

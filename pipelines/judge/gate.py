@@ -80,8 +80,8 @@ def record(
         "superior": superior(findings),
         "findings": [_finding(finding) for finding in findings],
         "candidate": _candidate(e),
-        "champion": _champion(e.champion, e.beside),
-        "anchor": _champion(e.anchor, e.anchored),
+        "champion": _champion(e.champion_model, e.champion),
+        "anchor": _champion(e.anchor_model, e.anchor),
         "window": _window(e),
         "thresholds": e.params.gate,
         "params": differences(e.params, e.proposal.params) if e.proposal else [],
@@ -148,7 +148,7 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
 def _candidate(e: Evidence) -> dict[str, Any] | None:
     if e.proposal is None:
         return None
-    rate = e.scored.rate if e.scored else None
+    rate = e.candidate.rate if e.candidate else None
     return {
         "sha256": e.proposal.sha256,
         "locked": e.proposal.locked,
@@ -183,7 +183,7 @@ def _window(e: Evidence) -> dict[str, Any] | None:
 
 def _metrics(e: Evidence) -> list[dict[str, Any]]:
     """For each metric the champion, the candidate and their difference: value and 90 % interval."""
-    if e.scored is None:
+    if e.candidate is None:
         return []
     cost = metrics.cost_of(e)
     rows: list[tuple[str, str, Callable[[Scored, np.ndarray | None], Any]]] = [
@@ -195,10 +195,10 @@ def _metrics(e: Evidence) -> list[dict[str, Any]]:
     ]
     found = []
     for name, better, metric in rows:
-        candidate, here = metric(e.scored, None), metric(e.scored, e.weights)
+        candidate, here = metric(e.candidate, None), metric(e.candidate, e.weights)
         entry = {"name": name, "better": better, "candidate": _value(candidate, here)}
-        if e.beside is not None:
-            champion, there = metric(e.beside, None), metric(e.beside, e.weights)
+        if e.champion is not None:
+            champion, there = metric(e.champion, None), metric(e.champion, e.weights)
             entry["champion"] = _value(champion, there)
             entry["difference"] = _value(candidate - champion, here - there)
         found.append(entry)
@@ -216,15 +216,15 @@ def _finite(number: float) -> float | None:
 def _dp(e: Evidence) -> dict[str, Any] | None:
     """How the candidate's answers on V differ from the champion's, as quantiles of Δp at 0, 1, ... 100 %:
     a rollout asks whether live answers differ so too."""
-    if e.scored is None or e.beside is None or e.champion is None:
+    if e.candidate is None or e.champion is None or e.champion_model is None:
         return None
-    quantiles = np.quantile(e.scored.p - e.beside.p, np.linspace(0, 1, 101))
-    return {"champion": e.champion.sha256, "quantiles": quantiles.tolist()}
+    quantiles = np.quantile(e.candidate.p - e.champion.p, np.linspace(0, 1, 101))
+    return {"champion": e.champion_model.sha256, "quantiles": quantiles.tolist()}
 
 
 def _months(e: Evidence) -> list[dict[str, Any]]:
     """V month by month: rows, label rate and both models' metrics."""
-    if e.window is None or e.scored is None:
+    if e.window is None or e.candidate is None:
         return []
     month = e.window.rows[CONTRACT.time.name].dt.strftime("%Y-%m").to_numpy()
     found: list[dict[str, Any]] = []
@@ -232,7 +232,7 @@ def _months(e: Evidence) -> list[dict[str, Any]]:
         inside = month == name
         label = e.window.label[inside]
         entry = {"name": str(name), "rows": int(inside.sum()), "label_rate": float(label.mean())}
-        for key, scored in (("candidate", e.scored), ("champion", e.beside)):
+        for key, scored in (("candidate", e.candidate), ("champion", e.champion)):
             if scored is not None:
                 entry[key] = slices.metrics_of(label, scored.p[inside])
         found.append(entry)
@@ -240,7 +240,7 @@ def _months(e: Evidence) -> list[dict[str, Any]]:
 
 
 def _both(e: Evidence, curve: Callable[[np.ndarray, np.ndarray], dict[str, Any]]) -> dict[str, Any]:
-    models = {"candidate": e.scored, "champion": e.beside}
+    models = {"candidate": e.candidate, "champion": e.champion}
     return {
         name: curve(e.window.label, scored.p)
         for name, scored in models.items()
@@ -253,7 +253,7 @@ def _calibrations(e: Evidence) -> dict[str, Any]:
     intervals, and the expected calibration error over the tenths: shown only, its bootstrap is biased upward.
     """
     found = {}
-    for name, scored in (("candidate", e.scored), ("champion", e.beside)):
+    for name, scored in (("candidate", e.candidate), ("champion", e.champion)):
         if scored is None or e.window is None:
             continue
         parts = [part for part in np.array_split(np.argsort(scored.p, kind="stable"), TENTHS) if len(part)]

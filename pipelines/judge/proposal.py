@@ -38,7 +38,7 @@ DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 T = TypeVar("T")
 
 
-class Bad(Exception):
+class InvalidProposal(Exception):
     """What is wrong with a file of the proposal, in one sentence."""
 
 
@@ -73,7 +73,7 @@ class Proposal:
 
 
 def read(folder: Path, contract: Contract) -> Proposal:
-    """The proposal in `folder`. Bad names the first file that is missing, cut off or otherwise wrong."""
+    """The proposal in `folder`. InvalidProposal names the first file that is missing, cut off or wrong."""
     model = folder / "models/model.onnx"
     session = _read(folder, "models/model.onnx", contained)
     return Proposal(
@@ -104,7 +104,7 @@ def _unlocked(folder: Path) -> str | None:
 def differing(folder: Path, made: dict[str, Any]) -> str | None:
     """The first file beside the model, and its field, that is not as the judge `made` it.
 
-    Bad where one cannot be read.
+    InvalidProposal where one cannot be read.
     """
     for name, ours in made.items():
         if why := beside.difference(_read(folder, name, beside.read), ours, name):
@@ -124,26 +124,28 @@ def contained(path: Path) -> Model:
         onnx.check(path)
         return answers.Contained(path)
     except onnx.Refused as error:
-        raise Bad(f"models/{path.name} {error}") from None
+        raise InvalidProposal(f"models/{path.name} {error}") from None
     except answers.Failed as error:
         said = str(error).replace(f"{path.resolve()} ", "").replace(f"{path} ", "")
-        raise Bad(f"models/{path.name} cannot be opened ({one_line(said)})") from None
+        raise InvalidProposal(f"models/{path.name} cannot be opened ({one_line(said)})") from None
 
 
 def as_committed(folder: Path, committed: Callable[[str], tuple[bytes | None, str]]) -> None:
-    """Bad where the build's params.yaml or dvc.lock are not the commit's, which are what is merged."""
+    """InvalidProposal where the build's params.yaml or dvc.lock are not the commit's: those are merged."""
     for name in ("params.yaml", "dvc.lock"):
         content, why = committed(name)
         if content is None:
-            raise Bad(f"{name} {why} in the proposal's commit")
+            raise InvalidProposal(f"{name} {why} in the proposal's commit")
         if _read(folder, name, Path.read_bytes) != content:
-            raise Bad(f"{name} of the build is not the one of the proposal's commit, which is what is merged")
+            raise InvalidProposal(
+                f"{name} of the build is not the one of the proposal's commit, which is what is merged"
+            )
 
 
 def check_data(content: bytes | None, why: str) -> None:
-    """Bad where the commit's data.dvc, of these bytes, names anything else than data/."""
+    """InvalidProposal where the commit's data.dvc, of these bytes, names anything else than data/."""
     if content is None:
-        raise Bad(f"data.dvc {why} in the proposal's commit")
+        raise InvalidProposal(f"data.dvc {why} in the proposal's commit")
     locks.check_tracked(content, "data", "data.dvc")
 
 
@@ -162,20 +164,22 @@ def _read(folder: Path, name: str, reader: Callable[[Path], T]) -> T:
     try:
         for part in (path, *path.parents[: len(Path(name).parts) - 1]):
             if stat.S_ISLNK(part.lstat().st_mode):
-                raise Bad(f"{name} is a link, and a proposal's files must be files")
+                raise InvalidProposal(f"{name} is a link, and a proposal's files must be files")
         if not path.is_file():
-            raise Bad(f"{name} is not a file")
+            raise InvalidProposal(f"{name} is not a file")
         if path.stat().st_size > LARGEST.get(path.suffix, 512 * MEGABYTE):
-            raise Bad(f"{name} is larger than any that the pipeline writes")
+            raise InvalidProposal(f"{name} is larger than any that the pipeline writes")
         return reader(path)
     except FileNotFoundError:
-        raise Bad(f"{name} is not there: the build did not end") from None
-    except Bad:
+        raise InvalidProposal(f"{name} is not there: the build did not end") from None
+    except InvalidProposal:
         raise
     except UserError as error:
-        raise Bad(one_line(str(error).replace(str(folder) + "/", ""))) from None
+        raise InvalidProposal(one_line(str(error).replace(str(folder) + "/", ""))) from None
     except (Exception, RecursionError) as error:  # whatever a parser says of bytes that nobody vouches for
-        raise Bad(f"{name} cannot be read ({type(error).__name__}: {one_line(str(error))})") from None
+        raise InvalidProposal(
+            f"{name} cannot be read ({type(error).__name__}: {one_line(str(error))})"
+        ) from None
 
 
 def locked(folder: Path) -> dict[str, str] | None:
@@ -184,7 +188,7 @@ def locked(folder: Path) -> dict[str, str] | None:
         named = shipped(_read(folder, "dvc.lock", recorded))
         left = (name for name in named if os.path.lexists(folder / name))
         return named if all(_read(folder, name, md5) == named[name] for name in left) else None
-    except Bad:
+    except InvalidProposal:
         return None
 
 
@@ -194,7 +198,7 @@ def shipped(outputs: dict[str, str]) -> dict[str, str]:
 
 
 def card(path: Path) -> Card:
-    """A model.json. Bad where a field is missing or of another kind."""
+    """A model.json. InvalidProposal where a field is missing or of another kind."""
     value = read_json(path)
     try:
         train = value["train"]
@@ -213,7 +217,9 @@ def card(path: Path) -> Card:
     except (KeyError, TypeError):
         fine = False
     if not fine:
-        raise Bad("models/model.json does not say when the model was trained (train: first, last, rows)")
+        raise InvalidProposal(
+            "models/model.json does not say when the model was trained (train: first, last, rows)"
+        )
     return found
 
 
@@ -225,10 +231,10 @@ def _is_day(text: Any) -> bool:
 
 
 def recorded_model(path: Path) -> str:
-    """The MD5 of models/model.onnx in a dvc.lock. Bad where there is none."""
+    """The MD5 of models/model.onnx in a dvc.lock. InvalidProposal where there is none."""
     found = recorded(path).get("models/model.onnx")
     if found is None:
-        raise Bad("dvc.lock names no models/model.onnx: run `dvc repro` and commit it")
+        raise InvalidProposal("dvc.lock names no models/model.onnx: run `dvc repro` and commit it")
     return found
 
 
@@ -252,26 +258,30 @@ def _window(path: Path, contract: Contract, asked: tuple[str, ...]) -> pd.DataFr
 
     with pq.ParquetFile(path) as file:
         if file.metadata.num_rows > LARGEST_ROWS:
-            raise Bad(f"models/window.parquet has {file.metadata.num_rows:,} rows")
+            raise InvalidProposal(f"models/window.parquet has {file.metadata.num_rows:,} rows")
         groups = (file.metadata.row_group(place) for place in range(file.metadata.num_row_groups))
         if sum(group.total_byte_size for group in groups) > LARGEST_TABLE:
-            raise Bad("models/window.parquet is larger than any that the pipeline writes")
+            raise InvalidProposal("models/window.parquet is larger than any that the pipeline writes")
         if key not in file.schema_arrow.names:
-            raise Bad(f"models/window.parquet has no column {key}")
+            raise InvalidProposal(f"models/window.parquet has no column {key}")
         columns = [name for name in (key, *raw, *asked) if name in file.schema_arrow.names]
         table = file.read(columns=list(dict.fromkeys(columns))).to_pandas(ignore_metadata=True)
     table[key] = table[key].astype(str)
     if (twice := table[key].duplicated()).any():
-        raise Bad(f"models/window.parquet: {key} {table[key][twice].iloc[0][:60]!r} stands in two rows")
+        raise InvalidProposal(
+            f"models/window.parquet: {key} {table[key][twice].iloc[0][:60]!r} stands in two rows"
+        )
     return table
 
 
 def inputs(model: Model, rows: pd.DataFrame) -> Inputs:
-    """The columns of `rows` that `model` asks for, as it takes them. Bad where it cannot have them."""
+    """The columns of `rows` that `model` asks for, as it takes them, else InvalidProposal."""
     made = {}
     for name in model.inputs:
         if name not in rows.columns:
-            raise Bad(f"the model asks for {one_line(name)!r}, which models/window.parquet does not have")
+            raise InvalidProposal(
+                f"the model asks for {one_line(name)!r}, which models/window.parquet does not have"
+            )
         values = rows[name]
         if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
             numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -298,7 +308,7 @@ def validation(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         return _read(folder, "build/validation.json", _validation)
-    except Bad as error:
+    except InvalidProposal as error:
         return {"note": str(error)}
 
 

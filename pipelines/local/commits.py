@@ -5,7 +5,7 @@ from typing import Any
 
 from pipelines.base import git
 from pipelines.base.errors import UserError
-from pipelines.local.forge import Answer, Forge, route
+from pipelines.local.forge import ApiError, Forge, route
 
 TREE_LIMIT = 100_000  # entries
 
@@ -15,7 +15,7 @@ def get_branch(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
     try:
         sha = forge.git("rev-parse", "--verify", "--quiet", f"refs/heads/{at['path']}^0")
     except UserError:
-        raise Answer(404, "Not Found") from None
+        raise ApiError(404, "Not Found") from None
     return 200, {"ref": f"refs/heads/{at['path']}", "object": {"type": "commit", "sha": sha}}
 
 
@@ -26,7 +26,7 @@ def get_tree(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[in
     try:
         listed = forge.git("ls-tree", "-z", *deep, "--end-of-options", at["sha"])
     except UserError:
-        raise Answer(404, "Not Found") from None
+        raise ApiError(404, "Not Found") from None
     entries = []
     for line in listed.split("\0")[:-1] if listed else []:
         about, _, path = line.partition("\t")
@@ -40,7 +40,7 @@ def get_tree(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[in
 def get_blob(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     done = git.tried("cat-file", "blob", at["sha"], at=forge.origin)
     if done.code:
-        raise Answer(404, "Not Found")
+        raise ApiError(404, "Not Found")
     content = base64.encodebytes(done.out).decode()
     return 200, {"sha": at["sha"], "size": len(done.out), "encoding": "base64", "content": content}
 
@@ -52,7 +52,7 @@ def compare(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int
     try:
         merge_base = forge.git("merge-base", *ends)
     except UserError:
-        raise Answer(404, "No common ancestor between these two") from None
+        raise ApiError(404, "No common ancestor between these two") from None
     behind, ahead = forge.git("rev-list", "--left-right", "--count", "...".join(ends)).split()
     state = {(True, True): "diverged", (True, False): "behind", (False, True): "ahead"}
     return 200, {

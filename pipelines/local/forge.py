@@ -17,7 +17,7 @@ DOCS = "https://docs.github.com/rest"
 FILES = {"A": "added", "M": "modified", "D": "removed", "R": "renamed", "T": "changed"}
 
 
-class Answer(Exception):
+class ApiError(Exception):
     """An answer that is no success: status and message."""
 
     def __init__(self, status: int, message: str, **more: Any) -> None:
@@ -73,7 +73,7 @@ class Forge:
                 return self.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^0")
             except UserError:
                 continue
-        raise Answer(422, f"No commit found for SHA: {ref}")
+        raise ApiError(422, f"No commit found for SHA: {ref}")
 
     # --- pull requests ------------------------------------------------------------------------------------
 
@@ -85,7 +85,7 @@ class Forge:
         for record in self.state["pulls"]:
             if record["number"] == number:
                 return record
-        raise Answer(404, "Not Found")
+        raise ApiError(404, "Not Found")
 
     def happened(self, number: int, event: str, login: str, **more: Any) -> None:
         """Write down an event of a pull request, as its page shows it."""
@@ -229,11 +229,11 @@ def create_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple
         for old in forge.state["pulls"]
     ):
         message = f"A pull request already exists for {other or owner(forge.repository)}:{head}."
-        raise Answer(422, "Validation Failed", errors=[{"resource": "PullRequest", "message": message}])
+        raise ApiError(422, "Validation Failed", errors=[{"resource": "PullRequest", "message": message}])
     ends = {"head": forge.commit(head_name(pair)), "base": forge.commit(base)}
     if ends["head"] == ends["base"]:
         message = f"No commits between {base} and {head}"
-        raise Answer(422, "Validation Failed", errors=[{"resource": "PullRequest", "message": message}])
+        raise ApiError(422, "Validation Failed", errors=[{"resource": "PullRequest", "message": message}])
     record = {
         "number": forge.next_id(),
         "title": text(body, "title"),
@@ -272,7 +272,7 @@ def list_files(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
 @route("GET", "/pulls/{number}/merge", "pull-requests:read")
 def is_merged(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     if not forge.pull(whole(at["number"]))["merged"]:
-        raise Answer(404, "Not Found")
+        raise ApiError(404, "Not Found")
     return 204, None
 
 
@@ -294,11 +294,11 @@ def latest(forge: Forge, sha: str) -> list[dict[str, Any]]:
 
 def text(body: Mapping[str, Any], field: str) -> str:
     if not isinstance(value := body.get(field), str) or not value:
-        raise Answer(422, "Validation Failed", errors=[{"field": field, "code": "missing_field"}])
+        raise ApiError(422, "Validation Failed", errors=[{"field": field, "code": "missing_field"}])
     return value
 
 
 def whole(value: str) -> int:
     if not value.isdigit():
-        raise Answer(404, "Not Found")
+        raise ApiError(404, "Not Found")
     return int(value)

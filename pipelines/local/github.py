@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from pipelines.base.github import GitHub
 from pipelines.local import commits, issues, marks, merges, pushes  # noqa: F401 (their routes)
-from pipelines.local.forge import ROUTES, Answer, Forge
+from pipelines.local.forge import ROUTES, ApiError, Forge
 from pipelines.local.rights import BOT, EVERYTHING, holder
 from pipelines.local.rules import Rules
 
@@ -77,7 +77,7 @@ def handler(forge: Forge, failing: int = 0) -> type[BaseHTTPRequestHandler]:
                     token = (self.headers.get("Authorization") or "").partition(" ")[2]
                     query = dict(parse_qsl(url.query))
                     status, body = dispatch(forge, self.command, url.path, query, content, token)
-                except Answer as refused:
+                except ApiError as refused:
                     status, body = refused.status, refused.body
             self.send(status, body, url.path, dict(parse_qsl(url.query)))
 
@@ -126,24 +126,24 @@ def dispatch(
     for wanted, pattern, needs, function in ROUTES:
         if method == wanted and inner is not None and (match := pattern.fullmatch(inner)):
             if not token:
-                raise Answer(401, "Requires authentication")
+                raise ApiError(401, "Requires authentication")
             if (who := holder(token, forge.folder, forge.state["keys"])) is None:
-                raise Answer(401, "Bad credentials")
+                raise ApiError(401, "Bad credentials")
             if who.key and function is not pushes.receive:
-                raise Answer(401, "Bad credentials")  # a deploy key opens git's door alone
+                raise ApiError(401, "Bad credentials")  # a deploy key opens git's door alone
             if not who.may(needs):
-                raise Answer(403, "Resource not accessible by integration")
+                raise ApiError(403, "Resource not accessible by integration")
             try:
                 body = json.loads(content or b"{}")
             except json.JSONDecodeError:
-                raise Answer(400, "Problems parsing JSON") from None
+                raise ApiError(400, "Problems parsing JSON") from None
             status, answer = function(forge, query | match.groupdict() | who.told(), body)
             if method != "GET":
                 forge.save()
             return status, answer
     forge.state["unexpected"].append(f"{method} {path}")
     forge.save()
-    raise Answer(404, "Not Found")
+    raise ApiError(404, "Not Found")
 
 
 def listed(body: Any) -> str:

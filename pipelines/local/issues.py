@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipelines.local.events import now, user
-from pipelines.local.forge import Answer, Forge, route, text, whole
+from pipelines.local.forge import ApiError, Forge, route, text, whole
 
 REASONS = ("completed", "not_planned", "duplicate", "reopened")
 
@@ -43,7 +43,7 @@ def update_issue(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tupl
         if issue["number"] == whole(at["number"]):
             for name, choices in (("state", ("open", "closed")), ("state_reason", REASONS)):
                 if name in body and body[name] not in choices:
-                    raise Answer(422, "Validation Failed", errors=[{"field": name, "code": "invalid"}])
+                    raise ApiError(422, "Validation Failed", errors=[{"field": name, "code": "invalid"}])
             issue |= {k: body[k] for k in ("title", "body", "state", "state_reason") if k in body}
             return 200, issue
-    raise Answer(404, "Not Found")
+    raise ApiError(404, "Not Found")

@@ -8,7 +8,7 @@ from pipelines.base import git
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, write_text
 from pipelines.local.events import MAIN, describe, user
-from pipelines.local.forge import Answer, Forge, latest, now, route, text, whole
+from pipelines.local.forge import ApiError, Forge, latest, now, route, text, whole
 
 BODY_LIMIT = 65536  # characters of a comment
 ROLES = {  # of a repository, the least first: the role, and what `permission` calls it
@@ -51,19 +51,19 @@ def update_comment(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tu
         if comment["id"] == whole(at["id"]):
             comment |= {"body": comment_body(body), "updated_at": now()}
             return 200, comment
-    raise Answer(404, "Not Found")
+    raise ApiError(404, "Not Found")
 
 
 @route("POST", "/statuses/{sha}", "statuses:write")
 def create_status(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     sha, state, description = forge.commit(at["sha"]), text(body, "state"), body.get("description")
     if state not in ("error", "failure", "pending", "success"):
-        raise Answer(
+        raise ApiError(
             422, "Validation Failed", errors=[{"resource": "Status", "field": "state", "code": "custom"}]
         )
     if description is not None and len(description) > 140:
         message = "description is too long (maximum is 140 characters)"
-        raise Answer(
+        raise ApiError(
             422,
             "Validation Failed",
             errors=[{"resource": "Status", "field": "description", "message": message}],
@@ -110,7 +110,7 @@ def get_contents(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tupl
     try:
         blob = forge.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{sha}:{at['path']}")
     except UserError:
-        raise Answer(404, "Not Found") from None
+        raise ApiError(404, "Not Found") from None
     content = git.tried("cat-file", "blob", blob, at=forge.origin).out
     coded = base64.encodebytes(content).decode()
     return 200, {
@@ -140,7 +140,7 @@ def add_labels(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
 def remove_label(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     record = forge.record(whole(at["number"]))
     if at["name"] not in record.get("labels", ()):
-        raise Answer(404, "Label does not exist")
+        raise ApiError(404, "Label does not exist")
     record["labels"].remove(at["name"])
     forge.happened(record["number"], "unlabeled", at["by"], label={"name": at["name"]})
     return 200, [{"name": name} for name in record["labels"]]
@@ -162,7 +162,7 @@ def may_write(forge: Forge, login: str) -> bool:
 def add_collaborator(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     role = {"pull": "read", "push": "write"}.get(body["permission"], body["permission"])
     if role not in ROLES:
-        raise Answer(422, "Validation Failed")
+        raise ApiError(422, "Validation Failed")
     forge.state["roles"][at["login"]] = role
     return 204, None
 
@@ -198,14 +198,14 @@ def get_run(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int
     for run in runs(forge):
         if run["id"] == whole(at["id"]):
             return 200, run
-    raise Answer(404, "Not Found")
+    raise ApiError(404, "Not Found")
 
 
 @route("POST", "/actions/runs/{id}/approve", "actions:write")
 def approve_run(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     """Somebody who may write lets a run that waits for it begin: `act.run(..., again=ID)`."""
     if get_run(forge, at, body)[1]["conclusion"] != "action_required":
-        raise Answer(403, "This run is not waiting for approval")
+        raise ApiError(403, "This run is not waiting for approval")
     write_text(forge.folder / "runs" / at["id"] / "approved", at["by"])
     return 201, {}
 
@@ -241,7 +241,7 @@ def runs(forge: Forge) -> list[dict[str, Any]]:
 def comment_body(body: Mapping[str, Any]) -> str:
     if len(text(body, "body")) > BODY_LIMIT:
         message = f"body is too long (maximum is {BODY_LIMIT} characters)"
-        raise Answer(
+        raise ApiError(
             422,
             "Validation Failed",
             errors=[{"resource": "IssueComment", "field": "body", "message": message}],

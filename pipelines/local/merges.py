@@ -7,7 +7,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.git import tried as git_tried
 from pipelines.local.act import git
 from pipelines.local.events import MAIN, now, owner, user
-from pipelines.local.forge import Answer, Forge, latest, route, whole
+from pipelines.local.forge import ApiError, Forge, latest, route, whole
 from pipelines.local.marks import may_write, runs
 from pipelines.local.owners import LARGEST, PLACES, asked
 from pipelines.local.rights import ACTIONS
@@ -24,24 +24,24 @@ def merge_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
     record, method = forge.record(pull["number"]), body.get("merge_method", "merge")
     base, head = pull["base"]["sha"], pull["head"]["sha"]
     if method not in NAMES:
-        raise Answer(422, "Validation Failed", errors=[{"field": "merge_method", "code": "invalid"}])
+        raise ApiError(422, "Validation Failed", errors=[{"field": "merge_method", "code": "invalid"}])
     if body.get("sha", head) != head:
-        raise Answer(409, "Head branch was modified. Review and try the merge again.")
+        raise ApiError(409, "Head branch was modified. Review and try the merge again.")
     if pull["state"] != "open" or not pull["mergeable"]:
-        raise Answer(405, "Pull Request is not mergeable")
+        raise ApiError(405, "Pull Request is not mergeable")
     merge_base = forge.git("merge-base", base, head)
     if pull["base"]["ref"] == MAIN:
         if method not in forge.rules.methods:
-            raise Answer(405, f"{NAMES[method]} are not allowed on this repository.")
+            raise ApiError(405, f"{NAMES[method]} are not allowed on this repository.")
         if broken := violation(forge, pull, merge_base):
-            raise Answer(405, f"{BROKEN}{broken}")
+            raise ApiError(405, f"{BROKEN}{broken}")
     elif why := forge.rules.broken(Push(f"refs/heads/{pull['base']['ref']}", base, head)):
-        raise Answer(405, f"{BROKEN}{why[0]}.")
+        raise ApiError(405, f"{BROKEN}{why[0]}.")
     label = pull["head"]["label"].replace(":", "/")
     headline = body.get("commit_title") or f"Merge pull request #{pull['number']} from {label}"
     message = f"{headline}\n\n{body.get('commit_message') or pull['title']}"
     if (made := merged(forge, method, base, head, message)) is None:
-        raise Answer(405, "Pull Request is not mergeable")
+        raise ApiError(405, "Pull Request is not mergeable")
     forge.git("update-ref", f"refs/heads/{pull['base']['ref']}", made, base)
     record |= {"state": "closed", "merged_at": now(), "merge": made, "merge_base": merge_base}
     return 200, {"sha": made, "merged": True, "message": "Pull Request successfully merged"}
@@ -148,7 +148,7 @@ def create_review(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tup
         {"APPROVE": "APPROVED", "REQUEST_CHANGES": "CHANGES_REQUESTED"},
     )
     if body.get("event") == "APPROVE" and at["by"] == pull["user"]["login"]:
-        raise Answer(422, "Unprocessable Entity", errors=["Can not approve your own pull request"])
+        raise ApiError(422, "Unprocessable Entity", errors=["Can not approve your own pull request"])
     review = {
         "id": forge.next_id(),
         "user": user(at["by"]),
@@ -167,9 +167,9 @@ def delete_ref(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
     try:
         forge.git("rev-parse", "--verify", "--quiet", f"refs/{at['path']}")
     except UserError:
-        raise Answer(422, "Reference does not exist") from None
+        raise ApiError(422, "Reference does not exist") from None
     if why := forge.rules.broken(Push(f"refs/{at['path']}", forge.commit(branch), NOTHING)):
-        raise Answer(422, f"{BROKEN}{why[0]}.")
+        raise ApiError(422, f"{BROKEN}{why[0]}.")
     followed = [p for p in forge.state["pulls"] if p["head_ref"] == branch and p["merged_at"]]
     for record in forge.state["pulls"]:
         if record["state"] == "open" and branch in (record["head_ref"], record["base_ref"]):

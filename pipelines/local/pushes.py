@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.base import programs
 from pipelines.base.errors import UserError
-from pipelines.local.forge import Answer, Forge, route
+from pipelines.local.forge import ApiError, Forge, route
 from pipelines.local.marks import may_write
 from pipelines.local.rules import Push
 from pipelines.local.uses import STAND_INS
@@ -23,14 +23,14 @@ def receive(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int
     """Each of these updates may be, or none is. Whose push a branch had last is written down."""
     if at["key"]:
         if at["key"] == "read-only":
-            raise Answer(403, "ERROR: The key you are authenticating with has been marked as read only.")
+            raise ApiError(403, "ERROR: The key you are authenticating with has been marked as read only.")
     elif at["writes"] != "yes" or not (at["job"] or may_write(forge, at["by"])):
-        raise Answer(403, f"Permission to {forge.repository}.git denied to {at['by']}.")
+        raise ApiError(403, f"Permission to {forge.repository}.git denied to {at['by']}.")
     for update in body["updates"]:
         push = Push(update["ref"], update["before"], update["after"], update["forced"], bool(at["key"]))
         if broken := forge.rules.broken(push):
             words = "".join(f"\n- {reason}." for reason in broken)
-            raise Answer(403, f"error: GH013: Repository rule violations found for {push.ref}.{words}")
+            raise ApiError(403, f"error: GH013: Repository rule violations found for {push.ref}.{words}")
     for update in body["updates"]:
         forge.state["pushers"][update["ref"]] = {"sha": update["after"], "by": at["by"]}
     return 200, {}
@@ -45,7 +45,7 @@ def create_key(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
         fingerprint = asyncssh.import_public_key(body["key"]).get_fingerprint()
     except (KeyError, ValueError, asyncssh.KeyImportError):
         message = "key is invalid. You must supply a key in OpenSSH public key format"
-        raise Answer(422, "Validation Failed", errors=[{"field": "key", "message": message}]) from None
+        raise ApiError(422, "Validation Failed", errors=[{"field": "key", "message": message}]) from None
     key = {"title": body.get("title", ""), "read_only": bool(body.get("read_only")), "id": forge.next_id()}
     forge.state["keys"][fingerprint] = key
     return 201, key

@@ -57,7 +57,9 @@ def evidence(candidate: tuple[Any, Scored], champion: tuple[Any, Scored] | None 
     window = Window(tuple(f"2013-06-{d + 1:02}" for d in range(DAYS)), DAY, LABEL, TABLE)
     beside, its = champion or (None, None)
     proposal, scored = candidate
-    return Evidence(PARAMS, proposal=proposal, champion=beside, window=window, scored=scored, beside=its)
+    return Evidence(
+        PARAMS, proposal=proposal, champion_model=beside, window=window, candidate=scored, champion=its
+    )
 
 
 def importance(told: dict[str, Any], model: str = "candidate") -> dict[str, dict[str, float]]:

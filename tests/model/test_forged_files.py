@@ -12,7 +12,7 @@ import yaml
 from pipelines.artifacts import verdict as verdicts
 from pipelines.base import programs
 from pipelines.judge import answers, changes, contained, gate, retrain, rules
-from pipelines.judge.proposal import Bad, differing
+from pipelines.judge.proposal import InvalidProposal, differing
 from tests.model import proposals
 from tests.model.proposals import (
     PARAMS,
@@ -95,7 +95,7 @@ def test_a_file_beside_the_model_that_is_none_is_named(name, content, honest, tm
     (candidate / "models" / name).write_text(content)
     try:
         said = differing(candidate, honest.beside)
-    except Bad as error:
+    except InvalidProposal as error:
         said = str(error)
     assert said is not None and said.startswith(f"models/{name} ")
 

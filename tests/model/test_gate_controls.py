@@ -273,7 +273,7 @@ OWN = """
 from pipelines.core.contract import Finding
 
 def never_sure(e):
-    highest = float(e.scored.p.max())
+    highest = float(e.candidate.p.max())
     return Finding("never_sure", "FAIL" if highest > 0.5 else "PASS", f"The highest p is {highest:.2f}.")
 """
 

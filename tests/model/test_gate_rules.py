@@ -33,7 +33,7 @@ def scored(logit: np.ndarray, rate: float = 0.28) -> Scored:
 def evidence(candidate: np.ndarray, champion: np.ndarray | None = None) -> Evidence:
     beside = None if champion is None else scored(champion)
     window = Window(NAMES, DAY, LABEL, pd.DataFrame(index=range(len(LABEL))))
-    return Evidence(PARAMS, window=window, scored=scored(candidate), beside=beside)
+    return Evidence(PARAMS, window=window, candidate=scored(candidate), champion=beside)
 
 
 def blurred(by: float, seed: int = 9) -> np.ndarray:
@@ -111,7 +111,7 @@ def test_one_class_in_v_is_inconclusive_and_not_a_pass() -> None:
     alone = Scored(p, stats.day_sums(label, p, DAY, DAYS, 0.25), 0.28)
     window = Window(NAMES, DAY, label, pd.DataFrame(index=range(len(label))))
     other = Scored(p / 2, stats.day_sums(label, p / 2, DAY, DAYS, 0.25), 0.28)
-    e = Evidence(PARAMS, window=window, scored=alone, beside=other)
+    e = Evidence(PARAMS, window=window, candidate=alone, champion=other)
     assert metrics.roc_auc(e).verdict == "INCONCLUSIVE"
     assert metrics.floor_roc_auc(e).verdict == "INCONCLUSIVE"
 

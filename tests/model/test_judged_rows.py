@@ -80,10 +80,10 @@ def test_candidate_and_champion_are_asked_with_full_features(
     base = commit(Made(fitted().model, values, **about).write(tmp_path / "base"))
     other = values | {"train": TRAIN | {"seed": 8}}
     e = evidence.gather(Made(fitted().model, other, **about).write(tmp_path / "candidate"), base)
-    assert e.window is not None and e.scored is not None and e.beside is not None
+    assert e.window is not None and e.candidate is not None and e.champion is not None
     early = e.window.rows[TIME] < pd.Timestamp("2013-03-09")
     expected = lag(road.of_month("2013-03"))[e.window.rows[KEY]].to_numpy()
-    for scored in (e.scored, e.beside):
+    for scored in (e.candidate, e.champion):
         np.testing.assert_array_equal(scored.features[LAG.name].to_numpy(dtype=np.float32), expected)
         assert (scored.features[LAG.name][early.to_numpy()] > LAG.minimum).all()
 

@@ -24,10 +24,10 @@ class Calibration:
 
 def calibration(e: Evidence) -> Finding | None:
     """Slope and intercept are not shown to be farther from 1 and 0 than the champion's."""
-    if e.scored is None or e.equal:
+    if e.candidate is None or e.equal:
         return None
-    mine = measure(e, e.scored)
-    theirs = measure(e, e.beside) if e.beside is not None else None
+    mine = measure(e, e.candidate)
+    theirs = measure(e, e.champion) if e.champion is not None else None
     words = f"Slope {mine.slope:.2f}, intercept {mine.intercept:+.2f}"
     numbers: dict[str, float | None] = {"slope": _finite(mine.slope), "intercept": _finite(mine.intercept)}
     if theirs is not None:

@@ -47,11 +47,12 @@ def trained_on_v(e: Evidence) -> Finding | None:
 
 def single_feature(e: Evidence) -> Finding | None:
     """No feature alone tells the label: one that does was most likely made from it."""
-    if e.scored is None or e.window is None:
+    if e.candidate is None or e.window is None:
         return None
     limit = e.params.gate.leak.feature
     found = {
-        str(name): alone(values, e.window.label, e.window.day) for name, values in e.scored.features.items()
+        str(name): alone(values, e.window.label, e.window.day)
+        for name, values in e.candidate.features.items()
     }
     found = {name: auc for name, auc in found.items() if np.isfinite(auc)}
     if not found:
@@ -97,7 +98,7 @@ def shuffled(e: Evidence) -> Finding | None:
     The judge measures it wherever the base's code trains; else the build does (stage `verify`), since only
     the proposal's own code can make its features.
     """
-    if e.scored is None or e.proposal is None or any(found.rule == "reproducible" for found in e.gathered):
+    if e.candidate is None or e.proposal is None or any(found.rule == "reproducible" for found in e.gathered):
         return None
     auc, limit = e.shuffled, e.params.gate.leak.shuffled
     if auc is None:

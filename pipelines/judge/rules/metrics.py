@@ -17,13 +17,13 @@ Metric = Callable[[stats.DaySums, np.ndarray | None], Any]
 def roc_auc(e: Evidence) -> Finding | None:
     """Not worse than the champion on ROC-AUC."""
     margin = e.params.gate.margin.roc_auc
-    return _not_worse(e, e.beside, "roc_auc", "ROC-AUC", stats.roc_auc, margin, better=+1)
+    return _not_worse(e, e.champion, "roc_auc", "ROC-AUC", stats.roc_auc, margin, better=+1)
 
 
 def log_loss(e: Evidence) -> Finding | None:
     """Not worse than the champion on log-loss."""
     margin = e.params.gate.margin.log_loss
-    return _not_worse(e, e.beside, "log_loss", "Log-loss", stats.log_loss, margin, better=-1)
+    return _not_worse(e, e.champion, "log_loss", "Log-loss", stats.log_loss, margin, better=-1)
 
 
 def anchor_roc_auc(e: Evidence) -> Finding | None:
@@ -40,9 +40,9 @@ def anchor_log_loss(e: Evidence) -> Finding | None:
 
 def cost(e: Evidence) -> Finding | None:
     """The decision at the threshold does not cost more than the champion's, as far as can be shown."""
-    if e.scored is None or e.beside is None or e.equal:
+    if e.candidate is None or e.champion is None or e.equal:
         return None
-    candidate, champion, draws = _paired(e, cost_of(e), e.scored, e.beside)
+    candidate, champion, draws = _paired(e, cost_of(e), e.candidate, e.champion)
     low, high = stats.interval(draws)
     difference, share = candidate - champion, e.params.gate.margin.cost
     slack = share * champion
@@ -64,9 +64,9 @@ def floor_roc_auc(e: Evidence) -> Finding | None:
 
 def floor_brier_skill(e: Evidence) -> Finding | None:
     """Better than always saying the training's label rate."""
-    if e.scored is None:
+    if e.candidate is None:
         return None
-    rate, floor = e.scored.rate, e.params.gate.floor.brier_skill
+    rate, floor = e.candidate.rate, e.params.gate.floor.brier_skill
     words = f"Brier skill (against always saying the training's {rate:.1%})"
     return _floor(e, "floor_brier_skill", words, skill_of(rate), floor)
 
@@ -93,11 +93,11 @@ def skill_of(rate: float) -> Metric:
 def _no_creep(
     e: Evidence, rule: str, words: str, metric: Metric, margin: float, better: int
 ) -> Finding | None:
-    finding = _not_worse(e, e.anchored, rule, words, metric, margin, better)
-    if finding is None or e.anchor is None:
+    finding = _not_worse(e, e.anchor, rule, words, metric, margin, better)
+    if finding is None or e.anchor_model is None:
         return None
     sentence = finding.sentence.replace("the champion's", "the anchor's")
-    return dataclasses.replace(finding, sentence=f"Since {e.anchor.words}: {sentence}")
+    return dataclasses.replace(finding, sentence=f"Since {e.anchor_model.words}: {sentence}")
 
 
 def _not_worse(
@@ -109,9 +109,9 @@ def _not_worse(
     that loses the whole margin is about 5 %: Schuirmann 1987's one-sided test); else FAIL where the whole
     interval says worse and the point is beyond half the margin; else INCONCLUSIVE.
     """
-    if e.scored is None or other is None or e.window is None or e.equal:
+    if e.candidate is None or other is None or e.window is None or e.equal:
         return None
-    candidate, champion, draws = _paired(e, metric, e.scored, other)
+    candidate, champion, draws = _paired(e, metric, e.candidate, other)
     low, high = stats.interval(draws)
     numbers = _numbers(champion=champion, candidate=candidate, low=low, high=high, margin=margin)
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -151,10 +151,10 @@ def _days_to_decide(now: int, loss: float, low: float, high: float, margin: floa
 
 def _floor(e: Evidence, rule: str, words: str, metric: Metric, floor: float) -> Finding | None:
     """FAIL only where the whole interval is below the floor; where only the point is, it may be chance."""
-    if e.scored is None or e.equal:
+    if e.candidate is None or e.equal:
         return None
-    value = float(metric(e.scored.sums, None))
-    low, high = stats.interval(metric(e.scored.sums, e.weights))
+    value = float(metric(e.candidate.sums, None))
+    low, high = stats.interval(metric(e.candidate.sums, e.weights))
     numbers = _numbers(candidate=value, low=low, high=high, floor=floor)
     if not (math.isfinite(low) and math.isfinite(high)):
         return Finding(

@@ -12,16 +12,16 @@ MILLISECOND = 1e-3
 
 def compatibility(e: Evidence) -> Finding | None:
     """Every request that the champion answers, the candidate answers too, or serving.api is raised."""
-    if e.proposal is None or e.champion is None:
+    if e.proposal is None or e.champion_model is None:
         return None
-    old, new = e.champion.api, e.proposal.params.serving.api
+    old, new = e.champion_model.api, e.proposal.params.serving.api
     if old is not None and new > old:
         sentence = f"params.yaml: serving.api is raised from {old} to {new}: callers are told to change."
         return Finding("compatibility", "PASS", sentence, warning=True)
-    if not (e.champion.card.schema and e.proposal.card.schema):
+    if not (e.champion_model.card.schema and e.proposal.card.schema):
         sentence = "A model.json has no request schema: nothing shows that callers can stay as they are."
         return Finding("compatibility", "INCONCLUSIVE", sentence)
-    reasons = [one_line(reason) for reason in refusals(e.champion.card.schema, e.proposal.card.schema)]
+    reasons = [one_line(reason) for reason in refusals(e.champion_model.card.schema, e.proposal.card.schema)]
     reasons = reasons or _refused_golden(e)
     if reasons:
         more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
@@ -30,7 +30,7 @@ def compatibility(e: Evidence) -> Finding | None:
             "params.yaml: serving.api."
         )
         return Finding("compatibility", "FAIL", sentence, {"reasons": len(reasons)})
-    tried = len(e.champion.golden.rows)
+    tried = len(e.champion_model.golden.rows)
     sentence = f"Whoever calls the champion can call the candidate; its {tried} golden requests were tried."
     return Finding("compatibility", "PASS", sentence, {"tried": tried})
 
@@ -40,16 +40,16 @@ def _refused_golden(e: Evidence) -> list[str]:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError
 
-    assert e.proposal is not None and e.champion is not None
+    assert e.proposal is not None and e.champion_model is not None
     try:
         Draft202012Validator.check_schema(e.proposal.card.schema)
         validator = Draft202012Validator(e.proposal.card.schema)
-        for row in e.champion.golden.rows:
+        for row in e.champion_model.golden.rows:
             for error in validator.iter_errors(dict(row)):
                 return [f"a golden request: {one_line(error.message)}"]
         asked = [column for column in CONTRACT.features if column.name in e.proposal.model.inputs]
         if {column.name for column in asked} == set(e.proposal.model.inputs):
-            e.proposal.model.predict_rows(asked, e.champion.golden.rows)
+            e.proposal.model.predict_rows(asked, e.champion_model.golden.rows)
     except SchemaError as error:
         return [f"its request schema is none ({one_line(error.message)})"]
     except Exception as error:  # a stranger's schema may hold anything; onnxruntime has its own classes
@@ -59,9 +59,9 @@ def _refused_golden(e: Evidence) -> list[str]:
 
 def size(e: Evidence) -> Finding | None:
     """The model is not so much larger that serving it changes."""
-    if e.proposal is None or e.champion is None or not e.champion.size:
+    if e.proposal is None or e.champion_model is None or not e.champion_model.size:
         return None
-    limit, ratio = e.params.gate.budget.size, e.proposal.size / e.champion.size
+    limit, ratio = e.params.gate.budget.size, e.proposal.size / e.champion_model.size
     words = (
         f"The model has {e.proposal.size / KILOBYTE:,.0f} kB, {ratio:.2f} times the champion's; "
         f"{limit:g} times is allowed."

@@ -61,15 +61,17 @@ def slices(e: Evidence) -> Finding | None:
 
 def parts(e: Evidence) -> list[Part]:
     """All slices of V; those that are large enough to be judged have a difference with bounds."""
-    if e.window is None or e.scored is None:
+    if e.window is None or e.candidate is None:
         return []
     found = list(_cut(e.window))
-    if e.beside is None:
+    if e.champion is None:
         return found
     enough = [index for index, part in enumerate(found) if _is_judged(e, e.window, part)]
     if not enough:
         return found
-    point, low, high = _bounds(e, e.window, [found[index].inside for index in enough], e.scored, e.beside)
+    point, low, high = _bounds(
+        e, e.window, [found[index].inside for index in enough], e.candidate, e.champion
+    )
     for place, index in enumerate(enough):
         part = found[index]
         found[index] = Part(
@@ -119,7 +121,7 @@ def _bounds(
 
 def table(e: Evidence) -> list[dict[str, object]]:
     """gate.json's slices: rows, label rate, both models' metrics, and the difference with its bounds."""
-    if e.window is None or e.scored is None:
+    if e.window is None or e.candidate is None:
         return []
     found = []
     for part in parts(e):
@@ -131,7 +133,7 @@ def table(e: Evidence) -> list[dict[str, object]]:
             "days": len(np.unique(e.window.day[part.inside])),
             "label_rate": float(label.mean()),
         }
-        for name, scored in (("candidate", e.scored), ("champion", e.beside)):
+        for name, scored in (("candidate", e.candidate), ("champion", e.champion)):
             if scored is not None:
                 entry[name] = metrics_of(label, scored.p[part.inside])
         judged = math.isfinite(part.low)

@@ -54,7 +54,7 @@ def equal(e: Evidence) -> Finding | None:
 
 def first(e: Evidence) -> Finding | None:
     """Without a champion there is nothing to compare with; what is absolute is asked all the same."""
-    if e.proposal is None or e.champion is not None or e.gathered:
+    if e.proposal is None or e.champion_model is not None or e.gathered:
         return None
     return Finding(
         "champion", "PASS", "There is no champion yet: the first model passes on what is absolute alone."
@@ -93,7 +93,7 @@ def _listed(paths: tuple[str, ...]) -> str:
 
 def reproducible(e: Evidence) -> Finding | None:
     """The same lock and seed give the same model again, to the judge wherever the base's code trains."""
-    if e.scored is None or e.proposal is None or any(found.rule == "reproducible" for found in e.gathered):
+    if e.candidate is None or e.proposal is None or any(found.rule == "reproducible" for found in e.gathered):
         return None
     if e.retrained is not None:
         return _retrained(e.retrained)
