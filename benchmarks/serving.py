@@ -258,12 +258,14 @@ def started(folder: Path, stack: contextlib.ExitStack) -> Iterator[tuple[str, Se
 @contextlib.contextmanager
 def deployed(folder: Path) -> Iterator[tuple[str, str]]:
     """A release of this checkout, deployed by the rollout: the addresses of its slot and of the edge."""
-    number = sha256_of_tree(Path(), commit.files(Path()))
+    release_id = sha256_of_tree(Path(), commit.files(Path()))
     store, home = Store(folder / "store"), folder / "home"
-    with store.put(number) as place:
-        release._build_bento(Path(), place / "bento", number)
+    with store.put(release_id) as place:
+        release._build_bento(Path(), place / "bento", release_id)
         (place / "evidence").mkdir()
-        write_json(place / "release.json", {"id": number, "commit": commit.head(Path()), "created": "now"})
+        write_json(
+            place / "release.json", {"id": release_id, "commit": commit.head(Path()), "created": "now"}
+        )
     for shared in ("tools", "venvs"):  # what is the same for all is made once
         (machine.home() / shared).mkdir(parents=True, exist_ok=True)
         home.mkdir(exist_ok=True)
@@ -271,7 +273,7 @@ def deployed(folder: Path) -> Iterator[tuple[str, str]]:
     write_json(home / ENVIRONMENT / "terraform.tfvars.json", {"port": free_ports()})
     try:
         host = terraform.up(ENVIRONMENT, home)
-        if code := deploy.move(host, number, store):
+        if code := deploy.move(host, release_id, store):
             raise RuntimeError(f"the release of this checkout was not deployed (exit code {code})")
         route = host.edge.route()
         assert route

@@ -5,7 +5,7 @@ from typing import Any
 HEAD, BASE = "1" * 40, "2" * 40
 SENTENCES = {
     "PASS": "ROC-AUC is as good",
-    "INCONCLUSIVE": "V has 7 days, not 28",
+    "INCONCLUSIVE": "The test window has 7 days, not 28",
     "FAIL": "log-loss is worse by 0.02",
 }
 

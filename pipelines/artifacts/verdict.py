@@ -70,7 +70,7 @@ class Champion(Card):
 
 
 class Window(_Closed):
-    """V."""
+    """The test window."""
 
     first: Text
     last: Text
@@ -105,7 +105,7 @@ class Metric(_Closed):
 
 
 class Differences(_Closed):
-    """Quantiles of the candidate's answers on V minus the champion's, at 0, 1, ... 100 %."""
+    """Quantiles of the candidate's answers on the test window minus the champion's, at 0, 1, ... 100 %."""
 
     champion: Digest
     quantiles: Annotated[list[float], Field(min_length=101, max_length=101)]
@@ -119,7 +119,7 @@ class Losses(_Closed):
 
 
 class Month(_Closed):
-    """A month of V."""
+    """A month of the test window."""
 
     name: Text
     rows: int
@@ -129,7 +129,7 @@ class Month(_Closed):
 
 
 class Slice(_Closed):
-    """A slice of V; without bounds where it is too small to judge."""
+    """A slice of the test window; without bounds where it is too small to judge."""
 
     slice: Text
     value: Text
@@ -144,7 +144,7 @@ class Slice(_Closed):
 
 
 class Calibration(_Closed):
-    """Tenths of V by p, and the line through them."""
+    """Tenths of the test window by p, and the line through them."""
 
     predicted: list[float]
     observed: list[float]

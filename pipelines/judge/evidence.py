@@ -1,4 +1,4 @@
-"""What the rules need: the models scored on V, here and now, against labels that the base's code reads."""
+"""What the rules need: the models scored on the test window, against labels that the base's code reads."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -32,7 +32,7 @@ NEAR = 1e-3  # mean |Δp| that another kind of processor may bring about where i
 
 @dataclass(frozen=True)
 class Scored:
-    """A model's answers on V and what the metrics need of them."""
+    """A model's answers on the test window and what the metrics need of them."""
 
     p: np.ndarray  # (n,)
     sums: stats.DaySums
@@ -45,7 +45,7 @@ class Scored:
 class Again:
     """How the candidate differs from the model that the judge trains from the proposal's params.yaml."""
 
-    largest: float  # max |Δp| on V
+    largest: float  # max |Δp| on the test window
     mean: float
     alike: bool  # the same graph with the same numbers
     repeats: bool = True  # the training gives the same model each time
@@ -69,16 +69,16 @@ class Evidence:
     candidate: Scored | None = None
     champion: Scored | None = None
     anchor: Scored | None = None
-    repeated: float | None = None  # max |Δp| on V of the candidate and itself, trained again by the build
+    repeated: float | None = None  # max |Δp| of the candidate and itself, trained again by the build
     retrained: "Again | None" = None  # the same by the judge, wherever the base's code trains
-    shuffled: float | None = None  # ROC-AUC on V of a model of shuffled outcomes, by whoever trained again
+    shuffled: float | None = None  # ROC-AUC of a model of shuffled outcomes, by whoever trained again
     changes: Changes = field(default_factory=Changes)  # of the code that makes a candidate
     latency: tuple[float, float] | None = None  # seconds a row, the median: candidate, champion
     same_lock: bool = False  # dvc.lock names the base branch's model: what is merged changes no model
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """(B, D) how often each day of V is drawn, the same for all models and every metric."""
+        """(B, D) how often each day of the test window is drawn, the same for all models and every metric."""
         assert self.window is not None
         return stats.day_weights(len(self.window.days), self.params.gate.resamples, SEED)
 
@@ -99,12 +99,12 @@ class Evidence:
 
     @property
     def equal(self) -> bool:
-        """The candidate answers V as the champion does."""
+        """The candidate answers the test window as the champion does."""
         return self.largest_difference is not None and self.largest_difference <= SAME
 
     @cached_property
     def largest_difference(self) -> float | None:
-        """max |Δp| of the two models on V."""
+        """max |Δp| of the two models on the test window."""
         if self.candidate is None or self.champion is None:
             return None
         return float(np.abs(self.candidate.p - self.champion.p).max())
@@ -174,11 +174,11 @@ class _Gathering:
         self.params, self.base, self.proposal, self.raw = params, base, proposal, raw
         self.own, self.changes = own, found  # the rows of data/, by the base's features.py: to train on
         self.findings: list[Finding] = []
-        self.months: list[str] = []  # those of V
+        self.months: list[str] = []  # those of the test window
 
     @cached_property
     def built(self) -> pd.DataFrame:
-        """Every row of V's months with the base's features and what they look back on, as production has."""
+        """Every row of the window's months with the base's features and their history, as in production."""
         return rows.with_features(self.raw, self.months)
 
     @cached_property
@@ -236,8 +236,8 @@ class _Gathering:
             return False
         only = "true" if window.label.all() else "false"
         sentence = (
-            f"{CONTRACT.label.name} is {only} in all {len(window.label):,} rows of V, and a metric needs "
-            "both: add months to V, or train on fewer."
+            f"{CONTRACT.label.name} is {only} in all {len(window.label):,} rows of the test window, and a "
+            "metric needs both: add months to the test window, or train on fewer."
         )
         self.findings.append(Finding("classes", "INCONCLUSIVE", sentence))
         return True
@@ -378,7 +378,8 @@ def _score(
     if absent := int((place < 0).sum()):
         example = window.rows[key][place < 0].iloc[0]
         raise InvalidProposal(
-            f"{absent:,} of {len(place):,} labelled rows of V are not among its rows, such as {example!r}"
+            f"{absent:,} of {len(place):,} labelled rows of the test window are not among its rows, "
+            f"such as {example!r}"
         )
     asked = features.iloc[place].reset_index(drop=True)
     p = _answers(model, proposals.inputs(model, asked))

@@ -20,7 +20,7 @@ from pipelines.judge.evidence import SEED, Evidence
 from pipelines.judge.proposal import inputs, one_line
 from pipelines.problem.columns import CONTRACT
 
-ROWS = 2_000  # of V, drawn once for both models
+ROWS = 2_000  # of the test window, drawn once for both models
 REPEATS = 5  # permutations of a feature
 TOP = 4  # features whose partial dependence is shown
 PLACES = 12  # on a feature's axis
@@ -81,7 +81,7 @@ def _each(subjects: dict[str, "Subject"], explanation: Callable[["Subject"], Any
 
 @dataclass
 class Subject:
-    """A model with the sampled rows of V as numbers: a category is the place of its value in `known`."""
+    """A model with sampled rows of the test window as numbers: a category is its value's place in `known`."""
 
     model: Model
     asked: Inputs  # (n, 1) each
@@ -206,7 +206,7 @@ def _grids(subjects: dict[str, Subject], top: list[str]) -> dict[str, np.ndarray
 
 
 def _dependence(subject: Subject, grids: dict[str, np.ndarray]) -> dict[str, Any]:
-    """The mean p over rows of V when a feature has one value in all of them (Friedman 2001)."""
+    """The mean p over rows of the test window when a feature has one value in all of them (Friedman 2001)."""
     from sklearn.inspection import partial_dependence
 
     features, units = [], {column.name: column.unit for column in CONTRACT.features}

@@ -214,8 +214,10 @@ def _finite(number: float) -> float | None:
 
 
 def _dp(e: Evidence) -> dict[str, Any] | None:
-    """How the candidate's answers on V differ from the champion's, as quantiles of Δp at 0, 1, ... 100 %:
-    a rollout asks whether live answers differ so too."""
+    """Quantiles of Δp, the candidate's answers on the test window minus the champion's, at 0, 1, ... 100 %.
+
+    A rollout asks whether live answers differ so too.
+    """
     if e.candidate is None or e.champion is None or e.champion_model is None:
         return None
     quantiles = np.quantile(e.candidate.p - e.champion.p, np.linspace(0, 1, 101))
@@ -223,7 +225,7 @@ def _dp(e: Evidence) -> dict[str, Any] | None:
 
 
 def _months(e: Evidence) -> list[dict[str, Any]]:
-    """V month by month: rows, label rate and both models' metrics."""
+    """The test window month by month: rows, label rate and both models' metrics."""
     if e.window is None or e.candidate is None:
         return []
     month = e.window.rows[CONTRACT.time.name].dt.strftime("%Y-%m").to_numpy()
@@ -249,8 +251,9 @@ def _both(e: Evidence, curve: Callable[[np.ndarray, np.ndarray], dict[str, Any]]
 
 
 def _calibrations(e: Evidence) -> dict[str, Any]:
-    """For each model tenths of V by p (mean p and observed share of each), slope and intercept with their
-    intervals, and the expected calibration error over the tenths: shown only, its bootstrap is biased upward.
+    """For each model tenths of the test window by p (mean p and observed share of each), slope and intercept
+    with their intervals, and the expected calibration error over the tenths: shown only, as its bootstrap is
+    biased upward.
     """
     found = {}
     for name, scored in (("candidate", e.candidate), ("champion", e.champion)):
@@ -275,7 +278,7 @@ def _calibrations(e: Evidence) -> dict[str, Any]:
 
 
 def _share(e: Evidence, part: np.ndarray) -> list[float | None]:
-    """The interval of the observed share among the rows `part` of V, by a bootstrap of the days."""
+    """The interval of the observed share among the window's rows `part`, by a bootstrap of the days."""
     assert e.window is not None
     day, days = e.window.day[part], len(e.window.days)
     positives = np.bincount(day, weights=e.window.label[part], minlength=days)

@@ -56,7 +56,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Proposal:
-    """The files of a proposal, read; `window` is V's rows as the proposal's own features.py made them."""
+    """The files of a proposal, read; `window` is the test window by the proposal's own features.py."""
 
     params: Params
     card: Card
@@ -68,7 +68,7 @@ class Proposal:
     path: Path = Path()  # of the model
     size: int = 0  # bytes of the model
     again: Model | None = None  # trained once more from the same seed
-    shuffled: float | None = None  # ROC-AUC on V of a model of shuffled outcomes
+    shuffled: float | None = None  # ROC-AUC on the test window of a model of shuffled outcomes
     unlocked: str | None = None  # a file beside the model that is another one than dvc.lock names
 
 

@@ -71,7 +71,7 @@ class Retrained:
         return self.trainer.ask(FIT) == self.content
 
     def of_shuffled_outcomes(self) -> float:
-        """ROC-AUC on V of a model of shuffled outcomes."""
+        """ROC-AUC on the test window of a model of shuffled outcomes."""
         return float(self.trainer.ask(SHUFFLED))
 
 

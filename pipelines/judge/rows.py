@@ -1,4 +1,4 @@
-"""V's rows as the judge sees them: by the base's source and code, not as a build left them."""
+"""The test window's rows as the judge sees them: by the base's source and code, not as a build left them."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ SHOWN = 60  # characters of a value
 
 @dataclass(frozen=True)
 class Window:
-    """V's labelled rows, in time's order, as the base's code reads them."""
+    """The test window's labelled rows, in time's order, as the base's code reads them."""
 
     days: tuple[str, ...]  # D days
     day: np.ndarray  # (n,) 0..D-1
@@ -41,7 +41,7 @@ def read(data: Data) -> pd.DataFrame:
 
 
 def window(raw: pd.DataFrame, first: str) -> Window:
-    """V: the labelled rows of the day `first` and after it."""
+    """The test window: the labelled rows of the day `first` and after it."""
     label, time = CONTRACT.label.name, CONTRACT.time.name
     later = raw[(raw[time] >= pd.Timestamp(first)) & raw[label].notna()]
     day, days = pd.factorize(later[time].dt.strftime("%Y-%m-%d"), sort=True)
@@ -51,7 +51,7 @@ def window(raw: pd.DataFrame, first: str) -> Window:
 
 
 def months(window: Window) -> list[str]:
-    """The months that V touches, oldest first."""
+    """The months that the test window touches, oldest first."""
     return sorted({day[:7] for day in window.days})
 
 
@@ -69,7 +69,7 @@ def with_features(raw: pd.DataFrame, names: list[str]) -> pd.DataFrame:
 
 
 def differing(theirs: pd.DataFrame, source: pd.DataFrame, window: Window) -> str | None:
-    """The first raw column in which a window.parquet says otherwise of a labelled row of V than the source;
+    """The first raw column in which a window.parquet says otherwise of a labelled row than the source does;
     None where none does.
 
     A number is compared as the model takes it, in float32, and nothing may be hidden below that: 2475 is not

@@ -40,37 +40,38 @@ def release(
 
     Returns its id. The same content is the same release and is not built again. `trained` is what
     `ml rebuild` left, `digest` its SHA-256; without it the model is made again here. UserError where a file
-    is not the commit's or dvc.lock's; Refused where the rebuilt or the judged model answers otherwise on V.
+    is not the commit's or dvc.lock's; Refused where the rebuilt or the judged model answers otherwise on the
+    test window.
     """
     store, ledger, here = store or stores.of(), ledger or Ledger(), Path()
     signature = ledger.signature  # a key that cannot be used is told before the long work
     tracking.ready()  # and so is a registry that takes no model
     commit.check_clean(here)
     reviewed.take(here, trained, digest)
-    head, number = commit.head(here), sha256_of_tree(here, commit.files(here))
+    head, release_id = commit.head(here), sha256_of_tree(here, commit.files(here))
     review = _review(here)
-    if built := not store.has(number):
-        step(f"building release {number[:12]} of commit {head[:12]}")
+    if built := not store.has(release_id):
+        step(f"building release {release_id[:12]} of commit {head[:12]}")
         rebuilt = reviewed.rebuilt(here, trained)
-        with store.put(number) as folder:
-            _build_bento(here, folder / "bento", number)
+        with store.put(release_id) as folder:
+            _build_bento(here, folder / "bento", release_id)
             _copy_evidence(here, folder / "evidence", review)
-            version = _register(store, env, number, head)
-            _complete_card(here, folder / "evidence", head, number, version)
-            write_json(folder / "release.json", _describe(here, number, head, version, rebuilt, review))
+            version = _register(store, env, release_id, head)
+            _complete_card(here, folder / "evidence", head, release_id, version)
+            write_json(folder / "release.json", _describe(here, release_id, head, version, rebuilt, review))
     else:
-        step(f"release {number[:12]} lies in {store.where} already")
-        _require_vouched(here, store.get(number), ledger, env, review)
-        version = _register(store, env, number, head)
-    figures, held = _figures(here) | review.figures, beside.digest(store.folder / number)
-    entry = Entry(release=number, commit=head, model=version, evidence=figures, beside=held)
+        step(f"release {release_id[:12]} lies in {store.where} already")
+        _require_vouched(here, store.get(release_id), ledger, env, review)
+        version = _register(store, env, release_id, head)
+    figures, held = _figures(here) | review.figures, beside.digest(store.folder / release_id)
+    entry = Entry(release=release_id, commit=head, model=version, evidence=figures, beside=held)
     written = ledger.write(env, entry)
-    step(f"{env} wants {number[:12]}" if written else f"{env} wants {number[:12]} already")
-    summary(_words(store, number, env, built) + f"\n| gate | {review.words} |\n| ledger | {signature} |")
-    return number
+    step(f"{env} wants {release_id[:12]}" if written else f"{env} wants {release_id[:12]} already")
+    summary(_words(store, release_id, env, built) + f"\n| gate | {review.words} |\n| ledger | {signature} |")
+    return release_id
 
 
-def _build_bento(here: Path, out: Path, number: str) -> None:
+def _build_bento(here: Path, out: Path, release_id: str) -> None:
     """Build the Bento in a folder that holds exactly the release's files: nothing else can slip in."""
     with tempfile.TemporaryDirectory(prefix="greenlight-") as scratch:
         source, home = Path(scratch, "source"), Path(scratch, "home")
@@ -79,16 +80,16 @@ def _build_bento(here: Path, out: Path, number: str) -> None:
             BENTOML_HOME=str(home), BENTOML_DO_NOT_TRACK="True", PYTHONDONTWRITEBYTECODE="1"
         )
         environment.pop("GREENLIGHT_PREDICTIONS", None)
-        command = [sys.executable, "-m", "bentoml", "build", "--version", number[:16], "."]
+        command = [sys.executable, "-m", "bentoml", "build", "--version", release_id[:16], "."]
         done = programs.run(command, cwd=source, env=environment)
-        built = home / "bentos" / CONTRACT.name / number[:16]
+        built = home / "bentos" / CONTRACT.name / release_id[:16]
         if done.returncode or not built.is_dir():
             raise UserError(f"bentoml build failed: {' '.join((done.stderr or done.stdout).split())[-600:]}")
         shutil.copytree(built, out)
         out.chmod(0o755)
         # BentoML writes its own reading of the file, with the machine's Python in it
         shutil.copyfile(source / commit.BENTOFILE, out / "src" / commit.BENTOFILE)
-    if (found := sha256_of_tree(out / "src")) != number:
+    if (found := sha256_of_tree(out / "src")) != release_id:
         raise RuntimeError(f"the Bento holds other files than {commit.BENTOFILE} includes: {found}")
 
 
@@ -154,20 +155,20 @@ def _require_vouched(here: Path, folder: Path, ledger: Ledger, env: str, review:
         )
 
 
-def _complete_card(here: Path, out: Path, head: str, number: str, version: str) -> None:
+def _complete_card(here: Path, out: Path, head: str, release_id: str, version: str) -> None:
     if (here / card.CARD).is_file():
-        told = {"commit": head, "release": number, "MLflow": f"{CONTRACT.name} version {version}"}
+        told = {"commit": head, "release": release_id, "MLflow": f"{CONTRACT.name} version {version}"}
         made = (here / card.CARD).read_text(encoding="utf-8")
         write_text(out / card.CARD.name, card.complete(made, told))
 
 
 def _describe(
-    here: Path, number: str, head: str, version: str, rebuilt: Other, review: Review
+    here: Path, release_id: str, head: str, version: str, rebuilt: Other, review: Review
 ) -> dict[str, Any]:
     """release.json. `image` is the digest of its image, where `ml image` makes one."""
     serving = read_json(here / "models/serving.json")
     return {
-        "id": number,
+        "id": release_id,
         "commit": head,
         "name": serving["name"],
         "api": serving["api"],
@@ -181,27 +182,27 @@ def _describe(
     }
 
 
-def _register(store: Store, env: str, number: str, head: str) -> str:
-    stored = store.folder / number / "bento" / "src" / "models"
-    version = registry.register(env, Path("models/model.onnx"), number, head, stored)
+def _register(store: Store, env: str, release_id: str, head: str) -> str:
+    stored = store.folder / release_id / "bento" / "src" / "models"
+    version = registry.register(env, Path("models/model.onnx"), release_id, head, stored)
     step(f"MLflow: {CONTRACT.name} version {version} has the alias {env}")
     return version
 
 
 def _figures(here: Path) -> dict[str, Any]:
-    """What the ledger says of the model: its figures on V, and which one it is."""
+    """What the ledger says of the model: its figures on the test window, and which one it is."""
     metrics = read_json(here / "models/metrics.json")
     figures = {name: metrics[name] for name in ("roc_auc", "log_loss", "brier_skill") if name in metrics}
     return figures | {"sha256": sha256(here / "models/model.onnx")}
 
 
-def _words(store: Store, number: str, env: str, built: bool) -> str:
-    about = read_json(store.folder / number / "release.json")
+def _words(store: Store, release_id: str, env: str, built: bool) -> str:
+    about = read_json(store.folder / release_id / "release.json")
     rows = {
-        "release": f"`{number}`",
+        "release": f"`{release_id}`",
         "commit": f"`{about['commit'][:12]}`",
         "model": f"`{about['model']['sha256'][:12]}`, MLflow version {about['model']['version']}",
-        "rebuilt": f"max \\|Δp\\| {about['rebuilt']['max_dp']:.2g} on V",
+        "rebuilt": f"max \\|Δp\\| {about['rebuilt']['max_dp']:.2g} on the test window",
         "store": store.where + ("" if built else ", where it lay already"),
         "wanted by": env,
     }

@@ -25,16 +25,16 @@ from pipelines.judge import proposal
 from pipelines.release import commit
 from pipelines.training import again, reproduce, table
 
-SAME = 1e-9  # max |Δp| on V up to which two models answer the same
+SAME = 1e-9  # max |Δp| on the test window up to which two models answer the same
 MODEL = "models/model.onnx"
-WINDOW = "models/window.parquet"  # V
+WINDOW = "models/window.parquet"  # the test window
 REVIEW = Path("evidence")  # the report of the proposal, where a workflow has brought it here
 CANDIDATE = Path("candidate")  # what was judged, as the proposal's run left it
 
 
 @dataclass(frozen=True)
 class Other:
-    """Another model than the one that ships: its hash, and max |Δp| between the two on V."""
+    """Another model than the one that ships: its hash, and max |Δp| between the two on the test window."""
 
     sha256: str
     max_dp: float
@@ -119,8 +119,8 @@ def judged(here: Path, verdict: Verdict | None) -> Other | None:
     found = Other(named, _difference(here, Model(file)))
     if not found.max_dp <= SAME:
         raise Refused(
-            f"{said}, which answers otherwise (max |Δp| on V is {found.max_dp:.2g}, at most {SAME:g} "
-            "passes): propose this commit again"
+            f"{said}, which answers otherwise (max |Δp| on the test window is {found.max_dp:.2g}, at most "
+            f"{SAME:g} passes): propose this commit again"
         )
     step(f"it has other bytes than the judged model ({named[:12]}) and answers as it does")
     return found
@@ -145,7 +145,7 @@ def _require_unchanged(here: Path, verdict: Verdict) -> None:
 
 
 def rebuilt(here: Path, trained: Path | None = None) -> Other:
-    """The model made again from its lock and seed. Refused where it answers otherwise on V."""
+    """The model made again from its lock and seed. Refused where it answers otherwise on the test window."""
     content = (trained / again.REBUILT).read_bytes() if trained else again.model(here)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
@@ -155,14 +155,15 @@ def rebuilt(here: Path, trained: Path | None = None) -> Other:
     if not found.max_dp <= SAME:
         raise Refused(
             f"{MODEL} is not what {commit.LOCK} and its seed give: the model rebuilt from them answers "
-            f"otherwise (max |Δp| is {found.max_dp:.2g} on V's {rows:,} rows; at most {SAME:g} passes)"
+            f"otherwise (max |Δp| is {found.max_dp:.2g} on the test window's {rows:,} rows; "
+            f"at most {SAME:g} passes)"
         )
-    step(f"it answers as the reviewed one: max |Δp| is {found.max_dp:.2g} on V's {rows:,} rows")
+    step(f"it answers as the reviewed one: max |Δp| is {found.max_dp:.2g} on the test window's {rows:,} rows")
     return found
 
 
 def _difference(here: Path, other: Model) -> float:
-    """max |Δp| on V between the model that ships and another; NaN where V has no rows."""
+    """max |Δp| on the test window between the model that ships and another; NaN where it has no rows."""
     inputs = table.inputs(window := pd.read_parquet(here / WINDOW))
     if window.empty:
         return float("nan")

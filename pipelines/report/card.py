@@ -279,7 +279,7 @@ def _gate(params: Params, rates: dict[str, Any], contract: Contract = CONTRACT) 
     if not found:
         parts.append("Not measured yet for this problem: `python -m benchmarks.gate --record` does it.")
     else:
-        head = ["days of V", "pairs of models", "n", "PASS", "FAIL"]
+        head = ["days of the test window", "pairs of models", "n", "PASS", "FAIL"]
         parts += [
             table(head, found, range(2, 5)),
             "Measured by `python -m benchmarks.gate`: how often the gate says so, with 90 % intervals.",

@@ -73,7 +73,7 @@ def _less(part: dict[str, Any], metric: str) -> float | None:
 
 
 def _months(gate: dict[str, Any]) -> str:
-    return _parts("month of V", gate.get("months") or [])
+    return _parts("month of the test window", gate.get("months") or [])
 
 
 def _parts(title: str, parts: Iterable[dict[str, Any]]) -> str:
@@ -119,7 +119,8 @@ def _importance(gate: dict[str, Any]) -> str:
         told = gate["explain"]
         parts.append(
             "Permutation importance: by how much the log-loss rises when a feature's values are shuffled "
-            f"among {told['rows']:,} rows of V; mean ± standard deviation of {told['repeats']} shuffles."
+            f"among {told['rows']:,} rows of the test window; mean ± standard deviation of {told['repeats']} "
+            "shuffles."
         )
         if (more := len(order) - MOST_FEATURES) > 0:
             parts.append(f"Not shown, because they matter less: {more}.")
@@ -170,8 +171,8 @@ def _shap(gate: dict[str, Any]) -> str:
         parts.append(f"The {name}'s p is {told['base']:.3f} on average.")
     if models:
         parts.append(
-            "The same rows of V, from the lowest p of the candidate to the highest. SHAP values add up to p "
-            "minus the average; the three greatest of each sign are shown."
+            "The same rows of the test window, from the lowest p of the candidate to the highest. SHAP "
+            "values add up to p minus the average; the three greatest of each sign are shown."
         )
     return "\n\n".join(parts)
 
@@ -200,11 +201,11 @@ def _calibration(gate: dict[str, Any]) -> str:
     ]
     note = (
         "Calibrated is slope 1, intercept 0; a slope below 1: the probabilities are too extreme. ECE (the "
-        "mean gap between p and observed share, in tenths of V) is shown, not judged."
+        "mean gap between p and observed share, in tenths of the test window) is shown, not judged."
     )
     charts = [
         chart(
-            f"{name}: observed share (bars) and p (line), by tenths of V",
+            f"{name}: observed share (bars) and p (line), by tenths of the test window",
             [str(tenth) for tenth in range(1, len(model["predicted"]) + 1)],
             "share",
             observed=("bar", model["observed"]),

@@ -177,7 +177,11 @@ def _calibration(gate: dict[str, Any]) -> Figure | None:
         axes.plot(x, y, MARK[name] + LINE[name], color=COLOUR[name], markersize=4.5, linewidth=1, label=name)
     top = min(top, 1.02)
     axes.set(
-        xlabel="mean p of a tenth of V", ylabel="observed share", xlim=(0, top), ylim=(0, top), aspect="equal"
+        xlabel="mean p of a tenth of the test window",
+        ylabel="observed share",
+        xlim=(0, top),
+        ylim=(0, top),
+        aspect="equal",
     )
     axes.legend(loc="upper left")
     axes.grid(alpha=0.3)

@@ -37,7 +37,7 @@ class Comparison:
     repeated: int  # requests left out, as their id stood for more than one
     skew: float | None  # max |served p - p of the same model here, on the row that was logged|
     dp: tuple[float, ...]  # quantiles at SHOWN; empty without pairs
-    wasserstein: float | None  # Wasserstein-1 between Δp here and on the gate's V, in p
+    wasserstein: float | None  # Wasserstein-1 between Δp here and on the gate's test window, in p
     why: tuple[str, ...] = ()
 
 
@@ -86,8 +86,8 @@ class Shadow:
     def compare(
         self, model: Model, features: Sequence[Column], expected: Sequence[float] | None, why_not: str = ""
     ) -> Comparison:
-        """`model` is the new release's, `features` are its inputs; `expected` the 101 quantiles of Δp on V,
-        or `why_not`, as from the function `expected`.
+        """`model` is the new release's, `features` are its inputs; `expected` the 101 quantiles of Δp
+        on the test window, or `why_not`, as from the function `expected`.
 
         A request's id that came more than once, or whose two lines saw other values, tells not which answer
         belongs to which request: all its rows are left out.
@@ -149,8 +149,8 @@ class Shadow:
 
 
 def expected(release: Path, live: Path) -> tuple[list[float] | None, str]:
-    """The 101 quantiles of Δp that the gate saw on V, and ""; or None, and why they are not those of this
-    rollout. Both are folders of releases in the store."""
+    """The 101 quantiles of Δp that the gate saw on the test window, and ""; or None, and why they are not
+    those of this rollout. Both are folders of releases in the store."""
     models = [read_json(folder / "release.json").get("model", {}).get("sha256") for folder in (release, live)]
     if models[0] is not None and models[0] == models[1]:
         return [0.0] * len(LEVELS), ""
@@ -170,7 +170,7 @@ def expected(release: Path, live: Path) -> tuple[list[float] | None, str]:
 
 def limit(least: float, expected: Sequence[float]) -> float:
     """The largest `Comparison.wasserstein` that passes: that of params.yaml: rollout.shadow, or more where
-    the gate saw that the two models differ much. 1,000 pairs are a day of one weather, V is a month."""
+    the gate saw that the two models differ much. 1,000 pairs are a day of one weather, it saw a month."""
     return max(least, SPREAD * float(np.mean(np.abs(expected))))
 
 

@@ -106,7 +106,9 @@ def _too_few_pairs(found: int, limits: params.Shadow) -> str:
 
 
 def _compare(r: Context, pairs: shadow.Shadow) -> shadow.Comparison:
-    """Refused where the answers are not the model's own, or differ from the live ones otherwise than on V."""
+    """Refused where the answers are not the model's own, or differ from the live ones otherwise than in the
+    test window.
+    """
     live, least = r.live_folder(), r.limits.shadow.wasserstein
     seen, why = shadow.expected(r.folder, live) if live else (None, "the live release is not in the store")
     model = Model(r.folder / "bento" / "src" / "models" / "model.onnx")

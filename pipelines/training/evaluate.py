@@ -1,4 +1,4 @@
-"""Stage 4: how good the model is on V, the days after its training, and what the later steps need of them."""
+"""Stage 4: how good the model is on the test window, and what the later steps need of it."""
 
 from pathlib import Path
 from typing import Any
@@ -105,8 +105,9 @@ def _thin(curve: pd.DataFrame) -> pd.DataFrame:
 
 
 def golden(model: Model, v: pd.DataFrame, contract: Contract = CONTRACT) -> dict[str, Any]:
-    """Requests with the answers that they must get: rows of V with whatever a caller may send among them:
-    each feature missing (where it may be), at its least and at its greatest, and categories never seen.
+    """Requests with the answers that they must get: rows of the test window with whatever a caller may send
+    among them: each feature missing (where it may be), at its least and at its greatest, and categories never
+    seen.
     """
     chosen: dict[Any, None] = {}
     for column in contract.features:

@@ -39,7 +39,7 @@ def training(params: Params, rows: pd.DataFrame, contract: Contract = CONTRACT) 
 
 
 def later(params: Params, rows: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:
-    """V: the rows of the days after train.last, labelled or not; data/ has whole months, so whole days."""
+    """The test window: the rows after train.last, labelled or not; data/ has whole months, so whole days."""
     return rows[rows[contract.time.name] >= pd.Timestamp(params.train.last) + pd.DateOffset(months=1)]
 
 

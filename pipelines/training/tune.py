@@ -1,4 +1,4 @@
-"""`ml tune`: better settings, searched inside the training window. V is never looked at: it judges later.
+"""`ml tune`: better settings, searched inside the training months. The test window, the judge, is not seen.
 
 Each trial answers the newest months of the window by models of the months before, as reference.json does.
 """

@@ -21,18 +21,20 @@ OUT = Path("models/verification")
 
 def run(params: Params, folder: Path = months.DATA, prepared: Path = table.PREPARED, out: Path = OUT) -> None:
     """Write again.onnx, the model trained once more from the same seed in another process than train's, and
-    shuffled.json, the ROC-AUC on V of a model of shuffled outcomes. The gate judges both.
+    shuffled.json, the ROC-AUC on the test window of a model of shuffled outcomes. The gate judges both.
     """
     step("training again from the same seed")
     write_bytes(out / "again.onnx", fit(params, table.load(prepared)))
     step("training on shuffled outcomes")
     auc = of_shuffled_outcomes(params, months.read(folder, params.data.first, params.data.through))
     write_json(out / "shuffled.json", {"roc_auc": round(auc, 3) if math.isfinite(auc) else None})
-    step(f"trained on shuffled outcomes, the ROC-AUC on V is {auc:.3f}: 0.5 is what chance gives")
+    step(
+        f"trained on shuffled outcomes, the ROC-AUC on the test window is {auc:.3f}: 0.5 is what chance gives"
+    )
 
 
 def of_shuffled_outcomes(params: Params, raw: pd.DataFrame, contract: Contract = CONTRACT) -> float:
-    """ROC-AUC on V when the outcomes of all rows of `raw` are dealt out anew before the features are made.
+    """ROC-AUC on the test window when all outcomes of `raw` are dealt out anew before the features are made.
 
     All columns that are known too late move together, so nothing known in time says anything about them: what
     is above 0.5 by more than chance was made from outcomes. A permutation test (Ojala & Garriga 2010), of the

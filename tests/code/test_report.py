@@ -64,7 +64,7 @@ def gate(verdict: str = "FAIL", hostile: str = "fine", parts: int = 3) -> dict[s
         "base": "f" * 40,
         "verdict": verdict,
         "findings": [
-            {"rule": "days", "verdict": "PASS", "sentence": "V has 30 days.", "numbers": {}},
+            {"rule": "days", "verdict": "PASS", "sentence": "The test window has 30 days.", "numbers": {}},
             {"rule": "log_loss", "verdict": verdict, "sentence": f"Log-loss: {hostile}", "numbers": {}},
             {"rule": "slices", "verdict": "PASS", "sentence": "Look.", "numbers": {}, "warning": True},
         ],

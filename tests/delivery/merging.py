@@ -46,10 +46,10 @@ def small(store: Store, name: str, service: str = "print('served')\n", **bento: 
     }.items():
         (source / path).parent.mkdir(parents=True, exist_ok=True)
         (source / path).write_text(text)
-    number = sha256_of_tree(source)
-    with store.put(number) as folder:
+    release_id = sha256_of_tree(source)
+    with store.put(release_id) as folder:
         shutil.copytree(source, folder / "bento" / "src")
         write_json(folder / "bento" / "bento.yaml", {"service": "service:S", "envs": [], **bento})
         (folder / "evidence").mkdir()
-        write_json(folder / "release.json", {"id": number, "commit": "0" * 40, "created": name})
-    return number
+        write_json(folder / "release.json", {"id": release_id, "commit": "0" * 40, "created": name})
+    return release_id

@@ -38,7 +38,7 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def number(store: Store) -> str:
+def release_id(store: Store) -> str:
     return str(store.list()[0]["id"])
 
 
@@ -67,70 +67,70 @@ BUILDS = """
 
 
 def test_without_an_engine_the_summary_says_how_to_have_one(
-    store, number, engine: Engine, tmp_path, capsys
+    store, release_id, engine: Engine, tmp_path, capsys
 ) -> None:
     engine("version*) echo 'cannot connect' >&2; exit 1;;")
-    assert image(number, store) == 0
+    assert image(release_id, store) == 0
     for text in (capsys.readouterr().err, (tmp_path / "summary.md").read_text()):
         assert "no Docker engine answers here; start one" in text
-    assert read_json(store.get(number) / "release.json")["image"] is None
+    assert read_json(store.get(release_id) / "release.json")["image"] is None
 
 
-def test_without_docker_at_all_too(store, number, monkeypatch, capsys) -> None:
+def test_without_docker_at_all_too(store, release_id, monkeypatch, capsys) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("DOCKER_HOST", raising=False)
-    assert image(number, store) == 0
+    assert image(release_id, store) == 0
     assert "no Docker engine answers here" in capsys.readouterr().err
 
 
 def test_an_engine_that_was_configured_and_does_not_answer_is_an_error(
-    store, number, engine: Engine, monkeypatch
+    store, release_id, engine: Engine, monkeypatch
 ) -> None:
     engine("version*) exit 1;;")
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     with pytest.raises(UserError, match=r"DOCKER_HOST names an engine that does not answer"):
-        image(number, store)
+        image(release_id, store)
 
 
-def test_a_base_that_cannot_be_had_is_said(store, number, engine: Engine, tmp_path) -> None:
+def test_a_base_that_cannot_be_had_is_said(store, release_id, engine: Engine, tmp_path) -> None:
     calls = engine("'image inspect '*) exit 1;;\npull*) echo 'no route to the registry' >&2; exit 1;;")
-    assert image(number, store) == 0
+    assert image(release_id, store) == 0
     summary = (tmp_path / "summary.md").read_text()
     assert "python:3.11-slim cannot be had (no route to the registry); set GREENLIGHT_BASE_IMAGE" in summary
     assert "build" not in calls.read_text()
 
 
 def test_a_base_that_was_configured_and_cannot_be_had_is_an_error(
-    store, number, engine: Engine, monkeypatch
+    store, release_id, engine: Engine, monkeypatch
 ) -> None:
     engine("'image inspect '*) exit 1;;\npull*) exit 1;;")
     monkeypatch.setenv("GREENLIGHT_BASE_IMAGE", "company/base")
     with pytest.raises(UserError, match="GREENLIGHT_BASE_IMAGE must name an image"):
-        image(number, store)
+        image(release_id, store)
 
 
-def test_the_release_names_its_images_digest(store, number, engine: Engine, tmp_path) -> None:
+def test_the_release_names_its_images_digest(store, release_id, engine: Engine, tmp_path) -> None:
     calls = engine(BUILDS)
-    assert image(number[:12], store) == 0
-    about = read_json(store.get(number) / "release.json")
-    name = f"little:{number[:16]}"
+    assert image(release_id[:12], store) == 0
+    about = read_json(store.get(release_id) / "release.json")
+    name = f"little:{release_id[:16]}"
     assert about["image"] == {"name": name, "digest": "sha256:abc", "base": "python:3.11-slim"}
-    assert f"--build-arg=RELEASE={number}" in calls.read_text()
+    assert f"--build-arg=RELEASE={release_id}" in calls.read_text()
     assert "sha256:abc" in (tmp_path / "summary.md").read_text()
 
 
-def test_an_image_that_is_there_is_not_built_again(store, number, engine: Engine) -> None:
+def test_an_image_that_is_there_is_not_built_again(store, release_id, engine: Engine) -> None:
     calls = engine(BUILDS)
-    image(number, store)
-    image(number, store)
+    image(release_id, store)
+    image(release_id, store)
     assert calls.read_text().count("build --tag") == 1
 
 
-def test_a_build_that_fails_is_refused_and_not_recorded(store, number, engine: Engine) -> None:
+def test_a_build_that_fails_is_refused_and_not_recorded(store, release_id, engine: Engine) -> None:
     engine("build*) echo 'hash mismatch' >&2; exit 1;;")
     with pytest.raises(Refused, match="could not be built: hash mismatch"):
-        image(number, store)
-    assert read_json(store.get(number) / "release.json")["image"] is None
+        image(release_id, store)
+    assert read_json(store.get(release_id) / "release.json")["image"] is None
 
 
 def docker(*command: str) -> str:
@@ -149,18 +149,18 @@ def test_the_real_image_answers_the_golden_rows(tmp_path: Path) -> None:
         pytest.skip(f"the base image {base} cannot be had: name another one with GREENLIGHT_BASE_IMAGE")
     store = Store(tmp_path / "store")
     with project.inside(project.copy(tmp_path / "project")):
-        number = release(store=store)
-    image(number, store)
-    about = read_json(store.get(number) / "release.json")["image"]
+        release_id = release(store=store)
+    image(release_id, store)
+    about = read_json(store.get(release_id) / "release.json")["image"]
     container = docker(
         *("run", "--detach", "--read-only", "--tmpfs", "/tmp", "--publish", "127.0.0.1::3000"),
         about["digest"],
     )
     try:
         port = int(docker("port", container, "3000/tcp").rpartition(":")[2])
-        golden = Golden.load(store.get(number) / "bento/src/models/golden.json")
+        golden = Golden.load(store.get(release_id) / "bento/src/models/golden.json")
         answer = _ask(port, json.dumps({"rows": golden.rows}).encode())
-        assert answer["release"] == number
+        assert answer["release"] == release_id
         assert golden.largest_difference([prediction["p"] for prediction in answer["predictions"]]) < 1e-6
     finally:
         docker("rm", "--force", container)

@@ -91,7 +91,7 @@ def test_a_release_holds_nothing_else(released) -> None:
     source = store.get(number) / "bento" / "src"
     held = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
     rooms = {name.split("/")[1] for name in held if name.count("/") == 2}
-    assert rooms == {"problem", "serving"}
+    assert rooms == {"base", "core", "problem", "serving"}
     assert {name for name in held if name.startswith("pipelines/problem/")} == {
         "pipelines/problem/__init__.py",
         "pipelines/problem/columns.py",

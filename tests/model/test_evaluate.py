@@ -1,4 +1,4 @@
-"""What is said of a model on V, and that it is true."""
+"""What is said of a model on the test window, and that it is true."""
 
 import json
 from pathlib import Path

@@ -18,7 +18,7 @@ from tests.model.proposals import PARAMS, ROOT, Made, commit, git, golden, relea
 
 KEY, TIME, LABEL = CONTRACT.key.name, CONTRACT.time.name, CONTRACT.label.name
 LAG = CONTRACT.derived[0]  # takes the place of a feature that looks back
-DAYS = 40  # more than the month of data before V has
+DAYS = 40  # more than the month of data before the test window has
 VALUES = {"data": {"first": "2013-02", "through": "2013-03"}}
 TRAIN = PARAMS["train"] | {"first": "2013-02", "last": "2013-02"}
 BUILD = f'''

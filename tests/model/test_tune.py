@@ -173,7 +173,7 @@ def test_a_real_difference_is_shown() -> None:
 
 
 def poisoned(path: Path, params: Params, target: Path, later: bool) -> Path:
-    """prepared.parquet with the labels of V, or of the training window, turned round and V's rows halved."""
+    """prepared.parquet with the labels of the test or the training window turned round, the former halved."""
     rows = table.load(path)
     window = rows.index.isin(table.later(params, rows).index)
     chosen = window if later else ~window

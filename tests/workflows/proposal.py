@@ -16,7 +16,12 @@ from pipelines.pulls.proposals import GATE, OVERRIDE
 REPOSITORY = "somebody/flights"
 PASS = {"rule": "roc_auc", "verdict": "PASS", "sentence": "ROC-AUC is as good", "numbers": {}}
 FAIL = {"rule": "log_loss", "verdict": "FAIL", "sentence": "log-loss is worse by 0.02", "numbers": {}}
-UNSURE = {"rule": "window", "verdict": "INCONCLUSIVE", "sentence": "V has 7 days, not 28", "numbers": {}}
+UNSURE = {
+    "rule": "window",
+    "verdict": "INCONCLUSIVE",
+    "sentence": "The test window has 7 days, not 28",
+    "numbers": {},
+}
 GOOD = {"verdict": "PASS", "findings": [PASS]}
 WORSE = {"verdict": "FAIL", "findings": [FAIL]}
 UNDECIDED = {"verdict": "INCONCLUSIVE", "findings": [UNSURE]}

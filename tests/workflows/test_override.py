@@ -13,8 +13,8 @@ from pipelines.pulls.proposals import OVERRIDE
 from tests.workflows.conftest import Commit
 from tests.workflows.proposal import BETTER, GOOD, UNDECIDED, WORSE, Propose, lock
 
-LET_THROUGH = ("success", "INCONCLUSIVE, let through by ada: V has 7 days, not 28")
-STAYS = ("failure", "INCONCLUSIVE: V has 7 days, not 28")
+LET_THROUGH = ("success", "INCONCLUSIVE, let through by ada: The test window has 7 days, not 28")
+STAYS = ("failure", "INCONCLUSIVE: The test window has 7 days, not 28")
 
 
 @pytest.mark.parametrize("role", ["maintain", "admin"])
@@ -193,7 +193,7 @@ def test_another_label_lets_nothing_through(propose: Propose, tmp_path: Path) ->
         (
             {"dvc.yaml": "x"},
             UNDECIDED,
-            "INCONCLUSIVE, let through by ada: it changes dvc.yaml; V has 7 days, not 28",
+            "INCONCLUSIVE, let through by ada: it changes dvc.yaml; The test window has 7 days, not 28",
         ),
         (
             {".github/workflows/ci.yml": "x"},

@@ -34,7 +34,7 @@ from tests.workflows.proposal import (
     [
         ({"verdict": "PASS", "findings": [PASS, PASS]}, "success", "PASS: all 2 rules hold"),
         ({"verdict": "FAIL", "findings": [PASS, UNSURE, FAIL]}, "failure", "FAIL: log-loss is worse by 0.02"),
-        (UNDECIDED, "failure", "INCONCLUSIVE: V has 7 days, not 28"),
+        (UNDECIDED, "failure", "INCONCLUSIVE: The test window has 7 days, not 28"),
     ],
 )
 def test_the_verdict_becomes_the_status_of_the_head(

@@ -15,7 +15,7 @@ FIRST = {"slope": 0.5, "intercept": 1.0}  # how far from the ideal a first model
 
 @dataclass(frozen=True)
 class Calibration:
-    """Slope and intercept of a model on V, with their bootstrap's draws of shape (B,)."""
+    """Slope and intercept of a model on the test window, with their bootstrap's draws of shape (B,)."""
 
     slope: float
     intercept: float
@@ -34,7 +34,9 @@ def calibration(e: Evidence) -> Finding | None:
         words += f" beside the champion's {theirs.slope:.2f}, {theirs.intercept:+.2f}"
     worse = [_farther(name, mine, theirs, e.params.gate.margin.calibration) for name in IDEAL]
     if any(math.isnan(low) for _, low, _ in worse):
-        return Finding("calibration", "INCONCLUSIVE", "The calibration does not exist on V.", numbers)
+        return Finding(
+            "calibration", "INCONCLUSIVE", "The calibration does not exist on the test window.", numbers
+        )
     for name, (point, low, limit) in zip(IDEAL, worse, strict=True):
         numbers[f"{name}_farther"], numbers[f"{name}_low"] = point, low
         if low > 0 and point > limit:
@@ -49,7 +51,7 @@ def calibration(e: Evidence) -> Finding | None:
 
 
 def measure(e: Evidence, scored: Scored) -> Calibration:
-    """Calibration on V and in each resample of its days."""
+    """Calibration on the test window and in each resample of its days."""
     assert e.window is not None
     intercept, slope = stats.calibration(e.window.label, scored.p)
     draws = stats.calibration_draws(e.window.label, scored.p, e.window.day, e.weights)

@@ -41,7 +41,9 @@ def trained_on_v(e: Evidence) -> Finding | None:
             {"days": len(seen)},
         )
     return Finding(
-        "leakage", "PASS", f"No day of V is among the training days ({card.first} to {card.last})."
+        "leakage",
+        "PASS",
+        f"No day of the test window is among the training days ({card.first} to {card.last}).",
     )
 
 
@@ -56,9 +58,11 @@ def single_feature(e: Evidence) -> Finding | None:
     }
     found = {name: auc for name, auc in found.items() if np.isfinite(auc)}
     if not found:
-        return Finding("single_feature", "INCONCLUSIVE", "No feature could be tried alone on V.")
+        return Finding(
+            "single_feature", "INCONCLUSIVE", "No feature could be tried alone on the test window."
+        )
     name, auc = max(found.items(), key=lambda entry: entry[1])
-    words = f"{one_line(name, 60)!r} alone has ROC-AUC {auc:.3f} on V"
+    words = f"{one_line(name, 60)!r} alone has ROC-AUC {auc:.3f} on the test window"
     if auc > limit:
         sentence = f"{words}, more than {limit:g}: it looks as if it were made from the outcome."
         return Finding("single_feature", "FAIL", sentence, {"roc_auc": auc, "limit": limit})
@@ -68,7 +72,7 @@ def single_feature(e: Evidence) -> Finding | None:
 
 
 def alone(values: pd.Series, label: np.ndarray, day: np.ndarray) -> float:
-    """ROC-AUC of one feature, in whichever direction tells more. NaN where V has one class.
+    """ROC-AUC of one feature, in whichever direction tells more. NaN where the test window has one class.
 
     A missing number ranks below all others. A category ranks by its label rate on the days of the other half
     (odd and even), so that many rare categories do not tell their own label.
@@ -107,7 +111,7 @@ def shuffled(e: Evidence) -> Finding | None:
             "measures it."
         )
         return Finding("shuffled", "INCONCLUSIVE", sentence)
-    words = f"Trained on shuffled outcomes, the ROC-AUC on V is {auc:.3f}"
+    words = f"Trained on shuffled outcomes, the ROC-AUC on the test window is {auc:.3f}"
     numbers = {"roc_auc": auc, "limit": limit}
     if auc > limit:
         sentence = f"{words}, more than {limit:g}: the features are made from the outcomes."

@@ -50,7 +50,9 @@ def cost(e: Evidence) -> Finding | None:
     span = _span(difference, low, high)
     words = f"A decision costs {candidate:.3f} beside the champion's {champion:.3f} (Δ {span})"
     if not (math.isfinite(low) and math.isfinite(high)):
-        return Finding("cost", "INCONCLUSIVE", "The cost of a decision does not exist on V.", numbers)
+        return Finding(
+            "cost", "INCONCLUSIVE", "The cost of a decision does not exist on the test window.", numbers
+        )
     if low > 0 and difference > slack:
         sentence = f"{words}: shown to cost more, by over {share:.0%}."
         return Finding("cost", "FAIL", sentence, numbers)
@@ -116,7 +118,10 @@ def _not_worse(
     numbers = _numbers(champion=champion, candidate=candidate, low=low, high=high, margin=margin)
     if not (math.isfinite(low) and math.isfinite(high)):
         return Finding(
-            rule, "INCONCLUSIVE", f"{words} does not exist on V, or not on each resample.", numbers
+            rule,
+            "INCONCLUSIVE",
+            f"{words} does not exist on the test window, or not on each resample.",
+            numbers,
         )
     loss = -better * (candidate - champion)
     worse_low, worse_high = (low, high) if better < 0 else (-high, -low)
@@ -158,7 +163,10 @@ def _floor(e: Evidence, rule: str, words: str, metric: Metric, floor: float) -> 
     numbers = _numbers(candidate=value, low=low, high=high, floor=floor)
     if not (math.isfinite(low) and math.isfinite(high)):
         return Finding(
-            rule, "INCONCLUSIVE", f"{words} does not exist on V, or not on each resample.", numbers
+            rule,
+            "INCONCLUSIVE",
+            f"{words} does not exist on the test window, or not on each resample.",
+            numbers,
         )
     words = f"{words} is {value:.3f} [{low:.3f}, {high:.3f}]"
     if high < floor:

@@ -17,7 +17,7 @@ HOURS = 6  # of a band of the day
 
 @dataclass(frozen=True)
 class Part:
-    """One slice of V."""
+    """One slice of the test window."""
 
     slice: str
     value: str
@@ -60,7 +60,7 @@ def slices(e: Evidence) -> Finding | None:
 
 
 def parts(e: Evidence) -> list[Part]:
-    """All slices of V; those that are large enough to be judged have a difference with bounds."""
+    """All slices of the test window; those large enough to be judged have a difference with bounds."""
     if e.window is None or e.candidate is None:
         return []
     found = list(_cut(e.window))

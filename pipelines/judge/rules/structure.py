@@ -27,14 +27,14 @@ def lock(e: Evidence) -> Finding | None:
 
 
 def days(e: Evidence) -> Finding | None:
-    """V is long enough for an interval that means something."""
+    """The test window is long enough for an interval that means something."""
     if e.window is None:
         return None
     found, asked = len(e.window.days), e.params.gate.days
     if found == 0:
         sentence = "There is no labelled day later than both models' training: nothing was measured."
         return Finding("days", "INCONCLUSIVE", sentence, {"days": 0, "asked": asked})
-    words = f"V has {found} days, {e.window.days[0]} to {e.window.days[-1]}"
+    words = f"The test window has {found} days, {e.window.days[0]} to {e.window.days[-1]}"
     if found < asked:
         sentence = f"{words}, and at least {asked} are asked for: add a month of data, or train on fewer."
         return Finding("days", "INCONCLUSIVE", sentence, {"days": found, "asked": asked})
@@ -46,7 +46,7 @@ def equal(e: Evidence) -> Finding | None:
     if not e.equal:
         return None
     sentence = (
-        f"Equal: the candidate answers every row of V as the champion does (max |Δp| = "
+        f"Equal: the candidate answers every row of the test window as the champion does (max |Δp| = "
         f"{e.largest_difference:.1g})."
     )
     return Finding("equal", "PASS", sentence, {"max_dp": e.largest_difference})
@@ -132,7 +132,7 @@ def _retrained(again: Again) -> Finding:
         return Finding("reproducible", "PASS", words, numbers)
     if not again.repeats:
         return Finding("reproducible", "FAIL", _chance(again.largest), numbers)
-    words = f"max |Δp| = {again.largest:.2g} on V, {again.mean:.1g} on average"
+    words = f"max |Δp| = {again.largest:.2g} on the test window, {again.mean:.1g} on average"
     if again.mean > NEAR:
         sentence = f"The model is not what params.yaml and this code give ({words}): run `ml reproduce`."
         return Finding("reproducible", "FAIL", sentence, numbers)
@@ -146,5 +146,5 @@ def _retrained(again: Again) -> Finding:
 def _chance(largest: float) -> str:
     return (
         "Trained again from the same lock and seed, the model answers otherwise (max |Δp| = "
-        f"{largest:.2g} on V, at most {SAME:g} passes): give every source of chance the seed."
+        f"{largest:.2g} on the test window, at most {SAME:g} passes): give every source of chance the seed."
     )

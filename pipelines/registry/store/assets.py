@@ -49,13 +49,13 @@ class Assets(Store):
 
         UserError where it is missing, its asset is cut or is another release's, or GitHub is out of reach.
         """
-        number = self._find(release)
-        folder = self.folder / number
-        if (damaged := self._lies_here(number)) and fault(folder, number) is None:
+        release_id = self._find(release)
+        folder = self.folder / release_id
+        if (damaged := self._lies_here(release_id)) and fault(folder, release_id) is None:
             return folder
         with self._new() as new:
-            self._download(number, new)
-            super()._take(new, number, replace=damaged)
+            self._download(release_id, new)
+            super()._take(new, release_id, replace=damaged)
         return folder
 
     def has(self, release: str) -> bool:
@@ -67,43 +67,43 @@ class Assets(Store):
         """The release.json of each release on GitHub, the newest first; notes that were edited are named."""
         return newest_first([about for record in self._records() if (about := _about(record))])
 
-    def note(self, number: str, **fields: Any) -> None:
+    def note(self, release_id: str, **fields: Any) -> None:
         """Change fields of a release.json, on GitHub and here."""
-        path = self.get(number) / "release.json"
-        if (record := self._record(number)) is None:
-            raise self._missing(number)
+        path = self.get(release_id) / "release.json"
+        if (record := self._record(release_id)) is None:
+            raise self._missing(release_id)
         about = {**(_about(record) or read_json(path)), **fields}
         self._api.call("PATCH", f"/releases/{record['id']}", {"body": _notes(about)})
         write_json(path, about)
 
-    def remove(self, number: str) -> None:
+    def remove(self, release_id: str) -> None:
         """Take the release out of GitHub, with its tag, and out of the folder."""
-        if record := self._record(number):
+        if record := self._record(release_id):
             self._delete(record)
-        self._drop(number)
+        self._drop(release_id)
 
-    def _take(self, new: Path, number: str, replace: bool = False) -> None:
+    def _take(self, new: Path, release_id: str, replace: bool = False) -> None:
         """What `put` has verified goes to GitHub before it appears here."""
-        record = self._record(number)
+        record = self._record(release_id)
         if record is None or _asset(record) is None:
             if record:  # its asset was cut, or somebody has deleted it
                 self._delete(record)
-            self._upload(new, number)
+            self._upload(new, release_id)
             replace = True
-        super()._take(new, number, replace)
+        super()._take(new, release_id, replace)
 
-    def _upload(self, folder: Path, number: str) -> None:
+    def _upload(self, folder: Path, release_id: str) -> None:
         """A draft, its asset, and once that is whole the release. What fails leaves nothing behind."""
         about = read_json(folder / "release.json")
         self._sweep_drafts()
-        step(f"uploading release {number[:12]} to {self.repository}")
+        step(f"uploading release {release_id[:12]} to {self.repository}")
         draft = self._api.call(
             "POST",
             "/releases",
             {
-                "tag_name": _tag(number),
+                "tag_name": _tag(release_id),
                 "target_commitish": about["commit"],
-                "name": f"{about.get('name', 'release')} {number[:12]}",
+                "name": f"{about.get('name', 'release')} {release_id[:12]}",
                 "body": _notes(about),
                 "draft": True,
             },
@@ -118,32 +118,33 @@ class Assets(Store):
         except BaseException as error:
             with contextlib.suppress(UserError):
                 self._api.call("DELETE", release)
-            if not isinstance(error, UserError) or not self.has(number):
+            if not isinstance(error, UserError) or not self.has(release_id):
                 raise
-            step(f"another process has uploaded release {number[:12]} meanwhile")
+            step(f"another process has uploaded release {release_id[:12]} meanwhile")
 
-    def _download(self, number: str, new: Path) -> None:
-        record = self._record(number)
+    def _download(self, release_id: str, new: Path) -> None:
+        record = self._record(release_id)
         if record is None:
-            raise self._missing(number)
+            raise self._missing(release_id)
         way_out = f"delete it and its tag on GitHub, and {AGAIN}"
         if (asset := _asset(record)) is None:
-            raise UserError(f"{_tag(number)} of {self.repository} has no whole {ASSET}: {way_out}")
-        step(f"downloading release {number[:12]} from {self.repository}")
+            raise UserError(f"{_tag(release_id)} of {self.repository} has no whole {ASSET}: {way_out}")
+        step(f"downloading release {release_id[:12]} from {self.repository}")
         with self._new() as scratch:
             tar = scratch / ASSET
             self._api.download(f"/releases/assets/{asset['id']}", tar)
             _check(asset, tar)
             try:
                 _unpack(tar, new)
-                reason = fault(new, number)
+                reason = fault(new, release_id)
             except (UserError, tarfile.TarError, EOFError, ValueError, FileExistsError) as error:
                 reason = str(error)
         if reason:
             raise UserError(
-                f"{_tag(number)} of {self.repository} is not the release {number[:12]} ({reason}): {way_out}"
+                f"{_tag(release_id)} of {self.repository} is not the release {release_id[:12]} ({reason}): "
+                f"{way_out}"
             )
-        if (about := _about(record)) and about["id"] == number:
+        if (about := _about(record)) and about["id"] == release_id:
             write_json(new / "release.json", about)  # with what was noted since
 
     def _find(self, release: str) -> str:
@@ -161,9 +162,9 @@ class Assets(Store):
             ) from None
         return (r for r in found if r["draft"] is drafts and str(r["tag_name"]).startswith(TAG))
 
-    def _record(self, number: str) -> dict[str, Any] | None:
+    def _record(self, release_id: str) -> dict[str, Any] | None:
         try:
-            found = self._api.call("GET", f"/releases/tags/{_tag(number)}")
+            found = self._api.call("GET", f"/releases/tags/{_tag(release_id)}")
         except NotFound:
             return None
         return dict(found)
@@ -194,8 +195,8 @@ def repository(name: str) -> str:
     return found
 
 
-def _tag(number: str) -> str:
-    return f"{TAG}{number[:12]}"
+def _tag(release_id: str) -> str:
+    return f"{TAG}{release_id[:12]}"
 
 
 def _notes(about: dict[str, Any]) -> str:

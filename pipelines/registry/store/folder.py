@@ -36,9 +36,9 @@ class Store:
 
         UserError where it is missing, ambiguous, cut or changed.
         """
-        number = self._find(release)
-        folder = self.folder / number
-        _verify(folder, number)
+        release_id = self._find(release)
+        folder = self.folder / release_id
+        _verify(folder, release_id)
         return folder
 
     def has(self, release: str) -> bool:
@@ -47,7 +47,9 @@ class Store:
 
     def list(self) -> list[dict[str, Any]]:
         """The release.json of each release, the newest first."""
-        return newest_first([read_json(self.folder / number / "release.json") for number in self._ids()])
+        return newest_first(
+            [read_json(self.folder / release_id / "release.json") for release_id in self._ids()]
+        )
 
     def add(self, folder: Path | str) -> str:
         """Take in a release that another place made, such as a downloaded artifact; returns its id.
@@ -56,38 +58,38 @@ class Store:
         which counts. UserError where it is not whole.
         """
         folder = Path(folder)
-        number = str(_described(folder).get("id"))
-        _verify(folder, number)
-        if not self.has(number):
-            with self.put(number) as new:
+        release_id = str(_described(folder).get("id"))
+        _verify(folder, release_id)
+        if not self.has(release_id):
+            with self.put(release_id) as new:
                 shutil.copytree(folder, new, dirs_exist_ok=True)
-        elif self._lies_here(number):
+        elif self._lies_here(release_id):
             with self._new() as new:
                 shutil.copytree(folder / "evidence", new / "evidence")
-                (self.folder / number / "evidence").rename(new / "before")
-                (new / "evidence").rename(self.folder / number / "evidence")
-            write_json(self.folder / number / "release.json", _described(folder))
-        return number
+                (self.folder / release_id / "evidence").rename(new / "before")
+                (new / "evidence").rename(self.folder / release_id / "evidence")
+            write_json(self.folder / release_id / "release.json", _described(folder))
+        return release_id
 
     @contextmanager
-    def put(self, number: str) -> Iterator[Path]:
-        """An empty folder to write the release `number` into; at the end it is verified and appears at once.
+    def put(self, release_id: str) -> Iterator[Path]:
+        """An empty folder to write the release into; at the end it is verified and appears at once.
 
         Where the block fails, or the process is killed, no release appears.
         """
         with self._new() as new:
             yield new
-            _verify(new, number)
-            self._take(new, number)
+            _verify(new, release_id)
+            self._take(new, release_id)
 
-    def note(self, number: str, **fields: Any) -> None:
+    def note(self, release_id: str, **fields: Any) -> None:
         """Change fields of a release.json that the id does not cover, such as the image."""
-        path = self.get(number) / "release.json"
+        path = self.get(release_id) / "release.json"
         write_json(path, {**read_json(path), **fields})
 
-    def remove(self, number: str) -> None:
+    def remove(self, release_id: str) -> None:
         """Take the release of exactly this id out, at once; nothing happens where it is not there."""
-        self._drop(number)
+        self._drop(release_id)
 
     @contextmanager
     def _new(self) -> Iterator[Path]:
@@ -100,21 +102,21 @@ class Store:
         finally:
             shutil.rmtree(new, ignore_errors=True)
 
-    def _take(self, new: Path, number: str, replace: bool = False) -> None:
-        """Let a verified folder appear as the release `number`."""
+    def _take(self, new: Path, release_id: str, replace: bool = False) -> None:
+        """Let a verified folder appear as the release `release_id`."""
         if replace:
-            self._drop(number)
+            self._drop(release_id)
         new.chmod(0o755)  # mkdtemp's 0700 would hide the release from the host's other users
-        if not self._lies_here(number):  # else another process was faster, with the same content
-            new.rename(self.folder / number)
+        if not self._lies_here(release_id):  # else another process was faster, with the same content
+            new.rename(self.folder / release_id)
 
-    def _drop(self, number: str) -> None:
-        if self._lies_here(number):
+    def _drop(self, release_id: str) -> None:
+        if self._lies_here(release_id):
             with self._new() as away:
-                (self.folder / number).rename(away / number)
+                (self.folder / release_id).rename(away / release_id)
 
-    def _lies_here(self, number: str) -> bool:
-        return (self.folder / number / "release.json").is_file()
+    def _lies_here(self, release_id: str) -> bool:
+        return (self.folder / release_id / "release.json").is_file()
 
     def _ids(self) -> tuple[str, ...]:
         if not self.folder.is_dir():
@@ -128,7 +130,7 @@ class Store:
             raise UserError(
                 f"{release!r} is no release id: give at least {SHORTEST} of its hexadecimal digits"
             )
-        found = [number for number in self._ids() if number.startswith(release)]
+        found = [release_id for release_id in self._ids() if release_id.startswith(release)]
         if len(found) > 1:
             raise UserError(f"{release} begins {len(found)} releases in {self.where}: give more of the id")
         if not found:
@@ -152,23 +154,23 @@ def newest_first(releases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(releases, key=lambda release: (str(release.get("created")), release["id"]), reverse=True)
 
 
-def fault(folder: Path, number: str) -> str | None:
-    """Why what lies in `folder` is not the release `number`, whole, the file first; None where it is."""
-    if _described(folder).get("id") != number:
-        return f"release.json is not of the release {number[:12]}"
+def fault(folder: Path, release_id: str) -> str | None:
+    """Why what lies in `folder` is not the release `release_id`, whole, the file first; None where it is."""
+    if _described(folder).get("id") != release_id:
+        return f"release.json is not of the release {release_id[:12]}"
     if not (folder / "bento" / "bento.yaml").is_file() or not (folder / "evidence").is_dir():
         return "bento/bento.yaml or evidence/ is missing: the release is not whole"
     if links := [path for path in folder.rglob("*") if path.is_symlink()]:
         return f"{links[0].relative_to(folder)} is a link, and a release's files lie in its folder"
     if strange := sorted({path.name for path in (folder / "bento").iterdir()} - BESIDE):
         return f"bento/ holds {strange[0]!r}, which `ml release` never writes there"
-    if (found := sha256_of_tree(folder / "bento" / "src")) != number:
+    if (found := sha256_of_tree(folder / "bento" / "src")) != release_id:
         return f"bento/src was changed: it hashes to {found[:12]}"
     return None
 
 
-def _verify(folder: Path, number: str) -> None:
-    if reason := fault(folder, number):
+def _verify(folder: Path, release_id: str) -> None:
+    if reason := fault(folder, release_id):
         raise UserError(f"{folder}/{reason}: remove the folder, and {AGAIN}")
 
 
