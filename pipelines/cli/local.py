@@ -54,3 +54,21 @@ def down() -> None:
     from pipelines.local.demo import down
 
     down()
+
+
+@verbs.command(rich_help_panel=PANEL)
+def lint(
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Write the lists of dvc.yaml and bentofile.yaml first.")
+    ] = False,
+) -> None:
+    """Compare the lists of code with the imports: the stages' `deps` in dvc.yaml, the Bento's `include` in
+    bentofile.yaml, and what guards the judge (CODEOWNERS and the allow-list of pulls/scope.py).
+
+    Example: `pipelines/problem/features.py` now imports `pipelines/problem/holidays.py`. `ml lint` exits with
+    2 and says that the stages prepare and verify lack it. `ml lint --fix` writes it into dvc.yaml; then
+    `ml reproduce` makes dvc.lock follow.
+    """
+    from pipelines.local import lint
+
+    finish(lint.run(fix=fix))

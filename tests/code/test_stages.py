@@ -1,70 +1,11 @@
-"""dvc.yaml names all of this repository that a stage reads, so that a change of any makes it run anew."""
+"""dvc.lock is of the code that is here; what of it a stage reads, `ml lint` compares (test_lists.py)."""
 
-import ast
 import hashlib
 from pathlib import Path
 
-import pytest
 import yaml
 
-from tests.code.test_architecture import ROOT, imports_of
-
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-ROOMS = {"card": "report"}  # the others lie in training/
-ALL_STAGES = {
-    "pipelines/core/params.py",
-    "requirements/train.txt",
-}  # what its command reads, and the packages
-# What a run prints, and where it is logged, changes no file that a stage leaves.
-SILENT = {"pipelines/base/console.py", "pipelines/base/errors.py", "pipelines/training/tracking.py"}
-
-
-def entry(stage: str) -> str:
-    return f"pipelines/{ROOMS.get(stage, 'training')}/{stage}.py"
-
-
-def reads(file: str) -> set[str]:
-    """The modules of pipelines/ that `file` imports, and theirs; the packages' own files are empty."""
-    found: set[str] = set()
-    waiting = {file}
-    while waiting:
-        found |= waiting
-        waiting = {other for one in waiting for other in imported(ROOT / one)} - found - SILENT
-    return found
-
-
-def imported(file: Path) -> set[str]:
-    names = {name.replace(".", "/") for name in imports_of(file.read_text())}
-    names |= {name.rpartition("/")[0] for name in names}  # `from a.module import name` is of a/module.py
-    return {f"{name}.py" for name in names if (ROOT / f"{name}.py").is_file()}
-
-
-def difference(stage: str, deps: list[str]) -> set[str]:
-    code = {dep for dep in deps if dep.endswith((".py", ".txt"))}
-    return code ^ (reads(entry(stage)) | ALL_STAGES)
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_depends_on_what_it_imports(stage: str) -> None:
-    assert difference(stage, STAGES[stage]["deps"]) == set(), (
-        "dvc.yaml, then `ml reproduce` and commit dvc.lock"
-    )
-
-
-@pytest.mark.parametrize(
-    "lost", ["pipelines/training/months.py", "pipelines/core/params.py", "requirements/train.txt"]
-)
-def test_a_forgotten_dependency_would_be_found(lost: str) -> None:
-    deps = [dep for dep in STAGES["train"]["deps"] if dep != lost]
-    assert difference("train", deps) == {lost}
-
-
-def test_a_package_s_own_file_holds_no_code() -> None:
-    """Importing a module runs these too, and dvc.yaml does not name them."""
-    for file in {parent / "__init__.py" for stage in STAGES for parent in (ROOT / entry(stage)).parents}:
-        if file.is_file():
-            body = ast.parse(file.read_text()).body
-            assert all(isinstance(node, ast.Expr) for node in body), f"{file} holds more than its docstring"
+ROOT = Path(__file__).parents[2]
 
 
 def outdated(lock: dict) -> set[str]:
