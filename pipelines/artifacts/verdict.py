@@ -6,45 +6,34 @@ come from a proposal: they are data, and escaped where they are shown.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from pipelines.artifacts.file import Artifact, Closed, Commit, Digest, Number, Text
 from pipelines.base.errors import UserError
-from pipelines.base.files import write_json
 from pipelines.core.contract import Finding as Said
 from pipelines.core.contract import Verdict as Word
 from pipelines.core.params import Gate
 
-NAME = "gate.json"
-LARGEST = 1_000_000  # bytes
-LONGEST = 600  # characters of a text
 SEVERITY: dict[Word, int] = {"PASS": 0, "INCONCLUSIVE": 3, "FAIL": 4}  # which are the exit codes of `ml gate`
 
-Text = Annotated[str, Field(max_length=LONGEST)]
-Commit = Annotated[str, Field(pattern=r"\A[0-9a-f]{40}([0-9a-f]{24})?\z")]
-Digest = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
-Number = float | None
 Interval = Annotated[list[Number], Field(min_length=2, max_length=2)]
 Value = Annotated[list[Number], Field(min_length=3, max_length=3)]  # the point and its interval
 Model = Literal["candidate", "champion"]
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class Finding(_Closed):
+class Finding(Closed):
     """What one rule says; `warning` marks a PASS that a reviewer should look at."""
 
     rule: Text
     verdict: Word
     sentence: Text
-    numbers: dict[Text, Number] = {}
+    numbers: dict[Text, Number] = Field(default_factory=dict)
     warning: bool = False
 
 
-class Card(_Closed):
+class Card(Closed):
     """A model: what it is, its training days, and the label rate of these."""
 
     sha256: Digest
@@ -69,7 +58,7 @@ class Champion(Card):
     commit: Text
 
 
-class Window(_Closed):
+class Window(Closed):
     """The test window."""
 
     first: Text
@@ -79,7 +68,7 @@ class Window(_Closed):
     label_rate: Number
 
 
-class Change(_Closed):
+class Change(Closed):
     """A key of params.yaml that the proposal changes."""
 
     key: Text
@@ -87,14 +76,14 @@ class Change(_Closed):
     proposal: Text
 
 
-class Data(_Closed):
+class Data(Closed):
     """The months of both, first and last."""
 
     base: list[Text]
     proposal: list[Text] | None = None
 
 
-class Metric(_Closed):
+class Metric(Closed):
     """Both models' figures with intervals, and their difference."""
 
     name: Text
@@ -104,21 +93,21 @@ class Metric(_Closed):
     difference: Value | None = None
 
 
-class Differences(_Closed):
+class Differences(Closed):
     """Quantiles of the candidate's answers on the test window minus the champion's, at 0, 1, ... 100 %."""
 
     champion: Digest
     quantiles: Annotated[list[float], Field(min_length=101, max_length=101)]
 
 
-class Losses(_Closed):
+class Losses(Closed):
     """Log-loss and ROC-AUC of some rows."""
 
     log_loss: Number
     roc_auc: Number
 
 
-class Month(_Closed):
+class Month(Closed):
     """A month of the test window."""
 
     name: Text
@@ -128,7 +117,7 @@ class Month(_Closed):
     champion: Losses | None = None
 
 
-class Slice(_Closed):
+class Slice(Closed):
     """A slice of the test window; without bounds where it is too small to judge."""
 
     slice: Text
@@ -143,7 +132,7 @@ class Slice(_Closed):
     high: Number = None
 
 
-class Calibration(_Closed):
+class Calibration(Closed):
     """Tenths of the test window by p, and the line through them."""
 
     predicted: list[float]
@@ -156,14 +145,14 @@ class Calibration(_Closed):
     ece: Number
 
 
-class Curve(_Closed):
+class Curve(Closed):
     """The share of positives found at shares of false alarms."""
 
     false_alarms: list[float]
     found: list[float]
 
 
-class Held(_Closed):
+class Held(Closed):
     """How many expectations held of a month's, by the proposal's build."""
 
     month: Text
@@ -171,7 +160,7 @@ class Held(_Closed):
     of: int
 
 
-class Nearest(_Closed):
+class Nearest(Closed):
     """A share of missing or impossible values beside what is allowed."""
 
     month: Text
@@ -181,26 +170,26 @@ class Nearest(_Closed):
     allowed: float
 
 
-class Note(_Closed):
+class Note(Closed):
     """Why there is nothing else."""
 
     note: Text
 
 
-class Validation(_Closed):
+class Validation(Closed):
     """What the build said of its data; nothing is decided by it."""
 
     months: list[Held]
     nearest: list[Nearest]
 
 
-class Importance(_Closed):
+class Importance(Closed):
     feature: Text
     mean: float
     sd: float
 
 
-class Dependence(_Closed):
+class Dependence(Closed):
     feature: Text
     category: bool
     unit: Text
@@ -208,15 +197,15 @@ class Dependence(_Closed):
     p: list[float]
 
 
-class Importances(_Closed):
+class Importances(Closed):
     features: list[Importance]
 
 
-class Dependences(_Closed):
+class Dependences(Closed):
     features: list[Dependence]
 
 
-class Explained(_Closed):
+class Explained(Closed):
     """A row with its SHAP values; `given` are its own, where a log may keep them."""
 
     p: float
@@ -225,13 +214,13 @@ class Explained(_Closed):
     given: list[Text | None]
 
 
-class Shap(_Closed):
+class Shap(Closed):
     base: float
     features: list[Text]
     rows: list[Explained]
 
 
-class Explanation(_Closed):
+class Explanation(Closed):
     """What the models look at; a model that cannot be explained has a note."""
 
     rows: int
@@ -241,8 +230,13 @@ class Explanation(_Closed):
     shap: dict[Model, Shap | Note]
 
 
-class Verdict(_Closed):
+class Verdict(Artifact):
     """All of gate.json. A head or base that is None was not named, and nobody may set a status by it."""
+
+    NAME: ClassVar[str] = "gate.json"
+    WRITER: ClassVar[str] = "this version's gate"
+    WAY_OUT: ClassVar[str] = "run `ml gate`, which makes it"
+    LARGEST: ClassVar[int] = 1_000_000
 
     version: Literal[1]
     head: Commit | None
@@ -255,15 +249,15 @@ class Verdict(_Closed):
     anchor: Champion | None = None
     window: Window | None = None
     thresholds: Gate | None = None
-    params: list[Change] = []
+    params: list[Change] = Field(default_factory=list)
     data: Data | None = None
     code: list[Text] | None = None  # the files that the proposal changes, where both commits are at hand
-    metrics: list[Metric] = []
+    metrics: list[Metric] = Field(default_factory=list)
     dp: Differences | None = None
-    months: list[Month] = []
-    slices: list[Slice] = []
-    calibration: dict[Model, Calibration] = {}
-    roc: dict[Model, Curve] = {}
+    months: list[Month] = Field(default_factory=list)
+    slices: list[Slice] = Field(default_factory=list)
+    calibration: dict[Model, Calibration] = Field(default_factory=dict)
+    roc: dict[Model, Curve] = Field(default_factory=dict)
     validation: Validation | Note | None = None
     explain: Explanation | None = None
 
@@ -274,6 +268,13 @@ class Verdict(_Closed):
         if self.superior and self.verdict == "FAIL":
             raise ValueError("a model that fails is not superior")
         return self
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The verdict in `folder`, which a stranger may have left: UserError where it is a link, too."""
+        if folder.is_symlink() or (folder / cls.NAME).is_symlink():
+            raise UserError(f"{folder / cls.NAME} is a link, and the gate writes a file: {cls.WAY_OUT}")
+        return super().read(folder)
 
     @property
     def reason(self) -> str:
@@ -288,30 +289,3 @@ def fold(findings: Iterable[Finding | Said]) -> Word:
     """FAIL before INCONCLUSIVE before PASS; without any finding nothing is known."""
     verdicts: list[Word] = [finding.verdict for finding in findings] or ["INCONCLUSIVE"]
     return max(verdicts, key=lambda verdict: SEVERITY[verdict])
-
-
-def write(verdict: Verdict, folder: Path) -> Path:
-    """Write gate.json into `folder`, whole or not at all."""
-    return write_json(folder / NAME, verdict.model_dump(mode="json"))
-
-
-def read(folder: Path) -> Verdict:
-    """The verdict in `folder`, which a stranger may have left. UserError, in one sentence, where there is
-    none, or where it is a link, too large, of another version or in any other way not what the gate writes.
-    """
-    path = folder / NAME
-    if folder.is_symlink() or path.is_symlink():
-        raise UserError(f"{path} is a link, and the gate writes a file: run `ml gate`, which makes it")
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: run `ml gate`, which makes it")
-    if path.stat().st_size > LARGEST:
-        raise UserError(f"{path} is larger than {LARGEST:,} bytes, and the gate writes less")
-    try:
-        return Verdict.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"][:4])
-        why = "".join(c if c.isprintable() else " " for c in f"{field}: {first['msg']}".strip(": "))[:200]
-        raise UserError(
-            f"{path} is not what this version's gate writes ({why}): run `ml gate` again"
-        ) from None

@@ -50,6 +50,7 @@ def drift(
     out: Annotated[Path, typer.Option(help="Where drift.json and drift.md go.")] = Path("build/drift"),
 ) -> None:
     """Compare what production saw with the training data: 0 STEADY, 3 INCONCLUSIVE, 4 RETRAIN or FAULT."""
+    from pipelines.artifacts.reference import Reference
     from pipelines.base.machine import home
     from pipelines.core.params import load
     from pipelines.host.host import Host
@@ -60,8 +61,8 @@ def drift(
     route = Host.load(env).edge.route()
     if route is None:
         raise UserError(f"{env} serves no release yet: run `ml deploy --env {env}`")
-    reference = stores.of().get(route.release) / "evidence/reference.json"
-    check = drift(env, month(through), home(), reference, load())
+    known = Reference.read(stores.of().get(route.release) / "evidence")
+    check = drift(env, month(through), home(), known, load())
     report.write(check, out)
     finish(EXIT[check.verdict])
 

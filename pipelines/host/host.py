@@ -1,13 +1,13 @@
 """A host: the machine that holds environments. Its folders, ports and tools, as host.json tells."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipelines.artifacts.host import Outputs, Slots
 from pipelines.base import machine
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json, write_json
 from pipelines.edge.edge import Edge
 from pipelines.host.slots.slot import Slot
 from pipelines.host.supervisor import Supervisor
@@ -33,14 +33,11 @@ class Host:
     @classmethod
     def load(cls, environment: str, at: Path | None = None, model: str = CONTRACT.name) -> "Host":
         """Read host.json. UserError where `ml infra up` has not made this environment for this model."""
-        path = (at or machine.home()) / environment / "host.json"
+        path = (at or machine.home()) / environment / Outputs.NAME
         way_out = f"run `ml infra up --env {environment}`"
         if not path.exists():
             raise UserError(f"no host for {environment} ({path}): {way_out}")
-        try:
-            host = cls.parse(read_json(path), model)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path} is not what `ml infra up` writes ({error!r}): {way_out}") from None
+        host = cls.told(Outputs.read(path.parent), model)
         if not _same_folder(host.folder, path.parent):
             raise UserError(
                 f"{path} is about {host.folder}, from where it was moved: move it back, or {way_out}"
@@ -50,24 +47,21 @@ class Host:
         return host
 
     @classmethod
-    def parse(cls, value: dict[str, Any], model: str = CONTRACT.name) -> "Host":
-        """From Terraform's output `host`."""
-        paths = {name: Path(value[name]) for name in ("home", "folder", "tools", "socket")}
-        models = {each["name"]: {colour: int(each[colour]) for colour in COLOURS} for each in value["models"]}
-        return cls(
-            value["environment"],
-            **paths,
-            edge_url=value["edge_url"],
-            admin_url=value["admin_url"],
-            models=models,
-            model=model,
-        )
+    def parse(cls, value: str | Mapping[str, Any], model: str = CONTRACT.name) -> "Host":
+        """From Terraform's output `host`. UserError where it is none."""
+        return cls.told(Outputs.parse(value, "Terraform's output `host`", "run `ml infra up` again"), model)
+
+    @classmethod
+    def told(cls, outputs: Outputs, model: str = CONTRACT.name) -> "Host":
+        """From what host.json holds."""
+        value = outputs.model_dump(exclude={"version"})
+        return cls(**value | {"models": {each.pop("name"): each for each in value["models"]}}, model=model)
 
     def save(self) -> None:
         """Write host.json."""
-        value = asdict(self) | {"models": [{"name": name, **slots} for name, slots in self.models.items()]}
+        value = asdict(self) | {"models": [Slots(name=name, **slots) for name, slots in self.models.items()]}
         del value["model"]
-        write_json(self.folder / "host.json", json.loads(json.dumps(value, default=str)))
+        Outputs(**value).write(self.folder)
 
     def of(self, model: str) -> "Host":
         """The same environment for another of its models."""

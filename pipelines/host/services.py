@@ -4,7 +4,6 @@ Terraform (infra/local) calls `python -m pipelines.host.services install|start|s
 """
 
 import errno
-import json
 import os
 import shutil
 import socket
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from pipelines.artifacts.host import Outputs
 from pipelines.base.errors import Refused, UserError
 from pipelines.host import keeper, supervision, venv
 from pipelines.host.host import Host
@@ -85,7 +85,7 @@ def forget(host: Host) -> None:
     slots = [one.place / "slots" for one in host.each]
     for folder in (host.folder / "edge", host.folder / "supervisor", *slots):
         shutil.rmtree(folder, ignore_errors=True)
-    (host.folder / "host.json").unlink(missing_ok=True)
+    (host.folder / Outputs.NAME).unlink(missing_ok=True)
 
 
 def check_ports(host: Host) -> None:
@@ -165,7 +165,7 @@ def _is_ours(host: Host, holder: psutil.Process) -> bool:
 def main() -> None:
     """What Terraform's provisioners call: install, start or stop the host in $GREENLIGHT_HOST (JSON)."""
     try:
-        host = Host.parse(json.loads(os.environ["GREENLIGHT_HOST"]))
+        host = Host.parse(os.environ["GREENLIGHT_HOST"])
         match sys.argv[1:]:
             case ["install"]:
                 install(host.tools, Path(os.environ["GREENLIGHT_LOCK"]))

@@ -20,6 +20,7 @@ from typing import Any
 from python_terraform import IsFlagged
 from python_terraform import Terraform as PythonTerraform
 
+from pipelines.artifacts.host import Outputs
 from pipelines.base import machine, programs
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError
@@ -181,8 +182,8 @@ class Terraform:
 
 def _models(home: Path, env: str) -> list[str]:
     """The models that the environment serves, oldest first, and ours, which `up` adds."""
-    path = home / env / "host.json"
-    known = [str(each["name"]) for each in read_json(path)["models"]] if path.exists() else []
+    told = Outputs.read(home / env) if (home / env / Outputs.NAME).exists() else None
+    known = [each.name for each in told.models] if told else []
     return [*known, *([] if CONTRACT.name in known else [CONTRACT.name])]
 
 

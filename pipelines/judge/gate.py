@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.artifacts import verdict as verdicts
+from pipelines.artifacts.file import LONGEST
 from pipelines.artifacts.verdict import SEVERITY, Verdict, fold
 from pipelines.base import git
 from pipelines.base.console import step
@@ -45,7 +45,7 @@ def run(
     evidence = gather(candidate, base, production, anchor, commits[0])
     findings = rules.judge(evidence)
     verdict = record(findings, evidence, base, *commits, validation=proposal.validation(candidate))
-    written = verdicts.write(verdict, out)
+    written = verdict.write(out)
     for finding in verdict.findings:
         print(f"{finding.verdict:12}  {finding.rule:18} {finding.sentence}")
     print(f"{verdict.verdict}")
@@ -104,7 +104,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
     numbers = {name: None if value is None else _finite(value) for name, value in finding.numbers.items()}
     return asdict(finding) | {
         "rule": one_line(finding.rule, 80),
-        "sentence": one_line(finding.sentence, verdicts.LONGEST),
+        "sentence": one_line(finding.sentence, LONGEST),
         "numbers": numbers,
     }
 

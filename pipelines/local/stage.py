@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from pipelines.artifacts.host import Outputs
 from pipelines.base import git as base_git
 from pipelines.base import loopback, programs
 from pipelines.base.errors import UserError
@@ -259,7 +260,7 @@ class Stage:
     # the callers of production
 
     def edge(self, environment: str) -> str:
-        return str(read_json(self.folder / "home" / environment / "host.json")["edge_url"])
+        return Outputs.read(self.folder / "home" / environment).edge_url
 
     def running(self, environment: str) -> str:
         """The release that answers behind the edge."""

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipelines.base.files import read_json
+from pipelines.artifacts.drift import Check
 from pipelines.base.github import GitHub, token
 
 EXIT = {"INCONCLUSIVE": 3, "FAULT": 4}  # STEADY needs nobody, RETRAIN has a pull request of its own
@@ -20,10 +20,10 @@ def alert(evidence: Path, github: GitHub | None = None) -> int:
     Without GITHUB_TOKEN and GITHUB_REPOSITORY only the sentence is printed. UserError where there is no
     report, or GitHub refuses.
     """
-    check = read_json(evidence / "drift.json")
-    verdict, environment = check["verdict"], check["environment"]
+    check = Check.read(evidence)
+    verdict, environment = check.verdict, check.environment
     title = f"Drift check of {environment}: {verdict}"
-    print(f"{title}: {'; '.join(check['reasons'])}")
+    print(f"{title}: {'; '.join(check.reasons)}")
     if github is None and token() and os.environ.get("GITHUB_REPOSITORY"):
         github = GitHub.from_environment()
     if github is not None:

@@ -4,26 +4,22 @@ The verdict rests on the Brier skill, on what users got. Features warn: they sho
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pipelines.artifacts.drift import Check, Fault, Month, State, Training, Verdict
+from pipelines.artifacts.reference import Reference
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json
 from pipelines.core import stats
 from pipelines.core.params import Params
 from pipelines.host import host as hosts
 from pipelines.monitoring import faults, labels
-from pipelines.monitoring.faults import Fault
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import months
-
-Verdict = Literal["STEADY", "INCONCLUSIVE", "RETRAIN", "FAULT"]
-State = Literal["good", "bad", "fault", "unknown"]
 
 EXIT: dict[Verdict, int] = {"STEADY": 0, "INCONCLUSIVE": 3, "RETRAIN": 4, "FAULT": 4}
 RESAMPLES = 1000
@@ -35,109 +31,29 @@ def drift(
     environment: str,
     through: str | None,
     home: Path,
-    reference: Path | Mapping[str, Any],
+    known: Reference,
     params: Params,
     since: str | None = None,
-) -> "Check":
+) -> Check:
     """Judge `environment` by its months from `since` (default: after the champion's training) to `through`
     (default: the newest with labels).
 
-    Reads the prediction log of HOME/ENVIRONMENT, HOME/labels/MONTH.csv and the running release's `reference`.
+    Reads the prediction log of HOME/ENVIRONMENT and HOME/labels/MONTH.csv; `known` is the running release's.
     UserError where the champion has seen these months, or has no such features.
     """
-    known = Reference.load(reference)
-    if lacking := [column.name for column in CONTRACT.loggable if column.name not in known.bins]:
+    if lacking := [column.name for column in CONTRACT.loggable if column.name not in known.named]:
         raise UserError(
             f"the champion's reference.json has no feature {lacking[0]}, which columns.py has: "
             "run the drift check at the commit of the running release"
         )
     through = through or labels.newest_month(home / "labels")
-    counted = months.between(since or known.next_month, through)
-    if not counted:
-        raise UserError(
-            f"the champion has seen {through}: the months from {since or known.next_month} on count"
-        )
+    since = since or str(pd.Period(known.last, freq="M") + 1)
+    if not (counted := months.between(since, through)):
+        raise UserError(f"the champion has seen {through}: the months from {since} on count")
     log = labels.predictions(hosts.place(home, environment) / "predictions")
     step(f"{environment}: {len(log.rows):,} predictions with a key in {log.lines:,} lines of the log")
     judged = [judge(month, labels.events(home / "labels", month), log, known, params) for month in counted]
     return conclude(environment, _from_first_sign(judged), log, known, params)
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What the champion's reference.json says."""
-
-    first: str
-    last: str
-    label_rate: float
-    bins: Mapping[str, stats.Bins]
-    frequencies: Mapping[str, list[float]]
-    thresholds: Mapping[str, float]
-    skills: Mapping[
-        str, float
-    ]  # by month, of models that had not seen it, against the month's own label rate
-
-    @classmethod
-    def load(cls, source: Path | Mapping[str, Any]) -> "Reference":
-        """From reference.json or its content. UserError where `train` did not write it."""
-        value = read_json(source) if isinstance(source, Path) else source
-        name = source if isinstance(source, Path) else "reference.json"
-        try:
-            entries = {entry["name"]: entry for entry in value["features"]}
-            return cls(
-                first=value["first"],
-                last=value["last"],
-                label_rate=float(value["label_rate"]),
-                bins={n: stats.Bins(tuple(e["edges"]), tuple(e["values"])) for n, e in entries.items()},
-                frequencies={n: e["frequencies"] for n, e in entries.items()},
-                thresholds={n: float(e["threshold"]) for n, e in entries.items()},
-                skills=_own_skills(value),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{name} is not what `ml train` writes ({error!r}): release the model again"
-            ) from None
-
-    @property
-    def next_month(self) -> str:
-        return str(pd.Period(self.last, freq="M") + 1)
-
-
-@dataclass(frozen=True)
-class Month:
-    """One month of production. What cannot be known is None."""
-
-    month: str
-    state: State
-    why: str  # of an unknown month
-    events: int
-    predictions: int  # of these events
-    rows: int  # predictions with a label
-    days: int
-    label_rate: float | None
-    mean_p: float | None
-    brier_skill: float | None
-    interval: tuple[float, float] | None  # 95 %, by resampling days
-    below: float | None  # the share of resamples that lie below the floor
-    psi: Mapping[str, float]
-    moved: tuple[str, ...]  # features above their threshold, the farthest first
-    faults: tuple[Fault, ...]
-    releases: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Check:
-    """The verdict, why, and all that it rests on."""
-
-    environment: str
-    through: str
-    verdict: Verdict
-    reasons: tuple[str, ...]
-    warnings: tuple[str, ...]
-    months: tuple[Month, ...]
-    reference: Reference
-    log: Mapping[str, int]
-    params: Mapping[str, float]
 
 
 def judge(month: str, table: pd.DataFrame | None, log: labels.Log, known: Reference, params: Params) -> Month:
@@ -147,15 +63,17 @@ def judge(month: str, table: pd.DataFrame | None, log: labels.Log, known: Refere
     joined = labels.join(log, table)
     if joined.empty:
         return _unknown(month, "there are no predictions of its events", events=len(table))
-    wrong = faults.find(joined, table, known.bins, params.drift.psi, CONTRACT)
+    features = known.named
+    bins = {name: feature.bins for name, feature in features.items()}
+    wrong = faults.find(joined, table, bins, params.drift.psi, CONTRACT)
     psi = {
         column.name: stats.psi(
-            known.frequencies[column.name],
-            known.bins[column.name].frequencies(joined[f"{column.name}_seen"].to_numpy(dtype=object)),
+            features[column.name].frequencies,
+            bins[column.name].frequencies(joined[f"{column.name}_seen"].to_numpy(dtype=object)),
         )
         for column in CONTRACT.loggable
     }
-    over = {name: value / known.thresholds[name] for name, value in psi.items()}
+    over = {name: value / features[name].threshold for name, value in psi.items()}
     skill = _skill(joined[joined[CONTRACT.label.name].notna()], params.drift.brier_skill)
     state, why = _state(skill, wrong, params)
     return Month(
@@ -177,7 +95,8 @@ def conclude(
     environment: str, judged: list[Month], log: labels.Log, known: Reference, params: Params
 ) -> Check:
     """The verdict over the months, the newest of which is the one that is asked about."""
-    newest, warnings = judged[-1], _warnings(judged, log, known, params)
+    training = _training(known)
+    newest, warnings = judged[-1], _warnings(judged, log, training, params)
     verdict: Verdict
     if newest.faults:
         # A model trained on faulty data learns the fault: the data come first, whatever the skill says.
@@ -192,7 +111,7 @@ def conclude(
             [f"{lost:,} of {log.lines:,} lines of the prediction log are unreadable"],
         )
     elif len(run := _run(judged)) >= params.drift.months:
-        verdict, reasons = "RETRAIN", [_bad_run(run, known, params)]
+        verdict, reasons = "RETRAIN", [_bad_run(run, training, params)]
     else:
         verdict, reasons = "STEADY", [_steady(newest, run, params)]
     counts = {name: int(value) for name, value in vars(log).items() if name != "asked"}
@@ -203,9 +122,9 @@ def conclude(
         reasons=tuple(reasons),
         warnings=tuple(warnings),
         months=tuple(judged),
-        reference=known,
+        reference=training,
         log=counts | {"predictions": len(log.rows)},
-        params=params.drift.model_dump(),
+        params=params.drift,
     )
 
 
@@ -241,20 +160,26 @@ def _own_skill(sums: stats.DaySums, weights: np.ndarray) -> Any:
         return 1 - stats.brier(sums, weights) / (rate * (1 - rate))
 
 
-def _own_skills(value: Mapping[str, Any]) -> dict[str, float]:
+def _training(known: Reference) -> Training:
+    thresholds = {feature.name: feature.threshold for feature in known.features}
+    about = known.model_dump(include={"first", "last", "label_rate"})
+    return Training(**about, thresholds=thresholds, skills=_own_skills(known))
+
+
+def _own_skills(known: Reference) -> dict[str, float]:
     """The training months' skills, restated against each month's own label rate.
 
     reference.json states them against the rate of the months before, which follows from its rows and rates.
     """
-    months_, skills = value["brier_skill"], {}
-    for index, entry in enumerate(months_):
-        later = months_[index:]
-        rows = value["rows"] - sum(e["rows"] for e in later)
-        positives = value["rows"] * value["label_rate"] - sum(e["rows"] * e["label_rate"] for e in later)
-        spread = entry["label_rate"] * (1 - entry["label_rate"])
+    skills = {}
+    for index, month in enumerate(known.brier_skill):
+        later = known.brier_skill[index:]
+        rows = known.rows - sum(each.rows for each in later)
+        positives = known.rows * known.label_rate - sum(each.rows * each.label_rate for each in later)
+        spread = month.label_rate * (1 - month.label_rate)
         if rows > 0 and spread > 0:
-            constant = spread + (entry["label_rate"] - positives / rows) ** 2
-            skills[entry["month"]] = 1 - (1 - entry["brier_skill"]) * constant / spread
+            constant = spread + (month.label_rate - positives / rows) ** 2
+            skills[month.month] = 1 - (1 - month.brier_skill) * constant / spread
     return skills
 
 
@@ -271,10 +196,7 @@ def _state(skill: Mapping[str, Any], wrong: list[Fault], params: Params) -> tupl
 
 
 def _unknown(month: str, why: str, events: int = 0) -> Month:
-    nothing: dict[str, Any] = dict.fromkeys(("label_rate", "mean_p", "brier_skill", "interval", "below"))
-    nothing |= dict.fromkeys(("predictions", "rows", "days"), 0)
-    nothing |= {"psi": {}, "moved": (), "faults": (), "releases": {}}
-    return Month(month=month, state="unknown", why=why, events=events, **nothing)
+    return Month(month=month, state="unknown", why=why, events=events)
 
 
 def _from_first_sign(judged: list[Month]) -> list[Month]:
@@ -300,18 +222,18 @@ def _run(judged: list[Month]) -> list[Month]:
     return run
 
 
-def _warnings(judged: list[Month], log: labels.Log, known: Reference, params: Params) -> list[str]:
+def _warnings(judged: list[Month], log: labels.Log, training: Training, params: Params) -> list[str]:
     found = []
     if moved := judged[-1].moved:
         # By itself no reason to retrain: seasons do it each year, and the skill of July did not suffer.
-        far = [f"{name} (PSI {judged[-1].psi[name]:.2f} > {known.thresholds[name]:.2f})" for name in moved]
+        far = [f"{name} (PSI {judged[-1].psi[name]:.2f} > {training.thresholds[name]:.2f})" for name in moved]
         found.append(f"in {judged[-1].month} other values than in training: {', '.join(far)}")
     for month in judged[:-1]:
         found += [f"{month.month} is left out: {fault.feature}: {fault.sentence}" for fault in month.faults]
     if log.cut or log.unreadable:
         found.append(f"the prediction log has {log.cut:,} cut and {log.unreadable:,} unreadable lines")
     longest = row = 0
-    for skill in known.skills.values():
+    for skill in training.skills.values():
         row = row + 1 if skill < params.drift.brier_skill else 0
         longest = max(longest, row)
     if longest >= params.drift.months:
@@ -322,9 +244,9 @@ def _warnings(judged: list[Month], log: labels.Log, known: Reference, params: Pa
     return found
 
 
-def _bad_run(run: list[Month], known: Reference, params: Params) -> str:
+def _bad_run(run: list[Month], training: Training, params: Params) -> str:
     each = ", ".join(f"{m.month} {m.brier_skill:.3f} ({_interval(m)})" for m in run)
-    before = [f"{skill:.3f}" for skill in known.skills.values()]
+    before = [f"{skill:.3f}" for skill in training.skills.values()]
     return f"the Brier skill was below {params.drift.brier_skill:g} in {len(run)} months in a row: {each}" + (
         f"; in training, month by month: {', '.join(before)}" if before else ""
     )

@@ -8,12 +8,12 @@ then on both sides, and what remains is a difference between what was served and
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
+from pipelines.artifacts.drift import Fault
 from pipelines.core import stats
 from pipelines.core.contract import Column, Contract
 from pipelines.report import markdown
@@ -21,14 +21,6 @@ from pipelines.report import markdown
 ROWS = 100  # of fewer predictions nothing is said
 SKEW = 0.01  # the share of predictions that may have seen another value: sources correct a few later
 OUTSIDE = 0.001  # the share that may lie outside of the contract's range: 0.00008 of February's winds do
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A feature, and one sentence about what is wrong with it."""
-
-    feature: str
-    sentence: str
 
 
 def find(
@@ -53,7 +45,7 @@ def find(
             or _elsewhere(bins[column.name], recorded, asked[column.name], psi)
         )
         if sentence:
-            found.append(Fault(column.name, sentence))
+            found.append(Fault(feature=column.name, sentence=sentence))
     return found
 
 

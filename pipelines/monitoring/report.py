@@ -1,12 +1,10 @@
 """The drift check's report: Markdown for people and for the retraining proposal, JSON for machines."""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from pipelines.artifacts.drift import Check, Month
 from pipelines.base.console import summary
-from pipelines.base.files import write_json, write_text
-from pipelines.monitoring.drift import Check, Month
+from pipelines.base.files import write_text
 
 SAYS = {
     "STEADY": "Nothing asks for a new model.",
@@ -21,20 +19,10 @@ BAR = 12  # characters
 def write(check: Check, out: Path) -> None:
     """Write OUT/drift.json and OUT/drift.md, print the report, add it to GitHub's step summary, if any."""
     text = markdown(check)
-    write_json(out / "drift.json", as_json(check))
+    check.write(out)
     write_text(out / "drift.md", text)
     summary(text)
     print(terminal(check))
-
-
-def as_json(check: Check) -> dict[str, Any]:
-    """What drift.json holds."""
-    value = asdict(check)
-    known = value["reference"]
-    value["reference"] = {
-        name: known[name] for name in ("first", "last", "label_rate", "thresholds", "skills")
-    }
-    return value
 
 
 def markdown(check: Check) -> str:
@@ -81,7 +69,7 @@ def _months(check: Check) -> str:
             f"| {_share(month.mean_p)} | {_number(month.brier_skill)} | {interval} "
             f"| {_bar(month.brier_skill, best)} | {MARKS[month.state]}{month.why and ': ' + month.why} |"
         )
-    floor, row = check.params["brier_skill"], check.params["months"]
+    floor, row = check.params.brier_skill, check.params.months
     return "\n".join(rows) + (
         f"\n\nA month below {floor:g} is bad; {row} in a row ask for a new model. Brier skill is against the "
         "month's own label rate; training months were judged by models of the months before them. "
@@ -96,7 +84,7 @@ def _chart(check: Check) -> str:
         return ""
     names = ", ".join(f'"{name}"' for name, _ in points)
     values = ", ".join(f"{skill:.3f}" for _, skill in points)
-    floor = ", ".join(f"{check.params['brier_skill']:g}" for _ in points)
+    floor = ", ".join(f"{check.params.brier_skill:g}" for _ in points)
     return (
         "```mermaid\nxychart-beta\n"
         '    title "Brier skill by month, and the floor"\n'

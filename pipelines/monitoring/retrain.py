@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipelines.artifacts.drift import Check
 from pipelines.base import git, programs
 from pipelines.base.console import step, summary
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json, write_text
+from pipelines.base.files import write_text
 from pipelines.base.github import GitHub, token
 from pipelines.core import params
 
@@ -41,11 +42,11 @@ def propose(evidence: Path, remote: str = "origin", build: Build | None = None) 
     and GITHUB_REPOSITORY the branch is pushed and the command that opens the pull request is printed.
     Returns 0. UserError where git, the source or GitHub refuses, or people have committed to the branch.
     """
-    check = read_json(evidence / "drift.json")
-    if check["verdict"] != "RETRAIN":
-        step(f"nothing to propose: the drift check's verdict is {check['verdict']}")
+    check = Check.read(evidence)
+    if check.verdict != "RETRAIN":
+        step(f"nothing to propose: the drift check's verdict is {check.verdict}")
         return 0
-    through, branch = check["through"], f"retrain/{check['through']}"
+    through, branch = check.through, f"retrain/{check.through}"
     with tempfile.TemporaryDirectory(prefix="greenlight-retrain-") as folder:
         clone = Path(folder)
         _clone(clone, remote)
@@ -54,8 +55,8 @@ def propose(evidence: Path, remote: str = "origin", build: Build | None = None) 
             return 0
         step(f"{branch}: ingest and training, in a clone of {remote}/{BASE}")
         (build or _build)(clone, through)
-        _push(clone, branch, f"Train through {_before(through)}: {check['reasons'][0]}")
-    _open(evidence, branch, through, check["environment"])
+        _push(clone, branch, f"Train through {_before(through)}: {check.reasons[0]}")
+    _open(evidence, branch, through, check.environment)
     return 0
 
 

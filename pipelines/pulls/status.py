@@ -9,7 +9,6 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.artifacts import verdict as verdicts
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base.console import output
 from pipelines.base.errors import UserError
@@ -60,10 +59,10 @@ def speak(github: GitHub, proposal: Proposal, decision: Decision) -> Decision:
 
 def read(evidence: Path, proposal: Proposal) -> Verdict | Decision | None:
     """The verdict in `evidence`, what to say where it does not count, or None where there is none."""
-    if not os.path.lexists(evidence / verdicts.NAME):
+    if not os.path.lexists(evidence / Verdict.NAME):
         return None
     try:
-        found = verdicts.read(evidence)
+        found = Verdict.read(evidence)
     except UserError as error:
         return Decision("error", f"no evidence: {error}")
     if (found.head, found.base) != (proposal.head.sha, proposal.base_sha):

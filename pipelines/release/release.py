@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipelines.artifacts import verdict as verdicts
+from pipelines.artifacts.verdict import Verdict
 from pipelines.base import programs
 from pipelines.base.console import step, summary
 from pipelines.base.errors import UserError
@@ -111,7 +111,7 @@ def _review(here: Path) -> Review:
     if not (here / REVIEW / "gate.json").exists():
         return Review((), {}, "no evidence came with this commit")
     try:
-        verdict = verdicts.read(here / REVIEW)
+        verdict = Verdict.read(here / REVIEW)
     except UserError as error:
         return _left_out(str(error))
     if (judged := reviewed.judged(here, verdict)) is None:

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from pipelines.artifacts import verdict as verdicts
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base import git, recorded
 from pipelines.base.console import step
@@ -85,7 +84,7 @@ def _md5(path: Path) -> str | None:
 
 def _verdict(here: Path) -> Verdict | None:
     try:
-        return verdicts.read(here / REVIEW)
+        return Verdict.read(here / REVIEW)
     except UserError:
         return None
 
@@ -111,7 +110,7 @@ def judged(here: Path, verdict: Verdict | None) -> Other | None:
     named, ships, file = verdict.candidate.sha256, sha256(here / MODEL), here / CANDIDATE / MODEL
     if named == ships:
         return Other(named, 0.0)
-    said = f"{REVIEW}/{verdicts.NAME} judged another model ({named[:12]}) than ships ({ships[:12]})"
+    said = f"{REVIEW}/{Verdict.NAME} judged another model ({named[:12]}) than ships ({ships[:12]})"
     if _judged_file(here, verdict) is None:
         raise Refused(f"{said}, and {CANDIDATE}/{MODEL} is not the judged one: propose this commit again")
     if _md5(here / WINDOW) != again.files(recorded.stages(commit.locked(here))).get(WINDOW):
@@ -139,7 +138,7 @@ def _require_unchanged(here: Path, verdict: Verdict) -> None:
     locks = [found for base in bases if (found := git.blob(base, commit.LOCK, here)) is not None]
     if not any(proposal.shipped(commit.outputs(recorded.stages(lock))) == now for lock in locks):
         raise Refused(
-            f"{REVIEW}/{verdicts.NAME} says that no model changed, and {commit.LOCK} names another model "
+            f"{REVIEW}/{Verdict.NAME} says that no model changed, and {commit.LOCK} names another model "
             f"than the base did ({(verdict.base or 'none')[:12]}): propose this commit again"
         )
 

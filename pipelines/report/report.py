@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.artifacts import verdict as verdicts
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base.console import step, summary
 from pipelines.base.files import write_text
@@ -23,7 +22,7 @@ def run(evidence: Path = Path("evidence"), out: Path | None = None) -> Path:
     """
     from pipelines.report import page  # matplotlib takes a second, which the rest does without
 
-    verdict = verdicts.read(evidence)
+    verdict = Verdict.read(evidence)
     path = write_text(out or evidence / "report.md", render(verdict))
     summary(path.read_text(encoding="utf-8"))
     plots = write_text(path.with_suffix(".html"), page.render(verdict))

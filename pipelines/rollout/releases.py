@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.artifacts.host import Outputs
 from pipelines.base import machine
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json
 from pipelines.host import trust
 from pipelines.host.host import COLOURS, Host
 from pipelines.host.slots import process
@@ -85,7 +85,11 @@ def needed(ledger: Ledger | None = None, home: Path | None = None) -> dict[str, 
 
 def _hosts(home: Path | None) -> list[Host]:
     at = home or machine.home()
-    return [one for path in sorted(at.glob("*/host.json")) for one in Host.parse(read_json(path)).each]
+    return [
+        one
+        for path in sorted(at.glob(f"*/{Outputs.NAME}"))
+        for one in Host.told(Outputs.read(path.parent)).each
+    ]
 
 
 def _running(host: Host) -> set[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import wasserstein_distance  # type: ignore[import-untyped]
 
-from pipelines.artifacts import verdict as verdicts
+from pipelines.artifacts.verdict import Verdict
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json
 from pipelines.core.contract import Column
@@ -154,10 +154,10 @@ def expected(release: Path, live: Path) -> tuple[list[float] | None, str]:
     models = [read_json(folder / "release.json").get("model", {}).get("sha256") for folder in (release, live)]
     if models[0] is not None and models[0] == models[1]:
         return [0.0] * len(LEVELS), ""
-    if not (release / "evidence" / verdicts.NAME).is_file():
+    if not (release / "evidence" / Verdict.NAME).is_file():
         return None, "no gate's report came with the release"
     try:
-        dp = verdicts.read(release / "evidence").dp
+        dp = Verdict.read(release / "evidence").dp
     except UserError as error:
         return None, f"the gate's report is not taken: {error}"
     if dp is None:

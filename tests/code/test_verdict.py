@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.artifacts import verdict as verdicts
+from pipelines.artifacts.verdict import Verdict
 from pipelines.base.errors import UserError
 from tests.code.test_report import HOSTILE, gate
 from tests.verdicts import verdict
@@ -16,9 +16,9 @@ FOUND = {"rule": "r", "verdict": "PASS", "sentence": "s"}
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     for given in (verdict(), verdict("FAIL"), gate("FAIL", HOSTILE), gate("PASS")):
-        made = verdicts.Verdict.model_validate(given)
-        verdicts.write(made, tmp_path)
-        assert verdicts.read(tmp_path) == made
+        made = Verdict.model_validate(given)
+        made.write(tmp_path)
+        assert Verdict.read(tmp_path) == made
 
 
 BAD: dict[str, Any] = {
@@ -40,7 +40,7 @@ BAD: dict[str, Any] = {
     "a head that is no commit": verdict(head="main"),
     "a head of two lines": verdict(head="1" * 40 + "\n"),
     "a base that is missing": {name: value for name, value in verdict().items() if name != "base"},
-    "too large": verdict() | {"more": "x" * verdicts.LARGEST},
+    "too large": verdict() | {"more": "x" * Verdict.LARGEST},
 }
 
 
@@ -48,24 +48,24 @@ BAD: dict[str, Any] = {
 def test_what_does_not_fit_is_one_sentence(tmp_path: Path, given: Any) -> None:
     (tmp_path / "gate.json").write_text(given if isinstance(given, str) else json.dumps(given))
     with pytest.raises(UserError) as refused:
-        verdicts.read(tmp_path)
+        Verdict.read(tmp_path)
     sentence = str(refused.value)
     assert "gate.json" in sentence and sentence.isprintable() and len(sentence) < 500
 
 
 def test_a_link_and_a_missing_file_are_one_sentence_each(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
-        verdicts.read(tmp_path)
+        Verdict.read(tmp_path)
     (tmp_path / "real").mkdir()
     (tmp_path / "real/gate.json").write_text(json.dumps(verdict()))
-    assert verdicts.read(tmp_path / "real").verdict == "PASS"
+    assert Verdict.read(tmp_path / "real").verdict == "PASS"
     (tmp_path / "gate.json").symlink_to(tmp_path / "real/gate.json")
     (tmp_path / "folder").symlink_to(tmp_path / "real")
     for folder in (tmp_path, tmp_path / "folder"):
         with pytest.raises(UserError, match="is a link"):
-            verdicts.read(folder)
+            Verdict.read(folder)
 
 
 def test_the_reason_is_the_first_finding_with_the_verdict() -> None:
-    assert verdicts.Verdict.model_validate(verdict("FAIL")).reason == "log-loss is worse by 0.02"
-    assert verdicts.Verdict.model_validate(verdict()).reason == "all 1 rules hold"
+    assert Verdict.model_validate(verdict("FAIL")).reason == "log-loss is worse by 0.02"
+    assert Verdict.model_validate(verdict()).reason == "all 1 rules hold"

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from pipelines.artifacts import verdict as verdicts
+from pipelines.artifacts.verdict import Verdict
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import read_json, sha256, write_bytes, write_json
 from pipelines.core import params
@@ -72,7 +72,7 @@ def judged(content: bytes) -> str:
 
 
 def of_the_judge(here: Path) -> reviewed.Other | None:
-    return reviewed.judged(here, verdicts.read(here / reviewed.REVIEW))
+    return reviewed.judged(here, Verdict.read(here / reviewed.REVIEW))
 
 
 def test_other_bytes_of_the_same_inputs_are_accepted_and_the_tree_is_as_it_was(checkout: Path) -> None:

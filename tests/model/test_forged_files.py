@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.artifacts import verdict as verdicts
+from pipelines.artifacts.verdict import Verdict
 from pipelines.base import programs
 from pipelines.judge import answers, changes, contained, gate, retrain, rules
 from pipelines.judge.proposal import InvalidProposal, differing
@@ -154,9 +154,9 @@ def link(base: Path, name: str, target: str) -> str:
     return head
 
 
-def word(candidate: Path, base: Path, head: str) -> verdicts.Verdict:
+def word(candidate: Path, base: Path, head: str) -> Verdict:
     gate.run(candidate, base, candidate.parent / "evidence", head=head)
-    return verdicts.read(candidate.parent / "evidence")
+    return Verdict.read(candidate.parent / "evidence")
 
 
 def test_params_yaml_as_a_link_fails_in_the_commit_and_in_the_build(honest, base, window, tmp_path) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines.artifacts import verdict as verdicts
+from pipelines.artifacts.verdict import Verdict
 from pipelines.base.errors import UserError
 from pipelines.core import params as parameters
 from pipelines.core.model import Model
@@ -121,7 +121,7 @@ def test_the_files_that_a_proposal_changes_are_named_where_its_commit_is_known(
     candidate = fitted(settings(max_iter=3)).write(tmp_path / "candidate", window)
     for commit_of, files in ((head, ["features.py"]), ("0" * 40, None)):
         gate.run(candidate, base, tmp_path / "evidence", head=commit_of)
-        written = verdicts.read(tmp_path / "evidence")
+        written = Verdict.read(tmp_path / "evidence")
         assert (written.head, written.code) == (commit_of, files)
         assert written.base == git(base, "rev-parse", "HEAD")
     with pytest.raises(UserError, match=r"--head is '--output=x', which names no commit"):

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipelines.artifacts.reference import Reference
 from pipelines.base.files import write_bytes, write_json
 from pipelines.core import params
 from pipelines.core.model import Model
 from pipelines.core.params import Params
 from pipelines.host import host as hosts
 from pipelines.monitoring import labels, replay
-from pipelines.monitoring.drift import Reference
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import months, prepare, reference, table, train
@@ -31,7 +31,6 @@ class Production:
     """A host's home with labels and predictions of SEEN, and what the champion was trained on."""
 
     home: Path
-    reference: Path
     params: Params
 
     @cached_property
@@ -40,7 +39,7 @@ class Production:
 
     @cached_property
     def known(self) -> Reference:
-        return Reference.load(self.reference)
+        return Reference.read(self.home)
 
     @cached_property
     def _events(self) -> dict[str, pd.DataFrame | None]:
@@ -66,7 +65,7 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]
         sent = replay.events(month)
         lines = log_lines(sent, model.predict_rows(CONTRACT.features, sent), month)
         write_bytes(hosts.place(home, "production") / f"predictions/{month}.blue.1.jsonl", lines)
-    yield Production(home, home / "reference.json", wanted)
+    yield Production(home, wanted)
 
 
 def log_lines(rows: list[dict[str, Any]], p: np.ndarray, month: str, release: str = "r1") -> bytes:

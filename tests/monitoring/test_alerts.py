@@ -6,9 +6,10 @@ from typing import Any, cast
 import pytest
 
 from pipelines.base.errors import UserError
-from pipelines.base.files import write_json, write_text
+from pipelines.base.files import write_text
 from pipelines.base.github import GitHub
 from pipelines.monitoring.alerts import BOT, MARKER, alert
+from tests.monitoring.checks import check
 
 MINE = MARKER.format("production")
 
@@ -42,10 +43,7 @@ def issue(number: int, login: str = BOT, body: str = MINE, **more: Any) -> dict[
 
 def evidence(folder: Path, verdict: str) -> Path:
     write_text(folder / "drift.md", f"## {verdict}\n")
-    reasons = ["its labels have not come"]
-    check = {"verdict": verdict, "environment": "production", "through": "2013-07", "reasons": reasons}
-    write_json(folder / "drift.json", check)
-    return folder
+    return check(verdict, reasons=["its labels have not come"]).write(folder).parent
 
 
 def told(github: Issues) -> GitHub:

@@ -9,12 +9,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from pipelines.artifacts.drift import Check, Month
+from pipelines.artifacts.reference import Reference
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, write_bytes, write_json
 from pipelines.core import stats
 from pipelines.monitoring import drift as module
 from pipelines.monitoring import labels, report
-from pipelines.monitoring.drift import Check, Month, conclude, drift, judge
+from pipelines.monitoring.drift import conclude, drift, judge
 from pipelines.problem.columns import CONTRACT
 from tests.monitoring.conftest import SEEN, Production
 
@@ -24,7 +26,7 @@ Change = Callable[[pd.DataFrame], pd.DataFrame]
 def check(
     production: Production, through: str, out: Path, home: Path | None = None
 ) -> tuple[int, dict[str, Any]]:
-    found = drift("production", through, home or production.home, production.reference, production.params)
+    found = drift("production", through, home or production.home, production.known, production.params)
     report.write(found, out)
     return module.EXIT[found.verdict], read_json(out / "drift.json")
 
@@ -195,19 +197,19 @@ def test_months_that_the_champion_has_seen_are_refused(production: Production, t
 def test_a_reference_of_another_make_is_one_sentence(
     production: Production, tmp_path: Path, spoil: str
 ) -> None:
-    value = read_json(production.reference)
+    value = read_json(production.home / "reference.json")
     del value[spoil]
     with pytest.raises(UserError, match=r"reference\.json is not what `ml train` writes"):
-        module.Reference.load(write_json(tmp_path / "reference.json", value))
+        Reference.read(write_json(tmp_path / "reference.json", value).parent)
 
 
 def test_a_feature_that_the_champion_did_not_have_is_one_sentence(
     production: Production,
 ) -> None:
-    value = read_json(production.reference)
+    value = read_json(production.home / "reference.json")
     gone = value["features"].pop(0)["name"]
     with pytest.raises(UserError, match=f"no feature {gone}"):
-        drift("production", "2013-07", production.home, value, production.params)
+        drift("production", "2013-07", production.home, Reference.parse(value), production.params)
 
 
 # --- the numbers ------------------------------------------------------------------------------------------
@@ -232,9 +234,10 @@ def test_a_training_months_skill_is_restated_exactly(production: Production) -> 
     entry = {"month": "2013-02", "rows": 8, "label_rate": float(label.mean())}
     entry["brier_skill"] = float(stats.brier_skill(sums, past["label_rate"]))
     rate = (past["rows"] * past["label_rate"] + label.sum()) / 100
-    value = {"rows": 100, "label_rate": rate, "brier_skill": [entry]}
+    about: dict[str, Any] = {"first": "2013-01-01", "last": "2013-02-28", "features": []}
+    known = Reference.parse(about | {"rows": 100, "label_rate": rate, "brier_skill": [entry]})
     wanted = 1 - ((p - label) ** 2).mean() / label.var()
-    assert module._own_skills(value)["2013-02"] == pytest.approx(wanted)
+    assert module._own_skills(known)["2013-02"] == pytest.approx(wanted)
 
 
 def test_numbers_are_compared_as_the_model_takes_them(production: Production) -> None:

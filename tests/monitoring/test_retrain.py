@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from pipelines.base.errors import UserError
-from pipelines.base.files import write_json, write_text
+from pipelines.base.files import write_text
 from pipelines.core import params
 from pipelines.local import github
 from pipelines.monitoring.retrain import move_on, propose
+from tests.monitoring.checks import check
 
 REPOSITORY = Path(__file__).parents[2]
 BRANCH = "retrain/2013-10"
@@ -26,14 +27,7 @@ def git(folder: Path, *arguments: str) -> str:
 @pytest.fixture
 def evidence(tmp_path: Path) -> Path:
     write_text(tmp_path / "drift/drift.md", "## Drift check: RETRAIN\n")
-    check = {
-        "verdict": "RETRAIN",
-        "through": "2013-10",
-        "environment": "production",
-        "reasons": ["bad twice"],
-    }
-    write_json(tmp_path / "drift/drift.json", check)
-    return tmp_path / "drift"
+    return check("RETRAIN").write(tmp_path / "drift").parent
 
 
 @pytest.fixture
@@ -131,7 +125,7 @@ def test_a_branch_on_which_people_work_is_left_alone(evidence: Path, checkout: P
 
 @pytest.mark.parametrize("verdict", ["STEADY", "INCONCLUSIVE", "FAULT"])
 def test_no_other_verdict_proposes_anything(evidence: Path, checkout: Path, api: str, verdict: str) -> None:
-    write_json(evidence / "drift.json", {"verdict": verdict, "through": "2013-10"})
+    check(verdict).write(evidence)
     assert propose(evidence, build=build) == 0
     assert pulls(api) == []
     assert BRANCH not in git(checkout, "ls-remote", "origin")

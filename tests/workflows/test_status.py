@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.artifacts import verdict as verdicts
+from pipelines.artifacts.verdict import Verdict
 from pipelines.base.errors import UserError
 from pipelines.base.github import GitHub
 from pipelines.local.act import Place
@@ -111,7 +111,7 @@ HOSTILE = {
     "another head's": GOOD | {"head": "1" * 40},
     "another base's": GOOD | {"base": "1" * 40},
     "nobody's": GOOD | {"head": None, "base": None},
-    "too large": GOOD | {"more": "x" * verdicts.LARGEST},
+    "too large": GOOD | {"more": "x" * Verdict.LARGEST},
 }
 
 
