@@ -58,20 +58,26 @@ class Artifact(Closed):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise UserError(f"{name or cls.NAME} {_fault(cls, error)}: {way_out or cls.WAY_OUT}") from None
+            raise UserError(f"{name or cls.NAME} {_fault(cls, error, way_out or cls.WAY_OUT)}") from None
 
     def write(self, folder: Path) -> Path:
         """Write the file into `folder`, whole or not at all."""
-        return write_json(folder / self.NAME, self.model_dump(mode="json"))
+        return write_json(folder / self.NAME, self.value)
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """What the file holds."""
+        return self.model_dump(mode="json")
 
 
-def _fault(artifact: type[Artifact], error: ValidationError) -> str:
+def _fault(artifact: type[Artifact], error: ValidationError, way_out: str) -> str:
     """What is wrong first: the version, where that is another one, because the rest then follows from it."""
     found = error.errors(include_url=False)
-    first = next((one for one in found if one["loc"] == ("version",) and one["type"] != "missing"), found[0])
-    field = ".".join(str(part) for part in first["loc"][:4])
-    why = f"{field}: {first['msg']}".strip(": ")
-    if field == "version" and type(first["input"]) is int:
-        why = f"it is of version {str(first['input'])[:20]}, and this checkout reads version 1"
+    for one in found:
+        if one["loc"] == ("version",) and type(one["input"]) is int:
+            version = str(one["input"])[:20]
+            return f"is of version {version}: update this checkout, which reads version 1, or {way_out}"
+    field = ".".join(str(part) for part in found[0]["loc"][:4])
+    why = f"{field}: {found[0]['msg']}".strip(": ")
     printable = "".join(c if c.isprintable() else " " for c in why)[:200]
-    return f"is not what {artifact.WRITER} writes ({printable})"
+    return f"is not what {artifact.WRITER} writes ({printable}): {way_out}"

@@ -8,8 +8,8 @@ import typer
 from pipelines.cli.arguments import finish
 
 if TYPE_CHECKING:
+    from pipelines.artifacts.entry import Entry
     from pipelines.judge.champion import Production
-    from pipelines.registry.ledger import Entry
 
 PANEL = "Review"
 
@@ -81,9 +81,7 @@ def report(
 @verbs.command(rich_help_panel=PANEL)
 def evidence(
     commit: Annotated[str, typer.Option(help="A commit of the main branch, which a pull request brought.")],
-    out: Annotated[Path, typer.Option(help="What GitHub knows of the proposal.")] = Path(
-        "build/proposal.json"
-    ),
+    out: Annotated[Path, typer.Option(help="Where proposal.json goes.")] = Path("build"),
 ) -> None:
     """Find the run of the workflow `judge` that let a merged commit through, and whether it left a report."""
     from pipelines.pulls import runs

@@ -6,24 +6,16 @@ Without it entries are taken as they are, and `ml status` says so.
 
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
-
+from pipelines.artifacts.entry import Entry
+from pipelines.artifacts.followed import Followed
 from pipelines.base.console import step as say
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_text
 from pipelines.host.host import Host
-from pipelines.registry.ledger import BRANCH, Entry, Ledger, Look, Written
+from pipelines.registry.ledger import BRANCH, Ledger, Look, Written
 from pipelines.registry.signing import Signers, Untrusted
 
 NAME = "allowed_signers"
-
-
-class Followed(BaseModel):
-    """The newest of the ledger that was believed here: what comes after it may be followed."""
-
-    head: str
-    written: str  # the commit that wrote the environment's entry
-    moment: int  # of that commit, in seconds since the epoch
 
 
 def wanted(host: Host) -> Entry | None:
@@ -115,9 +107,8 @@ AGAIN = "write it again with a listed key (`ml promote`, `ml rollback`, or their
 def _require_newer(host: Host, ledger: Ledger, found: Look, name: str) -> None:
     """What was signed once stays signed: a branch set back would deploy an old release."""
     assert found.head and found.commit
-    path = host.place / "followed.json"
     now = Followed(head=found.head, written=found.commit, moment=ledger.moment(found.commit))
-    before = _followed(path)
+    before = Followed.read(host.place) if (host.place / Followed.NAME).exists() else None
     if before == now:
         return
     old = before and before.written != now.written and now.moment <= before.moment
@@ -126,16 +117,4 @@ def _require_newer(host: Host, ledger: Ledger, found: Look, name: str) -> None:
             f"the branch {BRANCH} was rewritten, and {name} is not newer than {before.written[:12]}, "
             f"which was followed here: {AGAIN}"
         )
-    write_text(path, now.model_dump_json(indent=2) + "\n")
-
-
-def _followed(path: Path) -> Followed | None:
-    try:
-        return Followed.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError):
-        raise UserError(
-            f"{path} cannot be read, and tells which entries were followed: remove it once `ml status` names "
-            "what you expect"
-        ) from None
+    now.write(host.place)

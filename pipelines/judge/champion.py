@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from pipelines.artifacts.release import Release
 from pipelines.base import git, programs
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
@@ -93,9 +94,9 @@ def _require_merged(base: Path, commit: str, words: str) -> None:
 def _of_release(base: Path, production: Production, words: str) -> Champion | None:
     assert production.folder is not None
     try:
-        release = read_json(production.folder / "release.json")
+        release = Release.read(production.folder)
         models, card = production.folder / "bento/src/models", production.folder / "evidence/model.json"
-        if sha256(models / "model.onnx") != release["model"]["sha256"]:
+        if sha256(models / "model.onnx") != release.model.sha256:
             return None
         return _load(base, production.commit, words, models / "model.onnx", card, models / "golden.json")
     except (UserError, OSError, KeyError, TypeError, proposal.InvalidProposal, ChampionUnavailable):

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pipelines.artifacts.proposal import Proposal
 from pipelines.base.console import output, step, summary
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json, write_json
+from pipelines.base.files import read_json
 from pipelines.base.github import GitHub
 from pipelines.pulls import override, proposals, scope
 from pipelines.pulls.proposals import GATE, Head
@@ -133,21 +134,20 @@ def _check(run: Any, where: str) -> Mapping[str, Any]:
 def of_commit(commit: str, out: Path) -> int:
     """`ml evidence --commit`: the run that judged the pull request which brought a commit of the main branch.
 
-    Writes `out` (number, head, run, and who let it through), and `run` and `report` to the step's outputs.
+    Writes proposal.json into `out`, and `run` and `report` to the step's outputs.
     A commit that no pull request brought has no evidence; that, and a report that is gone, the summary
     says. Returns 0.
     """
     github = GitHub.from_environment()
     pulls = [pull for pull in github.list(f"/commits/{commit}/pulls") if pull["merged_at"]]
     pull = next((pull for pull in pulls if pull["merge_commit_sha"] == commit), None)
-    out.unlink(missing_ok=True)
+    (out / Proposal.NAME).unlink(missing_ok=True)
     if pull is None:
         return _without(f"no pull request brought {commit[:12]}, so no gate judged it")
     head = pull["head"]["sha"]
     run = _judged(github, head)
     by = override.recorded(github, pull["number"], head)
-    proposal = {"number": pull["number"], "title": pull["title"], "head": head}
-    write_json(out, {**proposal, "run": run, "override": by})
+    Proposal(number=pull["number"], title=pull["title"], head=head, run=run, override=by).write(out)
     if run is None:
         return _without(f"#{pull['number']} has no {GATE} that a run of {JUDGE} set to success")
     if not left(github, run, REPORT):

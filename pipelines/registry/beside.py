@@ -8,9 +8,10 @@ import hashlib
 import json
 from pathlib import Path
 
+from pipelines.artifacts.entry import Entry
+from pipelines.artifacts.release import Release
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json, sha256_of_tree
-from pipelines.registry.ledger import Entry
+from pipelines.base.files import sha256_of_tree
 
 CARD = "card.md"  # for people; it names the version in MLflow, which the same release made again may not keep
 LATER = ("created", "image")  # of release.json: another each time, or noted later
@@ -23,14 +24,9 @@ def digest(folder: Path) -> str:
     Without what is another one when the same release of the same evidence is made again. UserError where
     release.json is no release's.
     """
-    about = read_json(folder / "release.json")
-    try:
-        said = {name: value for name, value in about.items() if name not in LATER}
-        said["model"] = {k: v for k, v in (said.get("model") or {}).items() if k != "version"}
-    except AttributeError:
-        raise UserError(
-            f"{folder / 'release.json'} is no release's: it must be an object with an id"
-        ) from None
+    about = Release.read(folder)
+    said = {name: value for name, value in about.value.items() if name not in LATER}
+    said["model"] = {"sha256": about.model.sha256}
     held = json.dumps([said, evidence(folder / "evidence")], sort_keys=True)
     return hashlib.sha256(held.encode()).hexdigest()
 

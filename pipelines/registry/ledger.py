@@ -6,19 +6,15 @@ undo each other.
 
 import contextlib
 import functools
-import getpass
 import os
 import random
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from pipelines.artifacts.entry import Entry
 from pipelines.base import git
 from pipelines.base.errors import UserError
 from pipelines.registry import signer as signers
@@ -31,25 +27,6 @@ REFUSED = 3  # refusals while the branch stayed as it was: no other writer, but 
 FALLBACK = {"NAME": "greenlight", "EMAIL": "greenlight@users.noreply.github.com"}
 
 ROLES = ("AUTHOR", "COMMITTER")
-
-Why = Literal["release", "promote", "rollback"]
-
-
-class Entry(BaseModel):
-    """The release that an environment should run, and how that came about."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    release: str = Field(pattern=r"^[0-9a-f]{64}$")
-    commit: str
-    model: str | None = None  # version in the MLflow registry
-    evidence: dict[str, Any] = {}
-    beside: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")  # beside.digest of the release
-    by: str = Field(default_factory=lambda: _who())
-    why: Why = "release"
-    at: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    environment: str | None = None  # what the entry was written for, so that a copy elsewhere is no entry
-    repository: str | None = None
 
 
 class Unreachable(UserError):
@@ -179,7 +156,7 @@ class Ledger:
             raise UserError(f"the ledger names no release for {source}: run `ml release` first")
         check(found.entry)
         self.require_known(source, found.commit)
-        entry = Entry(**{**found.entry.model_dump(exclude={"by", "why", "at"}), "why": "promote"})
+        entry = found.entry.anew("promote")
         self.write(to, entry)
         return self._addressed(to, entry)
 
@@ -284,19 +261,15 @@ class Ledger:
         name = f"{_named(environment)}.json"
         if commit is None or not self._read("ls-tree", "--full-tree", commit, name):
             return None
+        content = self._read("cat-file", "blob", f"{commit}:{name}")
         try:
-            return Entry.model_validate_json(self._read("cat-file", "blob", f"{commit}:{name}"))
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise Broken(
-                f"{name} on the branch {BRANCH} ({commit[:12]}) is broken: {field}: {first['msg']}: "
-                "revert that commit on the branch"
-            ) from None
+            return Entry.parse(content, f"{name} on the branch {BRANCH} ({commit[:12]})")
+        except UserError as error:
+            raise Broken(str(error)) from None
 
     def _commit(self, old: str | None, environment: str, entry: Entry) -> str:
         name = f"{_named(environment)}.json"
-        blob = self._read("hash-object", "-w", "--stdin", text=entry.model_dump_json(indent=2) + "\n")
+        blob = self._read("hash-object", "-w", "--stdin", text=entry.text)
         lines = self._read("ls-tree", "--full-tree", old).splitlines() if old else []
         kept = [line for line in lines if not line.endswith(f"\t{name}")]
         tree = self._read("mktree", text="\n".join([*kept, f"100644 blob {blob}\t{name}"]) + "\n")
@@ -384,9 +357,3 @@ def _named(environment: str) -> str:
 
 def _same(one: Entry, other: Entry) -> bool:
     return (one.release, one.commit, one.beside) == (other.release, other.commit, other.beside)
-
-
-def _who() -> str:
-    if actor := os.environ.get("GITHUB_ACTOR"):
-        return actor
-    return git.config("user.name") or getpass.getuser()

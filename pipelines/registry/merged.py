@@ -10,11 +10,12 @@ from pathlib import Path
 
 import yaml
 
+from pipelines.artifacts.entry import Entry
 from pipelines.base import git, recorded
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256
 from pipelines.registry import beside
-from pipelines.registry.ledger import Entry, Unreachable
+from pipelines.registry.ledger import Unreachable
 
 BENTOFILE, LOCK, MODEL = "bentofile.yaml", recorded.LOCK, "models/model.onnx"
 DEFAULT = "refs/heads/main"  # where the remote does not say

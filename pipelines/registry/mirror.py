@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pipelines.artifacts.release import Release
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json, sha256
+from pipelines.base.files import sha256
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import tracking
 
@@ -59,10 +60,10 @@ def champion(folder: Path) -> None:
 def _crown(folder: Path) -> str:
     if not os.environ.get("MLFLOW_TRACKING_URI") and not tracking.LOCAL.exists():
         return "no registry is known here (set MLFLOW_TRACKING_URI), so the alias champion stays where it is"
-    about = read_json(folder / "release.json")
+    about = Release.read(folder)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # seconds; its own default is two minutes
     client = tracking.client()
-    if (version := _version(client, {"model_sha256": about["model"]["sha256"]})) is None:
+    if (version := _version(client, {"model_sha256": about.model.sha256})) is None:
         return f"no version of {CONTRACT.name} is this model, so the alias champion stays where it is"
     for alias in CHAMPION:
         client.set_registered_model_alias(CONTRACT.name, alias, version)

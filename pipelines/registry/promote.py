@@ -1,8 +1,9 @@
 """`ml promote`: what staging wants, production wants too; only the ledger is written."""
 
+from pipelines.artifacts.entry import Entry
 from pipelines.base.console import summary
 from pipelines.registry import merged
-from pipelines.registry.ledger import Entry, Ledger
+from pipelines.registry.ledger import Ledger
 
 
 def promote(to: str = "production", source: str = "staging") -> Entry:

@@ -8,14 +8,12 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from pipelines.artifacts.release import Image, Release
 from pipelines.base import programs
 from pipelines.base.console import step, summary
 from pipelines.base.errors import Refused, UserError
-from pipelines.base.files import read_json
 from pipelines.registry import store as stores
 from pipelines.registry.store import Store
 
@@ -33,22 +31,22 @@ def image(release: str, store: Store | None = None) -> int:
     """
     store = store or stores.of()
     folder = store.get(release)
-    about = read_json(folder / "release.json")
+    about = Release.read(folder)
     base = os.environ.get("GREENLIGHT_BASE_IMAGE") or BASE
     if reason := _missing(base):
         step(reason)
         summary(f"### Image\n\nNone: {reason}.")
         return 0
-    name = f"{about['name']}:{about['id'][:16]}"
-    if not _is_built(about):
+    name = f"{about.name}:{about.id[:16]}"
+    if (made := about.image) is None or not _is_there(made):
         step(f"building the image {name} from {base}")
-        _build(folder / "bento", name, base, about["id"])
+        _build(folder / "bento", name, base, about.id)
         digest = _docker("image", "inspect", "--format", "{{.Id}}", name).stdout.strip()
-        about["image"] = {"name": name, "digest": digest, "base": base}
-        store.note(about["id"], image=about["image"])
+        made = Image(name=name, digest=digest, base=base)
+        store.note(about.id, made)
     size = int(_docker("image", "inspect", "--format", "{{.Size}}", name).stdout)
-    step(f"the image {name} is {about['image']['digest']}, {size / 1e6:.0f} MB")
-    summary(f"### Image\n\n`{name}`, `{about['image']['digest']}`, {size / 1e6:.0f} MB, from `{base}`.")
+    step(f"the image {name} is {made.digest}, {size / 1e6:.0f} MB")
+    summary(f"### Image\n\n`{name}`, `{made.digest}`, {size / 1e6:.0f} MB, from `{base}`.")
     return 0
 
 
@@ -71,9 +69,8 @@ def _missing(base: str) -> str | None:
     return f"{words}; set GREENLIGHT_BASE_IMAGE to an image with python3 and venv, and run `ml image` again"
 
 
-def _is_built(about: Mapping[str, Any]) -> bool:
-    known = about.get("image") or {}
-    return bool(known) and _docker("image", "inspect", known["digest"]).returncode == 0
+def _is_there(image: Image) -> bool:
+    return _docker("image", "inspect", image.digest).returncode == 0
 
 
 def _build(bento: Path, name: str, base: str, release: str) -> None:

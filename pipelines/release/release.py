@@ -4,29 +4,32 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipelines.artifacts.entry import Entry
+from pipelines.artifacts.proposal import Proposal
+from pipelines.artifacts.release import Other, Release, Shipped
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base import programs
 from pipelines.base.console import step, summary
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json, sha256, sha256_of_tree, write_json, write_text
+from pipelines.base.files import read_json, sha256, sha256_of_tree, write_text
 from pipelines.problem.columns import CONTRACT
 from pipelines.registry import beside
 from pipelines.registry import mirror as registry
 from pipelines.registry import store as stores
-from pipelines.registry.ledger import Entry, Ledger
+from pipelines.registry.ledger import Ledger
 from pipelines.registry.store import Store
 from pipelines.release import commit, reviewed
-from pipelines.release.reviewed import REVIEW, Other
+from pipelines.release.reviewed import REVIEW
 from pipelines.report import card
 from pipelines.training import tracking
 
 EVIDENCE = ("models/metrics.json", "models/model.json", "models/reference.json", "models/months.csv")
-PROPOSAL = Path("build/proposal.json")  # what `ml evidence` found of it
+BUILD = Path("build")  # where `ml evidence` leaves what it found of the proposal
 
 
 def release(
@@ -58,7 +61,7 @@ def release(
             _copy_evidence(here, folder / "evidence", review)
             version = _register(store, env, release_id, head)
             _complete_card(here, folder / "evidence", head, release_id, version)
-            write_json(folder / "release.json", _describe(here, release_id, head, version, rebuilt, review))
+            _describe(here, release_id, head, version, rebuilt, review).write(folder)
     else:
         step(f"release {release_id[:12]} lies in {store.where} already")
         _require_vouched(here, store.get(release_id), ledger, env, review)
@@ -117,10 +120,10 @@ def _review(here: Path) -> Review:
     if (judged := reviewed.judged(here, verdict)) is None:
         said = "says that no model changed" if verdict.verdict == "PASS" else "judged no model"
         return _left_out(f"{REVIEW}/gate.json {said}")
-    by = read_json(here / PROPOSAL).get("override") if (here / PROPOSAL).is_file() else None
+    by = Proposal.read(here / BUILD).override if (here / BUILD / Proposal.NAME).is_file() else None
     figures = {"verdict": verdict.verdict, "superior": verdict.superior} | ({"override": by} if by else {})
     words = verdict.verdict + (f", let through by {by}" if by else "")
-    files = (REVIEW / "gate.json", REVIEW / "report.md", REVIEW / "report.html", PROPOSAL)
+    files = (REVIEW / "gate.json", REVIEW / "report.md", REVIEW / "report.html", BUILD / Proposal.NAME)
     return Review(files, figures, words, judged)
 
 
@@ -147,8 +150,7 @@ def _require_vouched(here: Path, folder: Path, ledger: Ledger, env: str, review:
     with tempfile.TemporaryDirectory() as scratch:
         _copy_evidence(here, made := Path(scratch, "evidence"), review)
         same = beside.evidence(made) == beside.evidence(folder / "evidence")
-    about = read_json(folder / "release.json")
-    if not same or about.get("model", {}).get("sha256") != sha256(here / "models/model.onnx"):
+    if not same or Release.read(folder).model.sha256 != sha256(here / "models/model.onnx"):
         raise UserError(
             f"{folder}: evidence/ or release.json is neither what the ledger names nor what this commit has, "
             "so it is not signed: remove the release from the store, and run this again"
@@ -164,22 +166,23 @@ def _complete_card(here: Path, out: Path, head: str, release_id: str, version: s
 
 def _describe(
     here: Path, release_id: str, head: str, version: str, rebuilt: Other, review: Review
-) -> dict[str, Any]:
-    """release.json. `image` is the digest of its image, where `ml image` makes one."""
+) -> Release:
+    """release.json, each field of it given: what is not given is not written."""
     serving = read_json(here / "models/serving.json")
-    return {
-        "id": release_id,
-        "commit": head,
-        "name": serving["name"],
-        "api": serving["api"],
-        "model": {"sha256": sha256(here / "models/model.onnx"), "version": version},
-        "rebuilt": asdict(rebuilt),
-        "judged": asdict(review.judged) if review.judged else None,
-        "verdict": review.figures.get("verdict"),
-        "lock": sha256(here / "requirements/serve.txt"),
-        "image": None,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    return Release(
+        version=1,
+        id=release_id,
+        commit=head,
+        name=serving["name"],
+        api=serving["api"],
+        model=Shipped(sha256=sha256(here / "models/model.onnx"), version=version),
+        rebuilt=rebuilt,
+        judged=review.judged,
+        verdict=review.figures.get("verdict"),
+        lock=sha256(here / "requirements/serve.txt"),
+        image=None,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
 def _register(store: Store, env: str, release_id: str, head: str) -> str:
@@ -197,12 +200,12 @@ def _figures(here: Path) -> dict[str, Any]:
 
 
 def _words(store: Store, release_id: str, env: str, built: bool) -> str:
-    about = read_json(store.folder / release_id / "release.json")
+    about = Release.read(store.folder / release_id)
     rows = {
         "release": f"`{release_id}`",
-        "commit": f"`{about['commit'][:12]}`",
-        "model": f"`{about['model']['sha256'][:12]}`, MLflow version {about['model']['version']}",
-        "rebuilt": f"max \\|Δp\\| {about['rebuilt']['max_dp']:.2g} on the test window",
+        "commit": f"`{about.commit[:12]}`",
+        "model": f"`{about.model.sha256[:12]}`, MLflow version {about.model.version}",
+        "rebuilt": f"max \\|Δp\\| {about.rebuilt.max_dp:.2g} on the test window",
         "store": store.where + ("" if built else ", where it lay already"),
         "wanted by": env,
     }

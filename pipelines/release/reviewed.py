@@ -7,13 +7,13 @@ answers as the judged model does. Both hashes are recorded.
 
 import hashlib
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from pipelines.artifacts.release import Other
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base import git, recorded
 from pipelines.base.console import step
@@ -29,14 +29,6 @@ MODEL = "models/model.onnx"
 WINDOW = "models/window.parquet"  # the test window
 REVIEW = Path("evidence")  # the report of the proposal, where a workflow has brought it here
 CANDIDATE = Path("candidate")  # what was judged, as the proposal's run left it
-
-
-@dataclass(frozen=True)
-class Other:
-    """Another model than the one that ships: its hash, and max |Δp| between the two on the test window."""
-
-    sha256: str
-    max_dp: float
 
 
 def take(here: Path, trained: Path | None = None, digest: str = "") -> None:
@@ -109,20 +101,20 @@ def judged(here: Path, verdict: Verdict | None) -> Other | None:
         return None
     named, ships, file = verdict.candidate.sha256, sha256(here / MODEL), here / CANDIDATE / MODEL
     if named == ships:
-        return Other(named, 0.0)
+        return Other(sha256=named, max_dp=0.0)
     said = f"{REVIEW}/{Verdict.NAME} judged another model ({named[:12]}) than ships ({ships[:12]})"
     if _judged_file(here, verdict) is None:
         raise Refused(f"{said}, and {CANDIDATE}/{MODEL} is not the judged one: propose this commit again")
     if _md5(here / WINDOW) != again.files(recorded.stages(commit.locked(here))).get(WINDOW):
         raise Refused(f"{said}, and {WINDOW} is not the one of {commit.LOCK}: propose this commit again")
-    found = Other(named, _difference(here, Model(file)))
-    if not found.max_dp <= SAME:
+    max_dp = _difference(here, Model(file))
+    if not max_dp <= SAME:
         raise Refused(
-            f"{said}, which answers otherwise (max |Δp| on the test window is {found.max_dp:.2g}, at most "
-            f"{SAME:g} passes): propose this commit again"
+            f"{said}, which answers otherwise (max |Δp| on the test window is {max_dp:.2g}, at most {SAME:g} "
+            "passes): propose this commit again"
         )
     step(f"it has other bytes than the judged model ({named[:12]}) and answers as it does")
-    return found
+    return Other(sha256=named, max_dp=max_dp)
 
 
 def _require_unchanged(here: Path, verdict: Verdict) -> None:
@@ -149,16 +141,16 @@ def rebuilt(here: Path, trained: Path | None = None) -> Other:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
         path.write_bytes(content)
-        found = Other(hashlib.sha256(content).hexdigest(), _difference(here, Model(path)))
+        max_dp = _difference(here, Model(path))
     rows = pq.read_metadata(here / WINDOW).num_rows
-    if not found.max_dp <= SAME:
+    if not max_dp <= SAME:
         raise Refused(
             f"{MODEL} is not what {commit.LOCK} and its seed give: the model rebuilt from them answers "
-            f"otherwise (max |Δp| is {found.max_dp:.2g} on the test window's {rows:,} rows; "
+            f"otherwise (max |Δp| is {max_dp:.2g} on the test window's {rows:,} rows; "
             f"at most {SAME:g} passes)"
         )
-    step(f"it answers as the reviewed one: max |Δp| is {found.max_dp:.2g} on the test window's {rows:,} rows")
-    return found
+    step(f"it answers as the reviewed one: max |Δp| is {max_dp:.2g} on the test window's {rows:,} rows")
+    return Other(sha256=hashlib.sha256(content).hexdigest(), max_dp=max_dp)
 
 
 def _difference(here: Path, other: Model) -> float:

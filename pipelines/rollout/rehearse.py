@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from pipelines.artifacts.entry import Entry
 from pipelines.base import machine
 from pipelines.base.console import output, step, summary
 from pipelines.base.files import write_json
@@ -16,7 +17,6 @@ from pipelines.core.model import Golden
 from pipelines.host import terraform
 from pipelines.pulls.runs import left
 from pipelines.registry import store as stores
-from pipelines.registry.ledger import Entry
 from pipelines.registry.store import Store
 from pipelines.rollout import deploy
 from pipelines.rollout.load import Load

@@ -4,16 +4,17 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from pipelines.artifacts.entry import Entry
 from pipelines.artifacts.host import Outputs
+from pipelines.artifacts.release import Release
 from pipelines.base import machine
 from pipelines.base.errors import UserError
 from pipelines.host import trust
 from pipelines.host.host import COLOURS, Host
 from pipelines.host.slots import process
 from pipelines.registry import store as stores
-from pipelines.registry.ledger import Entry, Ledger
+from pipelines.registry.ledger import Ledger
 from pipelines.registry.store import Store
 from pipelines.rollout import rollback
 from pipelines.rollout.journal import Journal
@@ -32,7 +33,7 @@ def table(store: Store | None = None, ledger: Ledger | None = None, home: Path |
     runs = _by_release((release, host.environment) for host in _hosts(home) for release in _running(host))
     listed = store.list()
     lines = [_row(about, wanted, runs) for about in listed]
-    missing = set(wanted) - {about["id"] for about in listed}
+    missing = set(wanted) - {about.id for about in listed}
     told = (
         _aligned([HEADER, *lines]) if lines else [f"no release is in {store.where}: `ml release` makes one"]
     )
@@ -56,16 +57,16 @@ def prune(
     store = store or stores.of()
     reasons = needed(ledger, home)
     # of the folder too: another machine may have pruned a release whose copy still lies here
-    known = {about["id"]: about for place in (Store(store.folder), store) for about in place.list()}
+    known = {about.id: about for place in (Store(store.folder), store) for about in place.list()}
     lines = []
     for place, about in enumerate(stores.newest_first(list(known.values()))):
-        id, why = about["id"], reasons.get(about["id"], [])
+        id, why = about.id, reasons.get(about.id, [])
         if place < keep:
             why = [f"one of the newest {keep}", *why]
         if not why and not dry_run:
             store.remove(id)
         done = "kept" if why else "would be removed" if dry_run else "removed"
-        lines.append((id[:12], str(about.get("created")), done, "; ".join(why)))
+        lines.append((id[:12], about.created, done, "; ".join(why)))
     return "\n".join(_aligned(lines)) or f"no release is in {store.where}"
 
 
@@ -113,18 +114,15 @@ def _back(host: Host, history: Sequence[Entry]) -> set[str]:
     return set()
 
 
-def _row(
-    about: Mapping[str, Any], wanted: Mapping[str, list[str]], runs: Mapping[str, list[str]]
-) -> tuple[str, ...]:
-    version = (about.get("model") or {}).get("version")
+def _row(about: Release, wanted: Mapping[str, list[str]], runs: Mapping[str, list[str]]) -> tuple[str, ...]:
     return (
-        about["id"][:12],
-        str(about.get("commit"))[:12],
-        str(about.get("created")),
-        str(version or "-"),
-        str(about.get("verdict") or "-"),
-        ", ".join(wanted.get(about["id"], [])) or "-",
-        ", ".join(runs.get(about["id"], [])) or "-",
+        about.id[:12],
+        about.commit[:12],
+        about.created,
+        about.model.version or "-",
+        about.verdict or "-",
+        ", ".join(wanted.get(about.id, [])) or "-",
+        ", ".join(runs.get(about.id, [])) or "-",
     )
 
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from pipelines.artifacts.entry import Entry
+from pipelines.artifacts.release import Release
 from pipelines.base.console import step as say
 from pipelines.base.console import summary
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json
 from pipelines.host import trust
 from pipelines.host.host import Host
 from pipelines.registry import ledger, merged
@@ -28,9 +29,9 @@ def rollback(env: str, home: Path | None = None) -> int:
         )
     history = trust.history(host, book)
     release = safe(Journal.of(host), history, listed)
-    known = [entry.model_dump(exclude={"by", "why", "at"}) for entry in history if entry.release == release]
-    fields = known[0] if known else {"release": release, "commit": _commit(home, release)}
-    book.write(env, ledger.Entry(**{**fields, "why": "rollback"}))
+    known = next((entry for entry in history if entry.release == release), None)
+    entry = known or Entry(release=release, commit=_commit(home, release))
+    book.write(env, entry.anew("rollback"))
     say(f"{env}: the ledger now wants {release[:12]}")
     return deploy.deploy(env, home)
 
@@ -47,8 +48,7 @@ def in_ledger(env: str) -> int:
     entry = before(book.wanted(env), [written.entry for written in chain], env)
     merged.require_merged(entry.commit)
     book.require_known(env, next(written.commit for written in chain if written.entry == entry))
-    fields = entry.model_dump(exclude={"by", "why", "at"})
-    book.write(env, ledger.Entry(**{**fields, "why": "rollback"}))
+    book.write(env, entry.anew("rollback"))
     say(f"{env}: the ledger now wants {entry.release[:12]}; hosts that follow it move there")
     summary(
         f"### {env} goes back\n\n| | |\n| --- | --- |\n| wanted | `{entry.release}` |\n"
@@ -58,7 +58,7 @@ def in_ledger(env: str) -> int:
     return 0
 
 
-def before(wanted: ledger.Entry | None, history: Sequence[ledger.Entry], env: str) -> ledger.Entry:
+def before(wanted: Entry | None, history: Sequence[Entry], env: str) -> Entry:
     """The newest entry of the ledger's history whose release is neither wanted nor was rolled back from.
 
     Whether its rollout completed only a host knows: one that was refused there is refused again, and the next
@@ -76,7 +76,7 @@ def before(wanted: ledger.Entry | None, history: Sequence[ledger.Entry], env: st
     )
 
 
-def safe(journal: Journal, history: Sequence[ledger.Entry], named: bool = False) -> str:
+def safe(journal: Journal, history: Sequence[Entry], named: bool = False) -> str:
     """The newest release whose rollout completed, but not the wanted one nor one that was rolled back from.
 
     `history` is the ledger's, newest first; `named`: only what it names is a place to go back to. UserError
@@ -96,4 +96,4 @@ def safe(journal: Journal, history: Sequence[ledger.Entry], named: bool = False)
 
 
 def _commit(home: Path | None, release: str) -> str:
-    return str(read_json(stores.of(home).get(release) / "release.json")["commit"])
+    return Release.read(stores.of(home).get(release)).commit

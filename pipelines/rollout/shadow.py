@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import wasserstein_distance  # type: ignore[import-untyped]
 
+from pipelines.artifacts.release import Release
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json
 from pipelines.core.contract import Column
 from pipelines.core.model import Model, Row
 
@@ -151,8 +151,8 @@ class Shadow:
 def expected(release: Path, live: Path) -> tuple[list[float] | None, str]:
     """The 101 quantiles of Δp that the gate saw on the test window, and ""; or None, and why they are not
     those of this rollout. Both are folders of releases in the store."""
-    models = [read_json(folder / "release.json").get("model", {}).get("sha256") for folder in (release, live)]
-    if models[0] is not None and models[0] == models[1]:
+    models = [Release.read(folder).model.sha256 for folder in (release, live)]
+    if models[0] == models[1]:
         return [0.0] * len(LEVELS), ""
     if not (release / "evidence" / Verdict.NAME).is_file():
         return None, "no gate's report came with the release"
@@ -163,7 +163,7 @@ def expected(release: Path, live: Path) -> tuple[list[float] | None, str]:
     if dp is None:
         return None, "the gate's report says nothing of Δp: it had no champion"
     if dp.champion != models[1]:
-        judged, runs = dp.champion[:12], str(models[1])[:12]
+        judged, runs = dp.champion[:12], models[1][:12]
         return None, f"the gate compared the release with another model ({judged}) than runs ({runs})"
     return list(dp.quantiles), ""
 

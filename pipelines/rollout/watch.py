@@ -17,13 +17,14 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from pipelines.artifacts.entry import Entry
 from pipelines.base import machine
 from pipelines.base.console import step as say
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import write_text
 from pipelines.host import services, terraform, trust
 from pipelines.host.host import Host
-from pipelines.registry.ledger import BRANCH, Entry, Ledger, Look, Unreachable
+from pipelines.registry.ledger import BRANCH, Ledger, Look, Unreachable
 from pipelines.rollout import deploy
 from pipelines.rollout.journal import Journal
 

@@ -8,10 +8,15 @@ import pytest
 
 from pipelines.artifacts.drift import Check
 from pipelines.artifacts.file import Artifact
+from pipelines.artifacts.followed import Followed
 from pipelines.artifacts.host import Outputs
+from pipelines.artifacts.proposal import Proposal
 from pipelines.artifacts.reference import Reference
+from pipelines.artifacts.release import Release
+from pipelines.artifacts.slot import Served
 from pipelines.base.errors import UserError
 from tests.monitoring.checks import check
+from tests.releases import about
 
 HOST = {
     "environment": "staging",
@@ -31,6 +36,10 @@ FILES: dict[type[Artifact], dict[str, Any]] = {
     Check: json.loads(check("STEADY").model_dump_json()),
     Outputs: HOST,
     Reference: REFERENCE,
+    Release: about(),
+    Proposal: {"number": 12, "title": "x", "head": "1" * 40, "run": None, "override": "ada"},
+    Served: {"release": "0" * 64, "bento": "/store/bento", "python": "/venv/bin/python"},
+    Followed: {"head": "0" * 40, "written": "1" * 40, "moment": 1},
 }
 each = pytest.mark.parametrize("artifact", FILES, ids=lambda artifact: artifact.NAME)
 
@@ -63,7 +72,7 @@ def test_a_file_of_a_first_host_has_no_version_and_is_read(artifact: type[Artifa
 @each
 def test_another_version_is_named(artifact: type[Artifact], tmp_path: Path) -> None:
     said = refused(artifact, tmp_path, json.dumps({"version": 2, "of": "later"}))
-    assert "is of version 2, and this checkout reads version 1" in said
+    assert "is of version 2: update this checkout, which reads version 1, or" in said
 
 
 @each

@@ -20,6 +20,7 @@ from pipelines.rollout.rehearse import free_ports
 from tests.delivery import github_releases, tiny
 from tests.delivery.github_releases import Releases
 from tests.delivery.world import World
+from tests.releases import HEAD
 from tests.shared import once
 
 
@@ -101,7 +102,7 @@ def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[Releases]:
     monkeypatch.setenv("GH_TOKEN", github_releases.TOKEN)
     with github_releases.serve() as releases:
         monkeypatch.setenv("GITHUB_API_URL", releases.api)
-        releases.commits.add("c")
+        releases.commits.add(HEAD)
         yield releases
 
 

@@ -11,6 +11,7 @@ import yaml
 from pipelines.base.files import sha256_of_tree, write_json
 from pipelines.registry.store import Store
 from tests.project import commit, git
+from tests.releases import described
 
 
 def merge(origin: Path, release: Path) -> str:
@@ -51,5 +52,5 @@ def small(store: Store, name: str, service: str = "print('served')\n", **bento: 
         shutil.copytree(source, folder / "bento" / "src")
         write_json(folder / "bento" / "bento.yaml", {"service": "service:S", "envs": [], **bento})
         (folder / "evidence").mkdir()
-        write_json(folder / "release.json", {"id": release_id, "commit": "0" * 40, "created": name})
+        described(folder, release_id, created=name)
     return release_id

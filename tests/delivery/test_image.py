@@ -39,7 +39,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def release_id(store: Store) -> str:
-    return str(store.list()[0]["id"])
+    return store.list()[0].id
 
 
 @pytest.fixture

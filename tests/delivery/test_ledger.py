@@ -226,7 +226,7 @@ def push(clone: Path, content: str) -> None:
 @pytest.mark.parametrize(
     ("content", "field"),
     [
-        ("{", "the file"),
+        ("{", "Invalid JSON"),
         ('{"release": "abc", "commit": "1"}', "release"),
         (json.dumps({"release": A, "commit": "1", "why": "because"}), "why"),
         (json.dumps({"release": A}), "commit"),
@@ -235,7 +235,8 @@ def push(clone: Path, content: str) -> None:
 def test_a_broken_file_is_one_sentence(clone: Path, content: str, field: str) -> None:
     push(clone, content)
     with pytest.raises(
-        UserError, match=rf"staging\.json on the branch environments \(\w+\) is broken: {field}"
+        UserError,
+        match=rf"staging\.json on the branch environments \(\w+\) is not what `ml` writes \({field}",
     ):
         Ledger(clone).wanted("staging")
 
@@ -244,7 +245,7 @@ def test_a_broken_file_that_was_mended_is_left_out_of_the_history(clone: Path) -
     ledger = Ledger(clone)
     push(clone, entry(A).model_dump_json())
     push(clone, "{")
-    with pytest.raises(UserError, match="broken"):
+    with pytest.raises(UserError, match="is not what `ml` writes"):
         ledger.history("staging")
     push(clone, entry(B).model_dump_json())
     assert [one.release for one in ledger.history("staging")] == [B, A]
@@ -294,3 +295,18 @@ def test_a_runner_without_a_name_can_write(
     found = Ledger(clone).wanted("staging")
     assert found is not None and found.by == "octocat"
     assert git(clone, "log", "-1", "--format=%an", "refs/greenlight/environments") == "greenlight"
+
+
+def test_an_entry_names_no_version_and_is_read_with_one(clone: Path) -> None:
+    """A host of an earlier checkout reads the same branch, and refuses a field that it does not know."""
+    Ledger(clone).write("staging", entry(A))
+    git(clone, "fetch", "--quiet", "origin", BRANCH)
+    written = json.loads(git(clone, "show", "FETCH_HEAD:staging.json"))
+    assert "version" not in written and "release" in written
+    assert Entry.parse(written) == Entry.parse(written | {"version": 1})
+
+
+def test_an_entry_of_a_later_version_is_one_sentence(clone: Path) -> None:
+    push(clone, json.dumps({"version": 2, "release": A, "of": "later"}))
+    with pytest.raises(UserError, match="is of version 2: update this checkout, which reads version 1, or"):
+        Ledger(clone).wanted("staging")

@@ -9,6 +9,7 @@ import pytest
 from pipelines.base.files import sha256, write_json, write_text
 from pipelines.problem.columns import CONTRACT
 from pipelines.registry import mirror as registry
+from tests.releases import NONE, described
 
 
 @pytest.fixture(autouse=True)
@@ -49,8 +50,7 @@ def released(text: str, env: str = "staging") -> Path:
     folder = Path("store", text)
     model = write_text(folder / "bento/src/models/model.onnx", text)
     version = registry.register(env, model, text, "c", model.parent)
-    write_json(folder / "release.json", {"id": text, "model": {"sha256": sha256(model), "version": version}})
-    return folder
+    return described(folder, NONE, sha256(model), version)
 
 
 def alias(client: Any, name: str) -> str:
@@ -77,7 +77,7 @@ def test_a_release_alone_makes_no_champion(client: Any) -> None:
 def test_the_version_is_found_by_the_models_hash_not_by_its_number(client: Any, capsys) -> None:
     """Another registry's version 1 is another model."""
     registry.champion(released("first"))
-    write_json("other/release.json", {"id": "x", "model": {"sha256": "0" * 64, "version": "1"}})
+    described(Path("other"))
     capsys.readouterr()
     registry.champion(Path("other"))
     assert "is this model, so the alias champion stays" in capsys.readouterr().err
@@ -85,7 +85,7 @@ def test_the_version_is_found_by_the_models_hash_not_by_its_number(client: Any, 
 
 
 def test_without_a_registry_one_line_says_so_and_none_is_made(here: Path, capsys) -> None:
-    write_json("release/release.json", {"id": "x", "model": {"sha256": "0" * 64, "version": "1"}})
+    described(Path("release"))
     registry.champion(Path("release"))
     assert capsys.readouterr().err.count("\n") == 1
     assert not (here / ".greenlight").exists()

@@ -11,6 +11,7 @@ import asyncssh
 import pytest
 import yaml
 
+from pipelines.artifacts.proposal import Proposal
 from pipelines.base import console
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import read_json, sha256, sha256_of_tree, write_json
@@ -128,7 +129,7 @@ def test_a_release_goes_to_github_and_from_there_to_a_host(checkout: Path, tmp_p
         "it is there, and not built again"
     )
     elsewhere = Assets(REPOSITORY, tmp_path / "host")
-    assert [about["id"] for about in elsewhere.list()] == [number]
+    assert [about.id for about in elsewhere.list()] == [number]
     assert sha256_of_tree(elsewhere.get(number) / "bento/src") == number
     assert len(github.content) == 1
 
@@ -358,23 +359,28 @@ def test_a_pattern_without_a_file_is_named(checkout: Path) -> None:
         commit.files(checkout)
 
 
+def brought(override: str | None) -> Proposal:
+    """What `ml evidence` found."""
+    return Proposal(number=12, title="x", head="1" * 40, run=7, override=override)
+
+
 def judged(checkout: Path, **changes: object) -> None:
     """The report of the proposal's run, as the workflow downloads it, and what `ml evidence` found."""
     model = sha256(checkout / "models/model.onnx")
     given = {"word": "PASS", "candidate": candidate(model)} | changes
     write_json(checkout / "evidence/gate.json", verdict(**given))
     (checkout / "evidence/report.md").write_text("# Report\n")
-    write_json(checkout / "build/proposal.json", {"number": 12, "run": 7, "override": None})
+    brought(None).write(checkout / "build")
 
 
 def test_the_gates_report_on_this_very_model_goes_along(checkout: Path, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     judged(checkout, word="INCONCLUSIVE", superior=False)
-    write_json(checkout / "build/proposal.json", {"number": 12, "run": 7, "override": "ada"})
+    brought("ada").write(checkout / "build")
     store = Store(tmp_path / "store")
     evidence = store.get(release(store=store)) / "evidence"
     assert read_json(evidence / "gate.json")["verdict"] == "INCONCLUSIVE"
-    assert [about["verdict"] for about in store.list()] == ["INCONCLUSIVE"]
+    assert [about.verdict for about in store.list()] == ["INCONCLUSIVE"]
     assert (evidence / "report.md").read_text() == "# Report\n"
     assert read_json(evidence / "proposal.json")["number"] == 12
     entry = Ledger(checkout).wanted("staging")
@@ -409,7 +415,7 @@ def test_the_ledger_says_what_the_gate_did(checkout: Path, changes: dict, figure
         ({"verdict": "SUCCESS"}, "is not what this version's gate writes"),
         ({"verdict": ["PASS"]}, "is not what this version's gate writes"),
         ({"superior": "yes"}, "is not what this version's gate writes"),
-        ({"version": 2}, "is not what this version's gate writes"),
+        ({"version": 2}, "is of version 2: update this checkout"),
     ],
 )
 def test_a_report_without_a_model_is_named_and_left_out(

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.artifacts.entry import Entry, Why
 from pipelines.base.errors import UserError
 from pipelines.edge.edge import Edge, Route
 from pipelines.host.host import Host
 from pipelines.host.slots import process
 from pipelines.problem.columns import CONTRACT
-from pipelines.registry import ledger as ledgers
-from pipelines.registry.ledger import Entry, Ledger
+from pipelines.registry.ledger import Ledger
 from pipelines.registry.store import Assets, Store
 from pipelines.rollout import releases
 from pipelines.rollout.journal import Journal
@@ -45,7 +45,7 @@ def store(home: Path, tmp_path: Path) -> Store:
 
 def filled(store: Store, scratch: Path) -> Store:
     for day in range(1, 6):
-        told = {"created": f"2026-01-0{day}T00:00:00+00:00", "model": {"version": str(day)}}
+        told = {"created": f"2026-01-0{day}T00:00:00+00:00", "version": str(day)}
         fill(scratch / f"r{day}", f"r{day}", **told, verdict="PASS" if day > 1 else None)
         store.add(scratch / f"r{day}")
     return store
@@ -57,10 +57,10 @@ def r(store: Store) -> dict[str, str]:
 
 
 def ids(store: Store) -> dict[str, str]:
-    return {f"r{release['model']['version']}": release["id"] for release in store.list()}
+    return {f"r{release.model.version}": release.id for release in store.list()}
 
 
-def want(ledger: Ledger, env: str, release: str, why: ledgers.Why = "release") -> None:
+def want(ledger: Ledger, env: str, release: str, why: Why = "release") -> None:
     ledger.write(env, Entry(release=release, commit=f"{release[:8]}{why}", by="ada", why=why))
 
 
@@ -118,7 +118,7 @@ def test_a_release_is_told_with_who_wants_and_who_runs_it(store, ledger, home, r
         routes[env] = r["r4"]
     header, first, second, *_, last = releases.table(store, ledger, home).splitlines()
     assert header.split("  ")[0] == "RELEASE"
-    assert first.split() == [r["r5"][:12], "c", "2026-01-05T00:00:00+00:00", "5", "PASS", "staging", "-"]
+    assert first.split() == [r["r5"][:12], "c" * 12, "2026-01-05T00:00:00+00:00", "5", "PASS", "staging", "-"]
     assert second.split()[-3:] == ["production", "production,", "staging"]
     assert last.split()[-3:] == ["-", "-", "-"], "no verdict, not wanted, does not run"
 
@@ -165,7 +165,7 @@ def test_what_the_edge_sends_traffic_to_stays(store, ledger, home, r, routes) ->
 
 def test_what_a_slot_still_serves_stays(store, ledger, home, r, monkeypatch) -> None:
     host(home, "staging")
-    monkeypatch.setattr(process, "running", lambda host, slot: r["r2"] if slot == "green" else None)
+    monkeypatch.setattr(process, "running", lambda slot: r["r2"] if slot.colour == "green" else None)
     releases.prune(1, store=store, ledger=ledger, home=home)
     assert kept(store) == {"r5", "r2"}
 

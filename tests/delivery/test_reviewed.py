@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 
+from pipelines.artifacts.release import Other
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import read_json, sha256, write_bytes, write_json
@@ -106,7 +107,7 @@ def test_the_locked_bytes_ship_where_the_judged_run_left_them(checkout: Path) ->
     trained_elsewhere(checkout)
     reviewed.take(checkout)
     assert sha256(MODEL) == locked
-    assert of_the_judge(checkout) == reviewed.Other(locked, 0.0)
+    assert of_the_judge(checkout) == Other(sha256=locked, max_dp=0.0)
 
 
 def test_the_judged_bytes_ship_where_the_locked_ones_are_not_to_be_had(checkout: Path) -> None:
@@ -124,7 +125,7 @@ def test_both_hashes_are_recorded_where_the_judged_model_answers_the_same(checko
     digest = judged(other_bytes(MODEL.read_bytes()))
     reviewed.take(checkout)
     assert sha256(MODEL) != digest
-    assert of_the_judge(checkout) == reviewed.Other(digest, 0.0)
+    assert of_the_judge(checkout) == Other(sha256=digest, max_dp=0.0)
 
 
 def test_a_judged_model_that_answers_otherwise_is_refused(checkout: Path, other_answers: bytes) -> None:

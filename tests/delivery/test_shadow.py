@@ -16,6 +16,7 @@ from pipelines.core.model import Model
 from pipelines.rollout import shadow
 from pipelines.rollout.shadow import LEVELS, Comparison, Shadow, expected, limit
 from pipelines.serving.log import PredictionLog
+from tests.releases import NONE, described
 from tests.verdicts import verdict
 
 SINCE = "2026-01-02T00:00:00.000+00:00"
@@ -205,36 +206,39 @@ def test_a_comparison_can_be_journalled(tmp_path: Path, model: Model) -> None:
     assert written["pairs"] == 1 and written["wasserstein"] == 0.0
 
 
+OLD, OTHER = "a" * 64, "b" * 64
+
+
 def stored(folder: Path, model: str, dp: Any = None, gate: bool = True) -> Path:
-    write_json(folder / "release.json", {"id": "0", "model": {"sha256": model}})
+    described(folder, NONE, model)
     if gate:
         write_json(folder / "evidence/gate.json", verdict(dp=dp))
     return folder
 
 
 def test_the_gates_dp_is_expected_only_where_it_compared_with_the_model_that_runs(tmp_path: Path) -> None:
-    old, third = "a" * 64, "c" * 64
+    old, third = OLD, "c" * 64
     live = stored(tmp_path / "live", old)
     quantiles = [number / 1000 for number in range(101)]
     seen = {"champion": old, "quantiles": quantiles}
-    assert expected(stored(tmp_path / "1", "new", seen), live) == (quantiles, "")
+    assert expected(stored(tmp_path / "1", OTHER, seen), live) == (quantiles, "")
     for folder, words in (
         (
-            stored(tmp_path / "2", "new", seen | {"champion": third}),
+            stored(tmp_path / "2", OTHER, seen | {"champion": third}),
             f"another model ({third[:12]}) than runs ({old[:12]})",
         ),
-        (stored(tmp_path / "3", "new", None), "says nothing of Δp"),
-        (stored(tmp_path / "4", "new", seen | {"quantiles": [0.1]}), "is not taken: "),
-        (stored(tmp_path / "6", "new", seen | {"more": 1}), "is not taken: "),
-        (stored(tmp_path / "5", "new", gate=False), "no gate's report"),
+        (stored(tmp_path / "3", OTHER, None), "says nothing of Δp"),
+        (stored(tmp_path / "4", OTHER, seen | {"quantiles": [0.1]}), "is not taken: "),
+        (stored(tmp_path / "6", OTHER, seen | {"more": 1}), "is not taken: "),
+        (stored(tmp_path / "5", OTHER, gate=False), "no gate's report"),
     ):
         found, why = expected(folder, live)
         assert found is None and words in why
 
 
 def test_of_the_same_model_the_same_answers_are_expected(tmp_path: Path) -> None:
-    live = stored(tmp_path / "live", "old", gate=False)
-    assert expected(stored(tmp_path / "new", "old", gate=False), live) == ([0.0] * 101, "")
+    live = stored(tmp_path / "live", OLD, gate=False)
+    assert expected(stored(tmp_path / "new", OLD, gate=False), live) == ([0.0] * 101, "")
 
 
 def test_models_that_differ_much_on_v_may_lie_farther_from_it_on_a_day_and_others_may_not() -> None:

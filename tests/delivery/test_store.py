@@ -1,13 +1,21 @@
 """The store: a release is whole and what its id says, or it is not given out."""
 
+import hashlib
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from pipelines.artifacts.release import Image, Release
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json, sha256, sha256_of_tree, write_json, write_text
+from pipelines.base.files import sha256, sha256_of_tree, write_json, write_text
+from pipelines.registry import beside
 from pipelines.registry import store as stores
 from pipelines.registry.store import Store
+from tests.releases import about, described
+
+IMAGE = Image(name="made", digest="sha256:1", base="python")
 
 
 def fill(folder: Path, text: str, **fields: object) -> str:
@@ -17,7 +25,7 @@ def fill(folder: Path, text: str, **fields: object) -> str:
     write_text(folder / "bento/bento.yaml", "service: x\n")
     write_text(folder / "evidence/metrics.json", "{}")
     number = sha256_of_tree(folder / "bento/src")
-    write_json(folder / "release.json", {"id": number, "commit": "c", "image": None, **fields})
+    described(folder, number, **fields)
     return number
 
 
@@ -120,7 +128,7 @@ def test_what_is_no_id_is_refused(store: Store, given: str) -> None:
 
 def test_an_ambiguous_beginning_is_refused(store: Store) -> None:
     for last in "ab":
-        write_json(store.folder / ("0" * 63 + last) / "release.json", {"id": "0" * 63 + last})
+        described(store.folder / ("0" * 63 + last), "0" * 63 + last)
     with pytest.raises(UserError, match="begins 2 releases"):
         store.get("0" * 8)
 
@@ -168,19 +176,47 @@ def test_releases_are_listed_newest_first(store: Store, tmp_path: Path) -> None:
     put(store, tmp_path, "old", created="2026-01-01T00:00:00+00:00")
     put(store, tmp_path, "new", created="2026-02-01T00:00:00+00:00")
     (store.folder / ".new-half").mkdir()
-    assert [release["created"][:7] for release in store.list()] == ["2026-02", "2026-01"]
+    assert [release.created[:7] for release in store.list()] == ["2026-02", "2026-01"]
 
 
 def test_a_note_changes_the_card_and_not_the_id(store: Store, tmp_path: Path) -> None:
     number = put(store, tmp_path, "one")
-    store.note(number, image={"digest": "sha256:1"})
-    about = read_json(store.get(number) / "release.json")
-    assert about["image"] == {"digest": "sha256:1"} and about["commit"] == "c"
+    store.note(number, IMAGE)
+    about = Release.read(store.get(number))
+    assert about.image == IMAGE and about.id == number
 
 
 def test_a_removed_release_is_gone_and_the_others_stay(store: Store, tmp_path: Path) -> None:
     one, two = put(store, tmp_path, "one"), put(store, tmp_path, "two")
     store.remove(one)
     store.remove(one)
-    assert [release["id"] for release in store.list()] == [two]
+    assert [release.id for release in store.list()] == [two]
     assert [path.name for path in store.folder.iterdir()] == [two]
+
+
+def test_a_release_of_an_earlier_version_stays_what_the_ledger_names(store: Store, tmp_path: Path) -> None:
+    """Its release.json has no version, and may not name what was judged."""
+    number = put(store, tmp_path, "one")
+    old = {k: v for k, v in about(number, "a" * 64).items() if k not in ("version", "judged", "verdict")}
+    write_json(store.folder / number / "release.json", old)
+    named = {**old, "model": {"sha256": "a" * 64}}
+    del named["created"], named["image"]
+    held = json.dumps([named, beside.evidence(store.folder / number / "evidence")], sort_keys=True)
+    digest = hashlib.sha256(held.encode()).hexdigest()
+    assert beside.digest(store.get(number)) == digest
+    store.note(number, IMAGE)
+    assert beside.digest(store.get(number)) == digest
+    shutil.copytree(store.get(number), tmp_path / "copy")
+    assert store.add(tmp_path / "copy") == number and beside.digest(store.get(number)) == digest
+    assert store.list()[0].judged is None
+
+
+@pytest.mark.parametrize("changes", [{"id": "0"}, {"more": 1}, {"model": None}, {"version": 2}])
+def test_a_release_that_is_not_described_as_one_is_not_taken(
+    store: Store, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    number = fill(tmp_path / "one", "one")
+    write_json(tmp_path / "one/release.json", about(number) | changes)
+    with pytest.raises(UserError, match=r"one/release\.json is (not what `ml release` writes|of version 2)"):
+        store.add(tmp_path / "one")
+    assert store.list() == []

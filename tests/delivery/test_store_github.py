@@ -1,6 +1,7 @@
 """The store on GitHub, against a stand-in of the documented API."""
 
 import io
+import json
 import os
 import subprocess
 import tarfile
@@ -10,16 +11,16 @@ from typing import Any
 
 import pytest
 
+from pipelines.artifacts.release import Release
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json
 from pipelines.registry import store as stores
 from pipelines.registry.store import Assets, Store
 from pipelines.registry.store.assets import repository
 from tests.delivery import github_releases
 from tests.delivery.github_releases import REPOSITORY, Releases
-from tests.delivery.test_store import fill
-
-HEAD = "c"  # the commit that `fill` writes
+from tests.delivery.test_store import IMAGE, fill
+from tests.releases import HEAD
+from tests.releases import about as described_as
 
 
 @pytest.fixture(autouse=True)
@@ -122,24 +123,24 @@ def test_releases_are_listed_newest_first_and_others_tags_are_passed_over(put, s
     put("old", created="2026-01-01T00:00:00+00:00")
     put("new", created="2026-02-01T00:00:00+00:00")
     github.create({"tag_name": "v1.0", "target_commitish": HEAD, "body": None})
-    assert [release["created"][:7] for release in store.list()] == ["2026-02", "2026-01"]
+    assert [release.created[:7] for release in store.list()] == ["2026-02", "2026-01"]
 
 
 def test_more_releases_than_a_page_are_all_listed(github: Releases, store: Assets) -> None:
     for number in range(203):
         id = f"{number:064d}"[::-1]
-        about = f'```json\n{{"id": "{id}", "created": "{number:03d}"}}\n```'
+        about = f"```json\n{json.dumps(described_as(id, created=f'{number:03d}'))}\n```"
         github.create({"tag_name": f"greenlight-{id[:12]}", "target_commitish": HEAD, "body": about})
-    assert [int(release["created"]) for release in store.list()] == list(range(202, -1, -1))
+    assert [int(release.created) for release in store.list()] == list(range(202, -1, -1))
 
 
 def test_a_note_is_seen_elsewhere_and_the_release_stays_itself(put, store, elsewhere, github) -> None:
     number = put()
-    store.note(number, image={"digest": "sha256:1"})
-    assert store.list()[0]["image"] == {"digest": "sha256:1"}
+    store.note(number, IMAGE)
+    assert store.list()[0].image == IMAGE
     for place in (store, elsewhere):
-        about = read_json(place.get(number) / "release.json")
-        assert about["image"] == {"digest": "sha256:1"} and about["commit"] == HEAD
+        about = Release.read(place.get(number))
+        assert about.image == IMAGE and about.commit == HEAD
 
 
 def test_a_removed_release_is_gone_with_its_tag(put, store, github: Releases) -> None:
@@ -216,7 +217,7 @@ def test_a_commit_that_github_does_not_know_is_named(store: Assets, github: Rele
 
 def test_a_killed_upload_leaves_a_draft_that_nobody_gets_and_that_is_swept(store, github, tmp_path) -> None:
     number = fill(tmp_path / "one", "one", created="2026-01-01T00:00:00+00:00")
-    about = f'```json\n{{"id": "{number}", "created": "2026-01-01T00:00:00+00:00"}}\n```'
+    about = f"```json\n{json.dumps(described_as(number))}\n```"
     for draft in (about, about.replace("2026-01-01", "2999-01-01")):
         github.create({"tag_name": f"greenlight-{number[:12]}", "draft": True, "body": draft})
     assert not store.has(number) and store.list() == []
@@ -268,13 +269,17 @@ def replaced(github: Releases, content: bytes) -> None:
     github.upload(record["id"], "release.tar", content)
 
 
+ANOTHER = json.dumps(described_as()).encode()
 ALTERED = {
     "model": (lambda m: m.update({"bento/src/models/model.onnx": b"other"}), "bento/src was changed"),
     "added": (lambda m: m.update({"bento/src/sitecustomize.py": b""}), "bento/src was changed"),
     "module": (lambda m: m.update({"bento/uvicorn.py": b""}), "bento/ holds 'uvicorn.py'"),
     "missing": (lambda m: m.pop("bento/bento.yaml"), "is missing: the release is not whole"),
-    "id": (lambda m: m.update({"release.json": b'{"id": "0"}'}), "release.json is not of the release"),
-    "no json": (lambda m: m.update({"release.json": b"{"}), "is not valid JSON"),
+    "id": (
+        lambda m: m.update({"release.json": json.dumps(described_as()).encode()}),
+        "release.json is not of",
+    ),
+    "no json": (lambda m: m.update({"release.json": b"{"}), "release.json is not what `ml release` writes"),
     "outside": (lambda m: m.update({"bento/../../x": b""}), r"bento/\.\./\.\./x lies outside"),
     "absolute": (lambda m: m.update({"/tmp/greenlight-x": b""}), "lies outside"),
     "beside": (lambda m: m.update({"other/x": b""}), "other/x lies outside"),
@@ -343,15 +348,15 @@ def test_notes_that_somebody_edited_are_passed_over_in_lists_only(
     github.published()[0]["body"] = "great release"
     assert store.list() == []
     assert "are not what was written there" in capsys.readouterr().err
-    assert read_json(elsewhere.get(number) / "release.json")["id"] == number
-    store.note(number, image="x")
-    assert store.list()[0]["image"] == "x"
+    assert Release.read(elsewhere.get(number)).id == number
+    store.note(number, IMAGE)
+    assert store.list()[0].image == IMAGE
 
 
 def test_notes_saved_by_a_browser_are_still_read(put, store, github: Releases) -> None:
     number = put()
     github.published()[0]["body"] = github.published()[0]["body"].replace("\n", "\r\n")
-    assert store.list()[0]["id"] == number
+    assert store.list()[0].id == number
 
 
 def test_a_release_that_is_not_there_is_named_with_the_way_out(store: Assets) -> None:

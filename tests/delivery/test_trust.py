@@ -18,6 +18,7 @@ from pipelines.registry.store import Store
 from pipelines.rollout import deploy, releases, rollback, status
 from pipelines.rollout.journal import Journal
 from tests.delivery.merging import merge, small
+from tests.delivery.test_store import IMAGE
 from tests.delivery.world import World
 from tests.project import git
 
@@ -96,7 +97,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trusting:
     monkeypatch.setattr(deploy, "move", world.moved)
     monkeypatch.setattr(deploy, "_live", lambda host, release: world.route and release == world.route.release)
     monkeypatch.setattr(services, "alive", lambda host: True)
-    monkeypatch.setattr(process, "running", lambda host, colour: None)
+    monkeypatch.setattr(process, "running", lambda slot: None)
     monkeypatch.setattr(Edge, "route", lambda edge: world.route)
     monkeypatch.setattr(Edge, "ready", lambda edge: False)
     return world
@@ -227,7 +228,7 @@ def test_a_list_that_cannot_be_read_lets_nothing_through(world: Trusting) -> Non
     path.unlink()
     world.allow(f"ci {world.public('ci')}")
     (world.host.place / "followed.json").write_text("{")
-    world.refuses("followed.json cannot be read")
+    world.refuses("followed.json is not what `ml deploy` writes")
 
 
 def test_status_says_whose_word_the_entry_is(world: Trusting, capsys: pytest.CaptureFixture[str]) -> None:
@@ -403,13 +404,13 @@ def test_a_store_entry_whose_evidence_was_edited_is_refused(world: Trusting, nam
     second = world.write(world.merged("second"))
     file = world.store.folder / second.release / name
     before = file.read_bytes() if file.exists() else None
-    write_json(file, (read_json(file) if before else {}) | {"model": {"sha256": "0" * 64}})
+    write_json(file, (read_json(file) if before else {}) | {"model": {"sha256": "f" * 64, "version": "1"}})
     world.refuses("evidence/ or release.json in ")
     if before is None:
         file.unlink()
     else:
         file.write_bytes(before)
-    world.store.note(second.release, image="sha256:1")  # noted later, by `ml image`
+    world.store.note(second.release, IMAGE)  # noted later, by `ml image`
     world.follows(second)
 
 

@@ -74,7 +74,7 @@ def test_a_broken_entry_leaves_what_runs(
     for _ in range(3):
         watcher.round()
     (begin,) = lines(capsys)
-    assert "staging.json on the branch environments" in begin and "is broken" in begin
+    assert "staging.json on the branch environments" in begin and "is not what `ml` writes" in begin
     world.push({"staging.json": file_of(B)})
     watcher.round()
     assert world.deployed == [A, B]

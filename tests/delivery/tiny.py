@@ -11,6 +11,7 @@ from typing import Any
 
 from pipelines.base.files import sha256_of_tree, write_json
 from pipelines.registry.store import Store
+from tests.releases import described
 
 ROOT = Path(__file__).parents[2]
 SERVICE = """
@@ -104,7 +105,7 @@ def maker(bento: Path, store: Store) -> Callable[..., str]:
         with store.put(number) as folder:
             shutil.copytree(copy, folder / "bento")
             (folder / "evidence").mkdir()
-            write_json(folder / "release.json", {"id": number, "commit": "0" * 40, "created": name})
+            described(folder, number, created=name)
         return number
 
     return make

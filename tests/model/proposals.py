@@ -24,6 +24,7 @@ from pipelines.judge.champion import Production
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import evaluate, prepare
+from tests.releases import NONE, described
 
 ROOT = Path(__file__).parents[2]
 LABEL = CONTRACT.label.name
@@ -207,9 +208,7 @@ def released(made: Made, folder: Path) -> Path:
     (folder / "models").rename(folder / "bento/src/models")
     (folder / "evidence").mkdir()
     (folder / "bento/src/models/model.json").rename(folder / "evidence/model.json")
-    release = {"model": {"sha256": hashlib.sha256(made.model).hexdigest()}}
-    (folder / "release.json").write_text(json.dumps(release))
-    return folder
+    return described(folder, NONE, hashlib.sha256(made.model).hexdigest())
 
 
 def cut(path: Path) -> None:

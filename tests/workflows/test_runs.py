@@ -108,7 +108,7 @@ def of(proposal: Proposal, commit: str) -> tuple[dict[str, str], str]:
     proposal.output.write_text("")
     summary = proposal.folder.parent / "summary.md"
     summary.write_text("")
-    out = proposal.folder.parent / "build/proposal.json"
+    out = proposal.folder.parent / "build"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GITHUB_STEP_SUMMARY", str(summary))
         assert runs.of_commit(commit, out) == 0
@@ -134,6 +134,7 @@ def test_a_merged_commit_is_found_with_its_run_and_who_let_it_through(
     assert proposal.judge(UNDECIDED)[0] == "success"
     assert of(proposal, merge(proposal)) == ({"run": "77", "report": "true"}, "")
     assert read_json(proposal.folder.parent / "build/proposal.json") == {
+        "version": 1,
         "number": proposal.pull["number"],
         "title": "x",
         "head": proposal.pull["head"]["sha"],

@@ -6,8 +6,9 @@ import signal
 import time
 from pathlib import Path
 
+from pipelines.artifacts.slot import Served
 from pipelines.base.errors import Refused
-from pipelines.base.files import read_json, write_json, write_text
+from pipelines.base.files import write_text
 from pipelines.host import keeper, venv
 from pipelines.host.slots import launch
 from pipelines.host.slots.slot import Slot
@@ -29,12 +30,7 @@ def start(slot: Slot, release: str, folder: Path) -> None:
     environment = venv.make(slot.environments / venv.name(lock), lock)
     home = slot.home
     shutil.rmtree(home, ignore_errors=True)  # its log then holds this release's lines only
-    slot_file = {
-        "release": release,
-        "bento": str(folder / "bento"),
-        "python": str(environment / "bin" / "python"),
-    }
-    write_json(home / "slot.json", slot_file)
+    Served(release=release, bento=folder / "bento", python=environment / "bin" / "python").write(home)
     render(slot)
     slot.supervisor.take(slot.program)
     _wait_until_started(slot)
@@ -42,7 +38,7 @@ def start(slot: Slot, release: str, folder: Path) -> None:
 
 def stop(slot: Slot) -> None:
     """End the slot's server, whichever supervisor started it, and what an earlier one left on its port."""
-    (slot.home / "slot.json").unlink(missing_ok=True)
+    (slot.home / Served.NAME).unlink(missing_ok=True)
     render(slot)
     slot.supervisor.drop(slot.program)  # first, because it may wait for the turn of the server
     launch.end(slot.mark, GRACE)
@@ -56,11 +52,10 @@ def restart(slot: Slot) -> None:
 
 def running(slot: Slot) -> str | None:
     """The release that the slot runs, also without a supervisor, or None."""
-    path = slot.home / "slot.json"
     supervised = state(slot) in ("RUNNING", "STARTING")
-    if not path.exists() or not (supervised or server(slot)):
+    if not (slot.home / Served.NAME).exists() or not (supervised or server(slot)):
         return None
-    return str(read_json(path)["release"])
+    return Served.read(slot.home).release
 
 
 def server(slot: Slot) -> int:
@@ -96,30 +91,32 @@ def last_words(slot: Slot, lines: int = 20) -> str:
 def render(slot: Slot) -> None:
     """Write the supervisor's configuration of the slot from slot.json, or remove it where there is none."""
     home, conf = slot.home, slot.supervised / "conf.d" / f"{slot.program}.conf"
-    if not (home / "slot.json").exists():
+    if not (home / Served.NAME).exists():
         conf.unlink(missing_ok=True)
         return
-    settings = read_json(home / "slot.json")
+    served = Served.read(home)
     launcher, waiter = (slot.supervised / name for name in ("launch.py", "keeper.py"))
     write_text(launcher, Path(launch.__file__).read_text())
     write_text(waiter, Path(keeper.__file__).read_text())
-    python = settings["python"]
+    python = str(served.python)
     command = [
         *(python, str(waiter), "once", str(slot.lock), str(slot.log)),
         *(python, str(launcher)),
-        *(python, "-m", "bentoml", "serve", settings["bento"]),
+        *(python, "-m", "bentoml", "serve", str(served.bento)),
         *("--host", "127.0.0.1", "--port", str(slot.port), "--api-workers", "1"),
     ]
     environment = {
         launch.MARK: slot.mark,
-        "GREENLIGHT_RELEASE": settings["release"],
+        "GREENLIGHT_RELEASE": served.release,
         "GREENLIGHT_SLOT": slot.colour,
         "GREENLIGHT_PREDICTIONS": str(slot.predictions),
         DAYS_SETTING: str(days_kept(os.environ.get(DAYS_SETTING))),
         "BENTOML_HOME": str(home / "bentoml"),
         "BENTOML_DO_NOT_TRACK": "True",
         "DO_NOT_TRACK": "true",
-        "PYTHONPYCACHEPREFIX": str(Path(python).parents[1] / "pycache"),  # the store stays as it was verified
+        "PYTHONPYCACHEPREFIX": str(
+            served.python.parents[1] / "pycache"
+        ),  # the store stays as it was verified
         "PYTHONUNBUFFERED": "1",
     }
     write_text(

@@ -16,15 +16,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pipelines.artifacts.release import Image, Release
 from pipelines.base import git
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json, sha256, write_json
+from pipelines.base.files import sha256
 from pipelines.base.github import GitHub, NotFound
 from pipelines.registry.store.folder import AGAIN, STALE, Store, fault, newest_first
 
 ASSET = "release.tar"
-PARTS = ("bento", "evidence", "release.json")
+PARTS = ("bento", "evidence", Release.NAME)
 TAG = "greenlight-"
 NOTES = "A release of Greenlight. `ml` reads what follows: do not edit it.\n\n```json\n{}\n```\n"
 
@@ -63,18 +64,18 @@ class Assets(Store):
         record = self._record(release)
         return record is not None and _asset(record) is not None
 
-    def list(self) -> list[dict[str, Any]]:
+    def list(self) -> list[Release]:
         """The release.json of each release on GitHub, the newest first; notes that were edited are named."""
         return newest_first([about for record in self._records() if (about := _about(record))])
 
-    def note(self, release_id: str, **fields: Any) -> None:
-        """Change fields of a release.json, on GitHub and here."""
-        path = self.get(release_id) / "release.json"
+    def note(self, release_id: str, image: Image) -> None:
+        """As the folder's, on GitHub and here."""
+        folder = self.get(release_id)
         if (record := self._record(release_id)) is None:
             raise self._missing(release_id)
-        about = {**(_about(record) or read_json(path)), **fields}
+        about = (_about(record) or Release.read(folder)).model_copy(update={"image": image})
         self._api.call("PATCH", f"/releases/{record['id']}", {"body": _notes(about)})
-        write_json(path, about)
+        about.write(folder)
 
     def remove(self, release_id: str) -> None:
         """Take the release out of GitHub, with its tag, and out of the folder."""
@@ -94,7 +95,7 @@ class Assets(Store):
 
     def _upload(self, folder: Path, release_id: str) -> None:
         """A draft, its asset, and once that is whole the release. What fails leaves nothing behind."""
-        about = read_json(folder / "release.json")
+        about = Release.read(folder)
         self._sweep_drafts()
         step(f"uploading release {release_id[:12]} to {self.repository}")
         draft = self._api.call(
@@ -102,8 +103,8 @@ class Assets(Store):
             "/releases",
             {
                 "tag_name": _tag(release_id),
-                "target_commitish": about["commit"],
-                "name": f"{about.get('name', 'release')} {release_id[:12]}",
+                "target_commitish": about.commit,
+                "name": f"{about.name} {release_id[:12]}",
                 "body": _notes(about),
                 "draft": True,
             },
@@ -144,14 +145,14 @@ class Assets(Store):
                 f"{_tag(release_id)} of {self.repository} is not the release {release_id[:12]} ({reason}): "
                 f"{way_out}"
             )
-        if (about := _about(record)) and about["id"] == release_id:
-            write_json(new / "release.json", about)  # with what was noted since
+        if (about := _about(record)) and about.id == release_id:
+            about.write(new)  # with what was noted since
 
     def _find(self, release: str) -> str:
         return release if re.fullmatch(r"[0-9a-f]{64}", release) else super()._find(release)
 
     def _ids(self) -> tuple[str, ...]:
-        return tuple(str(about["id"]) for about in self.list())
+        return tuple(about.id for about in self.list())
 
     def _records(self, drafts: bool = False) -> Iterator[dict[str, Any]]:
         try:
@@ -199,24 +200,24 @@ def _tag(release_id: str) -> str:
     return f"{TAG}{release_id[:12]}"
 
 
-def _notes(about: dict[str, Any]) -> str:
-    return NOTES.format(json.dumps(about, indent=2, ensure_ascii=False))
+def _notes(about: Release) -> str:
+    return NOTES.format(json.dumps(about.value, indent=2, ensure_ascii=False))
 
 
-def _about(record: dict[str, Any]) -> dict[str, Any] | None:
+def _about(record: dict[str, Any]) -> Release | None:
     """The release.json of the notes; None, and a line that says so, where somebody has edited it away."""
     match = re.search(r"```json\s(.*?)```", record["body"] or "", re.DOTALL)
-    with contextlib.suppress(ValueError):
-        about = json.loads(match[1]) if match else None
-        if isinstance(about, dict) and _tag(str(about.get("id"))) == record["tag_name"]:
+    with contextlib.suppress(UserError):
+        about = Release.parse(match[1]) if match else None
+        if about and _tag(about.id) == record["tag_name"]:
             return about
     step(f"the notes of {record['tag_name']} on GitHub are not what was written there: passed over")
     return None
 
 
-def _made(about: dict[str, Any]) -> float:
+def _made(about: Release) -> float:
     try:
-        return datetime.fromisoformat(str(about.get("created"))).timestamp()
+        return datetime.fromisoformat(about.created).timestamp()
     except ValueError:
         return time.time()
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from pipelines.artifacts.release import Image, Release
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json, sha256_of_tree, write_json
+from pipelines.base.files import sha256_of_tree
 
 SHORTEST = 8  # characters of an id's beginning
 STALE = 3600.0  # seconds after which what a killed release left half-written is removed
@@ -45,11 +45,9 @@ class Store:
         """Whether a release of exactly this id is there."""
         return self._lies_here(release)
 
-    def list(self) -> list[dict[str, Any]]:
+    def list(self) -> list[Release]:
         """The release.json of each release, the newest first."""
-        return newest_first(
-            [read_json(self.folder / release_id / "release.json") for release_id in self._ids()]
-        )
+        return newest_first([Release.read(self.folder / release_id) for release_id in self._ids()])
 
     def add(self, folder: Path | str) -> str:
         """Take in a release that another place made, such as a downloaded artifact; returns its id.
@@ -58,8 +56,8 @@ class Store:
         which counts. UserError where it is not whole.
         """
         folder = Path(folder)
-        release_id = str(_described(folder).get("id"))
-        _verify(folder, release_id)
+        about = Release.read(folder)
+        _verify(folder, release_id := about.id)
         if not self.has(release_id):
             with self.put(release_id) as new:
                 shutil.copytree(folder, new, dirs_exist_ok=True)
@@ -68,7 +66,7 @@ class Store:
                 shutil.copytree(folder / "evidence", new / "evidence")
                 (self.folder / release_id / "evidence").rename(new / "before")
                 (new / "evidence").rename(self.folder / release_id / "evidence")
-            write_json(self.folder / release_id / "release.json", _described(folder))
+            about.write(self.folder / release_id)
         return release_id
 
     @contextmanager
@@ -82,10 +80,10 @@ class Store:
             _verify(new, release_id)
             self._take(new, release_id)
 
-    def note(self, release_id: str, **fields: Any) -> None:
-        """Change fields of a release.json that the id does not cover, such as the image."""
-        path = self.get(release_id) / "release.json"
-        write_json(path, {**read_json(path), **fields})
+    def note(self, release_id: str, image: Image) -> None:
+        """Write a release's image into its release.json: the id does not cover it."""
+        folder = self.get(release_id)
+        Release.read(folder).model_copy(update={"image": image}).write(folder)
 
     def remove(self, release_id: str) -> None:
         """Take the release of exactly this id out, at once; nothing happens where it is not there."""
@@ -116,7 +114,7 @@ class Store:
                 (self.folder / release_id).rename(away / release_id)
 
     def _lies_here(self, release_id: str) -> bool:
-        return (self.folder / release_id / "release.json").is_file()
+        return (self.folder / release_id / Release.NAME).is_file()
 
     def _ids(self) -> tuple[str, ...]:
         if not self.folder.is_dir():
@@ -149,14 +147,18 @@ class Store:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def newest_first(releases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def newest_first(releases: list[Release]) -> list[Release]:
     """Releases by the time at which they were made."""
-    return sorted(releases, key=lambda release: (str(release.get("created")), release["id"]), reverse=True)
+    return sorted(releases, key=lambda release: (release.created, release.id), reverse=True)
 
 
 def fault(folder: Path, release_id: str) -> str | None:
     """Why what lies in `folder` is not the release `release_id`, whole, the file first; None where it is."""
-    if _described(folder).get("id") != release_id:
+    try:
+        about = Release.read(folder)
+    except UserError as error:
+        return str(error).removeprefix(f"{folder}/").removesuffix(f": {Release.WAY_OUT}")
+    if about.id != release_id:
         return f"release.json is not of the release {release_id[:12]}"
     if not (folder / "bento" / "bento.yaml").is_file() or not (folder / "evidence").is_dir():
         return "bento/bento.yaml or evidence/ is missing: the release is not whole"
@@ -172,10 +174,3 @@ def fault(folder: Path, release_id: str) -> str | None:
 def _verify(folder: Path, release_id: str) -> None:
     if reason := fault(folder, release_id):
         raise UserError(f"{folder}/{reason}: remove the folder, and {AGAIN}")
-
-
-def _described(folder: Path) -> dict[str, Any]:
-    value = read_json(folder / "release.json")
-    if not isinstance(value, dict):
-        raise UserError(f"{folder / 'release.json'} is no release's: it must be an object with an id")
-    return value

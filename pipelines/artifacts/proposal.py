@@ -1,0 +1,19 @@
+"""proposal.json: what GitHub knows of the pull request that brought a commit."""
+
+from typing import ClassVar
+
+from pipelines.artifacts.file import Artifact, Commit
+
+
+class Proposal(Artifact):
+    """All of proposal.json: its head, the run that judged it, and who let it through, where somebody did."""
+
+    NAME: ClassVar[str] = "proposal.json"
+    WRITER: ClassVar[str] = "`ml evidence`"
+    WAY_OUT: ClassVar[str] = "run `ml evidence`, which makes it"
+
+    number: int
+    title: str
+    head: Commit
+    run: int | None
+    override: str | None

@@ -1,0 +1,53 @@
+"""A release's release.json: what it is made of, and which models were compared with the one that ships."""
+
+from typing import Any, ClassVar
+
+from pipelines.artifacts.file import Artifact, Closed, Commit, Digest
+from pipelines.core.contract import Verdict
+
+
+class Shipped(Closed):
+    """The model that ships, and its version in the MLflow registry."""
+
+    sha256: Digest
+    version: str
+
+
+class Other(Closed):
+    """Another model than the one that ships: its hash, and max |Δp| between the two on the test window."""
+
+    sha256: Digest
+    max_dp: float
+
+
+class Image(Closed):
+    """The release's image, its digest, and the image that it is built from."""
+
+    name: str
+    digest: str
+    base: str
+
+
+class Release(Artifact):
+    """All of release.json. `image` is noted where `ml image` makes one."""
+
+    NAME: ClassVar[str] = "release.json"
+    WRITER: ClassVar[str] = "`ml release`"
+    WAY_OUT: ClassVar[str] = "remove the folder, and make the release again with `ml release` at its commit"
+
+    id: Digest
+    commit: Commit
+    name: str
+    api: int
+    model: Shipped
+    rebuilt: Other
+    judged: Other | None = None
+    verdict: Verdict | None = None
+    lock: Digest  # of requirements/serve.txt
+    image: Image | None = None
+    created: str
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """As it was read, without what it did not name: the ledger holds the SHA-256 of most of it."""
+        return self.model_dump(mode="json", exclude_unset=True)
