@@ -12,6 +12,7 @@ from typing import Any
 from pipelines.artifacts.entry import Entry
 from pipelines.artifacts.proposal import Proposal
 from pipelines.artifacts.release import Other, Release, Shipped
+from pipelines.artifacts.serving import Settings
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base import programs
 from pipelines.base.console import step, summary
@@ -168,13 +169,13 @@ def _describe(
     here: Path, release_id: str, head: str, version: str, rebuilt: Other, review: Review
 ) -> Release:
     """release.json, each field of it given: what is not given is not written."""
-    serving = read_json(here / "models/serving.json")
+    settings = Settings.read(here / "models")
     return Release(
         version=1,
         id=release_id,
         commit=head,
-        name=serving["name"],
-        api=serving["api"],
+        name=settings.name,
+        api=settings.api,
         model=Shipped(sha256=sha256(here / "models/model.onnx"), version=version),
         rebuilt=rebuilt,
         judged=review.judged,

@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from pipelines.artifacts.serving import Settings
 from pipelines.base import loopback
 from pipelines.base.errors import Refused
 from pipelines.base.files import read_json
@@ -115,10 +116,10 @@ def _post(url: str, rows: Any, within: float) -> Any:
         raise Refused(f"{url} did not answer golden rows ({error})") from None
 
 
-def _api(folder: Path) -> Any:
+def _api(folder: Path) -> int | None:
     """Not by release.json, which its id does not cover: whoever edits it would have callers not asked for."""
-    path = folder / "bento" / "src" / "models" / "serving.json"
-    return read_json(path).get("api") if path.exists() else None
+    models = folder / "bento" / "src" / "models"
+    return Settings.read(models).api if (models / Settings.NAME).exists() else None
 
 
 def _schema(folder: Path) -> dict[str, Any]:

@@ -7,33 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.artifacts.serving import Settings
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json, sha256
+from pipelines.base.files import sha256
 from pipelines.core.contract import Contract
 from pipelines.core.model import Golden, Model, Row
 
 SAME = 1e-6  # max |Δp| of golden rows: onnxruntime sums in another order on another kind of processor
-
-
-@dataclass(frozen=True)
-class Settings:
-    """models/serving.json: what of params.yaml the service reads."""
-
-    name: str
-    api: int  # raised when callers must change their requests
-    threshold: float  # act from this probability on
-    batch: int  # the most rows of a request
-
-    @classmethod
-    def load(cls, path: Path | str) -> "Settings":
-        """Read serving.json. UserError where it is not what `evaluate` writes."""
-        value = read_json(path)
-        try:
-            return cls(str(value["name"]), int(value["api"]), float(value["threshold"]), int(value["batch"]))
-        except (KeyError, TypeError, ValueError):
-            raise UserError(
-                f"{path}: needs name, api, threshold and batch: run `dvc repro`, which makes it"
-            ) from None
 
 
 @dataclass(frozen=True)
@@ -64,7 +44,7 @@ class Predictor:
         folder = Path(folder)
         path = folder / "model.onnx"
         model, golden = Model(path), Golden.load(folder / "golden.json")
-        settings = Settings.load(folder / "serving.json")
+        settings = Settings.read(folder)
         names = {feature.name for feature in contract.features}
         if settings.name != contract.name or set(model.inputs) != names:
             odd = sorted(names.symmetric_difference(model.inputs))

@@ -15,17 +15,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from pipelines.artifacts.serving import Settings
 from pipelines.base.errors import UserError
 from pipelines.core.model import Golden
 from pipelines.problem.columns import CONTRACT
 from pipelines.serving.log import DAYS_SETTING, PredictionLog, days_kept
 from pipelines.serving.metrics import ByRoute
-from pipelines.serving.predictor import Predictor, Settings
+from pipelines.serving.predictor import Predictor
 from pipelines.serving.request import Reader
 from pipelines.serving.timeout import Timeout
 
 MODELS = Path(__file__).parents[2] / "models"
-SETTINGS = Settings.load(MODELS / "serving.json")
+SETTINGS = Settings.read(MODELS)
 READER = Reader(CONTRACT, SETTINGS.batch)
 RELEASE = os.environ.get("GREENLIGHT_RELEASE") or "unreleased"
 SLOT = os.environ.get("GREENLIGHT_SLOT") or "none"

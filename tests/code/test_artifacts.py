@@ -13,6 +13,7 @@ from pipelines.artifacts.host import Outputs
 from pipelines.artifacts.proposal import Proposal
 from pipelines.artifacts.reference import Reference
 from pipelines.artifacts.release import Release
+from pipelines.artifacts.serving import Settings
 from pipelines.artifacts.slot import Served
 from pipelines.base.errors import UserError
 from tests.monitoring.checks import check
@@ -37,6 +38,7 @@ FILES: dict[type[Artifact], dict[str, Any]] = {
     Outputs: HOST,
     Reference: REFERENCE,
     Release: about(),
+    Settings: {"name": "rain", "api": 1, "threshold": 0.5, "batch": 10},
     Proposal: {"number": 12, "title": "x", "head": "1" * 40, "run": None, "override": "ada"},
     Served: {"release": "0" * 64, "bento": "/store/bento", "python": "/venv/bin/python"},
     Followed: {"head": "0" * 40, "written": "1" * 40, "moment": 1},

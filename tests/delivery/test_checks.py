@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.artifacts.serving import Settings
 from pipelines.base.errors import Refused
 from pipelines.base.files import write_json
 from pipelines.rollout import checks
@@ -14,7 +15,7 @@ NOBODY = "http://127.0.0.1:9"  # whoever asks there is refused
 def release(folder: Path, api: int, said: int) -> Path:
     """The folder of a release: its source has `api`, release.json, which its id does not cover, `said`."""
     write_json(folder / "release.json", {"api": said})
-    write_json(folder / "bento/src/models/serving.json", {"api": api})
+    Settings(name="made", api=api, threshold=0.5, batch=10).write(folder / "bento/src/models")
     write_json(folder / "bento/src/models/golden.json", {"rows": [{"x": 1}], "p": [0.5]})
     return folder
 

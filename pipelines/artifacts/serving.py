@@ -1,0 +1,20 @@
+"""serving.json: what of params.yaml the service reads. A Bento holds this module as well."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from pipelines.artifacts.file import Artifact
+
+
+class Settings(Artifact):
+    """All of serving.json."""
+
+    NAME: ClassVar[str] = "serving.json"
+    WRITER: ClassVar[str] = "`ml evaluate`"
+    WAY_OUT: ClassVar[str] = "run `dvc repro`, which makes it"
+
+    name: str
+    api: int  # raised when callers must change their requests
+    threshold: float  # act from this probability on
+    batch: Annotated[int, Field(ge=1)]  # the most rows of a request
