@@ -185,20 +185,12 @@ def _metrics(e: Evidence) -> list[dict[str, Any]]:
     """For each metric the champion, the candidate and their difference: value and 90 % interval."""
     if e.candidate is None:
         return []
-    cost = metrics.cost_of(e)
-    rows: list[tuple[str, str, Callable[[Scored, np.ndarray | None], Any]]] = [
-        ("ROC-AUC", "higher", lambda s, w: stats.roc_auc(s.sums, w)),
-        ("log-loss", "lower", lambda s, w: stats.log_loss(s.sums, w)),
-        ("Brier score", "lower", lambda s, w: stats.brier(s.sums, w)),
-        ("Brier skill", "higher", lambda s, w: stats.brier_skill(s.sums, s.rate, w)),
-        ("cost of a decision", "lower", lambda s, w: cost(s.sums, w)),
-    ]
     found = []
-    for name, better, metric in rows:
-        candidate, here = metric(e.candidate, None), metric(e.candidate, e.weights)
-        entry = {"name": name, "better": better, "candidate": _value(candidate, here)}
+    for measure in metrics.measures(e):
+        candidate, here = measure.of(e.candidate, None), measure.of(e.candidate, e.weights)
+        entry = {"name": measure.name, "better": measure.better, "candidate": _value(candidate, here)}
         if e.champion is not None:
-            champion, there = metric(e.champion, None), metric(e.champion, e.weights)
+            champion, there = measure.of(e.champion, None), measure.of(e.champion, e.weights)
             entry["champion"] = _value(champion, there)
             entry["difference"] = _value(candidate - champion, here - there)
         found.append(entry)

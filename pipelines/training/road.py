@@ -31,10 +31,11 @@ def _file(month: str, contract: Contract) -> tuple[bytes, pd.DataFrame]:
         )
     names = {column.name for column in contract.raw}
     if wrong := sorted(names.symmetric_difference(table.columns), key=str):
-        verb = "lacks" if wrong[0] in names else "has the unknown"
-        raise UserError(
-            f"pipelines/problem/source.py: {month} {verb} column {wrong[0]}; columns.py names them"
+        lacks = (
+            f"lacks column {wrong[0]}: give it, or mark it derived in columns.py and make it in features.py"
         )
+        unknown = f"has the unknown column {wrong[0]}; columns.py names them"
+        raise UserError(f"pipelines/problem/source.py: {month} {lacks if wrong[0] in names else unknown}")
     try:
         content = months.to_csv(table, contract)
         return content, months.parse(content, Path(f"{month}.csv"), month, contract)

@@ -407,6 +407,17 @@ def test_the_variable_chooses_the_kind(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert type(stores.of()) is Store
 
 
+@pytest.mark.parametrize("named", ["s3://bucket/releases", "gihub:a/b", "github.com:a/b"])
+def test_a_kind_that_there_is_not_is_no_folder(named: str, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GREENLIGHT_STORE", named)
+    with pytest.raises(UserError, match=r"no store of the kind .*`github:OWNER/REPO` or a folder"):
+        stores.of()
+    (tmp_path / "a:b").mkdir()
+    monkeypatch.setenv("GREENLIGHT_STORE", "a:b")
+    assert stores.of().folder == Path("a:b")  # a folder may have such a name
+
+
 @pytest.mark.parametrize(
     ("origin", "meant"),
     [

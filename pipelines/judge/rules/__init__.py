@@ -1,6 +1,7 @@
 """The rules of the gate: each a function from the evidence to a finding, or to None where it has no say.
 
-A rule of a team's own is a function of pipelines/problem/rules.py, named in params.yaml: gate.rules.
+Those that are asked stand in the tuples here, or in metrics.COMPARED and metrics.FLOORS. A rule of a team's
+own is a function of pipelines/problem/rules.py, named in params.yaml: gate.rules.
 """
 
 import importlib.util
@@ -23,17 +24,7 @@ LEAKS: tuple[Rule, ...] = (
     structure.reproducible,
     structure.beside,
 )
-STATISTICS: tuple[Rule, ...] = (
-    metrics.roc_auc,
-    metrics.log_loss,
-    metrics.anchor_roc_auc,
-    metrics.anchor_log_loss,
-    slices.slices,
-    metrics.cost,
-    calibration.calibration,
-    metrics.floor_roc_auc,
-    metrics.floor_brier_skill,
-)
+STATISTICS: tuple[Rule, ...] = (*metrics.COMPARED, slices.slices, calibration.calibration, *metrics.FLOORS)
 BUDGETS: tuple[Rule, ...] = (serving.size, serving.latency)
 
 

@@ -1,9 +1,13 @@
-"""Is the candidate shown not worse than the champion and than the anchor, and good enough by itself?"""
+"""Is the candidate shown not worse than the champion and than the anchor, and good enough by itself?
+
+A metric of the gate is a function of core/stats.py and a line of `measures`, which the report shows; COMPARED
+and FLOORS, at the end, name the rules that judge by one.
+"""
 
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,6 +16,27 @@ from pipelines.core.contract import Finding, Verdict
 from pipelines.judge.evidence import Evidence, Scored
 
 Metric = Callable[[stats.DaySums, np.ndarray | None], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """A metric of the report: its name, the better direction, its value of a model by weights of the days."""
+
+    name: str
+    better: Literal["higher", "lower"]
+    of: Callable[[Scored, np.ndarray | None], Any]
+
+
+def measures(e: Evidence) -> tuple[Measure, ...]:
+    """The metrics that the report shows of candidate and champion, in its order."""
+    cost = cost_of(e)
+    return (
+        Measure("ROC-AUC", "higher", lambda s, w: stats.roc_auc(s.sums, w)),
+        Measure("log-loss", "lower", lambda s, w: stats.log_loss(s.sums, w)),
+        Measure("Brier score", "lower", lambda s, w: stats.brier(s.sums, w)),
+        Measure("Brier skill", "higher", lambda s, w: stats.brier_skill(s.sums, s.rate, w)),
+        Measure("cost of a decision", "lower", lambda s, w: cost(s.sums, w)),
+    )
 
 
 def roc_auc(e: Evidence) -> Finding | None:
@@ -189,3 +214,7 @@ def _span(value: float, low: float, high: float) -> str:
 
 def _numbers(**numbers: float) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+
+
+COMPARED = (roc_auc, log_loss, anchor_roc_auc, anchor_log_loss, cost)
+FLOORS = (floor_roc_auc, floor_brier_skill)

@@ -21,7 +21,11 @@ BESIDE = {"bento.yaml", "README.md", "apis", "env", "src"}
 
 
 class Store:
-    """A folder of releases; other kinds keep in theirs what they gave out."""
+    """A folder of releases.
+
+    Another kind keeps them elsewhere, and in its folder what it gave out. It has its own `where`, `get`,
+    `has`, `list`, `note`, `remove`, `_ids` (where `_find` looks) and `_take` (of what `put` has verified).
+    """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
