@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +34,8 @@ AUTHOR = {
     for field, end in (("NAME", ""), ("EMAIL", "@localhost"))
 }
 ENVIRONMENTS = ("staging", "production")
+STORAGE = "storage"  # the DVC remote
+TRAIN = ("ml", "reproduce")
 MARK = "GREENLIGHT_DEMO"  # in the environment of all that the demo starts, so that `down` finds it
 REVIEWER = "maya"
 # The whole suite takes longer than the demo: `ci` runs it on GitHub, here these parts of it.
@@ -44,7 +46,8 @@ SHORT = {"SKIP": "mypy,actionlint", "ONLY": "tests/code/test_files.py tests/code
 def open_stage() -> Iterator["Stage"]:
     """A bare origin, the author's clone, GitHub's stand-in and a host of its own, in an empty folder."""
     folder = FOLDER.absolute()
-    clear(folder, keep=folder / "runs/caches")  # as GitHub keeps its caches between runs
+    # What a company keeps between runs: GitHub's caches and the DVC remote.
+    clear(folder, keep=(folder / "runs/caches", folder / STORAGE))
     (folder / "reports").mkdir(parents=True)
     console = Console(highlight=False)
     if changed := base_git.dirty(untracked=False):
@@ -76,7 +79,9 @@ def open_stage() -> Iterator["Stage"]:
         )
         here = f"{api}/repos/{REPOSITORY}"
         pushes.through_the_door(folder / "author", here, f"user:{events.owner(REPOSITORY)}")
-        yield Stage(folder, place, console, {VARIABLE: deploy_key(here)})
+        stage = Stage(folder, place, console, {VARIABLE: deploy_key(here)})
+        stage.found()
+        yield stage
 
 
 def deploy_key(repository: str) -> str:
@@ -89,12 +94,12 @@ def deploy_key(repository: str) -> str:
     return str(key.export_private_key().decode())
 
 
-def clear(folder: Path, keep: Path) -> None:
+def clear(folder: Path, keep: Collection[Path]) -> None:
     """Delete all in `folder` but `keep`."""
     for path in folder.iterdir() if folder.exists() else ():
-        if path == keep:
+        if path in keep:
             continue
-        if keep.is_relative_to(path):
+        if any(kept.is_relative_to(path) for kept in keep):
             clear(path, keep)
         elif path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -144,16 +149,30 @@ class Stage:
 
     # the author
 
+    def found(self) -> None:
+        """Give the repository a DVC remote, a folder here, with the data and the model of `main`."""
+        self.say("The author trains the model of main and pushes it to a DVC remote, which is a folder here.")
+        self.author("make", ".venv/ready")
+        self.author("ml", "restore")  # from the source: a demo that was stopped may have pushed a part
+        storage = self.folder / STORAGE
+        remote = ("dvc", "remote", "add", "--default", "storage", str(storage))
+        for command in (remote, TRAIN) if storage.exists() else (TRAIN, remote):
+            self.author(*command)
+        self.author("dvc", "push", "--run-cache")
+        self.author("git", "commit", "--quiet", "--all", "--message", "DVC keeps data and models in a folder")
+        self.author("git", "push", "--quiet", str(self.place.origin), "HEAD:main")
+
     def propose(self, branch: str, title: str, settings: Mapping[str, float]) -> dict[str, Any]:
-        """Edit params.yaml, rebuild, commit params.yaml and dvc.lock, push, open the pull request."""
+        """Edit params.yaml, rebuild, push the model to the DVC remote, commit params.yaml and dvc.lock, push
+        them, open the pull request."""
         clone = self.folder / "author"
         self.author("git", "fetch", "--quiet", "origin")
         self.author("git", "checkout", "--quiet", "-B", branch, "origin/main")
         changed = ", ".join(f"{name}: {value}" for name, value in settings.items())
         self.say(f"The author edits params.yaml ({changed}), rebuilds the model and opens a pull request.")
         edit(clone / "params.yaml", settings)
-        self.author("make", ".venv/ready")
-        self.author("ml", "reproduce")
+        self.author(*TRAIN)
+        self.author("dvc", "push", "--run-cache")
         self.author("git", "commit", "--quiet", "--message", title, "params.yaml", "dvc.lock")
         self.author("git", "push", "--quiet", "--force", "origin", branch)
         pull: dict[str, Any] = self.api(

@@ -82,6 +82,13 @@ class Folder:
     def checkout(self) -> None:
         self._dvc("checkout", f"DVC's cache did not bring {self.folder}/")
 
+    def keep(self) -> None:
+        """Put the files, which are as recorded, into DVC's cache where a remote is configured: DVC would else
+        bring them from there, and a remote that is new has nothing."""
+        if self.remote and not self.in_cache():
+            self._repo.commit(f"{self.folder}.dvc", force=True)
+            self.__dict__.pop("recorded", None)
+
     def changed(self) -> list[str]:
         """Files whose content is another one than recorded; what is merely missing does not count."""
         if self.recorded is None:

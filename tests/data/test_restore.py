@@ -189,6 +189,19 @@ def test_a_remote_is_asked_first_and_one_that_fails_is_an_error(copy_of_yours: P
     assert "the DVC remote 'storage' did not bring data/" in refused(copy_of_yours, "ml", "restore")
 
 
+def test_data_from_the_source_can_be_pushed_to_a_new_remote(copy_of_yours: Path, tmp_path: Path) -> None:
+    """A fresh clone has no cache, and DVC would look in the remote, which has nothing yet."""
+    run(copy_of_yours, "git", "clean", "-dfxq")
+    run(copy_of_yours, "ml", "restore")
+    run(copy_of_yours, "dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"))
+    run(copy_of_yours, "ml", "reproduce")
+    run(copy_of_yours, "dvc", "push", "--quiet", "data.dvc")
+    assert run(copy_of_yours, "git", "status", "--porcelain", "data.dvc", "dvc.lock").stdout == ""
+    shutil.rmtree(copy_of_yours / "data")
+    shutil.rmtree(copy_of_yours / ".dvc/cache")
+    assert "from the DVC remote 'storage'" in run(copy_of_yours, "ml", "restore").stderr
+
+
 def test_data_that_nobody_tracks_yet_are_asked_for(copy_of_yours: Path) -> None:
     (copy_of_yours / "data.dvc").unlink()
     assert "data.dvc does not exist: make the data with `ml ingest`" in refused(
