@@ -289,7 +289,7 @@ def test_a_cut_last_line_of_the_journal_is_no_line(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipelines import params
+from pipelines.core import params
 from pipelines.rollout import journal, deploy
 from pipelines.host.host import Host
 from pipelines.registry.store import Store

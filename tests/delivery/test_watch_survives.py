@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.base import git as base_git
-from pipelines.host import host as hosts
-from pipelines.host import terraform
+from pipelines.host import services, terraform
 from pipelines.registry import ledger
 from pipelines.registry.ledger import BRANCH
 from pipelines.rollout import watch as watching
@@ -194,7 +193,7 @@ def test_a_dead_host_is_brought_up_before_the_ledger_is_asked(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ups: list[str] = []
-    monkeypatch.setattr(hosts, "alive", lambda host: bool(ups))
+    monkeypatch.setattr(services, "alive", lambda host: bool(ups))
     monkeypatch.setattr(terraform, "up", lambda env, home: ups.append(env))
     world.origin.rename(world.origin.with_name("away"))
     watcher = world.watch()
@@ -207,7 +206,7 @@ def test_an_edge_that_its_supervisor_brings_back_is_left_to_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states = iter([False, True])
-    monkeypatch.setattr(hosts, "alive", lambda host: next(states))
+    monkeypatch.setattr(services, "alive", lambda host: next(states))
     monkeypatch.setattr(terraform, "up", lambda env, home: pytest.fail("the edge was back by itself"))
     world.want(A)
     watcher = world.watch()
