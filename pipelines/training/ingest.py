@@ -86,7 +86,6 @@ def restore(folder: Path = months.DATA) -> None:
     record = tracked.Folder(folder)
     _of_these_months(record)
     if record.is_as_recorded():
-        record.keep()
         return
     before = record.found()
     if not record.changed():  # what somebody changed by hand is not overwritten, but named below
@@ -99,7 +98,6 @@ def restore(folder: Path = months.DATA) -> None:
             step(f"bringing {folder}/ back {name}")
             bring()
             if record.is_as_recorded():
-                record.keep()
                 return
             record.drop_bad()
     raise UserError(

@@ -13,7 +13,7 @@ from typing import Any
 from pipelines.base import git, programs, recorded
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError
-from pipelines.training import cache, ingest, tracking
+from pipelines.training import cache, ingest, months, tracked, tracking
 
 LOCK = recorded.LOCK
 Lock = Mapping[str, Any]
@@ -33,6 +33,7 @@ def reproduce(locked: bool = False) -> None:
     cache.drop_bad(_repo(), objects)
     if _has_remote():
         cache.bring_lists(_repo(), objects)
+        tracked.Folder(months.DATA).keep()
     if _trains():
         tracking.current()  # before the stages that stand before training
     repro()
