@@ -1,6 +1,7 @@
 """The steps of a rollout: what each refuses, waits for, and leaves behind when it is interrupted."""
 
 import json
+import mmap
 import os
 import signal
 import socket
@@ -392,7 +393,9 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_traffic(
         pytest.skip("this machine does not let root mount")
     kept, route = path.read_bytes(), live.edge.route()
     try:
-        (disk / "journal.jsonl").write_bytes(kept[: 32 * 1024] and kept[-(32 * 1024) :].split(b"\n", 1)[-1])
+        lines = kept if len(kept) < 32 * 1024 else kept[-(32 * 1024) :].split(b"\n", 1)[-1]
+        full_pages = b" " * (-len(lines) % mmap.PAGESIZE) + lines  # else a line fits into the last page
+        (disk / "journal.jsonl").write_bytes(full_pages)
         with pytest.raises(OSError):
             (disk / "filler").write_bytes(b"0" * 128 * 1024)
         path.unlink()
