@@ -12,7 +12,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.files import sha256, sha256_of_tree, write_json, write_text
 from pipelines.registry import beside
 from pipelines.registry import store as stores
-from pipelines.registry.store import Store
+from pipelines.registry.store import Assets, Store
 from tests.releases import about, described
 
 IMAGE = Image(name="made", digest="sha256:1", base="python")
@@ -52,6 +52,29 @@ def test_the_folder_is_the_environments_or_in_the_home(monkeypatch: pytest.Monke
     assert stores.of(Path("/home")).folder == Path("/home/store")
     monkeypatch.setenv("GREENLIGHT_STORE", "/elsewhere")
     assert stores.of().folder == Path("/elsewhere") and type(stores.of()) is Store
+
+
+def test_the_variable_chooses_the_kind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GREENLIGHT_HOME", str(tmp_path))
+    monkeypatch.setenv("GITHUB_REPOSITORY", "a/b")
+    for named, meant in (("github", "a/b"), ("github:c/d.e", "c/d.e")):
+        monkeypatch.setenv("GREENLIGHT_STORE", named)
+        store = stores.of()
+        assert isinstance(store, Assets) and store.repository == meant
+        assert store.folder == tmp_path / "store"
+    monkeypatch.setenv("GREENLIGHT_STORE", str(tmp_path / "github"))
+    assert type(stores.of()) is Store
+
+
+@pytest.mark.parametrize("named", ["s3://bucket/releases", "gihub:a/b", "github.com:a/b"])
+def test_a_kind_that_there_is_not_is_no_folder(named: str, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GREENLIGHT_STORE", named)
+    with pytest.raises(UserError, match=r"no store of the kind .*`github:OWNER/REPO` or a folder"):
+        stores.of()
+    (tmp_path / "a:b").mkdir()
+    monkeypatch.setenv("GREENLIGHT_STORE", "a:b")
+    assert stores.of().folder == Path("a:b")  # a folder may have such a name
 
 
 @pytest.mark.parametrize("name", ["bento/src/models/model.onnx", "bento/src/requirements/serve.txt"])

@@ -13,8 +13,7 @@ import pytest
 
 from pipelines.artifacts.release import Release
 from pipelines.base.errors import UserError
-from pipelines.registry import store as stores
-from pipelines.registry.store import Assets, Store
+from pipelines.registry.store import Assets
 from pipelines.registry.store.assets import repository
 from tests.delivery import github_releases
 from tests.delivery.github_releases import REPOSITORY, Releases
@@ -393,29 +392,6 @@ def test_without_a_network_the_sentence_says_so(store: Assets, monkeypatch) -> N
 def test_nothing_needs_githubs_command(put, elsewhere: Assets, monkeypatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     assert elsewhere.get(put()).is_dir()
-
-
-def test_the_variable_chooses_the_kind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("GREENLIGHT_HOME", str(tmp_path))
-    monkeypatch.setenv("GITHUB_REPOSITORY", "a/b")
-    for named, meant in (("github", "a/b"), ("github:c/d.e", "c/d.e")):
-        monkeypatch.setenv("GREENLIGHT_STORE", named)
-        store = stores.of()
-        assert isinstance(store, Assets) and store.repository == meant
-        assert store.folder == tmp_path / "store"
-    monkeypatch.setenv("GREENLIGHT_STORE", str(tmp_path / "github"))
-    assert type(stores.of()) is Store
-
-
-@pytest.mark.parametrize("named", ["s3://bucket/releases", "gihub:a/b", "github.com:a/b"])
-def test_a_kind_that_there_is_not_is_no_folder(named: str, monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GREENLIGHT_STORE", named)
-    with pytest.raises(UserError, match=r"no store of the kind .*`github:OWNER/REPO` or a folder"):
-        stores.of()
-    (tmp_path / "a:b").mkdir()
-    monkeypatch.setenv("GREENLIGHT_STORE", "a:b")
-    assert stores.of().folder == Path("a:b")  # a folder may have such a name
 
 
 @pytest.mark.parametrize(

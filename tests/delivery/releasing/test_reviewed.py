@@ -1,7 +1,6 @@
 """Which bytes ship: the reviewed ones where they are to be had, else others that answer the same."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -20,24 +19,6 @@ from tests import project
 from tests.verdicts import candidate, verdict
 
 MODEL = Path("models/model.onnx")
-
-
-@pytest.fixture(autouse=True)
-def limits() -> None:
-    """Not the rollout's shorter waits: these tests read a params.yaml of their own."""
-
-
-@pytest.fixture(autouse=True)
-def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MLFLOW_TRACKING_URI", "GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Iterator[Path]:
-    folder = project.copy(tmp_path / "project")
-    with project.inside(folder):
-        yield folder
 
 
 def other_bytes(content: bytes) -> bytes:

@@ -1,10 +1,7 @@
 """A release: what goes into its id, what it refuses, what it leaves where."""
 
-import functools
-import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import asyncssh
@@ -19,44 +16,10 @@ from pipelines.registry import beside
 from pipelines.registry.ledger import Ledger
 from pipelines.registry.signer import VARIABLE
 from pipelines.registry.store import Assets, Store
-from pipelines.release import commit
 from pipelines.release.release import release
 from tests import project
 from tests.delivery.github_releases import REPOSITORY
 from tests.verdicts import candidate, verdict
-
-
-@pytest.fixture(autouse=True)
-def limits() -> None:
-    """Not the rollout's shorter waits: these tests read a params.yaml of their own."""
-
-
-@pytest.fixture(autouse=True)
-def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MLFLOW_TRACKING_URI", "GITHUB_STEP_SUMMARY"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Iterator[Path]:
-    folder = project.copy(tmp_path / "project")
-    with project.inside(folder):
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Store, str, str]]:
-    """A checkout, the store, the id of its release and the summary's text."""
-    folder = project.copy(tmp_path_factory.mktemp("released") / "project")
-    store, summary = Store(folder.parent / "store"), folder.parent / "summary.md"
-    before = os.environ.pop("MLFLOW_TRACKING_URI", None)
-    os.environ["GITHUB_STEP_SUMMARY"] = str(summary)
-    with project.inside(folder):
-        number = release(store=store)
-    del os.environ["GITHUB_STEP_SUMMARY"]
-    if before:
-        os.environ["MLFLOW_TRACKING_URI"] = before
-    yield folder, store, number, summary.read_text()
 
 
 def test_a_release_holds_the_model_its_lock_its_service_and_its_evidence(released) -> None:
@@ -195,33 +158,6 @@ def test_what_somebody_put_beside_a_bento_is_not_signed(
         assert release(store=planted) == number
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        "bentofile.yaml",
-        "pipelines/serving/service.py",
-        "pipelines/core/contract.py",
-        "requirements/serve.txt",
-        "models/model.onnx",
-        "models/golden.json",
-        "models/serving.json",
-    ],
-)
-def test_each_part_changes_the_id(checkout: Path, part: str) -> None:
-    before = sha256_of_tree(checkout, commit.files(checkout))
-    with (checkout / part).open("a") as file:
-        file.write("\n")
-    assert sha256_of_tree(checkout, commit.files(checkout)) != before
-
-
-@pytest.mark.parametrize("part", ["pipelines/training/train.py", "README.md", "models/metrics.json"])
-def test_what_is_no_part_of_it_does_not_change_the_id(checkout: Path, part: str) -> None:
-    before = sha256_of_tree(checkout, commit.files(checkout))
-    with (checkout / part).open("a") as file:
-        file.write("\n")
-    assert sha256_of_tree(checkout, commit.files(checkout)) == before
-
-
 def nothing_was_released(folder: Path, store: Store) -> bool:
     return not store.list() and not list(store.folder.glob("*")) and Ledger(folder).wanted("staging") is None
 
@@ -233,91 +169,6 @@ def test_a_change_that_is_not_committed_is_refused(checkout: Path, tmp_path: Pat
     with pytest.raises(UserError, match=r"pipelines/serving/service\.py is not as the commit has it"):
         release(store=store)
     assert nothing_was_released(checkout, store)
-
-
-def test_a_file_that_the_commit_does_not_know_is_refused(checkout: Path, tmp_path: Path) -> None:
-    (checkout / "pipelines/serving/extra.py").write_text("")
-    with pytest.raises(UserError, match=r"pipelines/serving/extra\.py is not as the commit has it"):
-        release(store=Store(tmp_path / "store"))
-
-
-def test_code_that_git_s_index_hides_is_refused(checkout: Path, tmp_path: Path) -> None:
-    """Each of them is no change by `git status`, and `git diff HEAD` shows none either."""
-    service, hidden = checkout / "pipelines/serving/service.py", checkout / "pipelines/serving/hidden.py"
-    other = checkout / "pipelines/serving/other"
-    whole, git = service.read_bytes(), functools.partial(project.git, checkout)
-
-    def refused(name: str) -> None:
-        assert git("status", "--porcelain") == "", "the control: git's status sees nothing"
-        with pytest.raises(UserError, match=f"pipelines/serving/{name} is not as the commit has it"):
-            commit.check_clean(checkout)
-
-    commit.check_clean(checkout)
-    git("update-index", "--skip-worktree", "pipelines/serving/service.py")
-    service.write_bytes(whole + b"#\n")
-    refused("service.py")
-    service.unlink()
-    refused("service.py")
-    service.write_bytes(whole)
-    commit.check_clean(checkout)
-
-    (checkout / ".git/info/exclude").write_text("hidden.py\nother\n")
-    hidden.write_text("")
-    refused("hidden.py")
-    hidden.unlink()
-    hidden.symlink_to(service)
-    refused("hidden.py")
-    hidden.unlink()
-    other.symlink_to(tmp_path)
-    refused("other")
-    other.unlink()
-    commit.check_clean(checkout)
-
-
-def test_a_staged_rename_is_refused(checkout: Path) -> None:
-    project.git(checkout, "mv", "pipelines/serving/request.py", "benchmark.py")
-    with pytest.raises(UserError, match=r"pipelines/serving/request\.py is not as the commit has it"):
-        commit.check_clean(checkout)
-
-
-def test_line_ends_that_a_person_s_git_made_are_refused(checkout: Path) -> None:
-    """core.autocrlf would let git call the file clean, while the Bento has other bytes than the commit."""
-    project.git(checkout, "config", "core.autocrlf", "true")
-    (checkout / ".gitattributes").unlink(missing_ok=True)
-    file = checkout / "pipelines/serving/service.py"
-    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
-    with pytest.raises(UserError, match=r"service\.py is not as the commit has it"):
-        commit.check_clean(checkout)
-
-
-@pytest.mark.parametrize("name", ["model.onnx", "golden.json", "window.parquet", "metrics.json"])
-def test_models_that_are_not_of_the_lock_are_refused(checkout: Path, tmp_path: Path, name: str) -> None:
-    with (checkout / "models" / name).open("ab") as file:
-        file.write(b" ")
-    with pytest.raises(UserError, match=f"models/{name} is not the one that dvc.lock names"):
-        release(store=Store(tmp_path / "store"))
-
-
-def test_models_that_are_missing_are_refused(checkout: Path, tmp_path: Path) -> None:
-    shutil.rmtree(checkout / "models")
-    with pytest.raises(UserError, match=r"models/\S+ does not exist: run `ml reproduce`"):
-        release(store=Store(tmp_path / "store"))
-
-
-def test_params_that_the_model_was_not_made_with_are_refused(checkout: Path, tmp_path: Path) -> None:
-    text = (checkout / "params.yaml").read_text()
-    (checkout / "params.yaml").write_text(text.replace("batch: 1000", "batch: 10"))
-    project.commit(checkout, "another batch, without `ml reproduce`")
-    with pytest.raises(UserError, match=r"params\.yaml: serving has changed since the model was made"):
-        release(store=Store(tmp_path / "store"))
-
-
-def test_code_that_the_model_was_not_made_with_is_refused(checkout: Path, tmp_path: Path) -> None:
-    with (checkout / "pipelines/training/train.py").open("a") as file:
-        file.write("# changed\n")
-    project.commit(checkout, "another training, without `ml reproduce`")
-    with pytest.raises(UserError, match=r"train\.py has changed since the model was made"):
-        release(store=Store(tmp_path / "store"))
 
 
 def test_a_model_that_its_lock_and_seed_do_not_give_is_refused(checkout: Path, tmp_path: Path) -> None:
@@ -349,14 +200,6 @@ def test_a_tracking_server_that_does_not_answer_is_one_sentence(released, monkey
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with project.inside(folder), pytest.raises(UserError, match="MLFLOW_TRACKING_URI names a server"):
         release(store=store)
-
-
-def test_a_pattern_without_a_file_is_named(checkout: Path) -> None:
-    bentofile = yaml.safe_load((checkout / "bentofile.yaml").read_text())
-    bentofile["include"].append("pipelines/nothing.py")
-    (checkout / "bentofile.yaml").write_text(yaml.safe_dump(bentofile))
-    with pytest.raises(UserError, match=r"pipelines/nothing\.py, which bentofile\.yaml includes"):
-        commit.files(checkout)
 
 
 def brought(override: str | None) -> Proposal:

@@ -1,0 +1,140 @@
+"""The champion that a proposal is compared with: from where it can be trusted, with its own feature code."""
+
+import hashlib
+import shutil
+
+import onnx
+import pytest
+
+from pipelines.judge.champion import Production
+from tests.model.proposals import ROOT, Made, commit, cut, git, judge, released, settings
+
+
+def test_a_champion_cut_in_half_comes_from_dvcs_cache(fitted, base, window, tmp_path) -> None:
+    for name in ("model.onnx", "model.json", "golden.json"):
+        content = (base / "models" / name).read_bytes()
+        md5 = hashlib.md5(content).hexdigest()
+        cached = base / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        cached.write_bytes(content)
+    cut(base / "models/model.onnx")
+    verdict, findings, _ = judge(fitted(settings(max_iter=3)).write(tmp_path / "candidate", window), base)
+    assert verdict == "FAIL" and "log_loss" in findings and "champion" not in findings
+
+
+def test_a_champion_cut_in_half_that_cannot_be_built_again_is_inconclusive(
+    fitted, base, window, tmp_path
+) -> None:
+    cut(base / "models/model.onnx")
+    verdict, findings, written = judge(
+        fitted(settings(max_iter=50)).write(tmp_path / "candidate", window), base
+    )
+    assert verdict == "INCONCLUSIVE" and written["champion"] is None
+    assert "could not be built again" in findings["champion"]["sentence"]
+    assert "roc_auc" not in findings
+
+
+BUILDER = """
+import shutil, sys
+def main():
+    assert sys.argv[1] == "reproduce"
+    shutil.copytree("made", "models", dirs_exist_ok=True)
+"""
+
+
+def test_a_champion_is_built_again_by_its_own_commit(fitted, window, tmp_path) -> None:
+    folder = fitted().write(tmp_path / "base")
+    shutil.copytree(folder / "models", folder / "made")
+    (folder / "pipelines").mkdir()
+    (folder / "pipelines/__init__.py").write_text("")
+    (folder / "pipelines/cli.py").write_text(BUILDER)
+    base = commit(folder)
+    shutil.rmtree(base / "models")
+    bad = fitted(settings(max_iter=3)).write(tmp_path / "candidate", window)
+
+    def origin() -> str:
+        verdict, findings, written = judge(bad, base)
+        assert verdict == "FAIL" and "log_loss" in findings
+        return written["champion"]["origin"]
+
+    assert origin().endswith("built again")
+    assert not origin().endswith("built again")  # from DVC's cache, where the first one was put
+    for kept in (base / ".dvc/cache").rglob("*"):
+        if kept.is_file():
+            kept.write_bytes(b"what a proposal's build left in a shared cache")
+    assert origin().endswith("built again")
+
+
+def test_a_champion_that_comes_out_with_other_bytes_is_built_once_and_named_so(
+    fitted, window, tmp_path
+) -> None:
+    folder = Made(fitted().model, lock="0" * 32).write(tmp_path / "base")
+    shutil.copytree(folder / "models", folder / "made")
+    (folder / "pipelines").mkdir()
+    (folder / "pipelines/__init__.py").write_text("")
+    once = "import pathlib\ndef main():\n    pathlib.Path('again').touch(exist_ok=False)\n"
+    (folder / "pipelines/cli.py").write_text(once + "    inner()\n" + BUILDER.replace("main", "inner"))
+    base = commit(folder)
+    shutil.rmtree(base / "models")
+    bad = fitted(settings(max_iter=3)).write(tmp_path / "candidate", window)
+    for _ in range(2):
+        verdict, _, written = judge(bad, base)
+        assert verdict == "FAIL" and "not byte for byte" in written["champion"]["origin"]
+
+
+def test_productions_release_is_the_champion_and_not_the_base_branch(fitted, base, window, tmp_path) -> None:
+    weak = fitted(settings(learning_rate=0.005))
+    production = Production("f" * 64, git(base, "rev-parse", "HEAD"), released(weak, tmp_path / "release"))
+    verdict, findings, written = judge(
+        fitted(settings(max_iter=50)).write(tmp_path / "candidate", window), base, production
+    )
+    assert verdict == "PASS" and "shown better" in findings["log_loss"]["sentence"]
+    assert written["champion"]["origin"] == "production's release ffffffffffff"
+
+
+def test_a_release_with_another_model_than_it_says_is_not_trusted(fitted, base, window, tmp_path) -> None:
+    folder = released(fitted(settings(max_iter=3)), tmp_path / "release")
+    cut(folder / "bento/src/models/model.onnx")
+    production = Production("f" * 64, git(base, "rev-parse", "HEAD"), folder)
+    verdict, findings, _ = judge(
+        fitted(settings(max_iter=50)).write(tmp_path / "candidate", window), base, production
+    )
+    assert verdict == "INCONCLUSIVE" and findings["champion"]["verdict"] == "INCONCLUSIVE"
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_release_of_a_commit_that_was_never_merged_is_inconclusive(
+    fitted, base, window, tmp_path, stored
+) -> None:
+    """Whoever can write the ledger could name a commit of their own, whose code would run beside the gate."""
+    pushed = git(base, "commit-tree", "HEAD^{tree}", "-p", "HEAD", "-m", "never merged")
+    folder = released(fitted(), tmp_path / "release") if stored else None
+    for number in ("0" * 40, pushed):
+        verdict, findings, _ = judge(
+            fitted(settings(max_iter=50)).write(tmp_path / f"candidate{number[0]}", window),
+            base,
+            Production("f" * 64, number, folder),
+        )
+        assert verdict == "INCONCLUSIVE"
+        assert "the base branch was never at its commit" in findings["champion"]["sentence"]
+
+
+def test_a_champion_is_scored_with_its_own_feature_code(fitted, window, tmp_path) -> None:
+    """Production's features.py called midnight every departure; the base has put that right since."""
+    folder = fitted().write(tmp_path / "base")
+    shutil.copytree(ROOT / "pipelines", folder / "pipelines", ignore=shutil.ignore_patterns("__pycache__"))
+    code = folder / "pipelines/problem/features.py"
+    right = code.read_text()
+    code.write_text(right.replace("departure.dt.hour * 60 + departure.dt.minute", "0"))
+    assert code.read_text() != right
+    base = commit(folder)
+    old = git(base, "rev-parse", "HEAD")
+    code.write_text(right)
+    git(base, "commit", "--quiet", "-am", "right")
+    production = Production("f" * 64, old, released(fitted(), tmp_path / "release"))
+    same_model = onnx.load_from_string(fitted().model)
+    same_model.doc_string = "again"
+    candidate = Made(same_model.SerializeToString()).write(tmp_path / "candidate", window)
+    verdict, findings, _ = judge(candidate, base, production)
+    assert verdict == "PASS" and "equal" not in findings
+    assert "shown better" in findings["roc_auc"]["sentence"]
