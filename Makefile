@@ -46,7 +46,7 @@ lint: $(READY) ## every check that ci runs on the code
 	else echo "make lint: actionlint is skipped: $$(tail -n 1 $(READY).go 2>/dev/null || echo there is no Go to build it)" >&2; fi
 
 bench: $(READY) ## measure the README's figures; ONLY=NAME runs one
-	@for b in $(or $(ONLY),$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))); do python -m benchmarks.$$b || exit; done
+	@exec python -m benchmarks $(ONLY)
 
 # A runner that keeps an environment of the same lock names it by GREENLIGHT_VENV: then a link is enough.
 $(READY): requirements/dev.txt pyproject.toml

@@ -15,9 +15,7 @@ from typing import Any
 import psutil
 
 from benchmarks import _load
-from pipelines.base import machine
 from pipelines.base.errors import Refused, UserError
-from pipelines.base.files import write_json
 from pipelines.core import params
 from pipelines.core.contract import Column
 from pipelines.edge.edge import Edge, Route
@@ -27,7 +25,7 @@ from pipelines.host.slots import launch, process
 from pipelines.registry.store import Store
 from pipelines.rollout import deploy, steps
 from pipelines.rollout.journal import Journal
-from pipelines.rollout.rehearse import free_ports
+from pipelines.rollout.rehearse import lend
 from tests.delivery import tiny
 
 ENVIRONMENT: params.Environment = "staging"
@@ -97,10 +95,7 @@ class Bench:
 def small_host() -> Iterator[Bench]:
     """A host of its own on free ports, taken down at the end; its tools are the machine's own."""
     home = Path(tempfile.mkdtemp(prefix="greenlight-bench-"))
-    for shared in ("tools", "venvs"):
-        (machine.home() / shared).mkdir(parents=True, exist_ok=True)
-        (home / shared).symlink_to(machine.home() / shared)
-    write_json(home / ENVIRONMENT / "terraform.tfvars.json", {"port": free_ports()})
+    lend(home, ENVIRONMENT)
     (home / "bento").mkdir()
     store = Store(home / "store")
     try:
@@ -149,6 +144,8 @@ class Callers:
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         self._stack.close()
+        if kind:
+            return
         self.outcomes = {connect: attack.outcome() for connect, attack in self._by.items()}
         self.outcomes["slow"] = self._slow.outcome()
 

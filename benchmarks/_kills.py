@@ -33,7 +33,10 @@ EACH = 4  # kills of one move, at most
 TIMES = 2  # how often a call is a point while a step lasts: waiting repeats the same ones
 WITHIN = 180.0  # seconds for one command
 PACKAGE = Path(rollout.__file__).parents[1]
-OURS = tuple(f"{PACKAGE / room}{os.sep}" for room in ("registry", "host", "edge", "rollout"))
+OURS = (  # also what a move holds, and is left by
+    *(f"{PACKAGE / room}{os.sep}" for room in ("registry", "host", "edge", "rollout")),
+    *(f"{PACKAGE / file}" for file in ("base/locks.py", "base/signals.py")),
+)
 ON_DISK = {os.fsync: "fsync", os.replace: "rename", os.rename: "rename"}
 LIMITS: dict[str, Any] = {
     "bake": Bake(seconds=0.5, requests=5),
@@ -121,12 +124,12 @@ def deploy(
     arguments = (bench.host.home, release, bench.store.folder, limits, _log(bench), at, trace)
     process = context.Process(target=deployer, args=arguments)
     process.start()
-    process.join(WITHIN)
-    if process.is_alive():
+    try:
+        process.join(WITHIN)
+        return process.exitcode  # of one that runs still: None
+    finally:
         process.kill()
         process.join()
-        return None
-    return process.exitcode
 
 
 def deployer(

@@ -151,7 +151,7 @@ class Attack:
         if not self._seconds or kind:
             self._process.send_signal(signal.SIGINT)  # no new requests; those in flight come to their end
         said, _ = self._process.communicate()
-        if self._process.returncode:
+        if self._process.returncode and not kind:
             raise RuntimeError(f"vegeta: {said.strip()}")
 
     def outcome(self) -> Outcome:

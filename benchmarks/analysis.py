@@ -5,14 +5,12 @@ as CANARY and BAKE do it. Nothing of what the test knows is given to it: the bou
 slow comes from an earlier sample of the live colour, in whole milliseconds as Envoy counts them.
 """
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import norm  # type: ignore[import-untyped]
 
-from benchmarks import figure
+from benchmarks import figure, run, workers
 from pipelines.rollout.analysis import Counts, Spells, shown_worse, slow_above
 
 DEPLOYS, WORSE = 10_000, 1_000  # simulated of each kind
@@ -88,14 +86,14 @@ def main() -> None:
     steps = {share: name for name, share in BESIDE}
     equal = [replace(kind, share=share) for _, share in BESIDE for kind in EQUAL]
     worse = [replace(kind, share=share) for _, share in BESIDE for kind in DEGRADED]
-    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
-        for kind, (own, naive) in zip(equal, pool.map(false_rollbacks, equal), strict=True):
+    with workers(PROCESSES) as pool:
+        for kind, (own, naive) in zip(equal, pool.imap(false_rollbacks, equal), strict=True):
             name = f"{steps[kind.share]}: {kind.name}"
             percent = 100 * Limits.level
             goal = () if kind.twice else (f"<= {percent:g}", own <= percent)  # at the limits is not equal
             figure(f"{name}: rolled back", own, "%", *goal)
             figure(f"{name}: by z at each look", naive, "%")
-        for kind, (median, late, found) in zip(worse, pool.map(delays, worse), strict=True):
+        for kind, (median, late, found) in zip(worse, pool.imap(delays, worse), strict=True):
             name = f"{steps[kind.share]}: {kind.name}"
             figure(f"{name}: found", found, "%")
             figure(f"{name}: median", median, "asked")
@@ -213,4 +211,4 @@ def exceeds(bounds: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -7,7 +7,7 @@ deaths or bad runs one part. FLIPS, REQUESTS, KILLS, DEATHS and BAKED are their 
 import os
 import time
 
-from benchmarks import _bad, _deaths, _host, _kills, _load, figure
+from benchmarks import _bad, _deaths, _host, _kills, _load, figure, run
 from benchmarks._host import Bench, Callers, Turn
 from pipelines.base.console import step
 from pipelines.base.errors import Refused
@@ -141,4 +141,4 @@ def _counted(outcome: _load.Outcome) -> None:
 PARTS = {"flips": flips, "kills": _kills.measure, "deaths": _deaths.measure, "bad": _bad.measure}
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -5,10 +5,8 @@ what PASS and FAIL they get is counted. `python -m benchmarks.gate --record` als
 pipelines/report/rates.json, which the model card quotes.
 """
 
-import multiprocessing
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import numpy as np
 import pandas as pd
 import threadpoolctl  # type: ignore[import-untyped]
 
-from benchmarks import _pairs, figure
+from benchmarks import _pairs, figure, run, workers
 from pipelines.base.console import step
 from pipelines.base.files import write_json, write_text
 from pipelines.core import params as parameters
@@ -80,8 +78,8 @@ def measured(params: Params) -> Iterator[dict[str, Any]]:
     """Every pair on every window: who said what. Cuts are independent jobs."""
     step("reading the source")
     _pairs.load(params)
-    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
-        for cut, cases in zip(_pairs.cuts(), pool.map(of_cut, _pairs.cuts()), strict=True):
+    with workers(PROCESSES) as pool:
+        for cut, cases in zip(_pairs.cuts(), pool.imap(of_cut, _pairs.cuts()), strict=True):
             step(f"trained to {cut}: {len(cases)} verdicts")
             yield from cases
 
@@ -266,4 +264,4 @@ def recorded(rates: pd.DataFrame) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import figure
+from benchmarks import figure, run
 from pipelines.base import git, programs
 
 STAGES = ("validate", "prepare", "train", "evaluate")
@@ -79,4 +79,4 @@ def stage(name: str) -> None:
 
 
 if __name__ == "__main__":
-    stage(sys.argv[1]) if len(sys.argv) > 1 else main()
+    stage(sys.argv[1]) if len(sys.argv) > 1 else run(main)

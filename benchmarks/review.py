@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import figure
+from benchmarks import figure, run
 from benchmarks.pipeline import call
 from pipelines.base import git
 from pipelines.judge import evidence, gate
@@ -53,4 +53,4 @@ def other_seed(folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

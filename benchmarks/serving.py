@@ -21,19 +21,19 @@ from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks import _load, figure
-from pipelines.artifacts.release import Other
-from pipelines.base import machine, programs
+from benchmarks import _load, figure, run
+from pipelines.base import programs
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
-from pipelines.base.files import sha256_of_tree, write_json, write_text
+from pipelines.base.files import sha256_of_tree, write_text
 from pipelines.core import params as parameters
 from pipelines.core.model import Golden, Row
 from pipelines.host import terraform
 from pipelines.registry.store import Store
 from pipelines.release import commit, release
 from pipelines.rollout import deploy
-from pipelines.rollout.rehearse import free_ports
+from pipelines.rollout.rehearse import free_ports, lend
+from tests.releases import described
 
 CALLERS = 8  # of the closed loop: enough that no server waits for work
 ROUNDS, SECONDS = 5, 3.0  # turns of each service, and how long one takes
@@ -264,15 +264,8 @@ def deployed(folder: Path) -> Iterator[tuple[str, str]]:
     with store.put(release_id) as place:
         release._build_bento(Path(), place / "bento", release_id)
         (place / "evidence").mkdir()
-        none = release.Review((), {}, "no evidence")
-        made = Other(sha256=release_id, max_dp=0.0)  # nothing reads of it here
-        about = release._describe(Path(), release_id, commit.head(Path()), "0", made, none)
-        about.write(place)
-    for shared in ("tools", "venvs"):  # what is the same for all is made once
-        (machine.home() / shared).mkdir(parents=True, exist_ok=True)
-        home.mkdir(exist_ok=True)
-        (home / shared).symlink_to(machine.home() / shared)
-    write_json(home / ENVIRONMENT / "terraform.tfvars.json", {"port": free_ports()})
+        described(place, release_id)  # nothing reads of it here
+    lend(home, ENVIRONMENT)
     try:
         host = terraform.up(ENVIRONMENT, home)
         if code := deploy.move(host, release_id, store):
@@ -337,8 +330,4 @@ def pings(port: int) -> bool:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        sys.exit(2)
+    run(main)

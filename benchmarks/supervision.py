@@ -9,7 +9,7 @@ import threading
 import time
 from urllib.parse import urlsplit
 
-from benchmarks import figure
+from benchmarks import figure, run
 from benchmarks._host import small_host
 from pipelines.host import services
 from pipelines.host.host import Host
@@ -94,4 +94,4 @@ def _gap(host: Host) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -20,8 +20,10 @@ class Interrupted(BaseException):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within the block the first SIGINT or SIGTERM raises Interrupted; more of them change nothing."""
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+    """Within the block the first SIGINT or SIGTERM raises Interrupted; more of them change nothing, nor does
+    a block within the block."""
+    main = threading.current_thread() is threading.main_thread()  # signals are its
+    if not main or signal.getsignal(signal.SIGTERM) is _raise:
         yield
         return
     before = {number: signal.signal(number, _raise) for number in (signal.SIGINT, signal.SIGTERM)}

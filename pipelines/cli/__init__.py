@@ -7,6 +7,7 @@ import typer
 
 from pipelines.base import console, loopback
 from pipelines.base.errors import Refused, UserError
+from pipelines.base.signals import Interrupted
 from pipelines.cli import delivery, local, monitoring, pipeline, review
 
 app = typer.Typer(
@@ -30,6 +31,8 @@ def main() -> None:
     with console.guarded():
         try:
             app()
+        except Interrupted as signal:
+            sys.exit(signal.exit_code)
         except (UserError, Refused) as error:
             print(f"ml: {error}", file=sys.stderr)
             sys.exit(2 if isinstance(error, UserError) else 4)

@@ -54,7 +54,7 @@ def move(
     host: Host, release: str, releases: Releases, why: str = "release", pause_before: str | None = None
 ) -> int:
     """Move a host to a release: 0 when it has all traffic; 3 when it waits; 4 when it was refused, traffic
-    being as before; 130 or 143 after a signal, the step in hand being undone. The same again goes on.
+    being as before. A signal raises Interrupted, the step in hand being undone. The same again goes on.
     """
     limits = params.load().rollout
     try:
@@ -79,7 +79,7 @@ def move(
             )
     except Interrupted as signal:
         say(f"{host.environment}: ended by {signal}; run the same again to go on")
-        return signal.exit_code
+        raise
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise

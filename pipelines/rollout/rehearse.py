@@ -13,6 +13,7 @@ from pipelines.base import machine
 from pipelines.base.console import output, step, summary
 from pipelines.base.files import write_json
 from pipelines.base.github import GitHub
+from pipelines.base.signals import interruptible
 from pipelines.core.model import Golden
 from pipelines.host import terraform
 from pipelines.pulls.runs import left
@@ -25,6 +26,7 @@ ENVIRONMENT = "rehearsal"
 WORKFLOW, ARTIFACT = "release.yml", "release"
 
 
+@interruptible()  # it takes all down
 def rehearse(new: str, previous: str | None = None, store: Store | None = None) -> int:
     """Flip from the release `previous` (None: from nothing) to `new` under load, and take all down again.
 
@@ -33,10 +35,7 @@ def rehearse(new: str, previous: str | None = None, store: Store | None = None) 
     store = store or stores.of()
     folder = store.get(new)
     home = Path(tempfile.mkdtemp(prefix="greenlight-rehearsal-"))
-    for shared in ("tools", "venvs"):  # what is the same for all is made once
-        (machine.home() / shared).mkdir(parents=True, exist_ok=True)
-        (home / shared).symlink_to(machine.home() / shared)
-    write_json(home / ENVIRONMENT / "terraform.tfvars.json", {"port": free_ports()})
+    lend(home, ENVIRONMENT)
     try:
         host = terraform.up(ENVIRONMENT, home)
         if previous and (code := deploy.move(host, previous, store)):
@@ -59,6 +58,16 @@ def rehearse(new: str, previous: str | None = None, store: Store | None = None) 
             terraform.down(ENVIRONMENT, home)
         finally:
             shutil.rmtree(home, ignore_errors=True)
+
+
+def lend(home: Path, env: str) -> None:
+    """Lend an environment with a home of its own free ports, and this machine's tools and virtual
+    environments, which are the same for all and made once."""
+    for shared in ("tools", "venvs"):
+        (machine.home() / shared).mkdir(parents=True, exist_ok=True)
+        home.mkdir(exist_ok=True)
+        (home / shared).symlink_to(machine.home() / shared)
+    write_json(home / env / "terraform.tfvars.json", {"port": free_ports()})
 
 
 def previous(new: str, history: Iterable[Entry]) -> Entry | None:

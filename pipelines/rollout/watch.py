@@ -8,7 +8,6 @@ import contextlib
 import getpass
 import random
 import re
-import signal
 import sys
 import time
 import traceback
@@ -22,6 +21,7 @@ from pipelines.base import machine
 from pipelines.base.console import step as say
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import write_text
+from pipelines.base.signals import Interrupted, interruptible
 from pipelines.host import services, terraform, trust
 from pipelines.host.host import Host
 from pipelines.registry.ledger import BRANCH, Ledger, Look, Unreachable
@@ -32,7 +32,6 @@ FARTHEST = 300.0  # seconds between two looks at a remote that stays out of reac
 JITTER = 0.25  # so much more or less, by chance: hosts that start together do not ask together
 BUGS = 5  # rounds in a row that end the watch; systemd starts it anew
 AGAIN = 2.0  # seconds in which the supervisor brings back an edge that died
-ENDED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # a rollout's exit codes after a signal
 LATE = 15.0  # seconds after which a look that is due is missed
 UNIT = terraform.LOCAL / "greenlight-watch@.service"
 
@@ -45,18 +44,14 @@ def watch(env: str, every: float = 30.0, once: bool = False, home: Path | None =
     followed. UserError, too, where there is no such host.
     """
     watcher = Watch(env, every, home)
-    if once:
-        return watcher.once()
-    numbers = (signal.SIGTERM, signal.SIGINT)  # the latter is ignored where a shell started us in background
-    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
-        return watcher.follow()
-    except KeyboardInterrupt:
+        with interruptible():  # SIGINT too, which is ignored where a shell started us in background
+            return watcher.once() if once else watcher.follow()
+    except Interrupted:
+        if once:
+            raise
         say(f"{env}: the watch ends; what runs goes on")
         return 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def pause(every: float, unreached: int = 0) -> float:
@@ -146,8 +141,6 @@ class Watch:
         """One look; what is wrong is raised."""
         try:
             return self._look()
-        except KeyboardInterrupt:
-            return ENDED[0]
         finally:
             self._save(again=None)
 
@@ -241,8 +234,6 @@ class Watch:
         finally:
             self.seen.doing = ""
         self.seen.refused = None
-        if code in ENDED:
-            raise KeyboardInterrupt
         if code == 4:
             moves = Journal.of(self.host).moves()
             why = (moves[-1].failing if moves else None) or "the journal says why"
