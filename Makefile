@@ -30,7 +30,7 @@ demo: $(READY) ## the whole loop on real flights: proposal, gate, release, deplo
 	@ml demo
 
 down: $(READY) ## stop what `make demo` left running
-	@ml down
+	@ml demo --down
 
 test: $(READY) ## all tests, a worker a core; ONLY=tests/data runs a part, WORKERS=0 in one process
 	@python -m pytest --numprocesses $(or $(WORKERS),auto) --dist loadfile $(ONLY)

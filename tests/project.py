@@ -99,7 +99,7 @@ def lock(folder: Path) -> None:
     given = yaml.safe_load((folder / "params.yaml").read_text())
     outs = ["build/prepared.parquet", *sorted(f"models/{p.name}" for p in (folder / "models").glob("*.*"))]
     stage: dict[str, Any] = {
-        "cmd": "ml evaluate",
+        "cmd": "ml stage evaluate",
         "deps": [_entry(folder, name) for name in DEPENDS],
         "params": {"params.yaml": {"train": given["train"], "serving": given["serving"]}},
         "outs": [_entry(folder, name) for name in outs if not name.endswith(".gitignore")],

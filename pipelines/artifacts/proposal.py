@@ -9,8 +9,8 @@ class Proposal(Artifact):
     """All of proposal.json: its head, the run that judged it, and who let it through, where somebody did."""
 
     NAME: ClassVar[str] = "proposal.json"
-    WRITER: ClassVar[str] = "`ml evidence`"
-    WAY_OUT: ClassVar[str] = "run `ml evidence`, which makes it"
+    WRITER: ClassVar[str] = "`ml ci evidence`"
+    WAY_OUT: ClassVar[str] = "run `ml ci evidence`, which makes it"
 
     number: int
     title: str

@@ -35,7 +35,7 @@ class Reference(Artifact):
     """All of reference.json: first and last day, the features, the skills of the newest months."""
 
     NAME: ClassVar[str] = "reference.json"
-    WRITER: ClassVar[str] = "`ml train`"
+    WRITER: ClassVar[str] = "`ml stage train`"
     WAY_OUT: ClassVar[str] = "release the model again"
 
     first: str

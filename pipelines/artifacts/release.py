@@ -29,7 +29,7 @@ class Image(Closed):
 
 
 class Release(Artifact):
-    """All of release.json. `image` is noted where `ml image` makes one."""
+    """All of release.json. `image` is noted where `ml store image` makes one."""
 
     NAME: ClassVar[str] = "release.json"
     WRITER: ClassVar[str] = "`ml release`"

@@ -11,7 +11,7 @@ class Settings(Artifact):
     """All of serving.json."""
 
     NAME: ClassVar[str] = "serving.json"
-    WRITER: ClassVar[str] = "`ml evaluate`"
+    WRITER: ClassVar[str] = "`ml stage evaluate`"
     WAY_OUT: ClassVar[str] = "run `dvc repro`, which makes it"
 
     name: str

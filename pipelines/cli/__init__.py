@@ -3,24 +3,25 @@
 import sys
 import traceback
 
-import typer
-
 from pipelines.base import console, loopback
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.signals import Interrupted
-from pipelines.cli import delivery, local, monitoring, pipeline, review
+from pipelines.cli import ci, delivery, infra, local, monitoring, pipeline, review, stage, store
+from pipelines.cli.groups import Verbs
 
-app = typer.Typer(
+app = Verbs(
     name="ml",
     help="Propose, judge, release, deploy and watch a model. Start with `make demo`.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for room in (pipeline, review, delivery, monitoring, local):
-    app.add_typer(room.verbs)
+for work in (pipeline, review, delivery, monitoring, local):
+    app.add_typer(work.verbs)
+app.add_typer(store.verbs, name="store", rich_help_panel="Groups")
+app.add_typer(infra.verbs, name="infra", rich_help_panel="Groups")
+app.add_typer(stage.verbs, name="stage", rich_help_panel="Groups")
+app.add_typer(ci.verbs, name="ci", rich_help_panel="Groups")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The verbs that watch a model in production."""
+"""The verbs that show what runs, and how it does."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,43 +7,33 @@ import typer
 
 from pipelines.base.errors import UserError
 from pipelines.cli.arguments import Env, finish, month
+from pipelines.cli.groups import Verbs
 
-PANEL = "Monitoring"
-
-verbs = typer.Typer()
+verbs = Verbs("See what runs")
 
 
-@verbs.command(rich_help_panel=PANEL)
-def replay(
-    month: Annotated[str, typer.Option(help="The month whose events are sent, such as 2013-07.")],
-    env: Env = "production",
-    url: Annotated[str, typer.Option(help="Where to; by default the environment's edge.")] = "",
-    one_row: Annotated[bool, typer.Option("--one-row", help="One row a request, not 100.")] = False,
-    rate: Annotated[float | None, typer.Option(help="At most so many requests a second.")] = None,
-    until: Annotated[
-        str | None, typer.Option(help="Go round until this file exists, or for so many seconds.")
-    ] = None,
-    tally: Annotated[Path | None, typer.Option(help="Write the counts there, as JSON.")] = None,
+@verbs.command(example="ml status --env production")
+def status(env: Env) -> None:
+    """Show what is wanted, what runs, and where the two differ."""
+    from pipelines.rollout import status
+
+    finish(status.status(env))
+
+
+@verbs.command(example="ml history --env production")
+def history(
+    env: Env,
+    move: Annotated[str | None, typer.Option(help="The id of one move: all that is known of it.")] = None,
 ) -> None:
-    """Send a month's events to an environment and count every answer; exits with 4 when one was lost."""
-    from pipelines.host.host import Host
-    from pipelines.monitoring.replay import parse_until, replay
+    """Show the moves that an environment made: when, why, from what to what, and how each ended."""
+    from pipelines.rollout import status
 
-    counts = replay(
-        month,
-        url or Host.load(env).edge.model_url,
-        batch=1 if one_row else 100,
-        rate=rate,
-        until=parse_until(until),
-        tally=tally,
-    )
-    print(counts.table())
-    finish(counts.exit_code)
+    finish(status.history(env, move))
 
 
-@verbs.command(rich_help_panel=PANEL)
+@verbs.command(example="ml drift --env production --through 2013-07")
 def drift(
-    env: Env = "production",
+    env: Env,
     through: Annotated[
         str, typer.Option(help="The newest month to look at; `latest` is the source's.")
     ] = "latest",
@@ -65,27 +55,3 @@ def drift(
     check = drift(env, month(through), home(), known, load())
     report.write(check, out)
     finish(EXIT[check.verdict])
-
-
-@verbs.command(rich_help_panel=PANEL)
-def retrain(
-    evidence: Annotated[Path, typer.Argument(help="The folder of drift.json and drift.md.")] = Path(
-        "build/drift"
-    ),
-) -> None:
-    """Where the drift check asks for it, open a pull request that trains on the newer months too."""
-    from pipelines.monitoring import retrain
-
-    finish(retrain.propose(evidence))
-
-
-@verbs.command(rich_help_panel=PANEL)
-def alert(
-    evidence: Annotated[Path, typer.Argument(help="The folder of drift.json and drift.md.")] = Path(
-        "build/drift"
-    ),
-) -> None:
-    """Open an issue where the drift check saw a fault or could say nothing (exit 4, 3); close it else."""
-    from pipelines.monitoring import alerts
-
-    finish(alerts.alert(evidence))

@@ -1,18 +1,16 @@
-"""The verbs that make a model; the stages of dvc.yaml are among them."""
+"""The verbs that make a model."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipelines.cli.arguments import labels, month
+from pipelines.cli.groups import Verbs
 
-PANEL = "Pipeline"
-
-verbs = typer.Typer()
+verbs = Verbs("Make a model")
 
 
-@verbs.command(rich_help_panel=PANEL)
+@verbs.command(example="ml ingest\nml ingest --through 2013-07 --labels-to host")
 def ingest(
     through: Annotated[
         str,
@@ -34,7 +32,7 @@ def ingest(
     ingest(month(through) if through else None, labels_to=labels(labels_to))
 
 
-@verbs.command(rich_help_panel=PANEL)
+@verbs.command(example="ml restore")
 def restore() -> None:
     """Bring data/ back in a fresh clone, from the DVC remote or the source, and check it against data.dvc."""
     from pipelines.training.ingest import restore
@@ -42,52 +40,7 @@ def restore() -> None:
     restore()
 
 
-@verbs.command(rich_help_panel=PANEL)
-def validate() -> None:
-    """Stage 1: hold the data files against the contract (Great Expectations)."""
-    from pipelines.core.params import load
-    from pipelines.training import validate
-
-    validate.run(load())
-
-
-@verbs.command(rich_help_panel=PANEL)
-def prepare() -> None:
-    """Stage 2: make the features."""
-    from pipelines.core.params import load
-    from pipelines.training import prepare
-
-    prepare.run(load())
-
-
-@verbs.command(rich_help_panel=PANEL)
-def train() -> None:
-    """Stage 3: fit the estimator of params.yaml, export it as ONNX, log the run to MLflow."""
-    from pipelines.core.params import load
-    from pipelines.training import train
-
-    train.run(load())
-
-
-@verbs.command(rich_help_panel=PANEL)
-def evaluate() -> None:
-    """Stage 4: metrics, plots and golden rows on the days after training."""
-    from pipelines.core.params import load
-    from pipelines.training import evaluate
-
-    evaluate.run(load())
-
-
-@verbs.command(rich_help_panel=PANEL)
-def verify() -> None:
-    """Stage 5: train again from the same seed, and on shuffled outcomes, for the gate."""
-    from pipelines.core.params import load
-    from pipelines.training import verify
-
-    verify.run(load())
-
-
-@verbs.command(rich_help_panel=PANEL)
+@verbs.command(example="ml reproduce")
 def reproduce(
     locked: Annotated[
         bool, typer.Option("--locked", help="Refuse when dvc.lock is not the one that was committed.")
@@ -99,17 +52,7 @@ def reproduce(
     reproduce(locked=locked)
 
 
-@verbs.command(rich_help_panel=PANEL)
-def rebuild(
-    out: Annotated[Path, typer.Argument(help="The folder for the models; it does not exist yet.")],
-) -> None:
-    """Train again from lock and seed, and leave the models for `ml release --trained`."""
-    from pipelines.training import again
-
-    again.leave(out)
-
-
-@verbs.command(rich_help_panel=PANEL)
+@verbs.command(example="ml tune --minutes 5")
 def tune(
     trials: Annotated[
         int | None, typer.Option(min=1, help="So many trials in all; by default params.yaml: tune.trials.")

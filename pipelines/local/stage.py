@@ -293,7 +293,17 @@ class Stage:
     def load(self, month: str) -> Iterator[Path]:
         """Send a month's events to production, one a request, until the block ends; yields the tally."""
         tally, stop = self.folder / "tally.json", self.folder / "stop"
-        command = [sys.executable, "-m", "pipelines.cli", "replay", "--month", month, "--tally", str(tally)]
+        command = [
+            sys.executable,
+            "-m",
+            "pipelines.cli",
+            "ci",
+            "replay",
+            "--month",
+            month,
+            "--tally",
+            str(tally),
+        ]
         command += ["--env", "production", "--one-row", "--rate", "100", "--until", str(stop)]
         with (self.folder / "replay.txt").open("w") as log:
             caller = programs.start(command, env=programs.environment(own_code=True), stdout=log, stderr=log)
@@ -306,7 +316,17 @@ class Stage:
 
     def send(self, month: str) -> None:
         """A whole month to production, in batches."""
-        command = [sys.executable, "-m", "pipelines.cli", "replay", "--month", month, "--env", "production"]
+        command = [
+            sys.executable,
+            "-m",
+            "pipelines.cli",
+            "ci",
+            "replay",
+            "--month",
+            month,
+            "--env",
+            "production",
+        ]
         done = programs.run(command, env=programs.environment(own_code=True), stdout=None, stderr=None)
         self.must(done.returncode == 0, f"requests of {month} were lost")
 

@@ -1,4 +1,4 @@
-"""`ml workflow NAME`: one workflow of this checkout's HEAD, run here with act."""
+"""`ml ci workflow NAME`: one workflow of this checkout's HEAD, run here with act."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -40,7 +40,7 @@ def run(
     file = checkout / ".github/workflows" / f"{name}.yml"
     if not file.is_file():
         raise UserError(
-            f"there is no workflow {name!r}; `ml workflow --list` shows: {', '.join(names(checkout))}"
+            f"there is no workflow {name!r}; `ml ci workflow --list` shows: {', '.join(names(checkout))}"
         )
     known = yaml.safe_load(file.read_text())["jobs"]
     if job is not None and job not in known:
@@ -62,7 +62,7 @@ def run(
 
 
 def names(checkout: Path = Path()) -> dict[str, list[str]]:
-    """`ml workflow --list`: each workflow of the checkout and the events that start it."""
+    """`ml ci workflow --list`: each workflow of the checkout and the events that start it."""
     files = sorted((checkout / ".github/workflows").glob("*.yml"))
     return {file.stem: list(triggers(file)) for file in files}
 
@@ -173,4 +173,6 @@ def newest_run(workflows: list[str], place: Place) -> dict[str, Any]:
     for file in runs:
         if (found := read_json(file))["name"] in workflows:
             return dict(found)
-    raise UserError(f"it follows a run of {' or '.join(workflows)}: run `ml workflow {workflows[0]}` first")
+    raise UserError(
+        f"it follows a run of {' or '.join(workflows)}: run `ml ci workflow {workflows[0]}` first"
+    )

@@ -1,4 +1,4 @@
-"""`ml alert`: a drift check that found a fault, or could say nothing, is seen by somebody."""
+"""`ml ci alert`: a drift check that found a fault, or could say nothing, is seen by somebody."""
 
 import os
 from pathlib import Path

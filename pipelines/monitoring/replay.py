@@ -1,4 +1,4 @@
-"""`ml replay`: a month's events, sent to an environment's edge as its callers would, every answer counted."""
+"""`ml ci replay`: a month's events, sent to an environment's edge as callers would, every answer counted."""
 
 import http.client
 import itertools

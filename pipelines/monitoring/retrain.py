@@ -1,4 +1,4 @@
-"""`ml retrain`: where the drift check asks for it, a pull request whose model knows the newer months.
+"""`ml ci retrain`: where the drift check asks for it, a pull request whose model knows the newer months.
 
 A proposal like any other: the gate judges it, a person merges it. Nothing here touches the checkout.
 """

@@ -13,7 +13,7 @@ FILES = ("params.yaml", "dvc.lock", "data.dvc")
 
 
 def run(folder: Path, head: str) -> int:
-    """`ml candidate`: replace FILES in `folder` by those of the commit `head`, as GitHub has them.
+    """`ml ci candidate`: replace FILES in `folder` by those of the commit `head`, as GitHub has them.
 
     The build ran the proposal's own code, so what it says of them may be another thing than what is merged.
     Returns 0. UserError where the commit has one that is a link, a folder or very large, or none.

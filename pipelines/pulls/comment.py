@@ -19,14 +19,14 @@ SHOWN = 10  # of what waits for a maintainer
 
 
 def run(number: int, file: Path) -> int:
-    """`ml comment`: bring our comment on a pull request up to date.
+    """`ml ci comment`: bring our comment on a pull request up to date.
 
     Ours is the newest by the workflow's bot that begins with our mark, on whichever page. Writes `create` to
     the step's outputs: true where there is none, and CML has to make it. Returns 0.
     """
     body = file.read_text(encoding="utf-8")
     if not body.startswith(MARK) or len(body) > LIMIT:
-        raise UserError(f"{file} is not the report of `ml verdict`")
+        raise UserError(f"{file} is not the report of `ml ci verdict`")
     github = GitHub.from_environment()
     ours = [
         comment

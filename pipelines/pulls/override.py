@@ -25,7 +25,7 @@ NEEDED = ("maintain", "admin")
 
 
 def run(event: Path) -> int:
-    """`ml override`: write on the head of a pull request whether its label lets it through, and by whom.
+    """`ml ci override`: write on the head of a pull request whether its label lets it through, and by whom.
 
     `event` is the payload of `pull_request_target`, labeled or unlabeled. A label counts from a person with
     the role maintain or admin, for the head and the base that the event names, while the pull request still

@@ -32,7 +32,7 @@ class Build:
 
 
 def of_event(event: Path) -> int:
-    """`ml proposal --event`: is there a candidate to judge of the head that an event is about?
+    """`ml ci proposal --event`: is there a candidate to judge of the head that an event is about?
 
     Writes `run` (which left it; empty where there is nothing to judge), `head` and `base` (the two SHAs) to
     the step's outputs. Returns 0.
@@ -132,7 +132,7 @@ def _check(run: Any, where: str) -> Mapping[str, Any]:
 
 
 def of_commit(commit: str, out: Path) -> int:
-    """`ml evidence --commit`: the run that judged the pull request which brought a commit of the main branch.
+    """`ml ci evidence`: the run that judged the pull request which brought a commit of the main branch.
 
     Writes proposal.json into `out`, and `run` and `report` to the step's outputs.
     A commit that no pull request brought has no evidence; that, and a report that is gone, the summary

@@ -28,7 +28,7 @@ TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "SE
 
 
 def run(base: str, head: str) -> int:
-    """`ml scope`: does `base`...`head` change what makes a model or a release?
+    """`ml ci scope`: does `base`...`head` change what makes a model or a release?
 
     The answer goes to the step's outputs, as `model`; where it is yes, `commit` is the newest one on the way
     to `head` that does. Always returns 0. A base that Git does not know, such as the forty zeros of a first

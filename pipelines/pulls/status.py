@@ -19,7 +19,7 @@ from pipelines.pulls.proposals import Proposal
 
 
 def run(event: Path, evidence: Path) -> int:
-    """`ml verdict`: set the status of the head that an event is about, for each base that it is proposed to.
+    """`ml ci verdict`: set the status of an event's head, for each base that it is proposed to.
 
     `evidence` holds the gate.json that the gate left in this run; it is missing where there was nothing to
     judge, or the gate did not end. Nothing that was said before counts: whatever came first, the verdict or

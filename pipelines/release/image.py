@@ -1,4 +1,4 @@
-"""`ml image`: the image of a release, where a Docker engine answers; where none does, a sentence says so.
+"""`ml store image`: the image of a release, where a Docker engine answers; else a sentence says so.
 
 Not by `bentoml containerize`: it takes no Dockerfile template for Bentos of version 2, leaves compilers in
 the image, and adds a line without a hash to the lock, which pip then refuses.
@@ -57,7 +57,7 @@ def _missing(base: str) -> str | None:
             raise UserError(
                 f"DOCKER_HOST names an engine that does not answer ({host}): start it, or unset it"
             )
-        return "no Docker engine answers here; start one (or set DOCKER_HOST) and run `ml image` again"
+        return "no Docker engine answers here; start one (or set DOCKER_HOST) and run `ml store image` again"
     if _docker("image", "inspect", base).returncode == 0:
         return None
     pulled = _docker("pull", "--quiet", base)
@@ -66,7 +66,7 @@ def _missing(base: str) -> str | None:
     words = f"the base image {base} cannot be had ({_end(pulled.stderr)})"
     if os.environ.get("GREENLIGHT_BASE_IMAGE"):
         raise UserError(f"{words}: GREENLIGHT_BASE_IMAGE must name an image that this engine has or can pull")
-    return f"{words}; set GREENLIGHT_BASE_IMAGE to an image with python3 and venv, and run `ml image` again"
+    return f"{words}; set GREENLIGHT_BASE_IMAGE to an image with python3 and venv, then run `ml store image`"
 
 
 def _is_there(image: Image) -> bool:

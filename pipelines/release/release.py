@@ -30,7 +30,7 @@ from pipelines.report import card
 from pipelines.training import tracking
 
 EVIDENCE = ("models/metrics.json", "models/model.json", "models/reference.json", "models/months.csv")
-BUILD = Path("build")  # where `ml evidence` leaves what it found of the proposal
+BUILD = Path("build")  # where `ml ci evidence` leaves what it found of the proposal
 
 
 def release(
@@ -43,9 +43,9 @@ def release(
     """Make the release of the commit that is checked out, and write it into the ledger as what `env` wants.
 
     Returns its id. The same content is the same release and is not built again. `trained` is what
-    `ml rebuild` left, `digest` its SHA-256; without it the model is made again here. UserError where a file
-    is not the commit's or dvc.lock's; Refused where the rebuilt or the judged model answers otherwise on the
-    test window.
+    `ml ci rebuild` left, `digest` its SHA-256; without it the model is made again here. UserError where a
+    file is not the commit's or dvc.lock's; Refused where the rebuilt or the judged model answers otherwise on
+    the test window.
     """
     store, ledger, here = store or stores.of(), ledger or Ledger(), Path()
     signature = ledger.signature  # a key that cannot be used is told before the long work

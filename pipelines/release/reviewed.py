@@ -34,8 +34,8 @@ CANDIDATE = Path("candidate")  # what was judged, as the proposal's run left it
 def take(here: Path, trained: Path | None = None, digest: str = "") -> None:
     """Put the models of this commit into models/: the locked bytes, else the judged, else those made.
 
-    `trained` is what `ml rebuild` left on another machine, `digest` its SHA-256. dvc.lock stays the commit's.
-    UserError where `trained` is another one, and where the models are not of this commit's inputs.
+    `trained` is what `ml ci rebuild` left on another machine, `digest` its SHA-256. dvc.lock stays the
+    commit's. UserError where `trained` is another one, and where the models are not of this commit's inputs.
     """
     if trained and sha256_of_tree(trained) != digest:
         raise UserError(f"{trained} is not what was trained: its SHA-256 is not {digest or 'given'}")

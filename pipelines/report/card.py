@@ -1,4 +1,4 @@
-"""`ml card`: the model card, made by the pipeline from what it has, never by hand."""
+"""`ml stage card`: the model card, made by the pipeline from what it has, never by hand."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -38,7 +38,7 @@ def deploy(env: str, home: Path | None = None, plan: bool = False, pause_before:
     entry = trust.wanted(host)
     if entry is None:
         verb = "ml promote" if env == "production" else "ml release"
-        raise UserError(f"the ledger wants nothing for {env} yet: run `{verb} --env {env}`")
+        raise UserError(f"the ledger wants nothing for {env} yet: run `{verb}`")
     store = stores.of(home)
     if not _live(host, entry.release):
         merged.check(entry, store.get(entry.release))

@@ -1,4 +1,4 @@
-"""`ml releases` and `ml prune`: what lies in the store, who needs it, and what may go."""
+"""`ml store list` and `ml store prune`: what lies in the store, who needs it, and what may go."""
 
 import contextlib
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""`ml rebuild`: the model made again from its lock and seed, and what a job that trains leaves to another.
+"""`ml ci rebuild`: the model made again from its lock and seed, and what a job that trains leaves to another.
 
 Training runs a team's code, so on GitHub its job can write nothing; the job that releases trains nothing.
 """

@@ -41,7 +41,7 @@ def test_a_bug_is_not_mistaken_for_a_verdict(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_outside_the_repository_one_sentence_says_where_to_go(tmp_path: Path) -> None:
-    done = ml("train", cwd=tmp_path)
+    done = ml("stage", "train", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == "ml: params.yaml does not exist: run `ml` at the top of the repository\n"
 

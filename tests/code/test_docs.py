@@ -90,8 +90,13 @@ def calls(text: str) -> Iterator[str]:
     yield from (part.strip() for part in (*typed, *spans) if re.match(r"ml [a-z-]", part.strip()))
 
 
+@cache
+def _ml() -> Any:
+    return typer.main.get_command(cli.app)
+
+
 def _known(words: list[str]) -> bool:
-    command: Any = typer.main.get_command(cli.app)
+    command = _ml()
     for word in words:
         if word.startswith("-"):
             options = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
@@ -107,6 +112,32 @@ def _known(words: list[str]) -> bool:
 @pytest.mark.parametrize("name", PAGES)
 def test_every_verb_that_a_document_names_is_one(name: str) -> None:
     assert not unknown_verbs(page(name))
+
+
+def unknown_in_code(text: str) -> list[str]:
+    """The same, of what code, a workflow or a unit says and calls."""
+    called = re.findall(r"^\s*(?:@|[-\w =]*(?:run|cmd): |ExecStart=\S+/)(ml [a-z].*)$", text, re.MULTILINE)
+    said = [span for span in SPAN.findall(text) if re.match(r"ml [a-z-]", span)]
+    return [call for call in (*called, *said) if not _known(call.split()[1:])]
+
+
+CODE = re.compile(r"(pipelines|benchmarks|infra|\.github|requirements)/.+|[^/]+")
+
+
+def test_every_verb_that_code_says_or_calls_is_one() -> None:
+    texts = {name: page(name) for name in tracked() if CODE.fullmatch(name) and (ROOT / name).is_file()}
+    assert sum(text.count("`ml ") for text in texts.values()) > 50
+    assert not {name: unknown for name, text in texts.items() if (unknown := unknown_in_code(text))}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["- run: {}", "    cmd: {}", "\t@{}", "ExecStart=@CHECKOUT@/.venv/bin/{}", 'f"run `{}`, then {{it}}"'],
+)
+def test_a_verb_that_is_none_is_found_in_code(line: str) -> None:
+    fine = "run: ml ci scope --base x\n# `ml demo --down` and `ml VERB`\n"
+    assert unknown_in_code(f"{fine}{line.format('ml scope --base x')}\n") == ["ml scope --base x"]
+    assert unknown_in_code(f"{fine}{line.format('ml ci scope --base x')}\n") == []
 
 
 @pytest.mark.parametrize("call", ["ml deplyo", "ml store put", "ml deploy --evn staging", "ml --quiet"])

@@ -148,13 +148,13 @@ def test_a_file_that_is_no_month_of_params_is_named(copy_of_yours: Path) -> None
 # --- a merge that git left open ---------------------------------------------------------------------------
 
 
-READS_ALL = [("reproduce",), ("restore",), ("release", "--env", "staging")]
+READS_ALL = [("reproduce",), ("restore",), ("release",)]
 
 
 @pytest.mark.parametrize(
     ("name", "verb"),
     [(name, verb) for name in ("dvc.lock", "params.yaml", "data.dvc") for verb in READS_ALL]
-    + [("params.yaml", ("train",))],
+    + [("params.yaml", ("stage", "train"))],
 )
 def test_a_conflict_is_named_with_the_way_out(copy_of_yours: Path, name: str, verb: tuple[str, ...]) -> None:
     file = copy_of_yours / name
@@ -233,4 +233,4 @@ def test_a_committed_lock_of_other_params_is_refused_where_ci_asks(copy_of_yours
 def test_a_typo_in_params_stops_a_stage_with_its_sentence(copy_of_yours: Path, wrong: str) -> None:
     params = copy_of_yours / "params.yaml"
     params.write_text(params.read_text().replace("seed: 7", wrong))
-    assert "params.yaml: train.se" in refused(copy_of_yours, "ml", "train")
+    assert "params.yaml: train.se" in refused(copy_of_yours, "ml", "stage", "train")

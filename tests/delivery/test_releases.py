@@ -1,4 +1,4 @@
-"""`ml releases` and `ml prune`: who needs a release, and that nothing that is needed goes."""
+"""`ml store list` and `ml store prune`: who needs a release, and that nothing that is needed goes."""
 
 import shutil
 from pathlib import Path

@@ -15,12 +15,12 @@ LOCK: dict[str, Any] = {
     "schema": "2.0",
     "stages": {
         "prepare": {
-            "cmd": "ml prepare",
+            "cmd": "ml stage prepare",
             "deps": [{"path": "data", "md5": "d1"}, {"path": "prepare.py", "md5": "p1"}],
             "outs": [{"path": "build/prepared.parquet", "md5": "b1"}],
         },
         "train": {
-            "cmd": "ml train",
+            "cmd": "ml stage train",
             "deps": [{"path": "build/prepared.parquet", "md5": "b1"}],
             "params": {"params.yaml": {"train": {"seed": 7, "last": "2013-05"}, "drift.psi": 0.1}},
             "outs": [{"path": "models/model.onnx", "md5": "m1"}],
@@ -84,7 +84,7 @@ def test_a_new_stage_is_an_input(lock: dict[str, Any]) -> None:
 
 
 def test_a_stage_s_own_sentence_is_raised_again() -> None:
-    ended = "ERROR: failed to reproduce 'train': failed to run: ml train, exited with "
+    ended = "ERROR: failed to reproduce 'train': failed to run: ml stage train, exited with "
     mistake = _failure(["ml: params.yaml: train.sede is not a known key", f"{ended}2"])
     assert isinstance(mistake, UserError) and "train.sede" in str(mistake)
     verdict = _failure(["ml: data/2013-01.csv: expected", f"{ended}4"])

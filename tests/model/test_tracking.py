@@ -156,6 +156,8 @@ def test_the_stages_before_training_do_not_run_in_vain(
 def test_the_command_exits_with_2(made: Path, database: Path) -> None:
     shutil.copy(made / "old.db", database)
     shutil.copy(REPOSITORY / "params.yaml", "params.yaml")
-    done = subprocess.run([sys.executable, "-m", "pipelines.cli", "train"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "stage", "train"], capture_output=True, text=True
+    )
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].startswith(f"ml: {database} is of an older MLflow")

@@ -199,7 +199,7 @@ def test_a_reference_of_another_make_is_one_sentence(
 ) -> None:
     value = read_json(production.home / "reference.json")
     del value[spoil]
-    with pytest.raises(UserError, match=r"reference\.json is not what `ml train` writes"):
+    with pytest.raises(UserError, match=r"reference\.json is not what `ml stage train` writes"):
         Reference.read(write_json(tmp_path / "reference.json", value).parent)
 
 

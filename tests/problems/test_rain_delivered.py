@@ -148,7 +148,7 @@ def merged(team: Team) -> tuple[dict[str, Any], str]:
 def released(team: Team, merged: tuple[dict[str, Any], str]) -> dict[str, Any]:
     """The ledger's entry after the release of main."""
     team.ml("reproduce", "--locked")
-    team.ml("release", "--env", "staging")
+    team.ml("release")
     said = team.git("show", "environments:staging.json", at=team.folder / "origin.git")
     entry: dict[str, Any] = json.loads(said)
     return entry
@@ -220,7 +220,7 @@ def test_a_wrong_field_is_named(team: Team, live: str, change: dict[str, Any], n
 
 def test_a_month_is_replayed_and_its_labels_are_judged(team: Team, live: str) -> None:
     tally, out = team.folder / "tally.json", team.folder / "drift"
-    team.ml("replay", "--month", MONTH, "--env", "staging", "--tally", str(tally))
+    team.ml("ci", "replay", "--month", MONTH, "--env", "staging", "--tally", str(tally))
     counts = read_json(tally)
     assert counts["lost"] == counts["mixed"] == 0 and counts["releases"] == {live: counts["sent"]}
     team.ml("ingest", "--through", MONTH, "--labels-to", "host")

@@ -73,7 +73,7 @@ def test_a_test_window_without_rain_is_one_sentence_before_the_long_work(ours: P
     params = folder / "params.yaml"
     params.write_text(params.read_text().replace("2012-12 #", "2013-06 #").replace("2013-12", "2013-08"))
     (folder / "data").symlink_to(ours / "data")
-    done = run(folder, "ml", "validate", check=False)
+    done = run(folder, "ml", "stage", "validate", check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
         "ml: wet is always false in the months after 2013-06 (62 rows), and to judge the model by both "

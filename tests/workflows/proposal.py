@@ -34,7 +34,7 @@ def lock(word: str) -> str:
 schema: '2.0'
 stages:
   train:
-    cmd: ml train
+    cmd: ml stage train
     params:
       params.yaml:
         train: {{settings: {{{word}: 1}}}}
@@ -110,7 +110,7 @@ class Proposal:
         return self.speak(self.ended(self.run(conclusion, **changes)))
 
     def speak(self, event: Path | None = None, context: str = GATE) -> tuple[str, str]:
-        """`ml verdict` on what lies in `folder`: state and sentence of the head's status."""
+        """`ml ci verdict` on what lies in `folder`: state and sentence of the head's status."""
         self.output.write_text("")
         number = self.ran[-1] if self.ran else 0
         told = event or self.ended(json.loads((self.state / f"runs/{number}/run.json").read_text()))
@@ -152,7 +152,7 @@ class Proposal:
         return path
 
     def override(self, event: Path) -> tuple[str, str] | None:
-        """`ml override` on the event: state and sentence of the head's status."""
+        """`ml ci override` on the event: state and sentence of the head's status."""
         assert override.run(event) == 0
         status = self.status(OVERRIDE)
         return (status["state"], status["description"]) if status else None

@@ -1,4 +1,4 @@
-"""`ml comment`: the report as a comment; ours is found, on whichever page, and nobody else's."""
+"""`ml ci comment`: the report as a comment; ours is found, on whichever page, and nobody else's."""
 
 import pytest
 

@@ -264,7 +264,7 @@ jobs:
 
 @pytest.mark.slow
 def test_and_with_its_steps_token_from_any_other_clone(ruled: str, place: Place, commit: Commit) -> None:
-    """As `ml retrain`, which pushes from a clone of its own."""
+    """As `ml ci retrain`, which pushes from a clone of its own."""
     sha = commit({".github/workflows/another.yml": ANOTHER})
     place = replace(place, api=ruled.partition("/repos/")[0])
     done = act.run("another", events.push(place.repository, "0" * 40, sha), place)

@@ -1,4 +1,4 @@
-"""`ml proposal` and `ml evidence`: which run built a head, which one judged a merged commit."""
+"""`ml ci proposal` and `ml ci evidence`: which run built a head, which one judged a merged commit."""
 
 from pathlib import Path
 from typing import Any

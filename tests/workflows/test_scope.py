@@ -1,4 +1,4 @@
-"""`ml scope`, and the allow-list: what makes a model, what passes on the gate's word alone."""
+"""`ml ci scope`, and the allow-list: what makes a model, what passes on the gate's word alone."""
 
 import re
 from collections.abc import Iterator
@@ -93,11 +93,11 @@ LOCKS = {
     + "  old:\n    cmd: x\n    outs:\n    - path: ../../home\n      md5: "
     + "0" * 32,
     "another path": lock("2").replace("models/model.onnx", "models/../Makefile"),
-    "another command": lock("2").replace("ml train", "sh"),
+    "another command": lock("2").replace("ml stage train", "sh"),
     "a name of an object that leads elsewhere": re.sub("md5: .{32}", "md5: ../../../../x", lock("2")),
     "a size that is none": lock("2").replace("size: 1", "size: [1]"),
     "one file more": lock("2").replace(OUT, f"{OUT}      remote: mine\n"),
-    "an alias": lock("2").replace("ml train", "&a ml train").replace("size: 1", "size: *a"),
+    "an alias": lock("2").replace("ml stage train", "&a ml stage train").replace("size: 1", "size: *a"),
     "no YAML": "stages: [\n",
     "no mapping": "x\n",
 }

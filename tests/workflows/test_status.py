@@ -1,4 +1,4 @@
-"""`ml verdict`: which verdict becomes the status of which commit, and what does not."""
+"""`ml ci verdict`: which verdict becomes the status of which commit, and what does not."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -157,7 +157,7 @@ def test_judge_starts_when_a_build_is_asked_for_or_has_ended_and_when_a_maintain
 
 
 def test_no_step_of_judge_is_made_of_what_a_proposals_author_writes() -> None:
-    """A step gets the event's file, and numbers and SHAs that `ml proposal` found; nothing of the payload."""
+    """A step gets the event's file, and what `ml ci proposal` found, and nothing of the payload."""
     found = load("judge")["jobs"]
     assert "github.event.label.name == 'gate:override'" in found["override"]["if"]
     for job in found.values():
@@ -167,7 +167,7 @@ def test_no_step_of_judge_is_made_of_what_a_proposals_author_writes() -> None:
 
 def test_a_release_looks_at_all_since_the_last_one_not_at_its_own_push() -> None:
     (scope,) = [s for s in load("release")["jobs"]["train"]["steps"] if s.get("id") == "scope"]
-    assert scope["run"] == 'ml scope --base ledger --head "$HEAD"'
+    assert scope["run"] == 'ml ci scope --base ledger --head "$HEAD"'
     assert "event.before" not in str(load("release"))
 
 
@@ -180,7 +180,7 @@ def test_the_job_that_trains_can_write_nothing_and_the_one_that_writes_trains_no
     assert {key for key, lines in runs.items() if any("reproduce" in s or "rebuild" in s for s in lines)} == {
         "train"
     }
-    assert 'ml release --env staging --trained trained --sha256 "$TRAINED"' in runs["build"]
+    assert 'ml release --trained trained --sha256 "$TRAINED"' in runs["build"]
     assert "cache" not in str(build["steps"]), "a cache is not verified by hash"
 
 
@@ -260,7 +260,7 @@ def test_a_setting_reaches_the_jobs_that_read_it_and_no_code_of_a_proposal(setti
     assert f"`{setting}`" in (ROOT / "docs/github.md").read_text()
 
 
-USES_THE_STORE = ("ml release", "ml image", "ml store", "ml rehearse", "ml deploy", "ml rollback", "ml drift")
+USES_THE_STORE = ("ml release", "ml store", "ml ci rehearse", "ml deploy", "ml rollback", "ml drift")
 
 
 @pytest.mark.parametrize(("name", "job"), JOBS)

@@ -1,4 +1,4 @@
-"""`ml workflow`: runs the checkout's HEAD, and says what it leaves out."""
+"""`ml ci workflow`: runs the checkout's HEAD, and says what it leaves out."""
 
 import json
 from pathlib import Path
@@ -104,7 +104,7 @@ def test_what_cannot_be_run_is_said_in_one_sentence(checkout: Path, tmp_path: Pa
         workflow.run("by-hand", job="onyl", checkout=checkout)
     with pytest.raises(UserError, match="propose takes no inputs: it starts on pull_request"):
         workflow.run("propose", inputs={"month": "x"}, checkout=checkout)
-    with pytest.raises(UserError, match="run `ml workflow propose` first"):
+    with pytest.raises(UserError, match="run `ml ci workflow propose` first"):
         workflow.run("after", checkout=checkout)
     with pytest.raises(UserError, match=r"event\.json is no payload"):
         workflow.run("by-hand", event=tmp_path / "event.json", checkout=checkout)

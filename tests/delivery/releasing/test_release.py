@@ -203,12 +203,12 @@ def test_a_tracking_server_that_does_not_answer_is_one_sentence(released, monkey
 
 
 def brought(override: str | None) -> Proposal:
-    """What `ml evidence` found."""
+    """What `ml ci evidence` found."""
     return Proposal(number=12, title="x", head="1" * 40, run=7, override=override)
 
 
 def judged(checkout: Path, **changes: object) -> None:
-    """The report of the proposal's run, as the workflow downloads it, and what `ml evidence` found."""
+    """The report of the proposal's run, as the workflow downloads it, and what `ml ci evidence` found."""
     model = sha256(checkout / "models/model.onnx")
     given = {"word": "PASS", "candidate": candidate(model)} | changes
     write_json(checkout / "evidence/gate.json", verdict(**given))

@@ -1,0 +1,201 @@
+"""`ml ci`: what the workflow files run, and the workflow files themselves, run here."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.arguments import Env, finish, pairs, wanted
+from pipelines.cli.groups import Verbs
+
+verbs = Verbs(help="What the workflow files run; `ml ci workflow NAME` runs such a file here.")
+
+Event = Annotated[
+    Path, typer.Option(help="The payload of a workflow_run, or of a pull_request_target event.")
+]
+DRIFT = Path("build/drift")
+
+
+@verbs.command(example="ml ci workflow judge\nml ci workflow rollback --input environment=staging")
+def workflow(
+    name: Annotated[str, typer.Argument(help="A file of .github/workflows, without .yml.")] = "",
+    event: Annotated[Path | None, typer.Option(help="A payload, as JSON; by default one is made.")] = None,
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", help="NAME=VALUE of a dispatched run.")
+    ] = None,
+    variables: Annotated[
+        list[str] | None, typer.Option("--var", help="NAME=VALUE of the repository.")
+    ] = None,
+    job: Annotated[str | None, typer.Option(help="Only this job and those that it needs.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show all output.")] = False,
+    show: Annotated[bool, typer.Option("--list", help="Show the workflows and what starts them.")] = False,
+) -> None:
+    """Run a real workflow file here, on the last commit."""
+    from pipelines.local import workflow
+
+    if show or not name:
+        for known, triggers in workflow.names().items():
+            print(f"{known:10} {', '.join(triggers)}")
+        return
+    finish(
+        workflow.run(
+            name, event=event, inputs=pairs(inputs), variables=pairs(variables), job=job, verbose=verbose
+        )
+    )
+
+
+# --- propose, judge ----------------------------------------------------------------------------------------
+
+
+@verbs.command(example="ml ci scope --base main --head HEAD")
+def scope(
+    base: Annotated[str, typer.Option(help="The commit before; `ledger` is the one that was released last.")],
+    head: Annotated[str, typer.Option(help="The commit after.")],
+) -> None:
+    """Say whether the commits from base to head change what makes a model or a release."""
+    from pipelines.pulls import scope
+
+    if base == "ledger":
+        from pipelines.registry import ledger
+
+        entry = ledger.released("staging")
+        base = entry.commit if entry else "0" * 40
+    finish(scope.run(base, head))
+
+
+@verbs.command(example='ml ci proposal --event "$GITHUB_EVENT_PATH"')
+def proposal(event: Event) -> None:
+    """Find the pull request that an event is about, and the run that built the candidate to judge."""
+    from pipelines.pulls import runs
+
+    finish(runs.of_event(event))
+
+
+@verbs.command(example='ml ci candidate candidate --head "$HEAD"')
+def candidate(
+    folder: Annotated[Path, typer.Argument(help="What the proposal's build left.")],
+    head: Annotated[str, typer.Option(help="The proposal's commit.")],
+) -> None:
+    """Put the commit's own params.yaml, dvc.lock and data.dvc in place of those that its build left."""
+    from pipelines.pulls import candidate
+
+    finish(candidate.run(folder, head))
+
+
+@verbs.command(example='ml ci override --event "$GITHUB_EVENT_PATH"')
+def override(event: Event) -> None:
+    """Turn a maintainer's label gate:override into a status of the commit that it was given to."""
+    from pipelines.pulls import override
+
+    finish(override.run(event))
+
+
+@verbs.command(example='ml ci verdict --event "$GITHUB_EVENT_PATH" --evidence evidence')
+def verdict(
+    event: Event,
+    evidence: Annotated[Path, typer.Option(help="The folder of the gate's gate.json.")] = Path("evidence"),
+) -> None:
+    """Set the commit status greenlight/gate of the pull request that an event is about."""
+    from pipelines.pulls import status
+
+    finish(status.run(event, evidence))
+
+
+@verbs.command(example="ml ci comment --number 12 evidence/report.md")
+def comment(
+    number: Annotated[int, typer.Option(help="The pull request.")],
+    report: Annotated[Path, typer.Argument(help="The report of `ml ci verdict`.")] = Path(
+        "evidence/report.md"
+    ),
+) -> None:
+    """Bring the report's comment on a pull request up to date; where there is none, say so."""
+    from pipelines.pulls import comment
+
+    finish(comment.run(number, report))
+
+
+# --- release -----------------------------------------------------------------------------------------------
+
+
+@verbs.command(example="ml ci rebuild trained")
+def rebuild(
+    out: Annotated[Path, typer.Argument(help="The folder for the models; it does not exist yet.")],
+) -> None:
+    """Train again from lock and seed, and leave the models for `ml release --trained`."""
+    from pipelines.training import again
+
+    again.leave(out)
+
+
+@verbs.command(example='ml ci evidence --commit "$COMMIT"')
+def evidence(
+    commit: Annotated[str, typer.Option(help="A commit of the main branch, which a pull request brought.")],
+    out: Annotated[Path, typer.Option(help="Where proposal.json goes.")] = Path("build"),
+) -> None:
+    """Find the run of the workflow `judge` that let a merged commit through, and whether it left a report."""
+    from pipelines.pulls import runs
+
+    finish(runs.of_commit(commit, out))
+
+
+@verbs.command(example="ml ci rehearse")
+def rehearse() -> None:
+    """Try staging's release on this machine: the previous one up, the flip under load, all down again."""
+    from pipelines.registry import ledger
+    from pipelines.registry import store as stores
+    from pipelines.rollout.rehearse import rehearse
+
+    new = wanted("staging")
+    before = (entry.release for entry in ledger.history("staging") if entry.release != new)
+    finish(rehearse(new, next(filter(stores.of().has, before), None)))
+
+
+# --- drift -------------------------------------------------------------------------------------------------
+
+
+@verbs.command(example="ml ci retrain build/drift")
+def retrain(
+    evidence: Annotated[Path, typer.Argument(help="The folder of drift.json and drift.md.")] = DRIFT,
+) -> None:
+    """Where the drift check asks for it, open a pull request that trains on the newer months too."""
+    from pipelines.monitoring import retrain
+
+    finish(retrain.propose(evidence))
+
+
+@verbs.command(example="ml ci alert build/drift")
+def alert(
+    evidence: Annotated[Path, typer.Argument(help="The folder of drift.json and drift.md.")] = DRIFT,
+) -> None:
+    """Open an issue where the drift check saw a fault or could say nothing (exit 4, 3); close it else."""
+    from pipelines.monitoring import alerts
+
+    finish(alerts.alert(evidence))
+
+
+@verbs.command(example="ml ci replay --month 2013-07 --env staging")
+def replay(
+    month: Annotated[str, typer.Option(help="The month whose events are sent, such as 2013-07.")],
+    env: Env,
+    url: Annotated[str, typer.Option(help="Where to; by default the environment's edge.")] = "",
+    one_row: Annotated[bool, typer.Option("--one-row", help="One row a request, not 100.")] = False,
+    rate: Annotated[float | None, typer.Option(help="At most so many requests a second.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Go round until this file exists, or for so many seconds.")
+    ] = None,
+    tally: Annotated[Path | None, typer.Option(help="Write the counts there, as JSON.")] = None,
+) -> None:
+    """Send a month's events to an environment and count every answer; exits with 4 when one was lost."""
+    from pipelines.host.host import Host
+    from pipelines.monitoring.replay import parse_until, replay
+
+    counts = replay(
+        month,
+        url or Host.load(env).edge.model_url,
+        batch=1 if one_row else 100,
+        rate=rate,
+        until=parse_until(until),
+        tally=tally,
+    )
+    print(counts.table())
+    finish(counts.exit_code)

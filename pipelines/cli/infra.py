@@ -1,0 +1,47 @@
+"""`ml infra`: what lasts of a host, by Terraform."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.arguments import Env
+from pipelines.cli.groups import Verbs
+
+verbs = Verbs(help="Set up a host with Terraform: edge, supervisor, folders.")
+
+
+@verbs.command(example="ml infra up --env staging")
+def up(
+    env: Env,
+    allowed_signers: Annotated[
+        Path | None,
+        typer.Option(help="Deploy only what these keys signed: a file in OpenSSH's format allowed_signers."),
+    ] = None,
+) -> None:
+    """Make the host what infra/ says, and start what does not run. Again changes nothing.
+
+    A list of keys that was given once stays.
+    """
+    from pipelines.base import machine
+    from pipelines.host import terraform, trust
+
+    if allowed_signers:
+        trust.allow(allowed_signers, machine.home() / env)
+    terraform.up(env)
+
+
+@verbs.command(example="ml infra plan --env staging")
+def plan(env: Env) -> None:
+    """Show what `up` would change."""
+    from pipelines.host import terraform
+
+    print(terraform.plan(env))
+
+
+@verbs.command(example="ml infra down --env staging")
+def down(env: Env) -> None:
+    """Stop and remove an environment; its journal, its predictions and the store stay."""
+    from pipelines.host import terraform
+
+    terraform.down(env)
