@@ -10,7 +10,9 @@ from pipelines.base.errors import UserError
 
 PACKAGE = "pipelines"
 CLI = f"{PACKAGE}/cli"
-MODULE, FILE = re.compile(rf"{PACKAGE}(\.\w+)+"), re.compile(rf"{PACKAGE}/.+\.py")
+TEMPLATES = f"{PACKAGE}/report/templates"
+MODULE, FILE = re.compile(rf"{PACKAGE}(\.\w+)+"), re.compile(rf"{PACKAGE}/.+\.(py|j2)")
+TEMPLATE = re.compile(r"[\w.]+\.j2")
 
 
 def read(root: Path, starts: Mapping[str, str], without: frozenset[str] = frozenset()) -> dict[str, str]:
@@ -27,16 +29,24 @@ def read(root: Path, starts: Mapping[str, str], without: frozenset[str] = frozen
 
 
 def imported(root: Path, file: str) -> set[str]:
-    """The files that `file` imports, inside functions too, but not those that only its types need."""
-    names = _all_names(_parsed(root, file), file)
+    """The files that `file` imports, inside functions too, but not those that only its types need; and the
+    templates that it names.
+    """
+    if file.endswith(".j2"):
+        names = frozenset(TEMPLATE.findall((root / file).read_text(encoding="utf-8")))
+    else:
+        names = _all_names(_parsed(root, file), file)
     return {other for name in names for other in of_module(root, name)}
 
 
 def of_module(root: Path, name: str) -> list[str]:
     """The file of the module `name`, or of the module that has this name in it; and its packages' own files.
+    A template's name is its file's.
 
     An `__init__.py` without code is left out: no result depends on it.
     """
+    if TEMPLATE.fullmatch(name):
+        return [file] if (root / (file := f"{TEMPLATES}/{name}")).is_file() else []
     found: list[str] = []
     parts = name.split(".")
     for end in range(1, len(parts) + 1) if parts[0] == PACKAGE else ():
@@ -149,7 +159,9 @@ def _all_names(tree: ast.Module, file: str) -> frozenset[str]:
 
 
 def _names(nodes: Iterable[ast.AST], file: str) -> Iterator[str]:
-    """The full names that the nodes import; also a text that is a module's name: `python -m` starts it."""
+    """The full names that the nodes import; also a text that is a module's name (`python -m` starts it) or a
+    template's.
+    """
     package = file.split("/")[:-1]
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -158,8 +170,8 @@ def _names(nodes: Iterable[ast.AST], file: str) -> Iterator[str]:
             start = package[: len(package) + 1 - node.level] if node.level else []
             module = ".".join([*start, *([node.module] if node.module else [])])
             yield from (f"{module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and MODULE.fullmatch(node.value):
-            yield node.value
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from (node.value for kind in (MODULE, TEMPLATE) if kind.fullmatch(node.value))
 
 
 def _nodes(start: ast.AST) -> Iterator[ast.AST]:

@@ -11,7 +11,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.report.details import MODELS, explained, slice_sign
+from pipelines.report.findings import MODELS, explained, slice_sign
 from pipelines.report.markdown import PALETTE, plain
 
 COLOUR = {name: colour for name, (_, colour) in PALETTE.items()}

@@ -1,4 +1,4 @@
-"""What report.md and report.html both say of the findings: their signs, their order, the verdict's why."""
+"""What the report, its plots and its templates read of gate.json: signs, order, reasons, and by feature."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,6 +10,7 @@ WORDS = {
     "INCONCLUSIVE": "This proposal may not merge yet: the evidence does not decide.",
     "FAIL": "This proposal may not merge.",
 }
+MODELS = ("champion", "candidate")
 
 
 def sign_of(finding: dict[str, Any]) -> str:
@@ -38,3 +39,64 @@ def reasons(gate: dict[str, Any]) -> list[str]:
     if warned := [f["rule"] for f in gate["findings"] if sign_of(f) == "WARNING"]:
         found.append(f"Look at {', '.join(plain(rule) for rule in warned)} before you merge.")
     return found
+
+
+def slice_sign(part: dict[str, Any], limits: dict[str, Any]) -> str:
+    """FAIL or WARNING by the gate's limits for a slice, else nothing."""
+    low, difference = part.get("low"), part.get("difference")
+    if low is None or difference is None:
+        return ""
+    if "fail" in limits and low > limits["fail"]:
+        return "FAIL"
+    return "WARNING" if "warn" in limits and difference > limits["warn"] and low > 0 else ""
+
+
+def less(part: dict[str, Any], metric: str) -> float | None:
+    """The candidate's figure minus the champion's, of a month or a slice."""
+    candidate, champion = ((part[name] or {}).get(metric) for name in ("candidate", "champion"))
+    return None if candidate is None or champion is None else candidate - champion
+
+
+def explained(gate: dict[str, Any], part: str) -> tuple[dict[str, Any], list[str]]:
+    """What "explain" says of each model in one of its parts, and notes on those that it cannot explain."""
+    told = (gate.get("explain") or {}).get(part) or {}
+    notes = [f"The {name} {told[name]['note']}." for name in MODELS if "note" in told.get(name, ())]
+    return {name: told[name] for name in MODELS if name in told and "note" not in told[name]}, notes
+
+
+def by_feature(gate: dict[str, Any], part: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """The same as {feature: {model: what it says}}, in the candidate's order, then in the champion's."""
+    models, _ = explained(gate, part)
+    found = {name: {f["feature"]: f for f in told["features"]} for name, told in models.items()}
+    order = dict.fromkeys(feature for name in reversed(found) for feature in found[name])
+    return {
+        feature: {name: found[name][feature] for name in found if feature in found[name]} for feature in order
+    }
+
+
+def greatest(features: dict[str, dict[str, dict[str, Any]]]) -> float:
+    """The greatest importance of any feature to any model."""
+    return max(told["mean"] for found in features.values() for told in found.values())
+
+
+def lines(found: dict[str, dict[str, Any]]) -> list[tuple[str, str, list[float]]]:
+    """A chart's series of a feature's curves, as `by_feature` has them: (model, bar or line, values of p)."""
+    *_, told = found.values()
+    kind = "bar" if len(found) == 1 or told["category"] else "line"
+    return [(name, "line" if name == "candidate" else kind, curve["p"]) for name, curve in found.items()]
+
+
+def curves(gate: dict[str, Any]) -> list[tuple[str, str, list[float]]]:
+    """The same of ROC curves, chance first. Each second point: more labels than that would overlap."""
+    found = {name: curve for name, curve in gate["roc"].items() if curve["found"]}
+    shares = [curve["false_alarms"][::2] for curve in found.values()][:1]
+    chance = [("chance", "line", values) for values in shares]
+    return [*chance, *((name, "line", curve["found"][::2]) for name, curve in found.items())]
+
+
+def extremes(told: dict[str, Any], row: dict[str, Any]) -> tuple[list[tuple[str, str | None, float]], ...]:
+    """The three greatest SHAP values of a row, up and down: (feature, its value, what it adds to p)."""
+    effects = sorted(
+        zip(told["features"], row["given"], row["values"], strict=True), key=lambda e: -abs(e[2])
+    )
+    return [e for e in effects if e[2] >= 0.0005][:3], [e for e in effects if e[2] <= -0.0005][:3]

@@ -1,18 +1,61 @@
-"""Markdown as GitHub renders it, of text that may be hostile: tables, Mermaid charts; on a terminal, too."""
+"""Markdown as GitHub renders it, from templates whose values may be hostile; on a terminal, too."""
 
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+TEMPLATES = Path(__file__).parent / "templates"
 LONGEST = 120  # characters of a text that comes from a proposal
 SIGNS = {"FAIL": "❌", "INCONCLUSIVE": "🟡", "WARNING": "⚠️", "PASS": "✅"}  # as they are read
 COLOURS = {"PASS": "green", "INCONCLUSIVE": "yellow", "FAIL": "red"}
 # Blue, orange and grey of Okabe & Ito's palette, which people with any colour vision tell apart.
 PALETTE = {"candidate": ("blue", "#0072B2"), "champion": ("orange", "#E69F00"), "": ("grey", "#999999")}
 BAR = 12  # characters of the longest bar in a table
+
+
+def render(name: str, longest: int = 0, **values: Any) -> str:
+    """A template's Markdown, with one blank line between its blocks.
+
+    Every value is shown as text, whatever it holds: only what the filters below and the template's own macros
+    make is Markdown. `longest`: characters of a text, where its place allows fewer.
+    """
+    text = _environment(longest).get_template(name).render(values)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _environment(longest: int) -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,  # makes Markup of what a macro returns, so that it is not escaped again
+        finalize=lambda value: (
+            value if isinstance(value, Markup) else Markup(text(value, max(LONGEST, longest)))
+        ),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {name: _markup(make) for name, make in {**FIGURES, "label": _quoted}.items()}
+    made.filters |= {
+        "text": lambda value, most: Markup(text(value, max(most, longest))),
+        "code": lambda value, most=LONGEST: Markup(f"`{code(value, max(most, longest))}`"),
+        "yaml": lambda value: Markup(
+            f"```yaml\n{yaml.safe_dump(value, sort_keys=False, allow_unicode=True)}```"
+        ),
+        "colour": lambda name: Markup(PALETTE.get(name, PALETTE[""])[1]),
+    }
+    made.globals |= {"bar": bar, "signs": SIGNS}
+    return made
+
+
+def _markup(make: Callable[..., str]) -> Callable[..., Markup]:
+    return lambda *given: Markup(make(*given))
 
 
 def text(value: Any, longest: int = LONGEST) -> str:
@@ -37,13 +80,6 @@ def plain(value: Any, longest: int = LONGEST) -> str:
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
-def table(head: Sequence[str], lines: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
-    """A table of cells that are Markdown already; the columns `right` are aligned to the right."""
-    numbers = set(right)
-    rule = ["---:" if place in numbers else "---" for place in range(len(head))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in ([*head], rule, *lines))
-
-
 def number(value: float | None, digits: int = 4) -> str:
     """A figure, or a dash where there is none."""
     return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
@@ -54,12 +90,25 @@ def signed(value: float | None, digits: int = 4) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:+.{digits}f}"
 
 
-def interval(value: Sequence[float | None] | None, difference: bool = False) -> str:
-    """[point, low, high] as text; a difference has its signs."""
-    if not value:
-        return "–"
-    point, low, high = (signed(n) if difference else number(n) for n in value)
-    return f"{point} [{low}, {high}]"
+def interval(value: Sequence[float | None] | None, digits: int = 4) -> str:
+    """[point, low, high] as text."""
+    return "{} [{}, {}]".format(*(number(n, digits) for n in value)) if value else "–"
+
+
+def difference(value: Sequence[float | None] | None) -> str:
+    """The same of a difference, as Markdown: with signs, and the point stands out."""
+    return "**{}** [{}, {}]".format(*map(signed, value)) if value else "–"
+
+
+FIGURES: dict[str, Callable[..., str]] = {
+    "number": number,
+    "signed": signed,
+    "interval": interval,
+    "difference": difference,
+    "percent": lambda value, digits=1: "–" if value is None else f"{value:.{digits}%}",
+    "count": lambda value: f"{value:,}",
+    "g": lambda value: f"{value:g}",
+}
 
 
 def flat(values: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
@@ -76,30 +125,13 @@ def bar(value: float, greatest: float) -> str:
     return "█" * round(BAR * max(0.0, value) / greatest) if greatest > 0 else ""
 
 
-def chart(title: str, axis: Sequence[str], unit: str, **series: tuple[str, Sequence[float]]) -> str:
-    """A Mermaid chart of `series`, each ("bar" or "line", values) and named after its model, whose colour it
-    gets; any other name is grey. The labels may be hostile."""
-    colours = ", ".join(PALETTE.get(name, PALETTE[""])[1] for name in series)
-    lines = [values for _, values in series.values()]
-    highest = min(1.0, max(max(values) for values in lines) * 1.1)
-    places = ", ".join(f'"{label(place)}"' for place in axis)
-    head = [
-        "```mermaid",
-        '%%{init: {"themeVariables": {"xyChart": {"plotColorPalette": "' + colours + '"}}}}%%',
-        "xychart-beta",
-        f'    title "{label(title, 100)}"',
-        f"    x-axis [{places}]",
-        f'    y-axis "{label(unit)}" 0 --> {highest:.2f}',
-    ]
-    drawn = [
-        f"    {kind} [{', '.join(f'{value:.4f}' for value in values)}]" for kind, values in series.values()
-    ]
-    return "\n".join([*head, *drawn, "```"])
-
-
 def label(value: Any, longest: int = 16) -> str:
     """A text for the inside of a chart's quotes: nothing that Mermaid reads as anything else."""
     return re.sub("%+", "%", re.sub(r"[^\w .,:()=/+°%-]", "·", plain(value, longest))) or "·"
+
+
+def _quoted(value: Any, longest: int = 16) -> str:
+    return f'"{label(value, longest)}"'
 
 
 # --- the terminal ------------------------------------------------------------------------------------------
@@ -115,7 +147,7 @@ def show(path: Path, details: bool = True) -> None:
     verdict = next((word for word in COLOURS if f" {word}\n" in content[:40]), "FAIL")
     theme = Theme({"markdown.h2": f"bold {COLOURS[verdict]}", "markdown.code": "cyan"})
     console = Console(theme=theme, highlight=False, width=None if os.isatty(1) else 118)
-    for part in re.split(r"(?=<details>)", content):
+    for part in re.split(r"(?m)(?=^<details>)", content):
         if title := re.match(r"<details><summary>(.*?)</summary>", part):
             if not details or title[1] == "Hashes and days":
                 continue

@@ -1,64 +1,49 @@
 """report.html: the report with real plots, in one file that needs no network and runs no script."""
 
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from pipelines.artifacts.verdict import Verdict
 from pipelines.core.contract import Contract
 from pipelines.problem.columns import CONTRACT
 from pipelines.report import figures
-from pipelines.report.details import MODELS, MOST_ROWS, explained, slice_sign
-from pipelines.report.findings import WORDS, in_order, reasons, sign_of
-from pipelines.report.markdown import SIGNS, flat, interval, number, plain, signed
+from pipelines.report.document import parts
+from pipelines.report.markdown import TEMPLATES
 
 LONGEST = 500  # characters of a text that comes from a proposal
-MOST_FILES = 500
-PARTS = ("importance", "dependence", "shap")
+MOST_ROWS = 500
 
 
 def render(given: Verdict, contract: Contract = CONTRACT) -> str:
-    """The page on what gate.json holds. All its text is escaped, and made one line of printable letters."""
+    """The page on what gate.json holds: the report's own Markdown as HTML, with plots in place of charts."""
     gate = given.model_dump()
-    limits = (gate["thresholds"] or {}).get("slice") or {}
-    slices = gate["slices"][: 4 * MOST_ROWS]
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            gate=gate,
-            contract=contract,
-            verdict=gate["verdict"],
-            words=WORDS[gate["verdict"]],
-            reasons=reasons(gate),
-            findings=[(sign_of(f), f) for f in in_order(gate["findings"])][:MOST_ROWS],
-            signs=SIGNS,
-            slices=[(slice_sign(part, limits), part) for part in slices],
-            params=gate["params"][:MOST_FILES],
-            files=(gate["code"] or [])[:MOST_FILES],
-            models={name: gate[name] for name in MODELS if gate[name]},
-            thresholds=list(flat(gate["thresholds"] or {})),
-            figures=figures.draw(gate),
-            notes={part: explained(gate, part)[1] for part in PARTS},
-        )
-    )
-
-
-def _environment() -> Environment:
+    plots = figures.draw(gate)
+    screen, details = parts(gate, contract, plots, LONGEST, MOST_ROWS)
     made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_one_line,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    made.filters |= {"number": number, "signed": signed, "interval": interval}
-    return made
+    return made.get_template("page.html.j2").render(
+        verdict=given.verdict,
+        name=contract.name,
+        screen=html(screen, plots),
+        details={title: html(content, plots) for title, content in details.items()},
+    )
 
 
-def _one_line(value: Any) -> Any:
-    """What is written into the page: nothing that changes the direction of text, and no more than fits."""
-    return plain(value, LONGEST) if isinstance(value, str) and not isinstance(value, Markup) else value
+def html(text: str, plots: Mapping[str, Markup]) -> Markup:
+    """Markdown as HTML: paragraphs, headings, tables and plots. No HTML, link or image of the text's own."""
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table")
+    reader.disable(["link", "image", "autolink", "reference"])
+
+    def plot(tokens: Sequence[Any], place: int, *_: Any) -> str:
+        name = tokens[place].info.split()[-1]
+        return Markup('<figure><img src="{}" alt="{}"></figure>\n').format(
+            plots[name], tokens[place].content.strip()
+        )
+
+    reader.add_render_rule("fence", lambda _, *given: plot(*given))
+    return Markup(reader.render(text).replace("\N{WORD JOINER}", ""))

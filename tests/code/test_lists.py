@@ -143,6 +143,7 @@ def test_another_problem_in_the_room_needs_no_other_lists(problem: str, tmp_path
         ("train", "pipelines/core/params.py"),
         ("train", "pipelines/problem/estimators.py"),
         ("card", "pipelines/report/markdown.py"),
+        ("card", "pipelines/report/templates/card.md.j2"),
         ("card", "requirements/train.txt"),
     ],
 )
@@ -161,6 +162,7 @@ def test_the_judge_is_its_workflow_its_verbs_and_what_they_start() -> None:
         "pipelines/judge/gate.py",
         "pipelines/judge/retrain.py",  # a process of its own
         "pipelines/pulls/scope.py",
+        "pipelines/report/templates/report.md.j2",
         "pipelines/registry/store/__init__.py",  # by a function that the verb calls
         "pipelines/problem/features.py",
     }
@@ -312,6 +314,19 @@ def test_a_difference_is_one_sentence_and_fix_takes_it_away(
     entries = "".join(f"{line}\n" for line in kept if line)
     assert (tree / name).read_text() == FILES[name].replace(old, entries)
     assert ("now run `ml reproduce`" in capsys.readouterr().out) == (name == "dvc.yaml")
+
+
+def test_a_template_that_code_names_is_a_dependency_and_its_own_templates_are(tree: Path) -> None:
+    folder = tree / imports.TEMPLATES
+    folder.mkdir(parents=True)
+    (folder / "a.md.j2").write_text('{% include "b.md.j2" %} c.md.j2')
+    (folder / "b.md.j2").write_text("")
+    assert lint.differences(tree) == []
+    (tree / "pipelines/core/rows.py").write_text('render("a.md.j2")\n')
+    assert [file for file in imports.read(tree, {"pipelines/core/rows.py": ""}) if file.endswith(".j2")] == [
+        f"{imports.TEMPLATES}/a.md.j2",
+        f"{imports.TEMPLATES}/b.md.j2",
+    ]
 
 
 def test_a_new_import_goes_into_all_lists_that_it_changes(tree: Path) -> None:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pipelines.artifacts.verdict import Verdict
-from pipelines.report import figures, page, report
+from pipelines.report import figures, findings, markdown, page, report
 from tests.code.test_report import HOSTILE, gate, written
 
 
@@ -27,9 +27,9 @@ class Tags(HTMLParser):
         self.found.append((tag, dict(attributes)))
 
 
-WRITTEN = (Path(page.__file__).parent / "page.html").read_text()
 SVG = "data:image/svg+xml;base64,"
-OURS = {tag for tag, _ in Tags(WRITTEN).found}
+OURS = {tag for tag, _ in Tags((markdown.TEMPLATES / "page.html.j2").read_text()).found}
+OURS |= set("h2 h3 p strong code table thead tbody tr th td figure img".split())  # of the report's Markdown
 
 
 def page_of(value: dict[str, Any]) -> str:
@@ -44,10 +44,10 @@ def pictures(text: str) -> Iterator[str]:
 @pytest.mark.parametrize("verdict", ["PASS", "INCONCLUSIVE", "FAIL"])
 def test_the_page_says_verdict_rules_metrics_and_changes(verdict: str) -> None:
     text = page_of(gate(verdict))
-    assert f'<header class="verdict {verdict}">' in text and report.WORDS[verdict] in text
-    for word in ("log_loss", "Log-loss: fine", "0.5300 [0.5000, 0.5600]", "+0.0700 [+0.0500, +0.0900]"):
+    assert f'<body class="{verdict}">' in text and findings.WORDS[verdict] in text
+    for word in ("log_loss", "Log-loss: fine", "0.5300 [0.5000, 0.5600]", "+0.0700</strong> [+0.0500, "):
         assert word in text
-    assert "<strong>2013-01 to 2013-06</strong> became  2013-01 to 2013-07" in text
+    assert "<strong>2013-01 to 2013-06 became 2013-01 to 2013-07</strong>" in text
     assert "pipelines/problem/fine" in text and "a" * 64 in text and "margin.roc_auc 0.01" in text
     assert "The champion could not be explained: fine." in text
 
@@ -95,7 +95,18 @@ def test_hostile_text_is_shown_and_does_nothing(parts: int) -> None:
 @pytest.mark.parametrize("broken", ["<script>x</script>", '<img src="https://e.org/x.png">', "<b onclick=x>"])
 def test_what_must_not_be_in_the_page_would_be_found(broken: str) -> None:
     with pytest.raises(AssertionError):
-        held(page_of(gate()).replace("<h2>Rules</h2>", broken))
+        held(page_of(gate()).replace("<h3>What changed</h3>", broken))
+
+
+def test_without_the_escaping_filter_hostile_text_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(markdown, "text", lambda value, longest=0: str(value))
+    with pytest.raises(AssertionError):
+        held(page_of(gate(hostile="[x](https://e.org)\n\n# forged PASS\n\n> y", parts=1)))
+
+
+def test_markdown_that_was_not_escaped_becomes_no_html_link_or_image() -> None:
+    text = page.html("<b onclick=x> [x](https://e.org) ![i](https://e.org/i.png) <https://e.org>", {})
+    assert {tag for tag, _ in Tags(text).found} == {"p"}
 
 
 def test_a_gate_that_could_measure_nothing_still_has_a_page() -> None:
@@ -120,7 +131,7 @@ def test_a_figure_that_does_not_exist_is_a_dash_and_no_point() -> None:
     value["metrics"][0]["difference"] = [0.01, None, None]
     value["calibration"]["candidate"]["observed_interval"] = [[0.0, 0.2]] * 10
     text = page_of(value)
-    assert "+0.0100 [–, –]" in text and "metrics" not in figures.draw(
+    assert "+0.0100</strong> [–, –]" in text and "metrics" not in figures.draw(
         Verdict.model_validate(value).model_dump()
     )
 

@@ -13,7 +13,7 @@ from pipelines.judge import proposal
 from pipelines.pulls import comment
 from pipelines.pulls.decision import Decision
 from pipelines.pulls.proposals import Head, Proposal
-from pipelines.report import markdown, report
+from pipelines.report import findings, markdown, report
 
 HOSTILE = (
     "</details><script>alert(1)</script><img src=x onerror=y>|`a`|[x](javascript:y)![i](http://e.org)"
@@ -131,7 +131,7 @@ def explained(hostile: str, features: int) -> dict[str, Any]:
             "champion": {"note": f"could not be explained: {hostile}"},
         },
         "dependence": {"candidate": {"features": [told, number]}, "champion": {"features": [told]}},
-        "shap": {name: {"base": 0.2, "features": names, "rows": [row] * 6} for name in report.MODELS},
+        "shap": {name: {"base": 0.2, "features": names, "rows": [row] * 6} for name in findings.MODELS},
     }
 
 
@@ -221,8 +221,8 @@ def test_a_report_stays_below_the_limit_whatever_a_proposal_holds(parts: int) ->
         assert "Left out" in text and "see gate.json" in text
 
 
-def test_hostile_text_is_shown_and_does_nothing() -> None:
-    text = report_of(gate(hostile=HOSTILE, parts=1))
+def held(text: str) -> None:
+    """Nothing of HOSTILE is markup."""
     charts = re.findall(r"```mermaid\n(.*?)\n```", text, flags=re.DOTALL)
     outside_code = re.sub(r"`[^`\n]*`", "", re.sub(r"```mermaid\n.*?```", "", text, flags=re.DOTALL))
     markup = set(re.findall(r"<[^>]*>", outside_code))
@@ -239,6 +239,37 @@ def test_hostile_text_is_shown_and_does_nothing() -> None:
     for line in text.splitlines():  # a cell that breaks out would change the number of columns
         if line.startswith("|"):
             assert len(re.findall(r"(?<!\\)\|", line)) in (4, 5, 6, 7, 8, 11)
+
+
+def test_hostile_text_is_shown_and_does_nothing() -> None:
+    held(report_of(gate(hostile=HOSTILE, parts=1)))
+
+
+@pytest.mark.parametrize("escaping", ["text", "code", "label"])
+def test_a_template_without_its_escaping_filter_would_be_found(
+    escaping: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(markdown, escaping, lambda value, longest=0: str(value))
+    with pytest.raises(AssertionError):
+        held(report_of(gate(hostile=HOSTILE, parts=1)))
+
+
+@pytest.mark.parametrize("template", sorted(path.name for path in markdown.TEMPLATES.iterdir()))
+def test_a_template_trusts_no_value(template: str) -> None:
+    """Nothing but a filter of ours makes Markup, and each is called where its value is shown."""
+    text = (markdown.TEMPLATES / template).read_text()
+    assert not re.search(r"\|\s*safe|autoescape|Markup|forceescape|xmlattr|urlize", text)
+
+
+def test_a_value_is_escaped_without_being_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(markdown, "TEMPLATES", tmp_path)
+    (tmp_path / "page.md.j2").write_text(
+        "{% macro cell(value) %}{{ value }}{% endmacro %}"
+        "| {{ a }} | {{ cell(a) }} | {{ [a, 'b'] | join(' ') }} |"
+    )
+    found = markdown.render("page.md.j2", a="|`x`@ada <!-- [y](z)\n# w")
+    cell = "\\|\\`x\\`@\N{WORD JOINER}ada &lt;\\!-- \\[y\\](z) #\N{WORD JOINER} w"
+    assert found == f"| {cell} | {cell} | {cell} b |\n"
 
 
 def test_the_trusted_side_accepts_what_gate_and_report_write(tmp_path: Path) -> None:

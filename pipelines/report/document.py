@@ -1,0 +1,46 @@
+"""The text of report.md and report.html, from one template."""
+
+import re
+from collections.abc import Collection
+from typing import Any
+
+from pipelines.core.contract import Contract
+from pipelines.problem.columns import CONTRACT
+from pipelines.report import findings, markdown
+from pipelines.report.findings import MODELS
+
+MOST_ROWS = 60  # of a list that a proposal can make as long as it likes
+
+
+def parts(
+    gate: dict[str, Any],
+    contract: Contract = CONTRACT,
+    plots: Collection[str] | None = None,
+    longest: int = 0,
+    most: int = MOST_ROWS,
+) -> tuple[str, dict[str, str]]:
+    """The report's first screen, and its details by their titles, as Markdown.
+
+    report.html has the `plots` of these names in place of charts; `longest` (characters of a text) and `most`
+    (rows of a list) are what it has room for.
+    """
+    limits = (gate["thresholds"] or {}).get("slice") or {}
+    slices = sorted(gate["slices"], key=lambda part: (part["slice"], -(part.get("difference") or -9)))
+    text = markdown.render(
+        "report.md.j2",
+        longest,
+        gate=gate,
+        contract=contract,
+        find=findings,
+        limits=limits,
+        models={name: gate[name] for name in MODELS if gate[name]},
+        most=most,
+        page=plots is not None,
+        plots=plots or (),
+        slices=slices,
+        thresholds=list(markdown.flat(gate["thresholds"] or {})),
+    )
+    screen, *found = re.split(r"(?ms)^<details><summary>(.*?)</summary>$(.*?)^</details>$", text)
+    return screen.strip(), {
+        title: content.strip() for title, content in zip(found[::3], found[1::3], strict=True)
+    }
