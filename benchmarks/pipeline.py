@@ -11,10 +11,12 @@ from typing import Any
 from benchmarks import figure, run
 from pipelines.base import git, programs
 
+ROWS = 560_000  # of a month
 STAGES = ("validate", "prepare", "train", "evaluate")
 
 
 def main() -> None:
+    months_as_files()
     with tempfile.TemporaryDirectory() as temporary:
         clone = Path(temporary) / "clone"
         git.run("clone", "--quiet", ".", str(clone))
@@ -37,6 +39,58 @@ def main() -> None:
         figure("ml reproduce, everything to do", timed(clone, "ml", "reproduce"), "s")
         noop = min(timed(clone, "dvc", "repro", "--quiet") for _ in range(3))
         figure("dvc repro, nothing to do", noop, "s", "<= 3", noop <= 3)
+
+
+def months_as_files() -> None:
+    """A month of so many rows written and read as CSV, as this template once did, and as Parquet."""
+    import io
+
+    import pandas as pd
+    from pyarrow import csv
+
+    from pipelines.core import months, rows, tables
+    from pipelines.problem import source
+    from pipelines.problem.columns import CONTRACT
+
+    month, (key, time_, *_) = source.months()[0], (CONTRACT.key.name, CONTRACT.time.name)
+    one = source.read(month)
+    copies = -(-ROWS // len(one))
+    many = [one.assign(**{key: one[key].astype(str) + f" {copy}"}) for copy in range(copies)]
+    table = pd.concat(many, ignore_index=True).head(ROWS)
+    kinds = {column.name: tables.kind(column) for column in CONTRACT.raw}
+
+    def as_csv() -> None:
+        texts = table.sort_values([time_, key], kind="stable")[list(kinds)]
+        for column in CONTRACT.raw:
+            if column.type == "time":
+                texts[column.name] = texts[column.name].dt.strftime("%Y-%m-%d %H:%M")
+            elif column.type == "flag":
+                texts[column.name] = texts[column.name].astype("boolean").map({True: "true", False: "false"})
+        content = texts.to_csv(index=False, lineterminator="\n").encode()
+        figure("a month as CSV", len(content) / 1e6, "MB")
+        options = csv.ConvertOptions(
+            column_types=kinds,
+            timestamp_parsers=["%Y-%m-%d %H:%M"],
+            null_values=[""],
+            strings_can_be_null=True,
+        )
+        whole = csv.ReadOptions(use_threads=False, block_size=len(content) + 1)
+        read = csv.read_csv(io.BytesIO(content), read_options=whole, convert_options=options)
+        months.checked(read, "CSV", month, CONTRACT)
+
+    def as_parquet() -> None:
+        content = tables.encoded(rows.typed(table, month, CONTRACT))
+        figure("a month as Parquet", len(content) / 1e6, "MB")
+        read = tables.decoded(content, months.path("data", month), tables.schema(CONTRACT))
+        months.checked(read, "Parquet", month, CONTRACT)
+
+    seconds = []
+    for road in (as_csv, as_parquet):
+        started = time.perf_counter()
+        road()
+        seconds.append(time.perf_counter() - started)
+    figure(f"a month of {ROWS:,} rows, written and read as CSV", seconds[0], "s")
+    figure("the same as Parquet", seconds[1], "s", "<= a quarter", seconds[1] <= seconds[0] / 4)
 
 
 def timed(clone: Path, *command: str) -> float:

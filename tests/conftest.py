@@ -53,9 +53,10 @@ def small_data(small_params: Params, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def small_raw(small_params: Params, small_data: Path) -> pd.DataFrame:
-    from pipelines.training import months
+    from pipelines.core import months
+    from pipelines.problem.columns import CONTRACT
 
-    return months.read(small_data, small_params.data.first, small_params.data.through)
+    return months.read(small_data, small_params.data.first, small_params.data.through, CONTRACT)
 
 
 @pytest.fixture(scope="session")

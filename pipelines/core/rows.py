@@ -4,13 +4,17 @@ A row's features are the same whichever room asks, the first of a month included
 """
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from pipelines.base.errors import UserError
-from pipelines.core import room
+from pipelines.core import coercion, months, room
 from pipelines.core.contract import Column, Contract
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Read = Callable[[str], pd.DataFrame]  # the raw rows of a month, as its file holds them
 Build = Callable[[pd.DataFrame], pd.DataFrame]  # of features.py
@@ -32,9 +36,23 @@ def of_month(
     return _since(raw, first, build, history, contract)
 
 
+def typed(table: pd.DataFrame, month: str, contract: Contract) -> "pa.Table":
+    """What the source gives of a month as its file has it: the contract's columns and types, in order.
+    UserError, with column and row, where it does not fit columns.py.
+    """
+    where = f"pipelines/problem/source.py: {month}"
+    found = coercion.typed(table, where, contract)
+    months.checked(found, where, month, contract)
+    return found.sort_by([(name, "ascending") for name in _order(contract)])
+
+
 def in_order(raw: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """Sorted by time and key, as data files are."""
-    return raw.sort_values([contract.time.name, contract.key.name], kind="stable", ignore_index=True)
+    return raw.sort_values(_order(contract), kind="stable", ignore_index=True)
+
+
+def _order(contract: Contract) -> list[str]:
+    return [contract.time.name, contract.key.name]
 
 
 def built(raw: pd.DataFrame, build: Build, contract: Contract) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from pipelines.base.files import read_json, sha256
 from pipelines.core.contract import Column, Contract
 from pipelines.core.model import Inputs, Model, encode
 from pipelines.core.params import Params, load
-from pipelines.judge import answers, beside, onnx
+from pipelines.judge import answers, beside, onnx, window
 
 MODEL = "models/model.onnx"
 BESIDE = (*beside.FILES, "models/window.parquet")
@@ -30,8 +30,6 @@ LARGEST = {
     ".lock": MEGABYTE,
     ".onnx": 512 * MEGABYTE,
 }
-LARGEST_ROWS = 20_000_000
-LARGEST_TABLE = 2 << 30  # bytes of its columns
 MOST_MONTHS = 120  # of the report
 NEAREST = 5
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -252,20 +250,13 @@ def md5(path: Path) -> str:
 
 
 def _window(path: Path, contract: Contract, asked: tuple[str, ...]) -> pd.DataFrame:
-    import pyarrow.parquet as pq
-
     key, raw = contract.key.name, [column.name for column in contract.raw]
-
-    with pq.ParquetFile(path) as file:
-        if file.metadata.num_rows > LARGEST_ROWS:
-            raise InvalidProposal(f"models/window.parquet has {file.metadata.num_rows:,} rows")
-        groups = (file.metadata.row_group(place) for place in range(file.metadata.num_row_groups))
-        if sum(group.total_byte_size for group in groups) > LARGEST_TABLE:
-            raise InvalidProposal("models/window.parquet is larger than any that the pipeline writes")
-        if key not in file.schema_arrow.names:
-            raise InvalidProposal(f"models/window.parquet has no column {key}")
-        columns = [name for name in (key, *raw, *asked) if name in file.schema_arrow.names]
-        table = file.read(columns=list(dict.fromkeys(columns))).to_pandas(ignore_metadata=True)
+    try:
+        table = window.read(path, list(dict.fromkeys((key, *raw, *asked))))
+    except window.Refused as error:
+        raise InvalidProposal(f"models/window.parquet cannot be read ({one_line(str(error))})") from None
+    if key not in table:
+        raise InvalidProposal(f"models/window.parquet has no column {key}")
     table[key] = table[key].astype(str)
     if (twice := table[key].duplicated()).any():
         raise InvalidProposal(

@@ -14,12 +14,11 @@ from pipelines.artifacts.drift import Check, Fault, Month, State, Training, Verd
 from pipelines.artifacts.reference import Reference
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
-from pipelines.core import stats
+from pipelines.core import months, stats
 from pipelines.core.params import Params
 from pipelines.host import host as hosts
 from pipelines.monitoring import faults, labels
 from pipelines.problem.columns import CONTRACT
-from pipelines.training import months
 
 EXIT: dict[Verdict, int] = {"STEADY": 0, "INCONCLUSIVE": 3, "RETRAIN": 4, "FAULT": 4}
 RESAMPLES = 1000
@@ -38,7 +37,8 @@ def drift(
     """Judge `environment` by its months from `since` (default: after the champion's training) to `through`
     (default: the newest with labels).
 
-    Reads the prediction log of HOME/ENVIRONMENT and HOME/labels/MONTH.csv; `known` is the running release's.
+    Reads the prediction log of HOME/ENVIRONMENT and HOME/labels/MONTH.parquet; `known` is the running
+    release's.
     UserError where the champion has seen these months, or has no such features.
     """
     if lacking := [column.name for column in CONTRACT.loggable if column.name not in known.named]:

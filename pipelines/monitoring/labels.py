@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from pipelines.base.errors import UserError
+from pipelines.core import months
 from pipelines.core.contract import Column, Contract
 from pipelines.problem.columns import CONTRACT
-from pipelines.training import months, road
+from pipelines.training import road
 
 Entry = tuple[Any, ...]
 
@@ -75,7 +76,7 @@ def predictions(folder: Path, contract: Contract = CONTRACT) -> Log:
 def events(folder: Path, month: str, contract: Contract = CONTRACT) -> pd.DataFrame | None:
     """The month's events as the source records them afterwards: key, time, label, features.
 
-    None where FOLDER/MONTH.csv has not come yet. UserError where the file is not what `ml ingest` writes.
+    None where FOLDER/MONTH.parquet has not come yet. UserError where the file is not what `ml ingest` writes.
     """
     if not months.path(folder, month).is_file():
         return None
@@ -104,7 +105,7 @@ def _within(asked: pd.DataFrame, events: pd.Series, horizon: float) -> pd.Series
 
 def newest_month(folder: Path) -> str:
     """The newest month with labels. UserError where there is none."""
-    known = sorted(file.stem for file in folder.glob("????-??.csv"))
+    known = sorted(file.stem for file in folder.glob("????-??.parquet"))
     if not known:
         raise UserError(
             f"{folder} has no labels: bring a month's with `ml ingest --through MONTH --labels-to host`"

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_bytes
-from pipelines.core import params
-from pipelines.training import months, road
+from pipelines.core import months, params, tables
+from pipelines.training import road
 
 if TYPE_CHECKING:
     from pipelines.training.tracked import Folder
-
-NEWLINE = b"\n"
 
 
 def ingest(
@@ -23,7 +21,7 @@ def ingest(
     folder: Path = months.DATA,
     labels_to: Path | None = None,
 ) -> list[Path]:
-    """Write the months up to `through` (params.yaml: data.through) from pipelines/problem/source.py, one CSV
+    """Write the months up to `through` (params.yaml: data.through) from pipelines/problem/source.py, one file
     a month, and return the files that changed.
 
     Into `folder`: from `first` (params.yaml: data.first) on; what is there of other months goes. With
@@ -58,7 +56,7 @@ def ingest(
 def _remove_others(folder: Path, first: str, last: str) -> None:
     """Delete the months before and after, and what a killed run left of one; name them."""
     for file in sorted(folder.iterdir()):
-        found = re.fullmatch(r"(\d{4}-\d{2})\.csv|\.\d{4}-\d{2}\.csv\..+", file.name)
+        found = re.fullmatch(r"(\d{4}-\d{2})\.parquet|\.\d{4}-\d{2}\.parquet\..+", file.name)
         if found and file.is_file() and not (found[1] and first <= found[1] <= last):
             file.unlink()
             step(f"{file}: removed, since params.yaml: data begins with {first} and ends with {last}")
@@ -66,10 +64,11 @@ def _remove_others(folder: Path, first: str, last: str) -> None:
 
 def _write(month: str, folder: Path) -> Path | None:
     file = months.path(folder, month)
-    content = road.from_source(month)
+    rows = road.from_source(month)
+    content = tables.encoded(rows)
     if file.is_file() and file.read_bytes() == content:
         return None
-    step(f"{file}: {content.count(NEWLINE) - 1:,} rows")
+    step(f"{file}: {rows.num_rows:,} rows")
     return write_bytes(file, content)
 
 

@@ -7,12 +7,13 @@ import pandas as pd
 
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError
+from pipelines.core import months
 from pipelines.core import rows as rows_of
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
 from pipelines.problem import features
 from pipelines.problem.columns import CONTRACT
-from pipelines.training import months, table
+from pipelines.training import table
 
 
 def run(params: Params, folder: Path = months.DATA, out: Path = table.PREPARED) -> None:
@@ -20,7 +21,7 @@ def run(params: Params, folder: Path = months.DATA, out: Path = table.PREPARED) 
 
     UserError where a feature is infinite, or looks back farther than features.py says.
     """
-    raw = months.read(folder, params.data.first, params.data.through)
+    raw = months.read(folder, params.data.first, params.data.through, CONTRACT)
     built = rows_of.built(raw, features.build, CONTRACT)
     _finite(built, folder)
     rows_of.check_history(raw, built, features.build, rows_of.history_days(features), CONTRACT)
@@ -38,7 +39,7 @@ def prepare(raw: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:
 
 def _finite(rows: pd.DataFrame, folder: Path, contract: Contract = CONTRACT) -> None:
     """UserError for a feature that is infinite, also only in float32, as a ratio becomes where it divides by
-    nothing: file, line and column.
+    nothing: file, row and column.
     """
     for column in contract.features:
         if column.type == "number":
@@ -47,7 +48,7 @@ def _finite(rows: pd.DataFrame, folder: Path, contract: Contract = CONTRACT) -> 
                 infinite = np.isinf(values.astype(np.float32))
             if infinite.any():
                 row = int(infinite.argmax())
-                where = months.place(folder, rows[contract.time.name], row, contract)
+                where = months.place(folder, rows[contract.time.name], row)
                 by = ", made by pipelines/problem/features.py," if column.derived else ""
                 raise UserError(
                     f"{where}: {column.name}{by} is {values[row]}, and the model takes finite numbers of 32 "

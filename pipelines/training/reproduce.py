@@ -13,7 +13,8 @@ from typing import Any
 from pipelines.base import git, programs, recorded
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError
-from pipelines.training import cache, ingest, months, tracked, tracking
+from pipelines.core import months
+from pipelines.training import cache, ingest, tracked, tracking
 
 LOCK = recorded.LOCK
 Lock = Mapping[str, Any]

@@ -1,15 +1,18 @@
 """The rows of this repository's own problem: core/rows.py with its source, features and contract."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from pipelines.base.errors import UserError
-from pipelines.core import room, rows
+from pipelines.core import months, room, rows, tables
 from pipelines.core.contract import Contract
 from pipelines.problem import features, source
 from pipelines.problem.columns import CONTRACT
-from pipelines.training import months
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def known() -> list[str]:
@@ -17,40 +20,25 @@ def known() -> list[str]:
     return room.months(source.months)
 
 
-def from_source(month: str, contract: Contract = CONTRACT) -> bytes:
-    """The month's file, as the source gives it now. UserError where that does not fit columns.py."""
-    return _file(month, contract)[0]
-
-
-def _file(month: str, contract: Contract) -> tuple[bytes, pd.DataFrame]:
-    """A month's file, and the rows that are read back from it."""
+def from_source(month: str, contract: Contract = CONTRACT) -> "pa.Table":
+    """The month as its file has it, by what the source gives now. UserError where that does not fit
+    columns.py."""
     table = room.call(source.read, month)
     if not isinstance(table, pd.DataFrame):
         raise UserError(
             f"pipelines/problem/source.py: read() must return a table, not {type(table).__name__}"
         )
-    names = {column.name for column in contract.raw}
-    if wrong := sorted(names.symmetric_difference(table.columns), key=str):
-        lacks = (
-            f"lacks column {wrong[0]}: give it, or mark it derived in columns.py and make it in features.py"
-        )
-        unknown = f"has the unknown column {wrong[0]}; columns.py names them"
-        raise UserError(f"pipelines/problem/source.py: {month} {lacks if wrong[0] in names else unknown}")
-    try:
-        content = months.to_csv(table, contract)
-        return content, months.parse(content, Path(f"{month}.csv"), month, contract)
-    except (ValueError, TypeError, AttributeError, UserError) as error:
-        raise UserError(f"pipelines/problem/source.py: {month} does not fit columns.py: {error}") from None
+    return rows.typed(table, month, contract)
 
 
 def read(month: str, contract: Contract = CONTRACT) -> pd.DataFrame:
     """The raw rows of a month of the source, as its file would hold them. UserError as `from_source`."""
-    return _file(month, contract)[1]
+    return tables.frame(from_source(month, contract))
 
 
 def of_month(month: str, folder: Path | None = None, contract: Contract = CONTRACT) -> pd.DataFrame:
-    """The rows of a month with their features; raw rows are of FOLDER/MONTH.csv where that is there, else of
-    the source. UserError where neither has the month.
+    """The rows of a month with their features; raw rows are of FOLDER/MONTH.parquet where that is
+    there, else of the source. UserError where neither has the month.
     """
 
     def of_folder(name: str) -> pd.DataFrame:

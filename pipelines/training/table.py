@@ -5,26 +5,25 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines.base.errors import UserError
-from pipelines.base.files import write_bytes
+from pipelines.core import months, tables
 from pipelines.core.contract import Contract
 from pipelines.core.model import Inputs, encode
 from pipelines.core.params import Params
 from pipelines.problem.columns import CONTRACT
-from pipelines.training import months
 
 PREPARED = Path("build/prepared.parquet")
 
 
 def save(rows: pd.DataFrame, path: Path = PREPARED) -> None:
     """Write rows as Parquet, in one step; the same rows give the same bytes."""
-    write_bytes(path, rows.to_parquet(index=False))
+    tables.write(path, rows)
 
 
 def load(path: Path = PREPARED) -> pd.DataFrame:
     """Read such a file. UserError where it is not there."""
     if not path.is_file():
         raise UserError(f"{path} does not exist: run `dvc repro`, which makes it")
-    return pd.read_parquet(path)
+    return tables.read(path)
 
 
 def training(params: Params, rows: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:

@@ -11,10 +11,11 @@ import pandas as pd
 from pipelines.base.console import step
 from pipelines.base.errors import Refused
 from pipelines.base.files import write_json
+from pipelines.core import months
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
 from pipelines.problem.columns import CONTRACT
-from pipelines.training import months, windows
+from pipelines.training import windows
 
 BUILD = Path("build")
 IN_RANGE = 0.999  # sensors do lie: the flights' weather has a wind of 1,048 mph
@@ -31,7 +32,7 @@ def run(params: Params, folder: Path = months.DATA, out: Path = BUILD) -> None:
     Refused for a month that is not what the contract says.
     """
     names = months.between(params.data.first, params.data.through)
-    table = months.read(folder, names[0], names[-1])
+    table = months.read(folder, names[0], names[-1], CONTRACT)
     windows.both_answers(params, table, CONTRACT)
     for column in CONTRACT.left_out:
         step(

@@ -9,10 +9,11 @@ from sklearn.metrics import roc_auc_score
 
 from pipelines.base.console import step
 from pipelines.base.files import write_bytes, write_json
+from pipelines.core import months
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
 from pipelines.problem.columns import CONTRACT
-from pipelines.training import months, table
+from pipelines.training import table
 from pipelines.training.prepare import prepare
 from pipelines.training.train import fit, fit_pipeline, frame
 
@@ -26,7 +27,7 @@ def run(params: Params, folder: Path = months.DATA, prepared: Path = table.PREPA
     step("training again from the same seed")
     write_bytes(out / "again.onnx", fit(params, table.load(prepared)))
     step("training on shuffled outcomes")
-    auc = of_shuffled_outcomes(params, months.read(folder, params.data.first, params.data.through))
+    auc = of_shuffled_outcomes(params, months.read(folder, params.data.first, params.data.through, CONTRACT))
     write_json(out / "shuffled.json", {"roc_auc": round(auc, 3) if math.isfinite(auc) else None})
     step(
         f"trained on shuffled outcomes, the ROC-AUC on the test window is {auc:.3f}: 0.5 is what chance gives"

@@ -3,9 +3,9 @@
 import pandas as pd
 
 from pipelines.base.errors import UserError
+from pipelines.core import months
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
-from pipelines.training import months
 
 
 def both_answers(params: Params, rows: pd.DataFrame, contract: Contract) -> None:

@@ -106,7 +106,7 @@ def test_a_dvc_file_tracks_its_own_folder_and_nothing_else(changed: Any) -> None
     [*({"relpath": path, "md5": MD5} for path in PATHS), *({"relpath": "a", "md5": n} for n in NAMES)],
 )
 def test_a_list_of_a_folder_leads_nowhere_else(entry: dict[str, Any]) -> None:
-    good = {"relpath": "2013-01.csv", "md5": MD5}
-    assert recorded.listed(json.dumps([good]).encode(), f"{MD5}.dir") == {"2013-01.csv": MD5}
+    good = {"relpath": "2013-01.parquet", "md5": MD5}
+    assert recorded.listed(json.dumps([good]).encode(), f"{MD5}.dir") == {"2013-01.parquet": MD5}
     with pytest.raises(UserError, match=r"^DVC's list .*\.dir"):
         recorded.listed(json.dumps([good, entry]).encode(), f"{MD5}.dir")

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from pipelines.base.errors import Refused, UserError
+from pipelines.core import months
 from pipelines.core.contract import Contract
 from pipelines.problem import features
 from pipelines.problem.columns import CONTRACT
-from pipelines.training import months, prepare
+from pipelines.training import prepare
 
 Rows = pd.DataFrame
 Build = Callable[[Rows], Rows]

@@ -1,15 +1,21 @@
-"""A bad data file is refused in one sentence, with file, column and line where they can be known."""
+"""A bad data file is refused in one sentence, with file, column and row where they can be known."""
 
+import io
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.base.errors import UserError
+from pipelines.core import months, rows, tables
 from pipelines.core.contract import Column
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
-from pipelines.training import months
 
 MONTH = source.months()[0]
 NAMES = [column.name for column in CONTRACT.raw]
@@ -19,151 +25,180 @@ def first_of(kind: str) -> Column:
     return next(column for column in CONTRACT.raw if column.type == kind)
 
 
+NUMBER, CATEGORY = first_of("number"), first_of("category")
+
+
 @pytest.fixture
-def lines(small_data: Path) -> list[str]:
-    return (small_data / f"{MONTH}.csv").read_text().splitlines()[:8]
+def table(small_data: Path) -> pa.Table:
+    """The first rows of a month's file."""
+    return pq.read_table(small_data / f"{MONTH}.parquet").slice(0, 7)
 
 
-def read(folder: Path, lines: list[str], end: str = "\n") -> str:
-    """The sentence with which a file of these lines is refused."""
+def write(folder: Path, content: pa.Table | bytes) -> Path:
     folder.mkdir(exist_ok=True)
-    (folder / f"{MONTH}.csv").write_text("\n".join(lines) + end)
+    file = folder / f"{MONTH}.parquet"
+    file.write_bytes(content if isinstance(content, bytes) else tables.encoded(content))
+    return file
+
+
+def read(folder: Path, content: pa.Table | bytes) -> str:
+    """The sentence with which a file of this content is refused."""
+    write(folder, content)
     with pytest.raises(UserError) as error:
-        months.read(folder, MONTH, MONTH)
+        months.read(folder, MONTH, MONTH, CONTRACT)
     assert "\n" not in str(error.value)
     return str(error.value)
 
 
-def with_value(line: str, column: Column, value: str) -> str:
-    fields = line.split(",")
-    fields[NAMES.index(column.name)] = value
-    return ",".join(fields)
+def with_value(table: pa.Table, column: Column, row: int, value: Any) -> pa.Table:
+    values = table[column.name].to_pylist()
+    values[row] = value
+    kind = table.schema.field(column.name)
+    return table.set_column(table.schema.get_field_index(column.name), kind, pa.array(values, kind.type))
 
 
-def without_column(line: str, index: int) -> str:
-    return ",".join(field for place, field in enumerate(line.split(",")) if place != index)
+def test_a_good_file_is_read_with_its_types(tmp_path: Path, table: pa.Table) -> None:
+    write(tmp_path, table)
+    found = months.read(tmp_path, MONTH, MONTH, CONTRACT)
+    assert len(found) == len(table)
+    assert found[CONTRACT.time.name].dtype.kind == "M"
+    assert found[CONTRACT.label.name].dtype == "boolean"
+    assert found[NUMBER.name].dtype == "float64"
+    assert found[CATEGORY.name].dtype == "str"
 
 
-def test_a_good_file_is_read_with_its_types(tmp_path: Path, lines: list[str]) -> None:
-    (tmp_path / f"{MONTH}.csv").write_text("\n".join(lines) + "\n")
-    table = months.read(tmp_path, MONTH, MONTH)
-    assert len(table) == len(lines) - 1
-    assert table[CONTRACT.time.name].dtype.kind == "M"
-    assert table[CONTRACT.label.name].dtype == "boolean"
-    assert table[first_of("number").name].dtype == "float64"
+def test_what_is_missing_is_missing(tmp_path: Path, table: pa.Table) -> None:
+    table = with_value(with_value(table, NUMBER, 0, None), CONTRACT.label, 0, None)
+    write(tmp_path, with_value(table, CATEGORY, 0, None))
+    found = months.read(tmp_path, MONTH, MONTH, CONTRACT)
+    assert found[NUMBER.name].isna().sum() == 1
+    assert found[CONTRACT.label.name].isna()[0] and found[CATEGORY.name].isna()[0]
 
 
-def test_an_empty_number_is_missing_and_an_empty_flag_too(tmp_path: Path, lines: list[str]) -> None:
-    lines[1] = with_value(with_value(lines[1], first_of("number"), ""), CONTRACT.label, "")
-    (tmp_path / f"{MONTH}.csv").write_text("\n".join(lines) + "\n")
-    table = months.read(tmp_path, MONTH, MONTH)
-    assert table[first_of("number").name].isna().sum() == 1
-    assert table[CONTRACT.label.name].isna()[0]
+def test_a_missing_column_is_named(tmp_path: Path, table: pa.Table) -> None:
+    said = read(tmp_path, table.drop_columns([NAMES[4]]))
+    assert said.startswith(f"{tmp_path}/{MONTH}.parquet: the column {NAMES[4]} is missing")
 
 
-def test_a_missing_column_is_named(tmp_path: Path, lines: list[str]) -> None:
-    said = read(tmp_path, [without_column(line, 4) for line in lines])
-    assert said.startswith(f"{tmp_path}/{MONTH}.csv: the column {NAMES[4]} is missing")
+def test_an_unknown_column_is_named(tmp_path: Path, table: pa.Table) -> None:
+    assert "the column 'surprise' is not in" in read(tmp_path, table.append_column("surprise", table[0]))
 
 
-def test_an_unknown_column_is_named(tmp_path: Path, lines: list[str]) -> None:
-    said = read(tmp_path, [f"{lines[0]},surprise", *(f"{line},1" for line in lines[1:])])
-    assert "the column 'surprise' is not in" in said
-
-
-def test_columns_in_another_order_are_refused(tmp_path: Path, lines: list[str]) -> None:
-    assert "order" in read(tmp_path, [",".join(reversed(line.split(","))) for line in lines])
+def test_columns_in_another_order_or_twice_are_refused(tmp_path: Path, table: pa.Table) -> None:
+    assert "each once and in its order" in read(tmp_path, table.select(NAMES[::-1]))
+    assert "each once and in its order" in read(tmp_path, table.append_column(NAMES[0], table[0]))
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "must"),
+    ("kind", "other", "value"),
     [
-        (first_of("number"), "much", "must be a number"),
-        (CONTRACT.label, "perhaps", "must be true or false"),
-        (CONTRACT.time, "1 May", "must be a time as 2013-01-31 05:15"),
-        *((c, "1.5", "must be a whole number") for c in CONTRACT.raw if c.type == "integer"),
+        ("number", pa.string(), "1.5"),
+        ("number", pa.float32(), 1.5),
+        ("integer", pa.float64(), 1.5),
+        ("flag", pa.int64(), 1),
+        ("time", pa.string(), "2013-01-31 05:15"),
+        ("time", pa.timestamp("us", tz="UTC"), 0),
+        ("category", pa.binary(), b"x"),
+        ("category", pa.list_(pa.field("element", pa.string())), ["x"]),
     ],
-    ids=lambda value: value.name if isinstance(value, Column) else None,
+    ids=str,
 )
-def test_a_value_of_another_type_is_named_with_its_line(
-    tmp_path: Path, lines: list[str], column: Column, value: str, must: str
+def test_a_column_of_another_type_is_named(
+    tmp_path: Path, table: pa.Table, kind: str, other: pa.DataType, value: Any
 ) -> None:
-    lines[3] = with_value(lines[3], column, value)
-    assert f"{MONTH}.csv, line 4: {column.name} is {value!r}, but {must}" in read(tmp_path, lines)
+    name = first_of(kind).name
+    values = pa.array([value] * len(table), other)
+    said = read(tmp_path, table.set_column(NAMES.index(name), name, values))
+    assert f"{MONTH}.parquet: {name} is of the type {other}, but columns.py asks for" in said
 
 
-@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e999"])
-def test_a_number_that_is_not_finite_is_named_with_its_line(
-    tmp_path: Path, lines: list[str], value: str
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")], ids=str)
+def test_a_number_that_is_not_finite_is_named_with_its_row(
+    tmp_path: Path, table: pa.Table, value: float
 ) -> None:
-    column = first_of("number")
-    lines[3] = with_value(lines[3], column, value)
-    assert (
-        f"{MONTH}.csv, line 4: {column.name} is {value.replace('1e999', 'inf')}, but must be a finite"
-        in read(tmp_path, lines)
-    )
+    said = read(tmp_path, with_value(table, NUMBER, 2, value))
+    assert f"{MONTH}.parquet, row 3: {NUMBER.name} is {value}, but must be a finite number" in said
 
 
-def test_a_carriage_return_in_a_value_is_named_with_its_line(tmp_path: Path, lines: list[str]) -> None:
-    column = next(c for c in CONTRACT.raw if c.type == "category")
-    lines[3] = with_value(lines[3], column, "A\rB")
-    folder = tmp_path / "cr"
-    folder.mkdir()
-    (folder / f"{MONTH}.csv").write_bytes(("\n".join(lines) + "\n").encode())
-    with pytest.raises(UserError, match=rf"line 4: {column.name} holds a carriage return"):
-        months.read(folder, MONTH, MONTH)
-    (folder / f"{MONTH}.csv").write_bytes(("\r\n".join(lines[:3]) + "\r\n").encode())
-    assert len(months.read(folder, MONTH, MONTH)) == 2  # an end of line as Windows writes it is none
+@pytest.mark.parametrize("value", ["A\rB", "A\nB"])
+def test_a_line_break_in_a_value_is_named_with_its_row(tmp_path: Path, table: pa.Table, value: str) -> None:
+    said = read(tmp_path, with_value(table, CATEGORY, 2, value))
+    assert f"row 3: {CATEGORY.name} is {value!r}, but must have no line breaks" in said
 
 
-def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, lines: list[str]) -> None:
-    assert "is cut off" in read(tmp_path, lines, end="")
-    assert "is cut off" in read(tmp_path, [*lines[:-1], lines[-1][:10]], end="")
-
-
-def test_a_short_row_is_named_with_its_line(tmp_path: Path, lines: list[str]) -> None:
-    lines[2] = without_column(lines[2], 5)
-    assert f"line 3: has {len(NAMES) - 1} values, but there are {len(NAMES)} columns" in read(tmp_path, lines)
-
-
-def test_an_empty_file_is_refused(tmp_path: Path) -> None:
-    assert f"the column {NAMES[0]} is missing" in read(tmp_path, [])
+def test_a_file_that_is_cut_off_or_none_is_refused(tmp_path: Path, table: pa.Table) -> None:
+    whole = tables.encoded(table)
+    for content in (whole[:-1], whole[: len(whole) // 2], b"", b"flight_id,origin\n1,JFK\n"):
+        assert "is cut off, or not a Parquet file" in read(tmp_path, content)
 
 
 def test_a_month_without_a_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"{MONTH}\.csv does not exist: `ml restore`"):
-        months.read(tmp_path, MONTH, MONTH)
+    with pytest.raises(UserError, match=rf"{MONTH}\.parquet does not exist: `ml restore`"):
+        months.read(tmp_path, MONTH, MONTH, CONTRACT)
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda lines: [*lines, lines[4]], f"line 9: {CONTRACT.key.name} "),
         (
-            lambda lines: [*lines[:3], with_value(lines[3], CONTRACT.key, ""), *lines[4:]],
-            "line 4: .* no value",
+            lambda table: pa.concat_tables([table, table.slice(3, 1)]),
+            f"row 8: {CONTRACT.key.name} .* stands in row 4 already",
         ),
+        (lambda table: with_value(table, CONTRACT.key, 2, None), "row 3: .* has no value"),
         (
-            lambda lines: [*lines[:3], with_value(lines[3], CONTRACT.time, "1999-01-01 00:00"), *lines[4:]],
-            f"line 4: {CONTRACT.time.name} is not in {MONTH}",
+            lambda table: with_value(table, CONTRACT.time, 2, pd.Timestamp("1999-01-01")),
+            f"row 3: {CONTRACT.time.name} is not in {MONTH}",
         ),
     ],
     ids=["key twice", "no key", "another month"],
 )
-def test_a_row_that_cannot_be_is_named_with_its_line(
-    tmp_path: Path, lines: list[str], change: Callable[[list[str]], list[str]], said: str
+def test_a_row_that_cannot_be_is_named(
+    tmp_path: Path, table: pa.Table, change: Callable[[pa.Table], pa.Table], said: str
 ) -> None:
-    import re
-
-    assert re.search(said, read(tmp_path, change(lines)))
+    assert re.search(said, read(tmp_path, change(table)))
 
 
 def test_a_key_may_not_stand_in_two_months(tmp_path: Path, small_data: Path) -> None:
     first, second = source.months()[:2]
-    one, two = ((small_data / f"{month}.csv").read_text().splitlines()[:5] for month in (first, second))
-    key = one[1].split(",")[NAMES.index(CONTRACT.key.name)]
-    two[1] = with_value(two[1], CONTRACT.key, key)
+    one, two = (pq.read_table(small_data / f"{month}.parquet").slice(0, 4) for month in (first, second))
+    two = with_value(two, CONTRACT.key, 0, one[CONTRACT.key.name][0].as_py())
     for month, found in ((first, one), (second, two)):
-        (tmp_path / f"{month}.csv").write_text("\n".join(found) + "\n")
+        (tmp_path / f"{month}.parquet").write_bytes(tables.encoded(found))
     with pytest.raises(UserError, match="stands in more than one row"):
-        months.read(tmp_path, first, second)
+        months.read(tmp_path, first, second, CONTRACT)
+
+
+# --- the same bytes ----------------------------------------------------------------------------------------
+
+
+def test_the_same_rows_are_the_same_bytes(small_raw: pd.DataFrame) -> None:
+    """Whatever order, index, chunks and types they came in, and however many threads wrote them."""
+    month = small_raw[months.within(small_raw[CONTRACT.time.name], MONTH, MONTH)]
+    table = rows.typed(month, MONTH, CONTRACT)
+    written = tables.encoded(table)
+    shuffled = month.sample(frac=1, random_state=1)
+    others = {
+        "order": rows.typed(shuffled, MONTH, CONTRACT),
+        "index": rows.typed(shuffled.set_axis(range(5, 5 + len(shuffled))), MONTH, CONTRACT),
+        "columns": rows.typed(month[month.columns[::-1]], MONTH, CONTRACT),
+        "objects": rows.typed(month.astype(object), MONTH, CONTRACT),
+        "chunks": pa.concat_tables([table.slice(0, 1000), table.slice(1000)]),
+        "metadata": table.replace_schema_metadata({"pandas": "of another version"}),
+    }
+    assert {name: tables.encoded(other) == written for name, other in others.items()} == dict.fromkeys(
+        others, True
+    )
+    threads = pa.cpu_count()
+    try:
+        pa.set_cpu_count(threads + 3)
+        assert tables.encoded(table) == written
+    finally:
+        pa.set_cpu_count(threads)
+    assert tables.encoded(table.slice(1)) != written
+
+
+def test_a_file_says_nothing_of_who_wrote_it_but_pyarrow_s_version(table: pa.Table) -> None:
+    found = pq.read_metadata(io.BytesIO(tables.encoded(table)))
+    assert found.metadata is None
+    assert found.created_by == f"parquet-cpp-arrow version {pa.__version__}"
+    assert found.row_group(0).column(0).compression == "ZSTD"

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.core import tables
 from tests.problems.yours import commit, run
 
-MONTH = "data/2013-03.csv"
+MONTH = "data/2013-03.parquet"
 
 
 def refused(folder: Path, *command: str) -> str:
@@ -20,12 +21,12 @@ def refused(folder: Path, *command: str) -> str:
 
 
 def change(folder: Path) -> bytes:
-    """Change one digit by hand."""
+    """Change one value by hand, which leaves a file that can be read."""
     file = folder / MONTH
     content = file.read_bytes()
-    spoilt = content.replace(b"false\n", b"true\n", 1)
-    assert spoilt != content
-    file.write_bytes(spoilt)
+    table = tables.read(file)
+    tables.write(file, table.assign(wind=table["wind"] + 1))
+    assert file.read_bytes() != content
     return content
 
 
@@ -52,7 +53,7 @@ def test_data_changed_by_hand_are_refused_and_neither_they_nor_data_dvc_are_rewr
     recorded = (copy_of_yours / "data.dvc").read_bytes()
     content = change(copy_of_yours)
     said = refused(copy_of_yours, "ml", "reproduce")
-    assert "data/ differs from data.dvc (2013-03.csv has changed)" in said
+    assert "data/ differs from data.dvc (2013-03.parquet has changed)" in said
     assert "`rm -r data && ml restore`" in said and "`dvc add data`" in said
     assert (copy_of_yours / "data.dvc").read_bytes() == recorded
     assert (copy_of_yours / MONTH).read_bytes() != content
@@ -67,12 +68,12 @@ def test_data_changed_by_hand_are_refused_and_neither_they_nor_data_dvc_are_rewr
 
 
 def spoil(folder: Path, file: Path) -> Path:
-    """Lose every third line of `file` in DVC's cache, which then trusts it: it is read-only."""
+    """Lose the bytes in the middle of `file` in DVC's cache, which then trusts it: it is read-only."""
     name = hashlib.md5((folder / file).read_bytes(), usedforsecurity=False).hexdigest()
     place = folder / ".dvc/cache/files/md5" / name[:2] / name[2:]
-    lines = place.read_bytes().splitlines(keepends=True)
+    content = place.read_bytes()
     place.chmod(0o644)
-    place.write_bytes(b"".join(line for number, line in enumerate(lines) if number % 3 != 2))
+    place.write_bytes(content[: len(content) // 3] + content[len(content) // 2 :])
     place.chmod(0o444)
     return place
 
@@ -90,7 +91,7 @@ def test_what_the_cache_holds_is_hashed_and_a_bad_file_comes_from_the_source(cop
 def test_a_bad_file_that_is_linked_into_data_is_no_data(copy_of_yours: Path) -> None:
     place = spoil(copy_of_yours, Path(MONTH))
     shutil.copy2(place, copy_of_yours / MONTH)
-    assert "2013-03.csv has changed" in refused(copy_of_yours, "ml", "restore")
+    assert "2013-03.parquet has changed" in refused(copy_of_yours, "ml", "restore")
 
 
 @pytest.mark.parametrize("output", ["build/prepared.parquet", "models/plots/roc.csv"])
@@ -123,7 +124,7 @@ def test_data_of_other_months_than_params_are_named_and_ingest_makes_them_so(cop
     params = copy_of_yours / "params.yaml"
     params.write_text(params.read_text().replace("first: 2013-01", "first: 2013-03"))
     said = refused(copy_of_yours, "ml", "reproduce")
-    assert "data.dvc holds 2013-01.csv, holds 2013-02.csv, and params.yaml: data says 2013-03" in said
+    assert "data.dvc holds 2013-01.parquet, holds 2013-02.parquet, and params.yaml: data says 2013-03" in said
     assert "run `ml ingest`" in said and "`dvc add data`" in said
 
     shutil.rmtree(copy_of_yours / ".dvc/cache")  # a fresh clone: nothing lists the files
@@ -136,7 +137,7 @@ def test_data_of_other_months_than_params_are_named_and_ingest_makes_them_so(cop
     run(copy_of_yours, "dvc", "add", "--quiet", "data")
     run(copy_of_yours, "ml", "restore")
     assert [file.name for file in sorted((copy_of_yours / "data").iterdir())] == [
-        f"2013-0{month}.csv" for month in range(3, 7)
+        f"2013-0{month}.parquet" for month in range(3, 7)
     ]
 
 
@@ -211,10 +212,9 @@ def test_data_that_nobody_tracks_yet_are_asked_for(copy_of_yours: Path) -> None:
 
 def test_a_bad_month_that_was_added_is_refused_with_the_stage_s_sentence(copy_of_yours: Path) -> None:
     lock = (copy_of_yours / "dvc.lock").read_bytes()
-    with (copy_of_yours / MONTH).open("ab") as file:
-        file.write(b"half a ro")
+    (copy_of_yours / MONTH).write_bytes((copy_of_yours / MONTH).read_bytes()[:-9])
     run(copy_of_yours, "dvc", "add", "--quiet", "data")
-    assert "data/2013-03.csv is cut off" in refused(copy_of_yours, "ml", "reproduce")
+    assert "data/2013-03.parquet is cut off" in refused(copy_of_yours, "ml", "reproduce")
     assert (copy_of_yours / "dvc.lock").read_bytes() == lock
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_bytes
-from pipelines.core import params, rows
+from pipelines.core import params, rows, tables
 from pipelines.core.params import Params
 from pipelines.monitoring import labels, replay
 from pipelines.problem import features, source
@@ -48,12 +48,12 @@ def test_training_replay_and_drift_see_the_same_features(
     lagged: pd.DataFrame, small_params: Params, tmp_path: Path
 ) -> None:
     for name in road.known():
-        write_bytes(tmp_path / f"data/{name}.csv", road.from_source(name))
+        write_bytes(tmp_path / f"data/{name}.parquet", tables.encoded(road.from_source(name)))
     prepare.run(small_params, tmp_path / "data", tmp_path / "prepared.parquet")
     trained = table.load(tmp_path / "prepared.parquet").set_index(KEY)[LAG.name]
     last = small_params.data.through
     sent = pd.DataFrame(replay.events(last)).set_index(KEY)[LAG.name].astype("float32")
-    write_bytes(tmp_path / f"labels/{last}.csv", road.from_source(last))
+    write_bytes(tmp_path / f"labels/{last}.parquet", tables.encoded(road.from_source(last)))
     judged = labels.events(tmp_path / "labels", last)
     assert judged is not None
     known = judged.set_index(labels.KEY)[LAG.name].astype("float32")
@@ -67,7 +67,7 @@ def test_a_feature_that_looks_back_farther_than_it_says_is_named(
 ) -> None:
     monkeypatch.setattr(features, "HISTORY_DAYS", 6)
     for name in road.known():
-        write_bytes(tmp_path / f"data/{name}.csv", road.from_source(name))
+        write_bytes(tmp_path / f"data/{name}.parquet", tables.encoded(road.from_source(name)))
     with pytest.raises(UserError, match=rf"{LAG.name} of .* older than 6 days is known: set HISTORY_DAYS"):
         prepare.run(small_params, tmp_path / "data", tmp_path / "prepared.parquet")
 
@@ -77,20 +77,20 @@ def test_a_history_that_is_no_number_of_days_is_named() -> None:
         rows.history_days(type("features", (), {"HISTORY_DAYS": -1}))
 
 
-def test_an_infinite_feature_is_named_with_file_line_and_column(
+def test_an_infinite_feature_is_named_with_file_row_and_column(
     lagged: pd.DataFrame, small_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in road.known():
-        write_bytes(tmp_path / f"data/{name}.csv", road.from_source(name))
+        write_bytes(tmp_path / f"data/{name}.parquet", tables.encoded(road.from_source(name)))
     last = small_params.data.through
-    key = pd.read_csv(tmp_path / f"data/{last}.csv", dtype=str)[KEY][4]  # line 6
+    key = pd.read_parquet(tmp_path / f"data/{last}.parquet")[KEY][4]
 
     def divides_by_nothing(raw: pd.DataFrame) -> pd.DataFrame:
         made = looks_back(raw)
         return made.assign(**{NUMBER.name: made[NUMBER.name].mask(made[KEY] == key, np.inf)})
 
     monkeypatch.setattr(features, "build", divides_by_nothing)
-    with pytest.raises(UserError, match=rf"{last}\.csv, line 6: {NUMBER.name} is inf"):
+    with pytest.raises(UserError, match=rf"{last}\.parquet, row 5: {NUMBER.name} is inf"):
         prepare.run(small_params, tmp_path / "data", tmp_path / "prepared.parquet")
 
 

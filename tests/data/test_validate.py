@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 
 from pipelines.base.errors import Refused, UserError
-from pipelines.base.files import write_bytes
+from pipelines.core import months
 from pipelines.core.params import Params
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
-from pipelines.training import months, validate, windows
+from pipelines.training import validate, windows
+from tests.months import write_month
 
 MONTH, LATER = source.months()[:2]
 RANGED = next(c for c in CONTRACT.raw if c.type == "number" and c.maximum is not None)
@@ -80,7 +81,7 @@ def test_a_few_impossible_values_are_let_through(small_raw: Rows, tmp_path: Path
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (out_of_range, f"data/{MONTH}.csv: expected {RANGED.name} to lie from"),
+        (out_of_range, f"data/{MONTH}.parquet: expected {RANGED.name} to lie from"),
         (
             half_missing,
             f"expected {RANGED.name} to be there in 100.0% of the rows; 50.0% of the values are not",
@@ -168,7 +169,7 @@ def test_a_window_without_an_event_is_named_before_the_long_work(
     rows = labelled(small_raw, [names[place] for place in with_events])
     for name in names:
         inside = months.within(rows[CONTRACT.time.name], name, name)
-        write_bytes(months.path(tmp_path / "data", name), months.to_csv(rows[inside]))
+        write_month(tmp_path / "data", name, rows[inside])
     train = small_params.train
     sentence = said.format(label=CONTRACT.label.name, first=train.first, last=train.last)
     with pytest.raises(UserError, match=re.escape(sentence)):
@@ -192,18 +193,18 @@ def test_the_stage_refuses_and_leaves_no_result(
 ) -> None:
     first, *_, last = months.between(small_params.data.first, small_params.data.through)
     for name in months.between(first, last):
-        table = months.read(small_data, name, name).iloc[::20]
-        write_bytes(tmp_path / "data" / f"{name}.csv", months.to_csv(table))
+        table = months.read(small_data, name, name, CONTRACT).iloc[::20]
+        write_month(tmp_path / "data", name, table)
     validate.run(small_params, tmp_path / "data", tmp_path / "build")
     once = (tmp_path / "build/validation.json").read_bytes()
     validate.run(small_params, tmp_path / "data", tmp_path / "build")
     assert (tmp_path / "build/validation.json").read_bytes() == once  # or nothing after it could be skipped
     assert json.loads(once)["success"] is True
 
-    table = months.read(tmp_path / "data", last, last)
-    spoilt = months.to_csv(table.assign(**{RANGED.name: np.where(table.index % 3, 1e9, RANGED.minimum)}))
-    write_bytes(tmp_path / "data" / f"{last}.csv", spoilt)
+    table = months.read(tmp_path / "data", last, last, CONTRACT)
+    spoilt = table.assign(**{RANGED.name: np.where(table.index % 3, 1e9, RANGED.minimum)})
+    write_month(tmp_path / "data", last, spoilt)
     (tmp_path / "build/validation.json").unlink()
-    with pytest.raises(Refused, match=rf"{last}\.csv: expected {RANGED.name} to lie from"):
+    with pytest.raises(Refused, match=rf"{last}\.parquet: expected {RANGED.name} to lie from"):
         validate.run(small_params, tmp_path / "data", tmp_path / "build")
     assert not (tmp_path / "build/validation.json").exists()

@@ -13,14 +13,15 @@ import pytest
 
 from pipelines.artifacts.reference import Reference
 from pipelines.base.files import write_bytes, write_json
-from pipelines.core import params
+from pipelines.core import months, params
 from pipelines.core.model import Model
 from pipelines.core.params import Params
 from pipelines.host import host as hosts
 from pipelines.monitoring import labels, replay
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
-from pipelines.training import months, prepare, reference, table, train
+from pipelines.training import prepare, reference, table, train
+from tests.months import write_month
 
 REPOSITORY = Path(__file__).parents[2]
 SEEN = ("2013-07", "2013-08", "2013-09", "2013-10")
@@ -61,7 +62,7 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]
     write_json(home / "reference.json", known)
     model = Model(write_bytes(home / "model.onnx", train.fit(wanted, prepared)))
     for month in SEEN:
-        write_bytes(home / f"labels/{month}.csv", months.to_csv(source.read(month)))
+        write_month(home / "labels", month, source.read(month))
         sent = replay.events(month)
         lines = log_lines(sent, model.predict_rows(CONTRACT.features, sent), month)
         write_bytes(hosts.place(home, "production") / f"predictions/{month}.blue.1.jsonl", lines)

@@ -12,7 +12,7 @@ from pipelines.base.files import write_bytes
 from pipelines.monitoring import labels
 from pipelines.problem import source
 from pipelines.problem.columns import CONTRACT
-from pipelines.training import months
+from tests.months import write_month
 
 
 def line(
@@ -56,7 +56,7 @@ def test_of_a_key_asked_twice_the_first_prediction_counts(tmp_path: Path) -> Non
 
 def test_a_prediction_is_the_first_within_the_horizon_whoever_asks_earlier_or_later(tmp_path: Path) -> None:
     raw = source.read("2013-02")
-    write_bytes(tmp_path / "2013-02.csv", months.to_csv(raw))
+    write_month(tmp_path, "2013-02", raw)
     table = labels.events(tmp_path, "2013-02")
     assert table is not None
     event = table.sort_values(CONTRACT.time.name).iloc[len(table) // 2]
@@ -105,7 +105,7 @@ def test_no_log_is_no_rows(tmp_path: Path) -> None:
 
 def test_predictions_find_the_events_of_their_month_by_key(tmp_path: Path) -> None:
     raw = source.read("2013-02")
-    write_bytes(tmp_path / "2013-02.csv", months.to_csv(raw))
+    write_month(tmp_path, "2013-02", raw)
     table = labels.events(tmp_path, "2013-02")
     assert table is not None and len(table) == len(raw)
     mine = raw.iloc[[3, 5]][CONTRACT.key.name]
@@ -122,6 +122,7 @@ def test_labels_that_have_not_come_are_none_and_spoilt_ones_are_one_sentence(tmp
     assert labels.events(tmp_path, "2013-02") is None
     with pytest.raises(UserError, match="has no labels"):
         labels.newest_month(tmp_path)
-    write_bytes(tmp_path / "2013-02.csv", months.to_csv(source.read("2013-02"))[:-20])
-    with pytest.raises(UserError, match=r"2013-02\.csv"):
+    whole = write_month(tmp_path, "2013-02", source.read("2013-02"))
+    write_bytes(whole, whole.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"2013-02\.parquet"):
         labels.events(tmp_path, "2013-02")

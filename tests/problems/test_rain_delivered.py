@@ -224,7 +224,7 @@ def test_a_month_is_replayed_and_its_labels_are_judged(team: Team, live: str) ->
     counts = read_json(tally)
     assert counts["lost"] == counts["mixed"] == 0 and counts["releases"] == {live: counts["sent"]}
     team.ml("ingest", "--through", MONTH, "--labels-to", "host")
-    assert (team.home / f"labels/{MONTH}.csv").is_file()
+    assert (team.home / f"labels/{MONTH}.parquet").is_file()
 
     verdicts = {0: {"STEADY"}, 3: {"INCONCLUSIVE"}, 4: {"RETRAIN", "FAULT"}}
     verb = ("drift", "--env", "staging", "--through", MONTH, "--out", str(out))

@@ -25,12 +25,12 @@ def test_each_day_is_a_row_and_a_dry_month_is_none_the_worse(ours: Path) -> None
     assert not any(rows["wet"][month == name].any() for name in DRY)
     assert rows["wet"].mean() > 0.1  # the rest is not dry
     assert read_json(ours / "build/validation.json")["success"]
-    assert {path.stem for path in (ours / "data").glob("*.csv")} == set(month)
+    assert {path.stem for path in (ours / "data").glob("*.parquet")} == set(month)
 
 
 def test_a_feature_that_looks_back_is_full_on_the_first_of_each_month(ours: Path) -> None:
     rows = pd.read_parquet(ours / "build/prepared.parquet")
-    diary = pd.concat([pd.read_csv(file) for file in sorted((ours / "data").glob("*.csv"))])
+    diary = pd.concat([pd.read_parquet(file) for file in sorted((ours / "data").glob("*.parquet"))])
     known = diary.groupby("day")["rain"].first()
     first = rows[rows["evening"].dt.day == 1].iloc[1:]
     for day, three in zip(first["evening"].dt.normalize(), first["rain_of_three_days"], strict=True):

@@ -1,0 +1,135 @@
+"""A stranger's models/window.parquet, read in a process of its own with bounds on memory and time.
+
+A small file can hold gigabytes, and a broken one may end its reader. What comes back is batches of rows in
+Arrow's own form, looked through before they are used. Run as a program, this module is that process.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from pipelines.core import tables
+from pipelines.judge import contained
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MEMORY = 4 << 30  # bytes of address space
+PROCESSOR = 120  # seconds
+PATIENCE = 120.0  # seconds in all
+MOST_ROWS = 20_000_000
+MOST_COLUMNS = 10_000
+MOST_GROUPS = 10_000  # of rows
+LARGEST = 2 << 30  # bytes of the columns that are read
+BATCH = 1 << 16  # rows
+ROWS, END, REFUSED = b"r", b"e", b"f"
+
+
+class Refused(Exception):
+    """Why the file is not read."""
+
+
+def read(path: Path, names: list[str]) -> pd.DataFrame:
+    """Those columns of `names` that the file has, as tables.read gives them. Refused where it has more rows
+    or bytes than any that the pipeline writes, columns that are no numbers, flags, times or texts, or cannot
+    be read within the bounds.
+    """
+    import pyarrow as pa
+
+    process = contained.Process(
+        "pipelines.judge.window", contained.Bounds(MEMORY, PROCESSOR), str(path.resolve())
+    )
+    until, left = time.monotonic() + PATIENCE, LARGEST
+    parts: list[Any] = []
+    try:
+        process.ask(json.dumps(names).encode())
+        while True:
+            kind, said = process.listen(left, max(0.0, until - time.monotonic()))
+            if kind == END:
+                return tables.frame(pa.concat_tables(parts))
+            if kind != ROWS:
+                raise Refused(said.decode("utf-8", "replace"))
+            left -= len(said)
+            part = pa.ipc.open_stream(said).read_all()
+            part.validate(full=True)
+            _require_plain(part.schema, part.schema.names)
+            parts.append(part)
+    except contained.Ended as error:
+        raise Refused(str(error)) from None
+    except pa.ArrowException as error:
+        raise Refused(" ".join(str(error).split())[:200]) from None
+
+
+def _require_plain(schema: "pa.Schema", names: list[str]) -> None:
+    import pyarrow as pa
+
+    plain = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.types.is_timestamp)
+    for name in names:
+        kind = schema.field(name).type
+        if not any(test(kind) for test in (*plain, pa.types.is_string, pa.types.is_large_string)):
+            raise Refused(f"{name[:60]} is of the type {str(kind)[:60]}, which the pipeline never writes")
+
+
+# --- the process -------------------------------------------------------------------------------------------
+
+
+def _batches(path: str, names: list[str]) -> Iterator[bytes]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # What a file says of Arrow's types, extensions among them, is not believed.
+    with pq.ParquetFile(path, arrow_extensions_enabled=False, pre_buffer=False) as file:
+        meta = file.metadata
+        for count, most, what in (
+            (meta.num_rows, MOST_ROWS, "rows"),
+            (len(file.schema_arrow.names), MOST_COLUMNS, "columns"),
+            (meta.num_row_groups, MOST_GROUPS, "groups of rows"),
+        ):
+            if count > most:
+                raise Refused(f"it has {count:,} {what}, and {most:,} is the most")
+        said = sum(meta.row_group(place).total_byte_size for place in range(meta.num_row_groups))
+        if said > LARGEST:
+            raise Refused(f"it has {said:,} bytes, and {LARGEST:,} is the most")
+        found = file.schema_arrow
+        if twice := [name for name in names if found.names.count(name) > 1]:
+            raise Refused(f"it has the column {twice[0]} twice")
+        wanted = [name for name in names if name in found.names]
+        _require_plain(found, wanted)
+        schema = pa.schema([(name, found.field(name).type) for name in wanted])
+        yield _stream(schema.empty_table())
+        for batch in file.iter_batches(BATCH, columns=wanted, use_threads=False):
+            yield _stream(pa.Table.from_batches([batch]).select(wanted).cast(schema))
+
+
+def _stream(table: "pa.Table") -> bytes:
+    import pyarrow as pa
+
+    out = pa.BufferOutputStream()
+    with pa.ipc.new_stream(out, table.schema) as stream:
+        stream.write_table(table)
+    return out.getvalue().to_pybytes()
+
+
+def main(memory: str, processor: str, path: str) -> None:
+    """Send the columns that are asked for, a batch of rows after the other."""
+    contained.bound(int(memory), int(processor))
+    asked, out = contained.streams()
+    answer: tuple[bytes, bytes] = END, b""
+    try:
+        for batch in _batches(path, json.loads(next(contained.questions(asked)))):
+            contained.say(out, ROWS, batch)
+    except MemoryError:
+        answer = REFUSED, f"it takes more than {int(memory) / (1 << 30):.3g} GiB to read".encode()
+    except Exception as error:  # whatever pyarrow says of bytes that nobody vouches for
+        said = str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
+        answer = REFUSED, " ".join(said.encode("utf-8", "replace").decode().split())[:300].encode()
+    contained.say(out, *answer)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

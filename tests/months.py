@@ -1,0 +1,15 @@
+"""Months of data/ as `ml ingest` writes them, of made rows."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines.base.files import write_bytes
+from pipelines.core import months, rows, tables
+from pipelines.core.contract import Contract
+from pipelines.problem.columns import CONTRACT
+
+
+def write_month(folder: Path, month: str, table: pd.DataFrame, contract: Contract = CONTRACT) -> Path:
+    """The file of that month in `folder`."""
+    return write_bytes(months.path(folder, month), tables.encoded(rows.typed(table, month, contract)))
