@@ -1,6 +1,7 @@
 """What the stages cost beside fitting and predicting, in a clone of HEAD: `make bench ONLY=pipeline`."""
 
 import importlib
+import statistics
 import sys
 import tempfile
 import time
@@ -17,6 +18,7 @@ STAGES = ("validate", "prepare", "train", "evaluate")
 
 def main() -> None:
     months_as_files()
+    verbs()
     with tempfile.TemporaryDirectory() as temporary:
         clone = Path(temporary) / "clone"
         git.run("clone", "--quiet", ".", str(clone))
@@ -91,6 +93,17 @@ def months_as_files() -> None:
         seconds.append(time.perf_counter() - started)
     figure(f"a month of {ROWS:,} rows, written and read as CSV", seconds[0], "s")
     figure("the same as Parquet", seconds[1], "s", "<= a quarter", seconds[1] <= seconds[0] / 4)
+
+
+def verbs() -> None:
+    """How long a person waits for the list of verbs: the median of 15."""
+    for name, command in (
+        ("python -c pass", [sys.executable, "-c", "pass"]),
+        ("ml --help", ["ml", "--help"]),
+    ):
+        seconds = statistics.median(timed(Path(), *command) for _ in range(15))
+        limit = ("<= 0.3", seconds <= 0.3) if command[0] == "ml" else ()
+        figure(f"{name}, the median of 15", seconds, "s", *limit)
 
 
 def timed(clone: Path, *command: str) -> float:

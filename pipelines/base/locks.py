@@ -29,3 +29,16 @@ def held(folder: Path, what: str, name: str) -> Iterator[None]:
         file.write(f"{what} (process {os.getpid()}, since {now})")
         file.flush()
         yield
+
+
+def holder(folder: Path) -> str | None:
+    """Who holds what `folder` is about, in words, as `held` wrote them; None where nobody does."""
+    try:
+        with (folder / "lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read().strip() or "another process"
+    except FileNotFoundError:
+        pass
+    return None

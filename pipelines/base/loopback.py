@@ -1,18 +1,27 @@
 """What listens on this machine is asked straight, whatever proxy the machine has."""
 
 import os
-import urllib.request
 from collections.abc import Mapping
-from http.client import HTTPResponse
-from typing import cast
+from functools import cache
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:  # each start of `ml` is by this module, and most of them ask nothing
+    from http.client import HTTPResponse
+    from urllib.request import OpenerDirector, Request
 
 NAMES = ("127.0.0.1", "localhost", "::1")
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def ask(request: urllib.request.Request | str, timeout: float) -> HTTPResponse:
+def ask(request: "Request | str", timeout: float) -> "HTTPResponse":
     """The answer of a server on this machine, as urllib's urlopen gives it, but never through a proxy."""
-    return cast(HTTPResponse, _DIRECT.open(request, timeout=timeout))
+    return cast("HTTPResponse", _direct().open(request, timeout=timeout))
+
+
+@cache
+def _direct() -> "OpenerDirector":
+    import urllib.request
+
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def spared(environment: Mapping[str, str]) -> dict[str, str]:

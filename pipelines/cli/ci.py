@@ -175,8 +175,8 @@ def alert(
 
 @verbs.command(example="ml ci replay --month 2013-07 --env staging")
 def replay(
-    month: Annotated[str, typer.Option(help="The month whose events are sent, such as 2013-07.")],
     env: Env,
+    month: Annotated[str, typer.Option(help="The month whose events are sent, such as 2013-07.")],
     url: Annotated[str, typer.Option(help="Where to; by default the environment's edge.")] = "",
     one_row: Annotated[bool, typer.Option("--one-row", help="One row a request, not 100.")] = False,
     rate: Annotated[float | None, typer.Option(help="At most so many requests a second.")] = None,

@@ -108,3 +108,14 @@ def rollback(
     from pipelines.rollout.rollback import in_ledger, rollback
 
     finish(in_ledger(env) if ledger_only else rollback(env))
+
+
+@verbs.command(example="ml abort --env production")
+def abort(env: Env) -> None:
+    """End a rollout that is under way, as Ctrl-C does there: the step in hand is undone.
+
+    No watch goes on with it: `ml deploy` does, or `ml rollback` undoes it.
+    """
+    from pipelines.rollout.abort import abort
+
+    finish(abort(env))

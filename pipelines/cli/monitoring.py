@@ -1,7 +1,7 @@
 """The verbs that show what runs, and how it does."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,6 +29,19 @@ def history(
     from pipelines.rollout import status
 
     finish(status.history(env, move))
+
+
+@verbs.command(example="ml logs --env staging\nml logs --env production --slot blue --follow")
+def logs(
+    env: Env,
+    slot: Annotated[Literal["blue", "green"] | None, typer.Option(help="Only this slot's.")] = None,
+    lines: Annotated[int, typer.Option(min=0, help="So many of the last lines of each.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+) -> None:
+    """Show what the slots, the edge and the supervisor of an environment wrote."""
+    from pipelines.host import logs
+
+    finish(logs.show(env, slot, lines, follow))
 
 
 @verbs.command(example="ml drift --env production --through 2013-07")

@@ -59,3 +59,20 @@ def report(
     path = report.run(evidence)
     if show:
         markdown.show(path)
+
+
+@verbs.command(example="ml diff staging production\nml diff 3fd1c09e .")
+def diff(
+    one: Annotated[
+        str,
+        typer.Argument(
+            metavar="A",
+            help="A release's id or its beginning, `staging`, `production`, or a folder with models/.",
+        ),
+    ],
+    other: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+) -> None:
+    """Show where two releases or models differ: params, data, metrics, columns, packages, the gate's word."""
+    from pipelines.release.diff import diff
+
+    print(diff(one, other))

@@ -25,6 +25,8 @@ from pipelines.rollout.engine import Rollout
 from pipelines.rollout.journal import Journal, Move
 from pipelines.rollout.steps import NAMES, STEPS
 
+DEPLOY = "the deploy of"  # the holder of an environment's lock, in words
+
 
 def deploy(env: str, home: Path | None = None, plan: bool = False, pause_before: str | None = None) -> int:
     """Move an environment to the release that the ledger wants: 0 when it has all traffic, 4 when refused,
@@ -58,7 +60,7 @@ def move(
     """
     limits = params.load().rollout
     try:
-        with held(host.place, f"the deploy of {release[:12]}", host.environment), interruptible():
+        with held(host.place, f"{DEPLOY} {release[:12]}", host.environment), interruptible():
             _require(host)
             journal = Journal.of(host)
             if not _live(host, release):

@@ -1,14 +1,19 @@
 """What `ml` says and how it exits."""
 
+import shlex
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
+from typer._click.exceptions import UsageError
 
 from pipelines import cli
 from pipelines.base.errors import Refused, UserError
+from tests.project import ROOT
 
 
 def ml(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -58,12 +63,73 @@ def verbs() -> list[list[str]]:
     return found
 
 
-@pytest.mark.parametrize("verb", verbs(), ids=" ".join)
-def test_every_verb_and_every_option_explains_itself(verb: list[str]) -> None:
+def command_of(verb: list[str]) -> Any:
     command = typer.main.get_command(cli.app)
     for name in verb:
         command = command.commands[name]  # type: ignore[attr-defined]
+    return command
+
+
+def parse(example: str) -> None:
+    """Hold a call of `ml` against the options of its verb."""
+    ml, *words = shlex.split(example, comments=True)
+    assert ml == "ml"
+    (verb,) = [verb for verb in verbs() if words[: len(verb)] == verb]
+    command_of(verb).make_context(" ".join(verb), words[len(verb) :])
+
+
+@pytest.mark.parametrize("verb", verbs(), ids=" ".join)
+def test_every_verb_and_every_option_explains_itself(verb: list[str]) -> None:
+    command = command_of(verb)
     assert command.help
     assert not [
         option.name for option in command.params if option.name != "help" and not getattr(option, "help", "")
     ]
+
+
+@pytest.mark.parametrize("verb", verbs(), ids=" ".join)
+def test_the_help_of_every_verb_has_an_example_that_can_be_typed(verb: list[str]) -> None:
+    examples = (command_of(verb).epilog or "").splitlines()
+    assert 1 <= len(examples) <= 2
+    for example in examples:
+        assert example.startswith(f"ml {' '.join(verb)}")
+        parse(example)
+
+
+@pytest.mark.parametrize(
+    "example", ["ml deploy --evn staging", "ml deploy", "ml deploy --env test", "ml store prune --keep many"]
+)
+def test_an_example_that_cannot_be_typed_is_found(example: str) -> None:
+    with pytest.raises(UsageError):
+        parse(example)
+
+
+def test_a_help_shows_its_example_at_the_end() -> None:
+    assert ml("store", "prune", "--help").stdout.endswith(
+        "\nExample:\n  ml store prune --keep 10 --dry-run\n"
+    )
+
+
+def test_env_is_the_same_for_every_verb_and_never_guessed() -> None:
+    found = {" ".join(verb): command_of(verb).params[0] for verb in verbs() if "env" in names(verb)}
+    assert {"deploy", "drift", "logs", "infra up", "ci replay"} <= found.keys()
+    (same,) = {(tuple(first.opts), first.required, first.help) for first in found.values()}
+    assert same == (("--env",), True, "The environment.")
+    for verb in found:
+        with pytest.raises(UsageError, match="'test' is not one of 'staging', 'production'"):
+            parse(f"ml {verb} --env test")
+
+
+def names(verb: list[str]) -> list[str]:
+    return [option.name for option in command_of(verb).params]
+
+
+def test_the_list_of_verbs_needs_no_package_but_typer_and_its_own() -> None:
+    script = "import sys; sys.argv[1:] = ['--help']; from pipelines import cli\ntry: cli.main()\n"
+    script += "finally: print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    light = {"pipelines", "typer", "annotated_doc", "shellingham", "typing_extensions"}
+    heavy = {name for name in packages_distributions() if not name.startswith("_")} - light
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "typer" in loaded and not loaded & heavy
+    assert {"rich", "pydantic", "yaml", "numpy"} <= heavy

@@ -149,6 +149,35 @@ def test_a_verb_that_is_none_is_found(call: str) -> None:
     assert unknown_verbs(f"{fine}```console\n$ true && {call} | cat\n```\n") == [call]
 
 
+# --- docs/words.md: the verbs -----------------------------------------------------------------------------
+
+
+def listed(text: str) -> dict[str, set[str]]:
+    """The verbs that the page lists, and those of each group."""
+    section = text.partition("\n## Verbs\n")[2].partition("\nExit codes")[0]
+    rows = dict(re.findall(r"^\| `ml (\w+)` \|(.+)\|$", section, re.MULTILINE))
+    groups = {name: set(re.findall(r"`(\w+)`", row)) for name, row in rows.items()}
+    for name, said in re.findall(r"`ml (\w+)`: *(.+?)(?:\. |\.$)", section.rpartition("|\n")[2], re.DOTALL):
+        groups[name] = set(re.findall(r"`(\w+)`", said))
+    return groups
+
+
+def test_the_page_lists_each_verb() -> None:
+    there = {name: set(getattr(command, "commands", {})) for name, command in _ml().commands.items()}
+    found = listed(page("docs/words.md"))
+    assert found.keys() == there.keys()
+    assert {name: found[name] for name, group in there.items() if group} == {
+        k: v for k, v in there.items() if v
+    }
+
+
+def test_a_verb_that_the_page_lacks_is_missed() -> None:
+    text = page("docs/words.md")
+    assert "tune" not in listed(text.replace("| `ml tune` |", "| `ml turn` |"))
+    assert "rehearse" not in listed(text.replace("`rehearse`, ", ""))["ci"]
+    assert "image" not in listed(text.replace("`image`", "`images`"))["store"]
+
+
 # --- docs/architecture.md: the picture and the tree ---------------------------------------------------------
 
 

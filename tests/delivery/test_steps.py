@@ -5,6 +5,7 @@ import mmap
 import os
 import signal
 import socket
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterable
@@ -25,7 +26,7 @@ from pipelines.edge.edge import Edge, Route
 from pipelines.host.host import Host
 from pipelines.host.slots import process
 from pipelines.registry.store import Store
-from pipelines.rollout import checks, deploy, status, steps
+from pipelines.rollout import abort, checks, deploy, status, steps
 from pipelines.rollout.journal import Journal
 from pipelines.rollout.load import Load
 from tests.delivery import tiny
@@ -164,6 +165,31 @@ def test_a_signal_undoes_the_step_in_hand_and_the_same_command_goes_on(
 
 
 SHADOW = {"environments": ("staging",), "pairs": 100, "patience": 2.0}
+
+
+def test_abort_undoes_the_step_in_hand_of_a_rollout_that_runs(
+    live: Host, store: Store, better: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, asked = live.edge.route(), Edge.route_to
+    assert before
+    other = threading.Thread(target=abort.abort, args=("staging", live.home))
+
+    def aborted(edge: Edge, *arguments: Any, **named: Any) -> Any:
+        done = asked(edge, *arguments, **named)
+        if not other.ident:
+            other.start()
+            time.sleep(30)  # the signal comes to this thread
+        return done
+
+    monkeypatch.setattr(Edge, "route_to", aborted)
+    with pytest.raises(Interrupted, match="SIGINT"), interruptible():
+        deploy.move(live, better, store)
+    other.join()
+    assert live.edge.route() == before
+    last = journal(live).moves()[-1]
+    assert last.waits == f"pause at {last.events[-2]['step']}: `ml abort`"
+    assert f"{before.release[:12]} on {before.slot} has the traffic" in capsys.readouterr().out
+    assert deploy.move(live, better, store) == 0
 
 
 def test_shadow_without_callers_holds_the_rollout_and_goes_on_with_them(

@@ -1,0 +1,159 @@
+"""`ml diff`: two releases or two models beside each other. What is equal is not shown."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.artifacts.release import Release
+from pipelines.artifacts.verdict import Verdict
+from pipelines.base import git
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_json, sha256
+from pipelines.registry.ledger import Ledger
+from pipelines.registry.store import Store
+from pipelines.registry.store import of as the_store
+from pipelines.report.markdown import plain
+
+ENVIRONMENTS = ("staging", "production")
+RELEASE = re.compile(r"[0-9a-f]{4,64}")
+LONGEST, WIDEST = 60, 40  # characters of a value, and of a column
+
+Facts = Mapping[str, Mapping[str, Any]]  # of each part, each with its name
+
+
+@dataclass(frozen=True)
+class Side:
+    """A model, and where it is from, in words."""
+
+    words: str
+    facts: Facts
+
+
+def diff(one: str, other: str, store: Store | None = None, ledger: Ledger | None = None) -> str:
+    """What differs between two of: a release's id or its beginning, an environment (the release that it
+    wants), a folder with models/.
+
+    UserError for a name that is none of these, or where a file of one is missing or broken.
+    """
+    a, b = (_side(name, store or the_store(), ledger or Ledger()) for name in (one, other))
+    both = [part for part in a.facts if a.facts[part] and b.facts[part]]
+    rows = [row for part in both for row in _rows(part, a.facts[part], b.facts[part])]
+    head = f"A  {a.words}\nB  {b.words}\n\n"
+    if lacking := [part for part in a.facts if part not in both and (a.facts[part] or b.facts[part])]:
+        head += f"not compared, because one of them has none: {', '.join(lacking)}\n\n"
+    if not rows:
+        return f"{head}nothing differs"
+    widths = [min(WIDEST, max(len(row[place]) for row in rows)) for place in range(4)]
+    return head + "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+# --- the two -----------------------------------------------------------------------------------------------
+
+
+def _side(name: str, store: Store, ledger: Ledger) -> Side:
+    if name in ENVIRONMENTS:
+        if (entry := ledger.wanted(name)) is None:
+            raise UserError(f"the ledger wants nothing for {name} yet: run `ml release`")
+        return _of_release(store.get(entry.release), f", which {name} wants")
+    if (Path(name) / "models").is_dir():
+        return _of_folder(Path(name))
+    if RELEASE.fullmatch(name):
+        return _of_release(store.get(name))
+    raise UserError(
+        f"{name!r} is neither a release's id, nor {' or '.join(ENVIRONMENTS)}, nor a folder with models/: "
+        "`ml store list` shows the releases"
+    )
+
+
+def _of_release(folder: Path, more: str = "") -> Side:
+    about, source = Release.read(folder), folder / "bento" / "src"
+    params = git.blob(about.commit, "params.yaml")  # None where this repository does not have the commit
+    facts = _facts(folder / "evidence", source / "requirements" / "serve.txt", params, folder / "evidence")
+    words = f"release {about.id[:12]} of commit {about.commit[:12]}{more}"
+    return Side(words, facts | {"model": {"sha256": about.model.sha256[:12], "api": about.api}})
+
+
+def _of_folder(folder: Path) -> Side:
+    models, params = folder / "models", folder / "params.yaml"
+    if not (models / "model.json").is_file():
+        raise UserError(f"{models} has no model.json: run `ml reproduce` there")
+    text = params.read_bytes() if params.is_file() else None
+    facts = _facts(models, folder / "requirements" / "serve.txt", text, folder / "evidence")
+    api = read_json(models / "serving.json")["api"] if (models / "serving.json").is_file() else None
+    model = {"sha256": sha256(models / "model.onnx")[:12], "api": api}
+    return Side(f"the model of {models}", facts | {"model": model})
+
+
+def _facts(models: Path, lock: Path, params: bytes | None, evidence: Path) -> dict[str, dict[str, Any]]:
+    """All that is compared, by its part."""
+    about, metrics = read_json(models / "model.json"), read_json(models / "metrics.json")
+    if not isinstance(about, dict) or not isinstance(metrics, dict):
+        raise UserError(f"{models}: model.json or metrics.json is not what training writes: make it again")
+    schema = about.get("schema", {})
+    verdict = Verdict.read(evidence) if (evidence / Verdict.NAME).is_file() else None
+    return {
+        "params": _read_params(params),
+        "data": about.get("train", {}),
+        "metrics": metrics,
+        "columns": {
+            name: {**column, "required": name in schema.get("required", ())}
+            for name, column in schema.get("properties", {}).items()
+        },
+        "packages of the training": about.get("versions", {}),
+        "packages of the service": _pinned(lock),
+        "gate": {"verdict": verdict and verdict.verdict, "superior": verdict and verdict.superior},
+    }
+
+
+def _read_params(text: bytes | None) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(text or b"{}")
+    except yaml.YAMLError as error:
+        raise UserError(f"a params.yaml is not valid YAML: {' '.join(str(error).split())}") from None
+    return value if isinstance(value, dict) else {}
+
+
+def _pinned(lock: Path) -> dict[str, str]:
+    """The packages of a lock, with their versions."""
+    text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
+    return dict(re.findall(r"^([\w.-]+)==([^\s;\\]+)", text, re.MULTILINE))
+
+
+# --- what differs ------------------------------------------------------------------------------------------
+
+
+def _rows(part: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """A heading, and for each name both values and, of two numbers, the difference; empty for none."""
+    rows = [(f"  {plain(name)}", _shown(x), _shown(y), _by(x, y)) for name, x, y in _changed(a, b)]
+    return [(part, "A", "B", ""), *rows] if rows else []
+
+
+def _changed(a: Mapping[str, Any], b: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The leaves that differ, by their dotted names; None on the side that has none."""
+    for name in {**a, **b}:
+        x, y = a.get(name), b.get(name)
+        if isinstance(x, Mapping) and isinstance(y, Mapping):
+            yield from _changed(x, y, f"{within}{name}.")
+        elif x != y:
+            yield f"{within}{name}", x, y
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        value = "; ".join(f"{name} {item}" for name, item in value.items())
+    return plain(value, LONGEST)
+
+
+def _by(a: Any, b: Any) -> str:
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (a, b))
+    return f"{b - a:+.4g}" if numbers else ""

@@ -1,0 +1,91 @@
+"""`ml abort`: end a rollout that is under way. Its step in hand is undone, and no watch goes on with it."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import psutil
+
+from pipelines.base import locks
+from pipelines.base.console import step as say
+from pipelines.base.errors import UserError
+from pipelines.host.host import Host
+from pipelines.rollout.deploy import DEPLOY
+from pipelines.rollout.journal import Journal, Move
+from pipelines.rollout.steps import NAMES
+
+BY = "`ml abort`"
+ENDS_WITHIN = 120.0  # seconds in which a rollout undoes its step: slots are drained meanwhile
+
+
+def abort(env: str, home: Path | None = None, within: float = ENDS_WITHIN) -> int:
+    """Give the deploy that runs what Ctrl-C gives it, and leave its move to a person. Returns 0, also where
+    no rollout is under way.
+
+    A move that was held or killed gets no signal, but is left to a person too. UserError where something else
+    holds the environment, or where the deploy has not ended within so many seconds.
+    """
+    host = Host.load(env, home)
+    _interrupt(host, within)
+    with locks.held(host.place, "the abort", env):
+        journal = Journal.of(host)
+        move = journal.half_way()
+        if move is None:
+            print(f"{env}: no rollout is under way; {_traffic(host)}")
+            return 0
+        if not move.paused:
+            journal.write(move.id, "pause", step=_last_step(move), by=BY)
+    print(f"{env}: the move to {move.release[:12]} is left half-way; {_traffic(host)}. {_ways(env, move)}")
+    return 0
+
+
+def _interrupt(host: Host, within: float) -> None:
+    """Send SIGINT to the deploy of the environment, where there is one, and wait for its end."""
+    holder = locks.holder(host.place)
+    if holder is None:
+        return
+    found = re.fullmatch(rf"{DEPLOY} (\S+) \(process (\d+), .*", holder)
+    if not found or not _holds(pid := int(found[2]), host.place):
+        raise UserError(f"{host.environment} is held by {holder}, which is not a rollout: wait for it")
+    say(f"{host.environment}: ending {holder}")
+    try:
+        os.kill(pid, signal.SIGINT)
+    except ProcessLookupError:
+        return  # it has just ended
+    except PermissionError:
+        raise UserError(f"{holder} belongs to another user: run `ml abort` as that one") from None
+    until = time.monotonic() + within
+    while locks.holder(host.place) == holder:
+        if time.monotonic() > until:
+            raise UserError(
+                f"{holder} has not ended within {within:g} s: `kill -9 {pid}`, then run `ml deploy` or "
+                f"`ml rollback --env {host.environment}`"
+            )
+        time.sleep(0.05)
+
+
+def _holds(pid: int, place: Path) -> bool:
+    """Whether the process has the lock's file open: a number in a file may be of an older holder. What
+    another user's process has open cannot be seen, nor can that be signalled."""
+    try:
+        return any(Path(file.path) == (place / "lock").resolve() for file in psutil.Process(pid).open_files())
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def _last_step(move: Move) -> str:
+    return next((str(event["step"]) for event in reversed(move.events) if "step" in event), NAMES[0])
+
+
+def _traffic(host: Host) -> str:
+    route = host.edge.route()
+    return f"{route.release[:12]} on {route.slot} has the traffic" if route else "nothing has traffic"
+
+
+def _ways(env: str, move: Move) -> str:
+    finish = f"`ml deploy --env {env}` finishes it"
+    return finish if move.origin is None else f"{finish}, `ml rollback --env {env}` undoes it"
