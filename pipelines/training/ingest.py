@@ -54,12 +54,16 @@ def ingest(
 
 
 def _remove_others(folder: Path, first: str, last: str) -> None:
-    """Delete the months before and after, and what a killed run left of one; name them."""
+    """Delete the months before and after, those in CSV of an older template, and what a killed run left of
+    one; name them."""
     for file in sorted(folder.iterdir()):
-        found = re.fullmatch(r"(\d{4}-\d{2})\.parquet|\.\d{4}-\d{2}\.parquet\..+", file.name)
+        found = re.fullmatch(r"(\d{4}-\d{2})\.parquet|\d{4}-\d{2}\.csv|\.\d{4}-\d{2}\.parquet\..+", file.name)
         if found and file.is_file() and not (found[1] and first <= found[1] <= last):
             file.unlink()
-            step(f"{file}: removed, since params.yaml: data begins with {first} and ends with {last}")
+            step(
+                f"{file}: removed, since params.yaml: data begins with {first} and ends with {last}, "
+                "a .parquet file a month"
+            )
 
 
 def _write(month: str, folder: Path) -> Path | None:

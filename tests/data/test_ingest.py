@@ -63,7 +63,13 @@ def test_data_are_made_what_params_say_and_what_goes_is_named(
     few = small_raw[months.within(small_raw[CONTRACT.time.name], wanted.first, wanted.first)].head(5)
     monkeypatch.setattr(source, "read", lambda month: few)
     monkeypatch.setattr(source, "months", lambda: months.between(wanted.first, wanted.through))
-    for name in (f"{before}.parquet", f"{after}.parquet", f".{before}.parquet.half", "notes.txt"):
+    for name in (
+        f"{before}.parquet",
+        f"{after}.parquet",
+        f"{wanted.first}.csv",
+        f".{before}.parquet.half",
+        "notes.txt",
+    ):
         (tmp_path / name).write_text("old\n")
     ingest(wanted.first, folder=tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == [f"{wanted.first}.parquet", "notes.txt"]

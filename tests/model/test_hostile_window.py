@@ -60,10 +60,13 @@ def test_what_the_pipeline_writes_is_read_whole(tmp_path: Path) -> None:
     assert window.read(empty, NAMES).empty
 
 
-def test_a_small_file_that_holds_gigabytes_is_refused_and_one_of_short_texts_is_read(tmp_path: Path) -> None:
+def test_a_small_file_that_holds_gigabytes_is_refused_and_one_of_short_texts_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window, "MEMORY", 1 << 30)  # is sooner full
     bomb = write(tmp_path / "bomb.parquet", wide("at", 1 << 20), store_schema=False)
     assert bomb.stat().st_size < 8 << 20  # and 128 GiB when it is read
-    assert "it takes more than 4 GiB" in refused(bomb)
+    assert "it takes more than 1 GiB" in refused(bomb)
     tame = write(tmp_path / "tame.parquet", wide("at", 1), store_schema=False)
     assert len(window.read(tame, NAMES)) == 1 << 17
 
@@ -116,12 +119,14 @@ def test_a_type_that_the_pipeline_never_writes_is_named(
 ) -> None:
     path = write(tmp_path / "window.parquet", good(distance=values()))
     assert said in refused(path)
-    assert len(window.read(path, [KEY, "count"])) == ROWS  # nobody asked for it
 
 
 def test_an_extension_type_is_no_more_than_what_stores_it(tmp_path: Path) -> None:
     values = pa.ExtensionArray.from_storage(Secret(), pa.array(np.arange(ROWS) * 0.5))
-    found = window.read(write(tmp_path / "window.parquet", good(distance=values)), NAMES)
+    found = window.read(
+        write(tmp_path / "window.parquet", good(distance=values, flag=[[1]] * ROWS)), NAMES[:4]
+    )
+    assert len(found.columns) == 4  # nobody asked for the lists
     assert list(found["distance"]) == list(np.arange(ROWS) * 0.5)
 
 
