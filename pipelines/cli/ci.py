@@ -13,6 +13,7 @@ verbs = Verbs(help="What the workflow files run; `ml ci workflow NAME` runs such
 Event = Annotated[
     Path, typer.Option(help="The payload of a workflow_run, or of a pull_request_target event.")
 ]
+Drift = Annotated[Path, typer.Argument(help="The folder of drift.json and drift.md.")]
 DRIFT = Path("build/drift")
 
 
@@ -154,9 +155,7 @@ def rehearse() -> None:
 
 
 @verbs.command(example="ml ci retrain build/drift")
-def retrain(
-    evidence: Annotated[Path, typer.Argument(help="The folder of drift.json and drift.md.")] = DRIFT,
-) -> None:
+def retrain(evidence: Drift = DRIFT) -> None:
     """Where the drift check asks for it, open a pull request that trains on the newer months too."""
     from pipelines.monitoring import retrain
 
@@ -164,9 +163,7 @@ def retrain(
 
 
 @verbs.command(example="ml ci alert build/drift")
-def alert(
-    evidence: Annotated[Path, typer.Argument(help="The folder of drift.json and drift.md.")] = DRIFT,
-) -> None:
+def alert(evidence: Drift = DRIFT) -> None:
     """Open an issue where the drift check saw a fault or could say nothing (exit 4, 3); close it else."""
     from pipelines.monitoring import alerts
 

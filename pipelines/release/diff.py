@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from pipelines.artifacts.release import Release
+from pipelines.artifacts.serving import Settings
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base import git
 from pipelines.base.errors import UserError
@@ -22,15 +23,13 @@ ENVIRONMENTS = ("staging", "production")
 RELEASE = re.compile(r"[0-9a-f]{4,64}")
 LONGEST, WIDEST = 60, 40  # characters of a value, and of a column
 
-Facts = Mapping[str, Mapping[str, Any]]  # of each part, each with its name
-
 
 @dataclass(frozen=True)
 class Side:
     """A model, and where it is from, in words."""
 
     words: str
-    facts: Facts
+    facts: Mapping[str, Mapping[str, Any]]  # of each part, each with its name
 
 
 def diff(one: str, other: str, store: Store | None = None, ledger: Ledger | None = None) -> str:
@@ -39,7 +38,7 @@ def diff(one: str, other: str, store: Store | None = None, ledger: Ledger | None
 
     UserError for a name that is none of these, or where a file of one is missing or broken.
     """
-    a, b = (_side(name, store or the_store(), ledger or Ledger()) for name in (one, other))
+    a, b = (_side(name, store, ledger) for name in (one, other))
     both = [part for part in a.facts if a.facts[part] and b.facts[part]]
     rows = [row for part in both for row in _rows(part, a.facts[part], b.facts[part])]
     head = f"A  {a.words}\nB  {b.words}\n\n"
@@ -56,15 +55,15 @@ def diff(one: str, other: str, store: Store | None = None, ledger: Ledger | None
 # --- the two -----------------------------------------------------------------------------------------------
 
 
-def _side(name: str, store: Store, ledger: Ledger) -> Side:
+def _side(name: str, store: Store | None, ledger: Ledger | None) -> Side:
     if name in ENVIRONMENTS:
-        if (entry := ledger.wanted(name)) is None:
+        if (entry := (ledger or Ledger()).wanted(name)) is None:
             raise UserError(f"the ledger wants nothing for {name} yet: run `ml release`")
-        return _of_release(store.get(entry.release), f", which {name} wants")
+        return _of_release((store or the_store()).get(entry.release), f", which {name} wants")
     if (Path(name) / "models").is_dir():
         return _of_folder(Path(name))
     if RELEASE.fullmatch(name):
-        return _of_release(store.get(name))
+        return _of_release((store or the_store()).get(name))
     raise UserError(
         f"{name!r} is neither a release's id, nor {' or '.join(ENVIRONMENTS)}, nor a folder with models/: "
         "`ml store list` shows the releases"
@@ -72,11 +71,11 @@ def _side(name: str, store: Store, ledger: Ledger) -> Side:
 
 
 def _of_release(folder: Path, more: str = "") -> Side:
-    about, source = Release.read(folder), folder / "bento" / "src"
+    about, evidence = Release.read(folder), folder / "evidence"
     params = git.blob(about.commit, "params.yaml")  # None where this repository does not have the commit
-    facts = _facts(folder / "evidence", source / "requirements" / "serve.txt", params, folder / "evidence")
-    words = f"release {about.id[:12]} of commit {about.commit[:12]}{more}"
-    return Side(words, facts | {"model": {"sha256": about.model.sha256[:12], "api": about.api}})
+    facts = _facts(evidence, folder / "bento" / "src" / "requirements" / "serve.txt", params, evidence)
+    facts["model"] = {"sha256": about.model.sha256[:12], "api": about.api}
+    return Side(f"release {about.id[:12]} of commit {about.commit[:12]}{more}", facts)
 
 
 def _of_folder(folder: Path) -> Side:
@@ -85,9 +84,8 @@ def _of_folder(folder: Path) -> Side:
         raise UserError(f"{models} has no model.json: run `ml reproduce` there")
     text = params.read_bytes() if params.is_file() else None
     facts = _facts(models, folder / "requirements" / "serve.txt", text, folder / "evidence")
-    api = read_json(models / "serving.json")["api"] if (models / "serving.json").is_file() else None
-    model = {"sha256": sha256(models / "model.onnx")[:12], "api": api}
-    return Side(f"the model of {models}", facts | {"model": model})
+    facts["model"] = {"sha256": sha256(models / "model.onnx")[:12], "api": Settings.read(models).api}
+    return Side(f"the model of {models}", facts)
 
 
 def _facts(models: Path, lock: Path, params: bytes | None, evidence: Path) -> dict[str, dict[str, Any]]:
@@ -96,15 +94,13 @@ def _facts(models: Path, lock: Path, params: bytes | None, evidence: Path) -> di
     if not isinstance(about, dict) or not isinstance(metrics, dict):
         raise UserError(f"{models}: model.json or metrics.json is not what training writes: make it again")
     schema = about.get("schema", {})
+    columns, required = schema.get("properties", {}), schema.get("required", ())
     verdict = Verdict.read(evidence) if (evidence / Verdict.NAME).is_file() else None
     return {
         "params": _read_params(params),
         "data": about.get("train", {}),
         "metrics": metrics,
-        "columns": {
-            name: {**column, "required": name in schema.get("required", ())}
-            for name, column in schema.get("properties", {}).items()
-        },
+        "columns": {name: {**column, "required": name in required} for name, column in columns.items()},
         "packages of the training": about.get("versions", {}),
         "packages of the service": _pinned(lock),
         "gate": {"verdict": verdict and verdict.verdict, "superior": verdict and verdict.superior},

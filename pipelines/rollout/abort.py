@@ -28,17 +28,28 @@ def abort(env: str, home: Path | None = None, within: float = ENDS_WITHIN) -> in
     holds the environment, or where the deploy has not ended within so many seconds.
     """
     host = Host.load(env, home)
-    _interrupt(host, within)
-    with locks.held(host.place, "the abort", env):
-        journal = Journal.of(host)
-        move = journal.half_way()
-        if move is None:
-            print(f"{env}: no rollout is under way; {_traffic(host)}")
-            return 0
-        if not move.paused:
-            journal.write(move.id, "pause", step=_last_step(move), by=BY)
-    print(f"{env}: the move to {move.release[:12]} is left half-way; {_traffic(host)}. {_ways(env, move)}")
+    journal = Journal.of(host)
+    before = journal.half_way()
+    if before is None or not before.failing:  # what is being undone is not stopped half-way
+        _interrupt(host, within)
+        with locks.held(host.place, "the abort", env):
+            move = journal.half_way()
+            if move and not move.failing and not move.paused:
+                journal.write(move.id, "pause", step=_last_step(move), by=BY)
+    print(f"{env}: {_told(env, journal.half_way())}; {_traffic(host)}")
     return 0
+
+
+def _told(env: str, move: Move | None) -> str:
+    if move is None:
+        return "no rollout is under way"
+    what = f"the move to {move.release[:12]} is"
+    if move.failing:
+        return (
+            f"{what} turned back already ({move.failing}), and `ml deploy --env {env}` ends what was killed"
+        )
+    undo = f", `ml rollback --env {env}` undoes it" if move.origin else ""
+    return f"{what} left half-way: `ml deploy --env {env}` finishes it{undo}"
 
 
 def _interrupt(host: Host, within: float) -> None:
@@ -84,8 +95,3 @@ def _last_step(move: Move) -> str:
 def _traffic(host: Host) -> str:
     route = host.edge.route()
     return f"{route.release[:12]} on {route.slot} has the traffic" if route else "nothing has traffic"
-
-
-def _ways(env: str, move: Move) -> str:
-    finish = f"`ml deploy --env {env}` finishes it"
-    return finish if move.origin is None else f"{finish}, `ml rollback --env {env}` undoes it"

@@ -20,6 +20,7 @@ from tests.project import ROOT
 MOVE = {"release": A, "slot": "green", "from": {"slot": "blue", "release": B}, "why": "release"}
 DEPLOYER = """
 import sys, time
+from contextlib import nullcontext
 from pathlib import Path
 from pipelines.base.locks import held
 from pipelines.base.signals import Interrupted, finishing, interruptible
@@ -28,11 +29,9 @@ from pipelines.rollout.journal import Journal
 place, what, stubborn = Path(sys.argv[1]), sys.argv[2], len(sys.argv) > 3
 with held(place, what, "staging"), interruptible():
     try:
-        print("ready", flush=True)
-        if stubborn:
-            with finishing():
-                time.sleep(60)
-        time.sleep(60)
+        with finishing() if stubborn else nullcontext():
+            print("ready", flush=True)
+            time.sleep(60)
     except Interrupted as signal:
         Journal(place / "journal.jsonl").write("1", "interrupted", step="CANARY", by=str(signal))
         sys.exit(signal.exit_code)
@@ -70,7 +69,7 @@ def test_it_interrupts_the_deploy_and_no_watch_goes_on_with_its_move(
     assert [event["event"] for event in journal.moves()[-1].events[-2:]] == ["interrupted", "pause"]
     said = capsys.readouterr().out
     assert f"the move to {A[:12]} is left half-way" in said
-    assert "`ml deploy --env staging` finishes it, `ml rollback --env staging` undoes it" in said
+    assert "`ml deploy --env staging` finishes it, `ml rollback --env staging` undoes it; nothing has" in said
     watcher = world.watch()
     watcher.round()
     assert world.deployed == [] and watcher.seen.trouble
@@ -108,6 +107,21 @@ def test_where_nothing_is_under_way_it_says_so_and_writes_nothing(
     assert abort("staging", world.home) == 0
     assert capsys.readouterr().out == 2 * "staging: no rollout is under way; nothing has traffic\n"
     assert Journal.of(world.host).path.read_bytes() == before
+
+
+def test_a_rollout_that_turns_back_is_not_stopped_at_that(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.want(A)
+    journal = half_way(world, "FLIP")
+    journal.write("1", "turn-back", reason="it answers wrong")
+    with deployer(world) as process:
+        assert abort("staging", world.home) == 0
+        assert process.poll() is None
+    assert "is turned back already (it answers wrong)" in capsys.readouterr().out
+    assert journal.moves()[-1].events[-1]["event"] == "turn-back"
+    world.watch().round()
+    assert world.deployed == [A]  # which turns it back to the end
 
 
 def test_what_is_no_rollout_gets_no_signal(world: World) -> None:

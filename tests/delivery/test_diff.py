@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.artifacts.serving import Settings
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256_of_tree, write_json
 from pipelines.registry.ledger import Ledger
@@ -38,7 +39,7 @@ def model(folder: Path, change: Change = lambda model: None, seed: int = 7, auc:
     change(value)
     write_json(folder / "models" / "model.json", value)
     write_json(folder / "models" / "metrics.json", METRICS | {"roc_auc": auc})
-    write_json(folder / "models" / "serving.json", {"api": 1})
+    Settings(name="made", api=1, threshold=0.5, batch=10).write(folder / "models")
     (folder / "models" / "model.onnx").write_bytes(b"onnx")
     (folder / "params.yaml").write_text(f"train: {{seed: {seed}}}\ndata: {{through: 2013-06}}\n")
     (folder / "requirements").mkdir()
