@@ -17,13 +17,12 @@ import psutil
 from benchmarks import _load
 from pipelines.base.errors import Refused, UserError
 from pipelines.core import params
-from pipelines.core.contract import Column
 from pipelines.edge.edge import Edge, Route
 from pipelines.host import terraform
 from pipelines.host.host import COLOURS, Host
 from pipelines.host.slots import launch, process
 from pipelines.registry.store import Store
-from pipelines.rollout import deploy, steps
+from pipelines.rollout import deploy
 from pipelines.rollout.journal import Journal
 from pipelines.rollout.rehearse import lend
 from tests.delivery import tiny
@@ -39,13 +38,6 @@ PATIENT = {"healthy_within": 120.0, "answer_within": 1.0}  # the machine is full
 
 
 @dataclass(frozen=True)
-class Contract:
-    """What the tiny service is asked."""
-
-    features: tuple[Column, ...] = (Column("x", "number", "a number", loggable=True),)
-
-
-@dataclass(frozen=True)
 class Bench:
     """A host, its store, and `make`, which puts a tiny release with chosen faults there (see `tiny`)."""
 
@@ -55,7 +47,7 @@ class Bench:
 
     def move(self, release: str) -> int:
         """As `ml deploy` does once it has asked the ledger."""
-        return deploy.move(self.host, release, self.store)
+        return deploy.move(self.host, tiny.CONTRACT, release, self.store)
 
     def require(self, release: str) -> None:
         """Have a release live before something is measured."""
@@ -99,20 +91,19 @@ def small_host() -> Iterator[Bench]:
     (home / "bento").mkdir()
     store = Store(home / "store")
     try:
-        host = terraform.up(ENVIRONMENT, home)
+        host = terraform.up(ENVIRONMENT, tiny.CONTRACT.name, home)
         yield Bench(host, store, tiny.maker(tiny.build(home / "bento"), store))
     finally:
-        terraform.down(ENVIRONMENT, home)
+        terraform.down(ENVIRONMENT, tiny.CONTRACT.name, home)
         shutil.rmtree(home, ignore_errors=True)
 
 
 def use(**values: Any) -> None:
-    """Have rollouts go by other limits than params.yaml's, and know what the tiny service is asked."""
+    """Have rollouts go by other limits than params.yaml's."""
     given = read_params()
     limits = given.rollout.model_copy(update={**PATIENT, **values})
     changed = given.model_copy(update={"rollout": limits})
     params.load = lambda *_: changed
-    steps.CONTRACT = Contract()  # type: ignore[assignment]
 
 
 class Callers:

@@ -24,6 +24,7 @@ from benchmarks._host import Bench, Callers
 from pipelines.base.console import step
 from pipelines.core.params import Bake, Canary, Shadow
 from pipelines.host.host import Host
+from pipelines.problem import PROBLEM
 from pipelines.registry.store import Store
 from pipelines.rollout import deploy as rollout
 
@@ -146,10 +147,10 @@ def deployer(
     os.dup2(output, 1)
     os.dup2(output, 2)
     _host.use(**limits)
-    host, seen = Host.load(_host.ENVIRONMENT, home), list[Point]()
+    host, seen = Host.load(_host.ENVIRONMENT, PROBLEM.name, home), list[Point]()
     if at or trace:
         sys.setprofile(watcher(seen, at))
-    code = rollout.move(host, release, Store(store))
+    code = rollout.move(host, PROBLEM.contract, release, Store(store))
     sys.setprofile(None)
     if trace:
         trace.write_text(json.dumps(seen))

@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline
 from pipelines import problem
 from pipelines.core import stats
 from pipelines.core.params import Params
-from pipelines.problem import source
+from pipelines.problem import PROBLEM, source
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import prepare, table, train
 
@@ -82,7 +82,7 @@ def load(params: Params) -> pd.DataFrame:
         raw = pd.concat([source.read(month) for month in source.months()], ignore_index=True)
         raw = raw.sort_values([TIME, CONTRACT.key.name], kind="stable", ignore_index=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        table.save(prepare.prepare(raw[raw[LABEL].notna()].reset_index(drop=True)), path)
+        table.save(prepare.prepare(raw[raw[LABEL].notna()].reset_index(drop=True), PROBLEM), path)
     return table.load(path)
 
 
@@ -222,10 +222,10 @@ def _fit(rows: pd.DataFrame, params: Params, seed: int | None = None, **settings
     if seed is not None:
         changed["seed"] = seed  # type: ignore[assignment]
     chosen = params.train.model_copy(update=changed)
-    return train.fit_pipeline(params.model_copy(update={"train": chosen}), rows)
+    return train.fit_pipeline(params.model_copy(update={"train": chosen}), rows, PROBLEM)
 
 
 def _answer(pipeline: Pipeline, rows: pd.DataFrame) -> np.ndarray:
     """By sklearn, from which the shipped ONNX model differs by less than train.PARITY."""
     with threadpoolctl.threadpool_limits(limits=1):
-        return pipeline.predict_proba(train.frame(rows))[:, 1]
+        return pipeline.predict_proba(train.frame(rows, CONTRACT))[:, 1]

@@ -24,6 +24,7 @@ from pipelines.core.params import Params
 from pipelines.judge import gate, rules
 from pipelines.judge.evidence import Evidence, Scored, Window
 from pipelines.judge.rules import metrics, structure
+from pipelines.problem import PROBLEM
 from pipelines.problem.columns import CONTRACT
 
 TABLE = Path("build/gate.md")
@@ -149,9 +150,11 @@ def judged(
     for name in names:
         p = its.answers[name][rows]
         new, new_dealt = (scored(w, p, its.rate, params) for w in (window, dealt))
-        findings = rules.ask(Evidence(params, window=window, candidate=new, champion=old), STATISTICS)
+        findings = rules.ask(
+            Evidence(params, PROBLEM, window=window, candidate=new, champion=old), STATISTICS
+        )
         by_rows = rules.ask(
-            Evidence(params, window=dealt, candidate=new_dealt, champion=old_dealt), NOT_WORSE
+            Evidence(params, PROBLEM, window=dealt, candidate=new_dealt, champion=old_dealt), NOT_WORSE
         )
         lost = float(stats.log_loss(new.sums) - stats.log_loss(old.sums))
         lost_auc = float(stats.roc_auc(old.sums) - stats.roc_auc(new.sums))

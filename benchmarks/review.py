@@ -10,6 +10,7 @@ from benchmarks import figure, run
 from benchmarks.pipeline import call
 from pipelines.base import git
 from pipelines.judge import evidence, gate
+from pipelines.problem import PROBLEM
 from pipelines.report import report
 
 LIMIT = 20.0  # seconds
@@ -34,8 +35,8 @@ def main() -> None:
         candidate = other_seed(Path(temporary))
         gate.gather = timed
         started = time.perf_counter()
-        gate.run(candidate, Path(), Path(temporary, "evidence"))
-        report.run(Path(temporary, "evidence"))
+        gate.run(candidate, Path(), PROBLEM, Path(temporary, "evidence"))
+        report.run(PROBLEM.contract, Path(temporary, "evidence"))
         total = time.perf_counter() - started
     figure("gathering, scoring and training again", scoring, "s")
     beyond = total - scoring

@@ -29,6 +29,7 @@ from pipelines.base.files import sha256_of_tree, write_text
 from pipelines.core import params as parameters
 from pipelines.core.model import Golden, Row
 from pipelines.host import terraform
+from pipelines.problem import PROBLEM
 from pipelines.registry.store import Store
 from pipelines.release import commit, release
 from pipelines.rollout import deploy
@@ -262,19 +263,19 @@ def deployed(folder: Path) -> Iterator[tuple[str, str]]:
     release_id = sha256_of_tree(Path(), commit.files(Path()))
     store, home = Store(folder / "store"), folder / "home"
     with store.put(release_id) as place:
-        release._build_bento(Path(), place / "bento", release_id)
+        release._build_bento(Path(), place / "bento", PROBLEM.name, release_id)
         (place / "evidence").mkdir()
         described(place, release_id)  # nothing reads of it here
     lend(home, ENVIRONMENT)
     try:
-        host = terraform.up(ENVIRONMENT, home)
-        if code := deploy.move(host, release_id, store):
+        host = terraform.up(ENVIRONMENT, PROBLEM.name, home)
+        if code := deploy.move(host, PROBLEM.contract, release_id, store):
             raise RuntimeError(f"the release of this checkout was not deployed (exit code {code})")
         route = host.edge.route()
         assert route
         yield host.slot(route.slot).url, host.edge_url
     finally:
-        terraform.down(ENVIRONMENT, home)
+        terraform.down(ENVIRONMENT, PROBLEM.name, home)
 
 
 def save(folder: Path) -> None:
@@ -285,9 +286,9 @@ def save(folder: Path) -> None:
     from pipelines.training import table, train
 
     params = parameters.load()
-    rows = table.training(params, table.load())
-    pipeline = train.fit_pipeline(params, rows)
-    frame = train.frame(rows)
+    rows = table.training(params, table.load(), PROBLEM.contract)
+    pipeline = train.fit_pipeline(params, rows, PROBLEM)
+    frame = train.frame(rows, PROBLEM.contract)
     joblib.dump(pipeline, folder / "model.joblib")
     mlflow.sklearn.save_model(
         pipeline,

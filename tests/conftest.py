@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from pipelines.core.params import Params, parse
+from pipelines.problem import PROBLEM
 from tests.problems.yours import REPOSITORY, make_it_yours, with_data
 from tests.shared import once
 
@@ -46,7 +47,7 @@ def small_data(small_params: Params, tmp_path_factory: pytest.TempPathFactory) -
     from pipelines.training.ingest import ingest
 
     def make(folder: Path) -> None:
-        ingest(small_params.data.through, first=small_params.data.first, folder=folder / "data")
+        ingest(PROBLEM, small_params.data.through, first=small_params.data.first, folder=folder / "data")
 
     return once(tmp_path_factory, "small", make) / "data"
 
@@ -68,9 +69,9 @@ def small_built(small_params: Params, small_data: Path, tmp_path_factory: pytest
         prepared, models = folder / "build/prepared.parquet", folder / "models"
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-            prepare.run(small_params, small_data, prepared)
-            train.run(small_params, prepared, models)
-            evaluate.run(small_params, prepared, models)
+            prepare.run(small_params, PROBLEM, small_data, prepared)
+            train.run(small_params, PROBLEM, prepared, models)
+            evaluate.run(small_params, PROBLEM.contract, prepared, models)
 
     return once(tmp_path_factory, "built", make)
 

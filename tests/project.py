@@ -18,6 +18,7 @@ import yaml
 
 from pipelines.core import params
 from pipelines.core.contract import Column
+from pipelines.problem import PROBLEM
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import evaluate, table, train
 
@@ -49,8 +50,8 @@ def made() -> Path:
         given = params.load("params.yaml")
         (folder / "build").mkdir()
         table.save(rows(), table.PREPARED)
-        train.run(given)
-        evaluate.run(given)
+        train.run(given, PROBLEM)
+        evaluate.run(given, CONTRACT)
         lock(folder)
         (folder / "models" / ".gitignore").write_text("/*\n!.gitignore\n")
         commit(folder, "first")

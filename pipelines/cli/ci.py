@@ -97,9 +97,10 @@ def verdict(
     evidence: Annotated[Path, typer.Option(help="The folder of the gate's gate.json.")] = Path("evidence"),
 ) -> None:
     """Set the commit status greenlight/gate of the pull request that an event is about."""
+    from pipelines.problem import PROBLEM
     from pipelines.pulls import status
 
-    finish(status.run(event, evidence))
+    finish(status.run(event, evidence, PROBLEM.contract))
 
 
 @verbs.command(example="ml ci comment --number 12 evidence/report.md")
@@ -123,9 +124,10 @@ def rebuild(
     out: Annotated[Path, typer.Argument(help="The folder for the models; it does not exist yet.")],
 ) -> None:
     """Train again from lock and seed, and leave the models for `ml release --trained`."""
+    from pipelines.problem import PROBLEM
     from pipelines.training import again
 
-    again.leave(out)
+    again.leave(out, PROBLEM)
 
 
 @verbs.command(example='ml ci evidence --commit "$COMMIT"')
@@ -142,13 +144,14 @@ def evidence(
 @verbs.command(example="ml ci rehearse")
 def rehearse() -> None:
     """Try staging's release on this machine: the previous one up, the flip under load, all down again."""
+    from pipelines.problem import PROBLEM
     from pipelines.registry import ledger
     from pipelines.registry import store as stores
     from pipelines.rollout.rehearse import rehearse
 
     new = wanted("staging")
     before = (entry.release for entry in ledger.history("staging") if entry.release != new)
-    finish(rehearse(new, next(filter(stores.of().has, before), None)))
+    finish(rehearse(new, PROBLEM.contract, next(filter(stores.of().has, before), None)))
 
 
 # --- drift -------------------------------------------------------------------------------------------------
@@ -185,10 +188,12 @@ def replay(
     """Send a month's events to an environment and count every answer; exits with 4 when one was lost."""
     from pipelines.host.host import Host
     from pipelines.monitoring.replay import parse_until, replay
+    from pipelines.problem import PROBLEM
 
     counts = replay(
         month,
-        url or Host.load(env).edge.model_url,
+        url or Host.load(env, PROBLEM.name).edge.model_url,
+        PROBLEM,
         batch=1 if one_row else 100,
         rate=rate,
         until=parse_until(until),

@@ -19,9 +19,10 @@ def release(
     sha256: Annotated[str, typer.Option(help="The SHA-256 of that folder, as `ml ci rebuild` says it.")] = "",
 ) -> None:
     """Build the release of this commit, put it into the store, and let the ledger want it for staging."""
+    from pipelines.problem import PROBLEM
     from pipelines.release.release import release
 
-    print(release(trained=trained, digest=sha256))
+    print(release(PROBLEM, trained=trained, digest=sha256))
 
 
 @verbs.command(example="ml promote")
@@ -50,9 +51,10 @@ def deploy(
     and the exit code is 4. Where there is too little traffic for a verdict the rollout waits, with 3. After
     that, after a kill and after a pause the same command goes on.
     """
+    from pipelines.problem import PROBLEM
     from pipelines.rollout import deploy
 
-    finish(deploy.deploy(env, plan=plan, pause_before=pause_before))
+    finish(deploy.deploy(env, PROBLEM.contract, plan=plan, pause_before=pause_before))
 
 
 def _unit(asked: bool) -> None:
@@ -91,9 +93,10 @@ def watch(
 
     `ml status` shows what it saw last.
     """
+    from pipelines.problem import PROBLEM
     from pipelines.rollout.watch import watch
 
-    finish(watch(env, every=every, once=once))
+    finish(watch(env, PROBLEM.contract, every=every, once=once))
 
 
 @verbs.command(example="ml rollback --env production")
@@ -105,9 +108,10 @@ def rollback(
     ] = False,
 ) -> None:
     """Return to the newest release before this one whose rollout completed."""
+    from pipelines.problem import PROBLEM
     from pipelines.rollout.rollback import in_ledger, rollback
 
-    finish(in_ledger(env) if ledger_only else rollback(env))
+    finish(in_ledger(env) if ledger_only else rollback(env, PROBLEM.contract))
 
 
 @verbs.command(example="ml abort --env production")
@@ -116,6 +120,7 @@ def abort(env: Env) -> None:
 
     No watch goes on with it: `ml deploy` does, or `ml rollback` undoes it.
     """
+    from pipelines.problem import PROBLEM
     from pipelines.rollout.abort import abort
 
-    finish(abort(env))
+    finish(abort(env, PROBLEM.name))

@@ -25,23 +25,26 @@ def up(
     """
     from pipelines.base import machine
     from pipelines.host import terraform, trust
+    from pipelines.problem import PROBLEM
 
     if allowed_signers:
         trust.allow(allowed_signers, machine.home() / env)
-    terraform.up(env)
+    terraform.up(env, PROBLEM.name)
 
 
 @verbs.command(example="ml infra plan --env staging")
 def plan(env: Env) -> None:
     """Show what `up` would change."""
     from pipelines.host import terraform
+    from pipelines.problem import PROBLEM
 
-    print(terraform.plan(env))
+    print(terraform.plan(env, PROBLEM.name))
 
 
 @verbs.command(example="ml infra down --env staging")
 def down(env: Env) -> None:
     """Stop and remove an environment; its journal, its predictions and the store stay."""
     from pipelines.host import terraform
+    from pipelines.problem import PROBLEM
 
-    terraform.down(env)
+    terraform.down(env, PROBLEM.name)

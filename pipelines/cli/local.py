@@ -16,10 +16,11 @@ def demo(
 ) -> None:
     """The whole loop, in .greenlight/demo."""
     from pipelines.local import demo
+    from pipelines.problem import PROBLEM
 
     if down:
-        return demo.down()
-    finish(demo.demo())
+        return demo.down(PROBLEM.name)
+    finish(demo.demo(PROBLEM.contract))
 
 
 @verbs.command(example="ml lint\nml lint --fix")

@@ -15,9 +15,10 @@ verbs = Verbs("See what runs")
 @verbs.command(example="ml status --env production")
 def status(env: Env) -> None:
     """Show what is wanted, what runs, and where the two differ."""
+    from pipelines.problem import PROBLEM
     from pipelines.rollout import status
 
-    finish(status.status(env))
+    finish(status.status(env, PROBLEM.name))
 
 
 @verbs.command(example="ml history --env production")
@@ -26,9 +27,10 @@ def history(
     move: Annotated[str | None, typer.Option(help="The id of one move: all that is known of it.")] = None,
 ) -> None:
     """Show the moves that an environment made: when, why, from what to what, and how each ended."""
+    from pipelines.problem import PROBLEM
     from pipelines.rollout import status
 
-    finish(status.history(env, move))
+    finish(status.history(env, PROBLEM.name, move))
 
 
 @verbs.command(example="ml logs --env staging\nml logs --env production --slot blue --follow")
@@ -40,8 +42,9 @@ def logs(
 ) -> None:
     """Show what the slots, the edge and the supervisor of an environment wrote."""
     from pipelines.host import logs
+    from pipelines.problem import PROBLEM
 
-    finish(logs.show(env, slot, lines, follow))
+    finish(logs.show(env, PROBLEM.name, slot, lines, follow))
 
 
 @verbs.command(example="ml drift --env production --through 2013-07")
@@ -59,12 +62,13 @@ def drift(
     from pipelines.host.host import Host
     from pipelines.monitoring import report
     from pipelines.monitoring.drift import EXIT, drift
+    from pipelines.problem import PROBLEM
     from pipelines.registry import store as stores
 
-    route = Host.load(env).edge.route()
+    route = Host.load(env, PROBLEM.name).edge.route()
     if route is None:
         raise UserError(f"{env} serves no release yet: run `ml deploy --env {env}`")
     known = Reference.read(stores.of().get(route.release) / "evidence")
-    check = drift(env, month(through), home(), known, load())
+    check = drift(env, month(through), home(), known, load(), PROBLEM)
     report.write(check, out)
     finish(EXIT[check.verdict])

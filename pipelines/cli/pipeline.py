@@ -27,17 +27,19 @@ def ingest(
     ] = "",
 ) -> None:
     """Make data/ what params.yaml says: the source's months, a file each, the same bytes each time."""
+    from pipelines.problem import PROBLEM
     from pipelines.training.ingest import ingest
 
-    ingest(month(through) if through else None, labels_to=labels(labels_to))
+    ingest(PROBLEM, month(through) if through else None, labels_to=labels(labels_to))
 
 
 @verbs.command(example="ml restore")
 def restore() -> None:
     """Bring data/ back in a fresh clone, from the DVC remote or the source, and check it against data.dvc."""
+    from pipelines.problem import PROBLEM
     from pipelines.training.ingest import restore
 
-    restore()
+    restore(PROBLEM)
 
 
 @verbs.command(example="ml reproduce")
@@ -47,9 +49,10 @@ def reproduce(
     ] = False,
 ) -> None:
     """All stages: bring the data back, run what has changed, compare with the committed dvc.lock."""
+    from pipelines.problem import PROBLEM
     from pipelines.training.reproduce import reproduce
 
-    reproduce(locked=locked)
+    reproduce(PROBLEM, locked=locked)
 
 
 @verbs.command(example="ml tune --minutes 5")
@@ -67,6 +70,7 @@ def tune(
 ) -> None:
     """Search params.yaml: tune for better settings, inside the training months; Ctrl-C keeps the best."""
     from pipelines.core.params import load
+    from pipelines.problem import PROBLEM
     from pipelines.training import tune
 
-    tune.tune(load(), trials=trials, minutes=minutes, write=write)
+    tune.tune(load(), PROBLEM, trials=trials, minutes=minutes, write=write)

@@ -28,12 +28,13 @@ def gate(
 ) -> None:
     """Judge a proposal: exits with 0 for PASS, 3 for INCONCLUSIVE, 4 for FAIL."""
     from pipelines.judge import gate
+    from pipelines.problem import PROBLEM
     from pipelines.registry import ledger
 
     production, anchor = (
         _production(entry) for entry in (ledger.wanted("production"), ledger.anchor("production"))
     )
-    finish(gate.run(candidate, base, out, production, anchor, head))
+    finish(gate.run(candidate, base, PROBLEM, out, production, anchor, head))
 
 
 def _production(entry: "Entry | None") -> "Production | None":
@@ -54,9 +55,10 @@ def report(
     show: Annotated[bool, typer.Option("--show", help="Print it here as well.")] = False,
 ) -> None:
     """Write the pull request's report from gate.json: report.md, and report.html with plots."""
+    from pipelines.problem import PROBLEM
     from pipelines.report import markdown, report
 
-    path = report.run(evidence)
+    path = report.run(PROBLEM.contract, evidence)
     if show:
         markdown.show(path)
 

@@ -9,51 +9,57 @@ verbs = Verbs(help="One stage of dvc.yaml; `ml reproduce` runs those that someth
 def validate() -> None:
     """Hold the data files against the contract (Great Expectations)."""
     from pipelines.core.params import load
+    from pipelines.problem import PROBLEM
     from pipelines.training import validate
 
-    validate.run(load())
+    validate.run(load(), PROBLEM.contract)
 
 
 @verbs.command(example="ml stage prepare")
 def prepare() -> None:
     """Make the features."""
     from pipelines.core.params import load
+    from pipelines.problem import PROBLEM
     from pipelines.training import prepare
 
-    prepare.run(load())
+    prepare.run(load(), PROBLEM)
 
 
 @verbs.command(example="ml stage train")
 def train() -> None:
     """Fit the estimator of params.yaml, export it as ONNX, log the run to MLflow."""
     from pipelines.core.params import load
+    from pipelines.problem import PROBLEM
     from pipelines.training import train
 
-    train.run(load())
+    train.run(load(), PROBLEM)
 
 
 @verbs.command(example="ml stage evaluate")
 def evaluate() -> None:
     """Write metrics, plots and golden rows of the days after training."""
     from pipelines.core.params import load
+    from pipelines.problem import PROBLEM
     from pipelines.training import evaluate
 
-    evaluate.run(load())
+    evaluate.run(load(), PROBLEM.contract)
 
 
 @verbs.command(example="ml stage verify")
 def verify() -> None:
     """Train again from the same seed, and on shuffled outcomes, for the gate."""
     from pipelines.core.params import load
+    from pipelines.problem import PROBLEM
     from pipelines.training import verify
 
-    verify.run(load())
+    verify.run(load(), PROBLEM)
 
 
 @verbs.command(example="ml stage card")
 def card() -> None:
     """Write the model card, models/card.md."""
     from pipelines.core.params import load
+    from pipelines.problem import PROBLEM
     from pipelines.report import card
 
-    card.run(load())
+    card.run(load(), PROBLEM.contract)

@@ -11,7 +11,6 @@ from pipelines.base.errors import UserError
 from pipelines.edge.edge import Edge
 from pipelines.host.slots.slot import Slot
 from pipelines.host.supervisor import Supervisor
-from pipelines.problem.columns import CONTRACT
 
 COLOURS = ("blue", "green")
 
@@ -31,7 +30,7 @@ class Host:
     model: str  # whose slots, journal and lock this is about
 
     @classmethod
-    def load(cls, environment: str, at: Path | None = None, model: str = CONTRACT.name) -> "Host":
+    def load(cls, environment: str, model: str, at: Path | None = None) -> "Host":
         """Read host.json. UserError where `ml infra up` has not made this environment for this model."""
         path = (at or machine.home()) / environment / Outputs.NAME
         way_out = f"run `ml infra up --env {environment}`"
@@ -47,15 +46,16 @@ class Host:
         return host
 
     @classmethod
-    def parse(cls, value: str | Mapping[str, Any], model: str = CONTRACT.name) -> "Host":
+    def parse(cls, value: str | Mapping[str, Any], model: str = "") -> "Host":
         """From Terraform's output `host`. UserError where it is none."""
         return cls.told(Outputs.parse(value, "Terraform's output `host`", "run `ml infra up` again"), model)
 
     @classmethod
-    def told(cls, outputs: Outputs, model: str = CONTRACT.name) -> "Host":
-        """From what host.json holds."""
+    def told(cls, outputs: Outputs, model: str = "") -> "Host":
+        """From what host.json holds. Without a `model` it is about the first."""
         value = outputs.model_dump(exclude={"version"})
-        return cls(**value | {"models": {each.pop("name"): each for each in value["models"]}}, model=model)
+        models = {each.pop("name"): each for each in value["models"]}
+        return cls(**value | {"models": models}, model=model or next(iter(models)))
 
     def save(self) -> None:
         """Write host.json."""
@@ -121,7 +121,7 @@ class Host:
         return str(self.folder)
 
 
-def place(home: Path, environment: str, model: str = CONTRACT.name) -> Path:
+def place(home: Path, environment: str, model: str) -> Path:
     """Where an environment keeps what is a model's own."""
     return home / environment / "models" / model
 

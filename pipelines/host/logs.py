@@ -12,13 +12,18 @@ POLL_SECONDS = 0.2
 
 
 def show(
-    env: str, slot: str | None = None, lines: int = 20, follow: bool = False, home: Path | None = None
+    env: str,
+    model: str,
+    slot: str | None = None,
+    lines: int = 20,
+    follow: bool = False,
+    home: Path | None = None,
 ) -> int:
     """Print the last lines of each log, each after its name; of one slot alone, without. Returns 0.
 
     `follow`: go on with what is written from then on, until Ctrl-C. UserError where there is no such log.
     """
-    host = Host.load(env, home)
+    host = Host.load(env, model, home)
     logs = [log for log in _logs(host) if slot in (None, log.name)]
     if not any(log.path.exists() for log in logs):
         what = f"slot {slot} of {env} has" if slot else f"{env} has"

@@ -29,28 +29,27 @@ from pipelines.base.locks import held
 from pipelines.host import host as hosts
 from pipelines.host import services
 from pipelines.host.host import Host
-from pipelines.problem.columns import CONTRACT
 
 logging.getLogger("python_terraform").setLevel(logging.ERROR)  # it warns of a plan that has changes
 ROOT = Path(__file__).parents[2]
 LOCAL = ROOT / "infra" / "local"
 
 
-def up(env: str, home: Path | None = None) -> Host:
+def up(env: str, model: str, home: Path | None = None) -> Host:
     """Make the host of an environment what infra/local says, start what does not run, write host.json.
 
     UserError where a port is in use, a variable is wrong or a process may open too few files; Refused where
     Terraform cannot apply. A second call changes nothing.
     """
     programs.check_files()  # before the long work
-    terraform = Terraform.of(env, home)
+    terraform = Terraform.of(env, model, home)
     with terraform.alone(f"`ml infra up --env {env}`"):
         if changes := terraform.plan():
-            host = Host.parse(terraform.planned_outputs()["host"], CONTRACT.name)
+            host = Host.parse(terraform.planned_outputs()["host"], model)
             services.check_ports(host)  # before anything starts
             step(f"{env}: {changes}")
             terraform.apply()
-        host = Host.parse(terraform.outputs()["host"], CONTRACT.name)
+        host = Host.parse(terraform.outputs()["host"], model)
         if not services.alive(host):  # a reboot is nothing that Terraform's state can know of
             step(f"{env}: the supervisor or the edge was down, starting it")
             services.install(host.tools, ROOT / "requirements" / "host.txt")
@@ -60,16 +59,16 @@ def up(env: str, home: Path | None = None) -> Host:
     return host
 
 
-def plan(env: str, home: Path | None = None) -> str:
+def plan(env: str, model: str, home: Path | None = None) -> str:
     """What `up` would change, as Terraform tells it."""
-    terraform = Terraform.of(env, home)
+    terraform = Terraform.of(env, model, home)
     terraform.plan()
     return terraform.told()
 
 
-def down(env: str, home: Path | None = None) -> None:
+def down(env: str, model: str, home: Path | None = None) -> None:
     """End and remove an environment, with all its models; journals, predictions and the store stay."""
-    terraform = Terraform.of(env, home)
+    terraform = Terraform.of(env, model, home)
     with terraform.alone(f"`ml infra down --env {env}`"):
         outputs = terraform.outputs()
         terraform.plan(destroy=True)
@@ -91,7 +90,7 @@ class Terraform:
     variable_file: Path | None = None
 
     @classmethod
-    def of(cls, env: str, home: Path | None = None) -> "Terraform":
+    def of(cls, env: str, model: str, home: Path | None = None) -> "Terraform":
         """Terraform for an environment on this machine, initialised."""
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,19}", env):
             raise UserError(f"--env {env!r} must be a lower-case word such as staging or production")
@@ -104,7 +103,7 @@ class Terraform:
         terraform = cls(
             LOCAL,
             home / env / "terraform",
-            {"environment": env, "home": str(home), "models": json.dumps(_models(home, env))},
+            {"environment": env, "home": str(home), "models": json.dumps(_models(home, env, model))},
             variable_file if variable_file.exists() else None,
         )
         terraform.init()
@@ -180,11 +179,11 @@ class Terraform:
         return code, out
 
 
-def _models(home: Path, env: str) -> list[str]:
+def _models(home: Path, env: str, model: str) -> list[str]:
     """The models that the environment serves, oldest first, and ours, which `up` adds."""
     told = Outputs.read(home / env) if (home / env / Outputs.NAME).exists() else None
     known = [each.name for each in told.models] if told else []
-    return [*known, *([] if CONTRACT.name in known else [CONTRACT.name])]
+    return [*known, *([] if model in known else [model])]
 
 
 def main() -> None:

@@ -8,16 +8,17 @@ import csv
 import json
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pipelines.base.files import read_json
+from pipelines.core.contract import Contract
 from pipelines.core.model import Model
 from pipelines.core.params import Params
-from pipelines.problem.columns import CONTRACT
+from pipelines.core.problem import Problem
 from pipelines.training import evaluate, reference, table, train
 
 CLOSE = 1e-6  # of numbers that follow from the rows and the model: another processor rounds so
@@ -31,32 +32,34 @@ FILES = tuple(
 )
 
 
-def of(params: Params, rows: pd.DataFrame, model: Model, past: dict[str, Any]) -> dict[str, Any]:
+def of(
+    params: Params, rows: pd.DataFrame, model: Model, past: dict[str, Any], contract: Contract
+) -> dict[str, Any]:
     """What each of FILES holds, for the rows of prepared.parquet, the candidate's own answers to them, and
     `of_the_past`."""
-    label, later = CONTRACT.label.name, table.later(params, rows)
-    trained, judged = table.training(params, rows), later[later[label].notna()]
-    p, rate = pd.Series(model.predict(table.inputs(rows)), index=rows.index), float(trained[label].mean())
-    months = evaluate.by_month(params, rows, p, rate).to_csv(index=False, lineterminator="\n")
+    label, later = contract.label.name, table.later(params, rows, contract)
+    trained, judged = table.training(params, rows, contract), later[later[label].notna()]
+    p, rate = (
+        pd.Series(model.predict(table.inputs(rows, contract)), index=rows.index),
+        float(trained[label].mean()),
+    )
+    months = evaluate.by_month(params, rows, p, rate, contract).to_csv(index=False, lineterminator="\n")
     found = (
-        evaluate.golden(model, later),
-        evaluate.measure(params, judged, p[judged.index].to_numpy(), rate),
-        train.card(params, trained, 0.0),
+        evaluate.golden(model, later, contract),
+        evaluate.measure(params, judged, p[judged.index].to_numpy(), rate, contract),
+        train.card(params, trained, 0.0, contract),
         list(csv.reader(months.splitlines())),
         past,
-        evaluate.serving(params),
+        evaluate.serving(params, contract),
     )
     return dict(zip(FILES, (json.loads(json.dumps(value)) for value in found), strict=True))
 
 
-def of_the_past(params: Params, rows: pd.DataFrame) -> dict[str, Any]:
+def of_the_past(params: Params, rows: pd.DataFrame, problem: Problem) -> dict[str, Any]:
     """What reference.json holds: some models of the months before are trained for it."""
-    return reference.build(params, table.training(params, rows), _by_the_past)
-
-
-def _by_the_past(params: Params, past: pd.DataFrame, month: pd.DataFrame) -> np.ndarray:
-    """P(label) of a month's rows by a model of the rows before it."""
-    return train.fit_pipeline(params, past).predict_proba(train.frame(month))[:, 1]
+    contract = problem.contract
+    trained = table.training(params, rows, contract)
+    return reference.build(params, trained, partial(train.answers, problem), contract)
 
 
 def read(path: Path) -> Any:

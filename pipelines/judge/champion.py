@@ -292,11 +292,12 @@ ROWS = textwrap.dedent(
     import sys
     from pathlib import Path
     import pandas as pd
-    from pipelines.problem.columns import CONTRACT
+    from pipelines.problem import PROBLEM
     from pipelines.training import road
     out, *months = sys.argv[1:]
-    table = pd.concat([road.of_month(month) for month in months], ignore_index=True)
+    table = pd.concat([road.of_month(month, PROBLEM) for month in months], ignore_index=True)
     Path(out).parent.mkdir(exist_ok=True)
-    table[[CONTRACT.key.name, *(column.name for column in CONTRACT.features)]].to_parquet(out, index=False)
+    columns = (PROBLEM.contract.key, *PROBLEM.contract.features)
+    table[[column.name for column in columns]].to_parquet(out, index=False)
     """
 )

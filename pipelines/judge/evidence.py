@@ -10,9 +10,10 @@ import pandas as pd
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError
 from pipelines.core import stats
-from pipelines.core.contract import Finding
+from pipelines.core.contract import Contract, Finding
 from pipelines.core.model import Inputs, Model
 from pipelines.core.params import Data, Params, Train, load
+from pipelines.core.problem import Problem
 from pipelines.judge import answers, changes, contained, latency, onnx, retrain, rows
 from pipelines.judge import champion as champions
 from pipelines.judge import proposal as proposals
@@ -21,7 +22,6 @@ from pipelines.judge.changes import Changes
 from pipelines.judge.proposal import InvalidProposal, Proposal
 from pipelines.judge.retrain import Retrained
 from pipelines.judge.rows import Window
-from pipelines.problem.columns import CONTRACT
 from pipelines.training.prepare import as_the_model_takes_them, prepare
 
 SEED = 1  # of the bootstrap: the same days are drawn in each run, so a second run brings no second chance
@@ -61,6 +61,7 @@ class Evidence:
     """All that a rule may look at. What could not be had is None, and a finding of `gathered` says why."""
 
     params: Params  # the base's: thresholds are never the proposal's
+    problem: Problem  # the base's too
     gathered: tuple[Finding, ...] = ()
     proposal: Proposal | None = None
     champion_model: Champion | None = None
@@ -75,6 +76,10 @@ class Evidence:
     changes: Changes = field(default_factory=Changes)  # of the code that makes a candidate
     latency: tuple[float, float] | None = None  # seconds a row, the median: candidate, champion
     same_lock: bool = False  # dvc.lock names the base branch's model: what is merged changes no model
+
+    @property
+    def contract(self) -> Contract:
+        return self.problem.contract
 
     @cached_property
     def weights(self) -> np.ndarray:
@@ -113,6 +118,7 @@ class Evidence:
 def gather(
     candidate: Path,
     base: Path,
+    problem: Problem,
     production: Production | None = None,
     anchor: Production | None = None,
     head: str | None = None,
@@ -122,7 +128,7 @@ def gather(
     `anchor` is the last release that was shown superior, or the first. Never raises for what a proposal's
     files hold: that becomes a finding. UserError where `base` is broken.
     """
-    params = load(base / "params.yaml")
+    params, contract = load(base / "params.yaml"), problem.contract
     if not candidate.is_dir():
         raise UserError(f"{candidate} does not exist: it is the folder that a proposal's build leaves")
     step("reading the proposal's files")
@@ -142,16 +148,16 @@ def gather(
             and _made_of(proposals.values(candidate)) == _made_of(params)  # else the lock may lie
             and not found.data
         ):
-            return Evidence(params, same_lock=True, changes=found)
-        proposal = proposals.read(candidate, CONTRACT)
-        raw = rows.read(proposal.params.data)
-        own = prepare(raw) if found.known and not found.features else None
+            return Evidence(params, problem, same_lock=True, changes=found)
+        proposal = proposals.read(candidate, contract)
+        raw = rows.read(proposal.params.data, problem)
+        own = prepare(raw, problem) if found.known and not found.features else None
         if own is None and proposal.window is None:
             raise InvalidProposal("models/window.parquet is not there: the build did not end")
     except (InvalidProposal, Refused, UserError) as error:
         sentence = f"The build is not to be judged: {str(error).rstrip('.')}."
-        return Evidence(params, (Finding("files", "FAIL", sentence),), changes=found)
-    return _Gathering(params, base, proposal, raw, own, found).all(production, anchor)
+        return Evidence(params, problem, (Finding("files", "FAIL", sentence),), changes=found)
+    return _Gathering(params, base, problem, proposal, raw, own, found).all(production, anchor)
 
 
 def _made_of(params: Params) -> tuple[Data, Train]:
@@ -166,12 +172,14 @@ class _Gathering:
         self,
         params: Params,
         base: Path,
+        problem: Problem,
         proposal: Proposal,
         raw: pd.DataFrame,
         own: pd.DataFrame | None,
         found: Changes,
     ) -> None:
         self.params, self.base, self.proposal, self.raw = params, base, proposal, raw
+        self.problem, self.contract = problem, problem.contract
         self.own, self.changes = own, found  # the rows of data/, by the base's features.py: to train on
         self.findings: list[Finding] = []
         self.months: list[str] = []  # those of the test window
@@ -179,12 +187,12 @@ class _Gathering:
     @cached_property
     def built(self) -> pd.DataFrame:
         """Every row of the window's months with the base's features and their history, as in production."""
-        return rows.with_features(self.raw, self.months)
+        return rows.with_features(self.raw, self.months, self.problem)
 
     @cached_property
     def judged(self) -> pd.DataFrame:
         """The same, as the model takes them."""
-        return as_the_model_takes_them(self.built)
+        return as_the_model_takes_them(self.built, self.contract)
 
     def all(self, production: Production | None, anchor: Production | None) -> Evidence:
         step("looking for the champion")
@@ -193,12 +201,19 @@ class _Gathering:
         if anchor is not None and production is not None and anchor.release != production.release:
             step("looking for the anchor, which many small losses may not lead away from")
             first = self.find("anchor", anchor)
-        window = rows.window(self.raw, _first_day(self.proposal, champion, first))
+        window = rows.window(self.raw, _first_day(self.proposal, champion, first), self.contract)
         self.months = rows.months(window)
         if not window.days or self.has_one_class(window):
             findings = tuple(self.findings)
             return Evidence(
-                self.params, findings, self.proposal, champion, first, window, changes=self.changes
+                self.params,
+                self.problem,
+                findings,
+                self.proposal,
+                champion,
+                first,
+                window,
+                changes=self.changes,
             )
         step(f"scoring on {len(window.label):,} rows of {len(window.days)} days")
         candidate = self.score_candidate(window)
@@ -211,6 +226,7 @@ class _Gathering:
         latency = self.time(candidate, champion, its)
         return Evidence(
             self.params,
+            self.problem,
             tuple(self.findings),  # after all that may add one
             self.proposal,
             champion,
@@ -236,8 +252,8 @@ class _Gathering:
             return False
         only = "true" if window.label.all() else "false"
         sentence = (
-            f"{CONTRACT.label.name} is {only} in all {len(window.label):,} rows of the test window, and a "
-            "metric needs both: add months to the test window, or train on fewer."
+            f"{self.contract.label.name} is {only} in all {len(window.label):,} rows of the test window, and "
+            "a metric needs both: add months to the test window, or train on fewer."
         )
         self.findings.append(Finding("classes", "INCONCLUSIVE", sentence))
         return True
@@ -253,11 +269,11 @@ class _Gathering:
     def score_candidate(self, window: Window) -> Scored | None:
         proposal, theirs = self.proposal, self.proposal.window
         try:
-            if theirs is not None and (why := rows.differing(theirs, self.raw, window)):
+            if theirs is not None and (why := rows.differing(theirs, self.raw, window, self.contract)):
                 raise InvalidProposal(f"a raw column is not the source's: {proposals.one_line(why)}")
             features = theirs if self.own is None else self.judged
             assert features is not None
-            return _score(proposal.model, features, window, self.raw, proposal.card, self.params)
+            return self._scored(proposal.model, features, window, proposal.card)
         except (InvalidProposal, Refused, UserError) as error:
             sentence = f"The candidate cannot be scored: {str(error).rstrip('.')}."
             self.findings.append(Finding("rows", "FAIL", sentence))
@@ -269,18 +285,22 @@ class _Gathering:
         try:
             its = champions.rows(model, self.months)
             its = self.built if its is None else its
-            return _score(model.model, its, window, self.raw, model.card, self.params)
+            return self._scored(model.model, its, window, model.card)
         except (InvalidProposal, UserError, champions.ChampionUnavailable) as error:
             sentence = f"The {rule} ({model.words}) cannot be scored: {error}."
             self.findings.append(Finding(rule, "INCONCLUSIVE", sentence))
             return None
+
+    def _scored(self, model: Model, features: pd.DataFrame, window: Window, card: proposals.Card) -> Scored:
+        rate = _rate(self.raw, card, self.contract)
+        return _score(model, features, window, rate, self.contract, self.params)
 
     def train_again(self, scored: Scored) -> tuple[Again | None, float | None]:
         """The judge's own training, beside which the build's word does not count."""
         step(f"training {self.proposal.params.train.estimator} again, by the base's code")
         assert self.own is not None
         try:
-            made = retrain.again(self.proposal.params, self.own, self.raw)
+            made = retrain.again(self.proposal.params, self.own, self.raw, self.problem)
             _check_card(self.proposal.card, made)
             p = _answers(made.model, proposals.inputs(made.model, self.own_of(scored)))
             apart = np.abs(p - scored.p)
@@ -365,15 +385,15 @@ def _score(
     model: Model,
     features: pd.DataFrame,
     window: Window,
-    raw: pd.DataFrame,
-    card: proposals.Card,
+    rate: float,
+    contract: Contract,
     params: Params,
 ) -> Scored:
     """`model` asked for every row of `window`.
 
     InvalidProposal where a row is missing or an answer is not a probability.
     """
-    key = CONTRACT.key.name
+    key = contract.key.name
     place = pd.Index(features[key]).get_indexer(pd.Index(window.rows[key]))
     if absent := int((place < 0).sum()):
         example = window.rows[key][place < 0].iloc[0]
@@ -390,7 +410,7 @@ def _score(
             f"{wrong:,} of {len(p):,} answers are no probability (NaN, infinite, below 0 or above 1)"
         )
     sums = stats.day_sums(window.label, p, window.day, len(window.days), params.decision.threshold)
-    return Scored(p, sums, _rate(raw, card), asked[list(model.inputs)], place)
+    return Scored(p, sums, rate, asked[list(model.inputs)], place)
 
 
 def _answers(model: Model, inputs: Inputs) -> np.ndarray:
@@ -400,11 +420,11 @@ def _answers(model: Model, inputs: Inputs) -> np.ndarray:
         raise InvalidProposal(f"the model does not answer ({' '.join(str(error).split())[:200]})") from None
 
 
-def _rate(raw: pd.DataFrame, card: proposals.Card) -> float:
+def _rate(raw: pd.DataFrame, card: proposals.Card, contract: Contract) -> float:
     """The label rate of the training days, by the base's labels and not by the model's word."""
-    day = raw[CONTRACT.time.name]
+    day = raw[contract.time.name]
     trained = (day >= pd.Timestamp(card.first)) & (day < pd.Timestamp(card.last) + pd.Timedelta(days=1))
-    labels = raw[CONTRACT.label.name][trained].dropna()
+    labels = raw[contract.label.name][trained].dropna()
     if labels.empty:
         raise InvalidProposal(f"its training days {card.first} to {card.last} are not in the data")
     return float(labels.astype(bool).mean())

@@ -15,10 +15,10 @@ import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from pipelines.base.console import step
+from pipelines.core.contract import Contract
 from pipelines.core.model import Inputs, Model
 from pipelines.judge.evidence import SEED, Evidence
 from pipelines.judge.proposal import inputs, one_line
-from pipelines.problem.columns import CONTRACT
 
 ROWS = 2_000  # of the test window, drawn once for both models
 REPEATS = 5  # permutations of a feature
@@ -52,9 +52,9 @@ def explain(e: Evidence) -> dict[str, Any] | None:
     importance = _each(subjects, _importance)
     top = _top(importance)
     spread = _spread(e.candidate.p[rows])
-    dependence = _each(subjects, lambda subject: _dependence(subject, _grids(subjects, top)))
+    dependence = _each(subjects, lambda subject: _dependence(subject, _grids(subjects, top), e.contract))
     step("SHAP takes 5 s to start")
-    shap = _each(subjects, lambda subject: _shap(subject, spread))
+    shap = _each(subjects, lambda subject: _shap(subject, spread, e.contract))
     step("explained")
     return {
         "rows": len(rows),
@@ -205,11 +205,11 @@ def _grids(subjects: dict[str, Subject], top: list[str]) -> dict[str, np.ndarray
     return {name: grid for name in top for n, grid in grids.items() if one_line(n, 80) == name and len(grid)}
 
 
-def _dependence(subject: Subject, grids: dict[str, np.ndarray]) -> dict[str, Any]:
+def _dependence(subject: Subject, grids: dict[str, np.ndarray], contract: Contract) -> dict[str, Any]:
     """The mean p over rows of the test window when a feature has one value in all of them (Friedman 2001)."""
     from sklearn.inspection import partial_dependence
 
-    features, units = [], {column.name: column.unit for column in CONTRACT.features}
+    features, units = [], {column.name: column.unit for column in contract.features}
     for name, grid in grids.items():
         if name not in subject.names:
             continue
@@ -243,13 +243,13 @@ def _spread(p: np.ndarray) -> np.ndarray:
     return np.argsort(p, kind="stable")[np.linspace(0, len(p) - 1, EXPLAINED).astype(int)]
 
 
-def _shap(subject: Subject, spread: np.ndarray) -> dict[str, Any]:
+def _shap(subject: Subject, spread: np.ndarray, contract: Contract) -> dict[str, Any]:
     """SHAP values of a few rows by the kernel method (Lundberg & Lee 2017): they add up to p minus the mean p
     of the background. A row's own values stand beside them where the contract lets a log keep them.
     """
     import shap
 
-    loggable = {column.name for column in CONTRACT.loggable}
+    loggable = {column.name for column in contract.loggable}
     background = subject.x[np.linspace(0, len(subject.x) - 1, BACKGROUND).astype(int)]
     with _seeded():
         explainer = shap.KernelExplainer(subject.p, background)

@@ -16,12 +16,12 @@ from pipelines.base.errors import UserError
 from pipelines.core import stats
 from pipelines.core.contract import Finding
 from pipelines.core.params import Params
+from pipelines.core.problem import Problem
 from pipelines.judge import explain, proposal, rules
 from pipelines.judge.champion import Champion, Production
 from pipelines.judge.evidence import Evidence, Scored, gather
 from pipelines.judge.proposal import Card, one_line
 from pipelines.judge.rules import calibration, metrics, slices
-from pipelines.problem.columns import CONTRACT
 
 POINTS = 20  # of the report's ROC curve
 TENTHS = 10  # of the report's calibration
@@ -30,6 +30,7 @@ TENTHS = 10  # of the report's calibration
 def run(
     candidate: Path,
     base: Path,
+    problem: Problem,
     out: Path = Path("evidence"),
     production: Production | None = None,
     anchor: Production | None = None,
@@ -42,7 +43,7 @@ def run(
     verdict and reasons. Returns 0 PASS, 3 INCONCLUSIVE, 4 FAIL. UserError where `head` names no commit.
     """
     commits = _commit(base, head) if head else None, git.commit("HEAD", base)
-    evidence = gather(candidate, base, production, anchor, commits[0])
+    evidence = gather(candidate, base, problem, production, anchor, commits[0])
     findings = rules.judge(evidence)
     verdict = record(findings, evidence, base, *commits, validation=proposal.validation(candidate))
     written = verdict.write(out)
@@ -220,7 +221,7 @@ def _months(e: Evidence) -> list[dict[str, Any]]:
     """The test window month by month: rows, label rate and both models' metrics."""
     if e.window is None or e.candidate is None:
         return []
-    month = e.window.rows[CONTRACT.time.name].dt.strftime("%Y-%m").to_numpy()
+    month = e.window.rows[e.contract.time.name].dt.strftime("%Y-%m").to_numpy()
     found: list[dict[str, Any]] = []
     for name in sorted(set(month)):
         inside = month == name

@@ -21,9 +21,9 @@ from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import write_bytes
 from pipelines.core.model import Model
 from pipelines.core.params import Params
+from pipelines.core.problem import Problem
 from pipelines.core.schema import request_schema
 from pipelines.judge import beside, contained
-from pipelines.problem.columns import CONTRACT
 from pipelines.training import table, train, verify
 
 MEMORY = 8 << 30  # bytes of address space
@@ -42,6 +42,7 @@ class Retrained:
 
     params: Params
     rows: pd.DataFrame  # of prepared.parquet
+    problem: Problem
     content: bytes
     trainer: "Trainer" = field(repr=False)
 
@@ -53,18 +54,20 @@ class Retrained:
     @cached_property
     def card(self) -> dict[str, object]:
         """What model.json must say of it."""
-        trained = table.training(self.params, self.rows)
-        days = trained[CONTRACT.time.name].dt.normalize()
+        contract = self.problem.contract
+        trained = table.training(self.params, self.rows, contract)
+        days = trained[contract.time.name].dt.normalize()
         return {
             "first": str(days.min().date()),
             "last": str(days.max().date()),
             "rows": len(trained),
-            "schema": request_schema(CONTRACT),
+            "schema": request_schema(contract),
         }
 
     def beside(self, model: Model) -> dict[str, Any]:
         """What stands beside the candidate's `model`, by the name of each file."""
-        return beside.of(self.params, self.rows, model, json.loads(self.trainer.ask(REFERENCE)))
+        past = json.loads(self.trainer.ask(REFERENCE))
+        return beside.of(self.params, self.rows, model, past, self.problem.contract)
 
     def repeats_itself(self) -> bool:
         """Whether the same training gives the same model once more."""
@@ -75,23 +78,23 @@ class Retrained:
         return float(self.trainer.ask(SHUFFLED))
 
 
-def again(params: Params, rows: pd.DataFrame, raw: pd.DataFrame) -> Retrained:
+def again(params: Params, rows: pd.DataFrame, raw: pd.DataFrame, problem: Problem) -> Retrained:
     """The model of the proposal's params. UserError or Refused where the base's code cannot make one,
     contained.Ended where it takes too much."""
-    table.training(params, rows)
-    trainer = Trainer(params, rows, raw)
-    return Retrained(params, rows, trainer.ask(FIT), trainer)
+    table.training(params, rows, problem.contract)
+    trainer = Trainer(params, rows, raw, problem)
+    return Retrained(params, rows, problem, trainer.ask(FIT), trainer)
 
 
 class Trainer:
     """The process that trains."""
 
-    def __init__(self, params: Params, rows: pd.DataFrame, raw: pd.DataFrame) -> None:
+    def __init__(self, params: Params, rows: pd.DataFrame, raw: pd.DataFrame, problem: Problem) -> None:
         processor = PATIENCE * (os.cpu_count() or 1)  # a training has as many threads
         bounds = contained.Bounds(MEMORY, processor)
         self._process = contained.Process("pipelines.judge.retrain", bounds)
         self._until = time.monotonic() + PATIENCE
-        self._process.ask(pickle.dumps((params, rows, raw), protocol=5))
+        self._process.ask(pickle.dumps((params, rows, raw, problem), protocol=5))
 
     def ask(self, what: bytes) -> bytes:
         """Ended where it takes more than the bounds, all that was asked before included."""
@@ -125,13 +128,15 @@ def main(memory: str, processor: str) -> None:
         contained.say(out, *(_made(what, *given) if given else (TOO_MUCH, b"")))
 
 
-def _made(what: bytes, params: Params, rows: pd.DataFrame, raw: pd.DataFrame) -> tuple[bytes, bytes]:
+def _made(
+    what: bytes, params: Params, rows: pd.DataFrame, raw: pd.DataFrame, problem: Problem
+) -> tuple[bytes, bytes]:
     try:
         if what == FIT:
-            return MADE, train.fit(params, rows)
+            return MADE, train.fit(params, rows, problem)
         if what == SHUFFLED:
-            return MADE, repr(verify.of_shuffled_outcomes(params, raw)).encode()
-        return MADE, json.dumps(beside.of_the_past(params, rows)).encode()
+            return MADE, repr(verify.of_shuffled_outcomes(params, raw, problem)).encode()
+        return MADE, json.dumps(beside.of_the_past(params, rows, problem)).encode()
     except MemoryError:
         return TOO_MUCH, b""
     except (UserError, Refused) as error:

@@ -7,9 +7,9 @@ import pandas as pd
 
 from pipelines.base.errors import UserError
 from pipelines.core import rows
-from pipelines.core.contract import Column
+from pipelines.core.contract import Column, Contract
 from pipelines.core.params import Data
-from pipelines.problem.columns import CONTRACT
+from pipelines.core.problem import Problem
 from pipelines.training import road
 
 SHOWN = 60  # characters of a value
@@ -25,27 +25,27 @@ class Window:
     rows: pd.DataFrame  # (n) key, time and slices
 
 
-def read(data: Data) -> pd.DataFrame:
+def read(data: Data, problem: Problem) -> pd.DataFrame:
     """The months that a params.yaml names, as the base's source has them; in order, as data files are.
 
     UserError where the source lacks one, or has what does not fit columns.py.
     """
-    has = road.known()
+    has = road.known(problem)
     if data.first not in has or data.through not in has:
         raise UserError(
             f"params.yaml: data names {data.first} to {data.through}, and the source has {has[0]} to "
             f"{has[-1]}"
         )
-    months = [road.read(month) for month in has if data.first <= month <= data.through]
-    return rows.in_order(pd.concat(months, ignore_index=True), CONTRACT)
+    months = [road.read(month, problem) for month in has if data.first <= month <= data.through]
+    return rows.in_order(pd.concat(months, ignore_index=True), problem.contract)
 
 
-def window(raw: pd.DataFrame, first: str) -> Window:
+def window(raw: pd.DataFrame, first: str, contract: Contract) -> Window:
     """The test window: the labelled rows of the day `first` and after it."""
-    label, time = CONTRACT.label.name, CONTRACT.time.name
+    label, time = contract.label.name, contract.time.name
     later = raw[(raw[time] >= pd.Timestamp(first)) & raw[label].notna()]
     day, days = pd.factorize(later[time].dt.strftime("%Y-%m-%d"), sort=True)
-    names = [CONTRACT.key.name, time, *(column.name for column in CONTRACT.slices)]
+    names = [contract.key.name, time, *(column.name for column in contract.slices)]
     known = later[[name for name in names if name in later.columns]].reset_index(drop=True)
     return Window(tuple(days), day, later[label].to_numpy(dtype=bool), known)
 
@@ -55,39 +55,39 @@ def months(window: Window) -> list[str]:
     return sorted({day[:7] for day in window.days})
 
 
-def with_features(raw: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+def with_features(raw: pd.DataFrame, names: list[str], problem: Problem) -> pd.DataFrame:
     """Every row of the months `names` with the base's features, which look back as far as features.py says:
     also on what stands before `raw`, the months that were read already.
     """
-    month = raw[CONTRACT.time.name].dt.strftime("%Y-%m")
+    month = raw[problem.contract.time.name].dt.strftime("%Y-%m")
 
     def at_hand(name: str) -> pd.DataFrame:
         found = raw[month == name]
-        return road.read(name) if found.empty else found
+        return road.read(name, problem) if found.empty else found
 
-    return pd.concat([road.with_features(name, at_hand) for name in names], ignore_index=True)
+    return pd.concat([road.with_features(name, at_hand, problem) for name in names], ignore_index=True)
 
 
-def differing(theirs: pd.DataFrame, source: pd.DataFrame, window: Window) -> str | None:
+def differing(theirs: pd.DataFrame, source: pd.DataFrame, window: Window, contract: Contract) -> str | None:
     """The first raw column in which a window.parquet says otherwise of a labelled row than the source does;
     None where none does.
 
     A number is compared as the model takes it, in float32, and nothing may be hidden below that: 2475 is not
     2475.0001.
     """
-    key, tables = CONTRACT.key.name, (theirs, source)
+    key, tables = contract.key.name, (theirs, source)
     places = [pd.Index(table[key].astype(str)).get_indexer(pd.Index(window.rows[key])) for table in tables]
     both = (places[0] >= 0) & (places[1] >= 0)
     theirs, ours = (
         table.iloc[place[both]].reset_index(drop=True) for table, place in zip(tables, places, strict=True)
     )
-    for column in CONTRACT.raw:
+    for column in contract.raw:
         if column.name not in theirs.columns or column.label:
             continue
         wrong = _wrong(theirs[column.name], ours[column.name], column)
         if wrong.any():
             place = int(wrong.argmax())
-            key = str(ours[CONTRACT.key.name].iloc[place])[:SHOWN]
+            key = str(ours[contract.key.name].iloc[place])[:SHOWN]
             given, true = (str(rows[column.name].iloc[place])[:SHOWN] for rows in (theirs, ours))
             return (
                 f"{column.name} of {key!r} is {given} in models/window.parquet and {true} in the source "

@@ -10,10 +10,10 @@ from rich.rule import Rule
 
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, write_json
+from pipelines.core.contract import Contract
 from pipelines.host import terraform
 from pipelines.local import events
 from pipelines.local.stage import ENVIRONMENTS, FOLDER, MARK, REPOSITORY, Stage, open_stage
-from pipelines.problem.columns import CONTRACT
 from pipelines.serving.request import Reader
 
 MONTHS = ("2013-07", "2013-08", "2013-09", "2013-10")
@@ -25,9 +25,9 @@ BAD = {"max_iter": 5}
 BETTER = {"max_iter": 150, "max_features": 0.3}
 
 
-def demo() -> int:
+def demo(contract: Contract) -> int:
     """Run the loop in .greenlight/demo; 0 when every chapter ended as it must."""
-    down()
+    down(contract.name)
     started = time.monotonic()
     with open_stage() as stage:
         for chapter in CHAPTERS:
@@ -35,17 +35,17 @@ def demo() -> int:
             stage.console.print()
             stage.console.print(Rule(f"[bold]{said}", align="left", style="green"))
             chapter(stage)
-        farewell(stage, time.monotonic() - started)
+        farewell(stage, contract, time.monotonic() - started)
     return 0
 
 
-def down() -> None:
+def down(model: str) -> None:
     """Stop whatever an earlier demo left running, also one that was killed."""
     home = FOLDER.absolute() / "home"
     os.environ["GREENLIGHT_HOME"] = str(home)
     for environment in ENVIRONMENTS:
         if (home / environment / "host.json").exists():
-            terraform.down(environment)
+            terraform.down(environment, model)
     mark = str(FOLDER.absolute())
     left = [process for process in psutil.process_iter() if _environ(process).get(MARK) == mark]
     for process in left:
@@ -136,9 +136,9 @@ CHAPTERS: tuple[Callable[["Stage"], None], ...] = (
 )
 
 
-def farewell(stage: "Stage", seconds: float) -> None:
+def farewell(stage: "Stage", contract: Contract, seconds: float) -> None:
     """Where to look, and what to try."""
-    request = write_json(stage.folder / "request.json", Reader(CONTRACT, 1).example(stage.golden_rows()[0]))
+    request = write_json(stage.folder / "request.json", Reader(contract, 1).example(stage.golden_rows()[0]))
     production = stage.edge("production")
     body = os.path.relpath(request, Path.cwd())
     stage.console.print()

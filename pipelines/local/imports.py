@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 
 from pipelines.base.errors import UserError
+from pipelines.core import room
+from pipelines.core.problem import PARTS
 
 PACKAGE = "pipelines"
 CLI = f"{PACKAGE}/cli"
@@ -159,8 +161,8 @@ def _all_names(tree: ast.Module, file: str) -> frozenset[str]:
 
 
 def _names(nodes: Iterable[ast.AST], file: str) -> Iterator[str]:
-    """The full names that the nodes import; also a text that is a module's name (`python -m` starts it) or a
-    template's.
+    """The full names that the nodes import; also a part of a problem, whose file is imported when the part is
+    asked for, and a text that is a module's name (`python -m` starts it) or a template's.
     """
     package = file.split("/")[:-1]
     for node in nodes:
@@ -170,8 +172,16 @@ def _names(nodes: Iterable[ast.AST], file: str) -> Iterator[str]:
             start = package[: len(package) + 1 - node.level] if node.level else []
             module = ".".join([*start, *([node.module] if node.module else [])])
             yield from (f"{module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Attribute) and node.attr in PARTS and _is_problem(node.value):
+            yield f"{room.PACKAGE}.{PARTS[node.attr]}"
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield from (node.value for kind in (MODULE, TEMPLATE) if kind.fullmatch(node.value))
+
+
+def _is_problem(node: ast.expr) -> bool:
+    """Whether it is `problem`, `x.problem` or `PROBLEM`: every Problem has that name, and a test holds it."""
+    name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+    return name.lower() == "problem"
 
 
 def _nodes(start: ast.AST) -> Iterator[ast.AST]:

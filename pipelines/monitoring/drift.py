@@ -15,10 +15,11 @@ from pipelines.artifacts.reference import Reference
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.core import months, stats
+from pipelines.core.contract import Contract
 from pipelines.core.params import Params
+from pipelines.core.problem import Problem
 from pipelines.host import host as hosts
 from pipelines.monitoring import faults, labels
-from pipelines.problem.columns import CONTRACT
 
 EXIT: dict[Verdict, int] = {"STEADY": 0, "INCONCLUSIVE": 3, "RETRAIN": 4, "FAULT": 4}
 RESAMPLES = 1000
@@ -32,6 +33,7 @@ def drift(
     home: Path,
     known: Reference,
     params: Params,
+    problem: Problem,
     since: str | None = None,
 ) -> Check:
     """Judge `environment` by its months from `since` (default: after the champion's training) to `through`
@@ -41,7 +43,8 @@ def drift(
     release's.
     UserError where the champion has seen these months, or has no such features.
     """
-    if lacking := [column.name for column in CONTRACT.loggable if column.name not in known.named]:
+    contract = problem.contract
+    if lacking := [column.name for column in contract.loggable if column.name not in known.named]:
         raise UserError(
             f"the champion's reference.json has no feature {lacking[0]}, which columns.py has: "
             "run the drift check at the commit of the running release"
@@ -50,31 +53,41 @@ def drift(
     since = since or str(pd.Period(known.last, freq="M") + 1)
     if not (counted := months.between(since, through)):
         raise UserError(f"the champion has seen {through}: the months from {since} on count")
-    log = labels.predictions(hosts.place(home, environment) / "predictions")
+    log = labels.predictions(hosts.place(home, environment, contract.name) / "predictions", contract)
     step(f"{environment}: {len(log.rows):,} predictions with a key in {log.lines:,} lines of the log")
-    judged = [judge(month, labels.events(home / "labels", month), log, known, params) for month in counted]
+    judged = [
+        judge(month, labels.events(home / "labels", month, problem), log, known, params, contract)
+        for month in counted
+    ]
     return conclude(environment, _from_first_sign(judged), log, known, params)
 
 
-def judge(month: str, table: pd.DataFrame | None, log: labels.Log, known: Reference, params: Params) -> Month:
+def judge(
+    month: str,
+    table: pd.DataFrame | None,
+    log: labels.Log,
+    known: Reference,
+    params: Params,
+    contract: Contract,
+) -> Month:
     """One month: its skill, its features and its faults."""
     if table is None:
         return _unknown(month, f"its labels have not come: `ml ingest --through {month} --labels-to host`")
-    joined = labels.join(log, table)
+    joined = labels.join(log, table, contract)
     if joined.empty:
         return _unknown(month, "there are no predictions of its events", events=len(table))
     features = known.named
     bins = {name: feature.bins for name, feature in features.items()}
-    wrong = faults.find(joined, table, bins, params.drift.psi, CONTRACT)
+    wrong = faults.find(joined, table, bins, params.drift.psi, contract)
     psi = {
         column.name: stats.psi(
             features[column.name].frequencies,
             bins[column.name].frequencies(joined[f"{column.name}_seen"].to_numpy(dtype=object)),
         )
-        for column in CONTRACT.loggable
+        for column in contract.loggable
     }
     over = {name: value / features[name].threshold for name, value in psi.items()}
-    skill = _skill(joined[joined[CONTRACT.label.name].notna()], params.drift.brier_skill)
+    skill = _skill(joined[joined[contract.label.name].notna()], params.drift.brier_skill, contract)
     state, why = _state(skill, wrong, params)
     return Month(
         month=month,
@@ -128,19 +141,19 @@ def conclude(
     )
 
 
-def _skill(rows: pd.DataFrame, floor: float) -> dict[str, Any]:
+def _skill(rows: pd.DataFrame, floor: float, contract: Contract) -> dict[str, Any]:
     """Brier skill against the month's own label rate, and its interval by resampling days.
 
     1 - Brier / (rate (1 - rate)) is (resolution - reliability) / uncertainty (Murphy 1973). The month's own
     rate, not the training's, is the one to beat here: against the training's rate a model whose probabilities
     have gone stale looks better the more the world has moved away, because the constant suffers with it.
     """
-    day, days = pd.factorize(rows[CONTRACT.time.name].dt.normalize(), sort=True)
+    day, days = pd.factorize(rows[contract.time.name].dt.normalize(), sort=True)
     numbers: dict[str, Any] = {"rows": len(rows), "days": len(days), "label_rate": None}
     numbers |= {"brier_skill": None, "interval": None, "below": None}
     if rows.empty:
         return numbers
-    label = rows[CONTRACT.label.name].to_numpy(dtype=bool)
+    label = rows[contract.label.name].to_numpy(dtype=bool)
     numbers["label_rate"] = float(label.mean())
     if label.all() or not label.any():
         return numbers

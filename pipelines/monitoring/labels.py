@@ -16,7 +16,7 @@ import pandas as pd
 from pipelines.base.errors import UserError
 from pipelines.core import months
 from pipelines.core.contract import Column, Contract
-from pipelines.problem.columns import CONTRACT
+from pipelines.core.problem import Problem
 from pipelines.training import road
 
 Entry = tuple[Any, ...]
@@ -45,7 +45,7 @@ class Log:
         return self.asked.drop_duplicates(KEY)
 
 
-def predictions(folder: Path, contract: Contract = CONTRACT) -> Log:
+def predictions(folder: Path, contract: Contract) -> Log:
     """Read FOLDER/*.jsonl as the service writes it. A line that is no prediction is left out and counted."""
     names = [column.name for column in contract.loggable]
     entries: list[Entry] = []
@@ -73,20 +73,20 @@ def predictions(folder: Path, contract: Contract = CONTRACT) -> Log:
     return Log(asked, lines, cut, unreadable, without_key, repeated, shadow)
 
 
-def events(folder: Path, month: str, contract: Contract = CONTRACT) -> pd.DataFrame | None:
+def events(folder: Path, month: str, problem: Problem) -> pd.DataFrame | None:
     """The month's events as the source records them afterwards: key, time, label, features.
 
     None where FOLDER/MONTH.parquet has not come yet. UserError where the file is not what `ml ingest` writes.
     """
     if not months.path(folder, month).is_file():
         return None
-    table = road.of_month(month, folder, contract)
+    table, contract = road.of_month(month, problem, folder), problem.contract
     columns = (contract.time, contract.label, *contract.features)
     known = table[[column.name for column in columns]].assign(**{KEY: table[contract.key.name].astype(str)})
     return _as_the_model_takes_them(known, contract.features)
 
 
-def join(log: Log, table: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:
+def join(log: Log, table: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """The predictions of the events of `table`: its columns, the log's, and each value seen as NAME_seen."""
     asked = log.asked[log.asked[KEY].isin(table[KEY])]
     late = ~_within(asked, table.set_index(KEY)[contract.time.name], contract.horizon)

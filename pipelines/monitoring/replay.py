@@ -18,8 +18,7 @@ from urllib.parse import urlsplit
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_json
-from pipelines.core.contract import Contract
-from pipelines.problem.columns import CONTRACT
+from pipelines.core.problem import Problem
 from pipelines.training import road
 
 Until = Path | float
@@ -34,6 +33,7 @@ HEADER = "x-greenlight-release"
 def replay(
     month: str,
     url: str,
+    problem: Problem,
     *,
     batch: int = 100,
     rate: float | None = None,
@@ -51,7 +51,7 @@ def replay(
     UserError where the source has no such month, nothing listens, or the url is not this machine's.
     """
     address = local_address(url)
-    rows = events(month)
+    rows = events(month, problem)
     _listens(address, url)
     plan = _Plan(rows, batch, rate, until, requests)
     counted = _Counts()
@@ -136,11 +136,11 @@ def local_address(url: str) -> tuple[str, int]:
     return parts.hostname, parts.port or 80
 
 
-def events(month: str, contract: Contract = CONTRACT) -> list[Row]:
+def events(month: str, problem: Problem) -> list[Row]:
     """The rows that callers would have sent in `month`: key and features, in the order of time."""
-    if month not in (known := road.known()):
+    if month not in (known := road.known(problem)):
         raise UserError(f"the source has no month {month}: it has {known[0]} to {known[-1]}")
-    table = road.of_month(month, contract=contract)
+    table, contract = road.of_month(month, problem), problem.contract
     wanted = {}
     for column in (contract.key, *contract.features):
         values = table[column.name]

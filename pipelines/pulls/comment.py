@@ -7,6 +7,7 @@ from pipelines.base.console import output, step
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_text
 from pipelines.base.github import GitHub
+from pipelines.core.contract import Contract
 from pipelines.pulls import override
 from pipelines.pulls.decision import Decision
 from pipelines.pulls.proposals import Proposal
@@ -40,9 +41,9 @@ def run(number: int, file: Path) -> int:
     return 0
 
 
-def write(evidence: Path, decision: Decision, proposal: Proposal, labelled: bool) -> Path:
+def write(evidence: Path, contract: Contract, decision: Decision, proposal: Proposal, labelled: bool) -> Path:
     """evidence/report.md and report.html, rendered from gate.json, with what the status adds to it on top."""
-    path = report.run(evidence)
+    path = report.run(contract, evidence)
     rendered = _note(decision, proposal, labelled) + path.read_text(encoding="utf-8").replace("\0", "")
     rendered = re.sub(r"@(?=\w)", "@\N{WORD JOINER}", rendered)  # a report notifies nobody
     text = f"{MARK}\n{rendered}"

@@ -13,12 +13,13 @@ from pipelines.artifacts.verdict import Verdict
 from pipelines.base.console import output
 from pipelines.base.errors import UserError
 from pipelines.base.github import GitHub, one_line
+from pipelines.core.contract import Contract
 from pipelines.pulls import comment, override, proposals, runs
 from pipelines.pulls.decision import Decision, decide
 from pipelines.pulls.proposals import Proposal
 
 
-def run(event: Path, evidence: Path) -> int:
+def run(event: Path, evidence: Path, contract: Contract) -> int:
     """`ml ci verdict`: set the status of an event's head, for each base that it is proposed to.
 
     `evidence` holds the gate.json that the gate left in this run; it is missing where there was nothing to
@@ -36,7 +37,7 @@ def run(event: Path, evidence: Path) -> int:
         decision = speak(github, proposal, decide(github, proposal, verdict))
         if isinstance(verdict, Verdict):
             number = str(proposal.number)
-            comment.write(evidence, decision, proposal, override.labelled(github, proposal.number))
+            comment.write(evidence, contract, decision, proposal, override.labelled(github, proposal.number))
     output("number", number)
     output("report", str(bool(number)).lower())
     return 0

@@ -18,7 +18,8 @@ from pipelines.base import programs
 from pipelines.base.console import step, summary
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, sha256, sha256_of_tree, write_text
-from pipelines.problem.columns import CONTRACT
+from pipelines.core.contract import Contract
+from pipelines.core.problem import Problem
 from pipelines.registry import beside
 from pipelines.registry import mirror as registry
 from pipelines.registry import store as stores
@@ -34,6 +35,7 @@ BUILD = Path("build")  # where `ml ci evidence` leaves what it found of the prop
 
 
 def release(
+    problem: Problem,
     env: str = "staging",
     store: Store | None = None,
     ledger: Ledger | None = None,
@@ -49,24 +51,24 @@ def release(
     """
     store, ledger, here = store or stores.of(), ledger or Ledger(), Path()
     signature = ledger.signature  # a key that cannot be used is told before the long work
-    tracking.ready()  # and so is a registry that takes no model
+    tracking.ready(problem.name)  # and so is a registry that takes no model
     commit.check_clean(here)
     reviewed.take(here, trained, digest)
     head, release_id = commit.head(here), sha256_of_tree(here, commit.files(here))
-    review = _review(here)
+    review = _review(here, problem.contract)
     if built := not store.has(release_id):
         step(f"building release {release_id[:12]} of commit {head[:12]}")
-        rebuilt = reviewed.rebuilt(here, trained)
+        rebuilt = reviewed.rebuilt(here, problem, trained)
         with store.put(release_id) as folder:
-            _build_bento(here, folder / "bento", release_id)
+            _build_bento(here, folder / "bento", problem.name, release_id)
             _copy_evidence(here, folder / "evidence", review)
-            version = _register(store, env, release_id, head)
-            _complete_card(here, folder / "evidence", head, release_id, version)
+            version = _register(store, problem.contract, env, release_id, head)
+            _complete_card(here, folder / "evidence", head, release_id, f"{problem.name} version {version}")
             _describe(here, release_id, head, version, rebuilt, review).write(folder)
     else:
         step(f"release {release_id[:12]} lies in {store.where} already")
         _require_vouched(here, store.get(release_id), ledger, env, review)
-        version = _register(store, env, release_id, head)
+        version = _register(store, problem.contract, env, release_id, head)
     figures, held = _figures(here) | review.figures, beside.digest(store.folder / release_id)
     entry = Entry(release=release_id, commit=head, model=version, evidence=figures, beside=held)
     written = ledger.write(env, entry)
@@ -75,7 +77,7 @@ def release(
     return release_id
 
 
-def _build_bento(here: Path, out: Path, release_id: str) -> None:
+def _build_bento(here: Path, out: Path, name: str, release_id: str) -> None:
     """Build the Bento in a folder that holds exactly the release's files: nothing else can slip in."""
     with tempfile.TemporaryDirectory(prefix="greenlight-") as scratch:
         source, home = Path(scratch, "source"), Path(scratch, "home")
@@ -86,7 +88,7 @@ def _build_bento(here: Path, out: Path, release_id: str) -> None:
         environment.pop("GREENLIGHT_PREDICTIONS", None)
         command = [sys.executable, "-m", "bentoml", "build", "--version", release_id[:16], "."]
         done = programs.run(command, cwd=source, env=environment)
-        built = home / "bentos" / CONTRACT.name / release_id[:16]
+        built = home / "bentos" / name / release_id[:16]
         if done.returncode or not built.is_dir():
             raise UserError(f"bentoml build failed: {' '.join((done.stderr or done.stdout).split())[-600:]}")
         shutil.copytree(built, out)
@@ -107,7 +109,7 @@ class Review:
     judged: Other | None = None
 
 
-def _review(here: Path) -> Review:
+def _review(here: Path, contract: Contract) -> Review:
     """The report of the proposal, where one lies here; else why it is left out.
 
     Refused where it is of a model that answers otherwise, or of none where the model is another one.
@@ -118,7 +120,7 @@ def _review(here: Path) -> Review:
         verdict = Verdict.read(here / REVIEW)
     except UserError as error:
         return _left_out(str(error))
-    if (judged := reviewed.judged(here, verdict)) is None:
+    if (judged := reviewed.judged(here, verdict, contract)) is None:
         said = "says that no model changed" if verdict.verdict == "PASS" else "judged no model"
         return _left_out(f"{REVIEW}/gate.json {said}")
     by = Proposal.read(here / BUILD).override if (here / BUILD / Proposal.NAME).is_file() else None
@@ -160,7 +162,7 @@ def _require_vouched(here: Path, folder: Path, ledger: Ledger, env: str, review:
 
 def _complete_card(here: Path, out: Path, head: str, release_id: str, version: str) -> None:
     if (here / card.CARD).is_file():
-        told = {"commit": head, "release": release_id, "MLflow": f"{CONTRACT.name} version {version}"}
+        told = {"commit": head, "release": release_id, "MLflow": version}
         made = (here / card.CARD).read_text(encoding="utf-8")
         write_text(out / card.CARD.name, card.complete(made, told))
 
@@ -186,10 +188,10 @@ def _describe(
     )
 
 
-def _register(store: Store, env: str, release_id: str, head: str) -> str:
+def _register(store: Store, contract: Contract, env: str, release_id: str, head: str) -> str:
     stored = store.folder / release_id / "bento" / "src" / "models"
-    version = registry.register(env, Path("models/model.onnx"), release_id, head, stored)
-    step(f"MLflow: {CONTRACT.name} version {version} has the alias {env}")
+    version = registry.register(env, contract, Path("models/model.onnx"), release_id, head, stored)
+    step(f"MLflow: {contract.name} version {version} has the alias {env}")
     return version
 
 

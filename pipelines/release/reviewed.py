@@ -19,7 +19,9 @@ from pipelines.base import git, recorded
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import sha256, sha256_of_tree, write_bytes
+from pipelines.core.contract import Contract
 from pipelines.core.model import Model
+from pipelines.core.problem import Problem
 from pipelines.judge import proposal
 from pipelines.release import commit
 from pipelines.training import again, reproduce, table
@@ -89,7 +91,7 @@ def _judged_file(here: Path, verdict: Verdict | None) -> str | None:
     return md5 if sha256(file) == verdict.candidate.sha256 else None
 
 
-def judged(here: Path, verdict: Verdict | None) -> Other | None:
+def judged(here: Path, verdict: Verdict | None, contract: Contract) -> Other | None:
     """The model that the gate judged. Refused where it is another one than ships and answers otherwise.
 
     None where no verdict names a model: none was judged, or none changed, which is held against dvc.lock.
@@ -107,7 +109,7 @@ def judged(here: Path, verdict: Verdict | None) -> Other | None:
         raise Refused(f"{said}, and {CANDIDATE}/{MODEL} is not the judged one: propose this commit again")
     if _md5(here / WINDOW) != again.files(recorded.stages(commit.locked(here))).get(WINDOW):
         raise Refused(f"{said}, and {WINDOW} is not the one of {commit.LOCK}: propose this commit again")
-    max_dp = _difference(here, Model(file))
+    max_dp = _difference(here, Model(file), contract)
     if not max_dp <= SAME:
         raise Refused(
             f"{said}, which answers otherwise (max |Δp| on the test window is {max_dp:.2g}, at most {SAME:g} "
@@ -135,13 +137,13 @@ def _require_unchanged(here: Path, verdict: Verdict) -> None:
         )
 
 
-def rebuilt(here: Path, trained: Path | None = None) -> Other:
+def rebuilt(here: Path, problem: Problem, trained: Path | None = None) -> Other:
     """The model made again from its lock and seed. Refused where it answers otherwise on the test window."""
-    content = (trained / again.REBUILT).read_bytes() if trained else again.model(here)
+    content = (trained / again.REBUILT).read_bytes() if trained else again.model(here, problem)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
         path.write_bytes(content)
-        max_dp = _difference(here, Model(path))
+        max_dp = _difference(here, Model(path), problem.contract)
     rows = pq.read_metadata(here / WINDOW).num_rows
     if not max_dp <= SAME:
         raise Refused(
@@ -153,9 +155,9 @@ def rebuilt(here: Path, trained: Path | None = None) -> Other:
     return Other(sha256=hashlib.sha256(content).hexdigest(), max_dp=max_dp)
 
 
-def _difference(here: Path, other: Model) -> float:
+def _difference(here: Path, other: Model, contract: Contract) -> float:
     """max |Δp| on the test window between the model that ships and another; NaN where it has no rows."""
-    inputs = table.inputs(window := pd.read_parquet(here / WINDOW))
+    inputs = table.inputs(window := pd.read_parquet(here / WINDOW), contract)
     if window.empty:
         return float("nan")
     return float(np.max(np.abs(Model(here / MODEL).predict(inputs) - other.predict(inputs))))

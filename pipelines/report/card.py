@@ -18,7 +18,6 @@ from pipelines.core import stats
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model
 from pipelines.core.params import Params
-from pipelines.problem.columns import CONTRACT
 from pipelines.report.markdown import flat, render, text
 from pipelines.training import table as rows_of
 
@@ -29,7 +28,7 @@ LINEAGE = "## Lineage"
 SEED = 1  # of the bootstrap: the gate's, so that both give the same intervals
 
 
-def run(params: Params, here: Path = Path()) -> Path:
+def run(params: Params, contract: Contract, here: Path = Path()) -> Path:
     """Write models/card.md of the checkout `here`. Returns its path.
 
     The same inputs give the same bytes, so it holds no time, no commit and no run; `complete` adds them to
@@ -39,13 +38,13 @@ def run(params: Params, here: Path = Path()) -> Path:
     """
     rows = rows_of.load(here / rows_of.PREPARED)
     model = Model(here / "models/model.onnx")
-    measured = Measured(params, rows, model.predict(rows_of.inputs(rows)))
+    measured = Measured(params, contract, rows, model.predict(rows_of.inputs(rows, contract)))
     slices, small = _slices(measured)
     rates = read_json(RATES) if RATES.is_file() else {}
     text = render(
         "card.md.j2",
         params=params,
-        contract=CONTRACT,
+        contract=contract,
         data=data_hash(here),
         spans=_spans(measured),
         FIGURES=FIGURES,
@@ -55,7 +54,7 @@ def run(params: Params, here: Path = Path()) -> Path:
         slices=slices,
         small=small,
         thresholds=list(flat(params.gate.model_dump())),
-        rates=rates.get("rates") if rates.get("problem") == CONTRACT.name else None,
+        rates=rates.get("rates") if rates.get("problem") == contract.name else None,
         label_rates=[
             measured.label_rate(measured.labelled & (measured.month == m))
             for m in sorted(set(measured.month))
@@ -87,18 +86,19 @@ class Measured:
     """All rows, labelled or not, with the model's answers."""
 
     params: Params
+    contract: Contract
     rows: pd.DataFrame
     p: np.ndarray  # (n,)
 
     @cached_property
     def month(self) -> np.ndarray:
         """(n,) such as 2013-06"""
-        return self.rows[CONTRACT.time.name].dt.strftime("%Y-%m").to_numpy()
+        return self.rows[self.contract.time.name].dt.strftime("%Y-%m").to_numpy()
 
     @cached_property
     def labelled(self) -> np.ndarray:
         """(n,) bool"""
-        return self.rows[CONTRACT.label.name].notna().to_numpy()
+        return self.rows[self.contract.label.name].notna().to_numpy()
 
     @cached_property
     def trained(self) -> np.ndarray:
@@ -117,13 +117,13 @@ class Measured:
         return self.label_rate(self.labelled & self.trained)
 
     def label_rate(self, inside: np.ndarray) -> float:
-        return float(self.rows[CONTRACT.label.name][inside].astype(bool).mean())
+        return float(self.rows[self.contract.label.name][inside].astype(bool).mean())
 
     def figures(self, inside: np.ndarray) -> dict[str, Any]:
         """Rows, days, label rate, and the metrics with their intervals, of labelled rows."""
         found = self.rows[inside]
-        day, days = pd.factorize(found[CONTRACT.time.name].dt.normalize(), sort=True)
-        label = found[CONTRACT.label.name].to_numpy(dtype=bool)
+        day, days = pd.factorize(found[self.contract.time.name].dt.normalize(), sort=True)
+        label = found[self.contract.label.name].to_numpy(dtype=bool)
         sums = stats.day_sums(label, self.p[inside], day, len(days), self.params.decision.threshold)
         weights = stats.day_weights(len(days), self.params.gate.resamples, SEED)
         metrics = {
@@ -185,20 +185,20 @@ def _calibration(measured: Measured) -> dict[str, float]:
     """After training; empty where nothing is."""
     if not measured.judged.any():
         return {}
-    label = measured.rows[CONTRACT.label.name][measured.judged].to_numpy(dtype=bool)
+    label = measured.rows[measured.contract.label.name][measured.judged].to_numpy(dtype=bool)
     intercept, slope = stats.calibration(label, measured.p[measured.judged])
     return {"slope": slope, "intercept": intercept}
 
 
-def _slices(measured: Measured, contract: Contract = CONTRACT) -> tuple[list[dict[str, Any]], int]:
+def _slices(measured: Measured) -> tuple[list[dict[str, Any]], int]:
     """The slices of the days after training, and how many are too small to say anything of."""
     least = measured.params.gate.slice
     found, small = [], 0
-    for column in contract.slices:
+    for column in measured.contract.slices:
         values = measured.rows[column.name].astype(str).to_numpy()
         for value in sorted(set(values[measured.judged])):
             inside = measured.judged & (values == value)
-            days = measured.rows[CONTRACT.time.name][inside].dt.normalize().nunique()
+            days = measured.rows[measured.contract.time.name][inside].dt.normalize().nunique()
             if inside.sum() < least.rows or days < least.days:
                 small += 1
             else:

@@ -5,7 +5,6 @@ from collections.abc import Collection
 from typing import Any
 
 from pipelines.core.contract import Contract
-from pipelines.problem.columns import CONTRACT
 from pipelines.report import findings, markdown
 from pipelines.report.findings import MODELS
 
@@ -14,7 +13,7 @@ MOST_ROWS = 60  # of a list that a proposal can make as long as it likes
 
 def parts(
     gate: dict[str, Any],
-    contract: Contract = CONTRACT,
+    contract: Contract,
     plots: Collection[str] | None = None,
     longest: int = 0,
     most: int = MOST_ROWS,

@@ -9,7 +9,6 @@ from markupsafe import Markup
 
 from pipelines.artifacts.verdict import Verdict
 from pipelines.core.contract import Contract
-from pipelines.problem.columns import CONTRACT
 from pipelines.report import figures
 from pipelines.report.document import parts
 from pipelines.report.markdown import TEMPLATES
@@ -18,7 +17,7 @@ LONGEST = 500  # characters of a text that comes from a proposal
 MOST_ROWS = 500
 
 
-def render(given: Verdict, contract: Contract = CONTRACT) -> str:
+def render(given: Verdict, contract: Contract) -> str:
     """The page on what gate.json holds: the report's own Markdown as HTML, with plots in place of charts."""
     gate = given.model_dump()
     plots = figures.draw(gate)

@@ -5,12 +5,13 @@ from pathlib import Path
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base.console import step, summary
 from pipelines.base.files import write_text
+from pipelines.core.contract import Contract
 from pipelines.report import document
 
 LIMIT = 60_000  # characters; GitHub refuses a comment above 65,536
 
 
-def run(evidence: Path = Path("evidence"), out: Path | None = None) -> Path:
+def run(contract: Contract, evidence: Path = Path("evidence"), out: Path | None = None) -> Path:
     """Write report.md beside gate.json (or to `out`), and add it to the step's summary on GitHub; then the
     page with plots beside it, report.html.
 
@@ -19,19 +20,19 @@ def run(evidence: Path = Path("evidence"), out: Path | None = None) -> Path:
     from pipelines.report import page  # matplotlib takes a second, which the rest does without
 
     verdict = Verdict.read(evidence)
-    path = write_text(out or evidence / "report.md", render(verdict))
+    path = write_text(out or evidence / "report.md", render(verdict, contract))
     summary(path.read_text(encoding="utf-8"))
-    plots = write_text(path.with_suffix(".html"), page.render(verdict))
+    plots = write_text(path.with_suffix(".html"), page.render(verdict, contract))
     step(f"written: {path} and {plots}")
     return path
 
 
-def render(verdict: Verdict) -> str:
+def render(verdict: Verdict, contract: Contract) -> str:
     """The report on what gate.json holds: one screen, then folded details; under LIMIT characters.
 
     Details that would exceed the limit are left out, and named.
     """
-    screen, details = document.parts(verdict.model_dump())
+    screen, details = document.parts(verdict.model_dump(), contract)
     left_out = []
     for title, content in details.items():
         folded = f"\n\n<details><summary>{title}</summary>\n\n{content}\n\n</details>"

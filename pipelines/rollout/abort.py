@@ -20,14 +20,14 @@ BY = "`ml abort`"
 ENDS_WITHIN = 120.0  # seconds in which a rollout undoes its step: slots are drained meanwhile
 
 
-def abort(env: str, home: Path | None = None, within: float = ENDS_WITHIN) -> int:
+def abort(env: str, model: str, home: Path | None = None, within: float = ENDS_WITHIN) -> int:
     """Give the deploy that runs what Ctrl-C gives it, and leave its move to a person. Returns 0, also where
     no rollout is under way.
 
     A move that was held or killed gets no signal, but is left to a person too. UserError where something else
     holds the environment, or where the deploy has not ended within so many seconds.
     """
-    host = Host.load(env, home)
+    host = Host.load(env, model, home)
     journal = Journal.of(host)
     before = journal.half_way()
     if before is None or not before.failing:  # what is being undone is not stopped half-way

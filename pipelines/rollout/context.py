@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from pipelines.base.console import step as say
 from pipelines.base.errors import Refused
 from pipelines.core import params
+from pipelines.core.contract import Contract
 from pipelines.edge.edge import Counters, Edge, Route
 from pipelines.host.host import Host
 from pipelines.host.slots import process
@@ -58,9 +59,16 @@ class Context:
     limits: params.Rollout
 
     def __init__(
-        self, host: Host, releases: Releases, journal: Journal, under_way: Move, limits: params.Rollout
+        self,
+        host: Host,
+        contract: Contract,
+        releases: Releases,
+        journal: Journal,
+        under_way: Move,
+        limits: params.Rollout,
     ) -> None:
-        self.host, self.releases, self.journal, self.limits = host, releases, journal, limits
+        self.host, self.contract, self.limits = host, contract, limits
+        self.releases, self.journal = releases, journal
         self.id, self.release, self.slot, self.why = (
             under_way.id,
             under_way.release,

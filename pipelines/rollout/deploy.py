@@ -14,6 +14,7 @@ from pipelines.base.errors import Refused, UserError
 from pipelines.base.locks import held
 from pipelines.base.signals import Interrupted, interruptible
 from pipelines.core import params
+from pipelines.core.contract import Contract
 from pipelines.host import services, trust
 from pipelines.host.host import COLOURS, Host
 from pipelines.host.slots import process
@@ -28,7 +29,13 @@ from pipelines.rollout.steps import NAMES, STEPS
 DEPLOY = "the deploy of"  # the holder of an environment's lock, in words
 
 
-def deploy(env: str, home: Path | None = None, plan: bool = False, pause_before: str | None = None) -> int:
+def deploy(
+    env: str,
+    contract: Contract,
+    home: Path | None = None,
+    plan: bool = False,
+    pause_before: str | None = None,
+) -> int:
     """Move an environment to the release that the ledger wants: 0 when it has all traffic, 4 when refused,
     3 when it waits (for callers, or before the step `pause_before`).
 
@@ -36,7 +43,7 @@ def deploy(env: str, home: Path | None = None, plan: bool = False, pause_before:
     wanted is not to be believed or is no merged commit's release, or another deploy holds the environment.
     """
     pause = _named(pause_before)
-    host = Host.load(env, home)
+    host = Host.load(env, contract.name, home)
     entry = trust.wanted(host)
     if entry is None:
         verb = "ml promote" if env == "production" else "ml release"
@@ -45,15 +52,20 @@ def deploy(env: str, home: Path | None = None, plan: bool = False, pause_before:
     if not _live(host, entry.release):
         merged.check(entry, store.get(entry.release))
     if plan:
-        return tell(host, entry.release, store, entry.why)
-    code = move(host, entry.release, store, entry.why, pause)
+        return tell(host, contract, entry.release, store, entry.why)
+    code = move(host, contract, entry.release, store, entry.why, pause)
     for last in Journal.of(host).moves()[-1:]:
         summary("\n".join(last.table(env)))
     return code
 
 
 def move(
-    host: Host, release: str, releases: Releases, why: str = "release", pause_before: str | None = None
+    host: Host,
+    contract: Contract,
+    release: str,
+    releases: Releases,
+    why: str = "release",
+    pause_before: str | None = None,
 ) -> int:
     """Move a host to a release: 0 when it has all traffic; 3 when it waits; 4 when it was refused, traffic
     being as before. A signal raises Interrupted, the step in hand being undone. The same again goes on.
@@ -66,7 +78,7 @@ def move(
             if not _live(host, release):
                 releases.get(release)  # before anything moves: the store may be out of reach
             if half_way := journal.half_way():
-                rollout = Rollout(host, releases, journal, half_way, limits)
+                rollout = Rollout(host, contract, releases, journal, half_way, limits)
                 if half_way.release == release and not half_way.failing:
                     say(f"{host.environment}: the move to {release[:12]} was left half-way; going on with it")
                     return rollout.run(pause_before)
@@ -76,9 +88,9 @@ def move(
             if live := _live(host, release):
                 say(f"{host.environment}: {release[:12]} is already live on {live}")
                 return 0
-            return Rollout(host, releases, journal, _begin(host, journal, release, why), limits).run(
-                pause_before
-            )
+            return Rollout(
+                host, contract, releases, journal, _begin(host, journal, release, why), limits
+            ).run(pause_before)
     except Interrupted as signal:
         say(f"{host.environment}: ended by {signal}; run the same again to go on")
         raise
@@ -89,7 +101,7 @@ def move(
         raise UserError(f"{where}: {error.strerror}: mend that, then run the same again to go on") from None
 
 
-def tell(host: Host, release: str, releases: Releases, why: str = "release") -> int:
+def tell(host: Host, contract: Contract, release: str, releases: Releases, why: str = "release") -> int:
     """Print what `move` would do. Returns 0."""
     limits, journal = params.load().rollout, Journal.of(host)
     half_way = journal.half_way()
@@ -99,7 +111,7 @@ def tell(host: Host, release: str, releases: Releases, why: str = "release") -> 
     if not half_way and _live(host, release):
         print(f"{host.environment}: {release[:12]} is already live: nothing to do")
         return 0
-    rollout = Rollout(host, releases, journal, half_way or _intended(host, release, why), limits)
+    rollout = Rollout(host, contract, releases, journal, half_way or _intended(host, release, why), limits)
     print(f"{host.environment}: {release[:12]} ({rollout.why}) to {rollout.slot}, {rollout.begins()}")
     for step in STEPS:
         reason = step.skip(rollout)

@@ -102,7 +102,7 @@ class Rollout(Context):
         self.journal.write(self.id, "end", result="completed", counted=asdict(counted))
         say(f"{self.host.environment}: {self.release[:12]} is live on {self.slot} at {self.edge.model_url}")
         if self.host.environment == "production":
-            registry.champion(self.releases.get(self.release))
+            registry.champion(self.host.model, self.releases.get(self.release))
         return 0
 
     def _hold(self, step: Step, reason: str) -> int:

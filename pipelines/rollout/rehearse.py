@@ -14,6 +14,7 @@ from pipelines.base.console import output, step, summary
 from pipelines.base.files import write_json
 from pipelines.base.github import GitHub
 from pipelines.base.signals import interruptible
+from pipelines.core.contract import Contract
 from pipelines.core.model import Golden
 from pipelines.host import terraform
 from pipelines.pulls.runs import left
@@ -27,7 +28,7 @@ WORKFLOW, ARTIFACT = "release.yml", "release"
 
 
 @interruptible()  # it takes all down
-def rehearse(new: str, previous: str | None = None, store: Store | None = None) -> int:
+def rehearse(new: str, contract: Contract, previous: str | None = None, store: Store | None = None) -> int:
     """Flip from the release `previous` (None: from nothing) to `new` under load, and take all down again.
 
     Prints Markdown for a job summary. Returns 4 when the new release was refused or a request was lost.
@@ -37,17 +38,17 @@ def rehearse(new: str, previous: str | None = None, store: Store | None = None) 
     home = Path(tempfile.mkdtemp(prefix="greenlight-rehearsal-"))
     lend(home, ENVIRONMENT)
     try:
-        host = terraform.up(ENVIRONMENT, home)
-        if previous and (code := deploy.move(host, previous, store)):
+        host = terraform.up(ENVIRONMENT, contract.name, home)
+        if previous and (code := deploy.move(host, contract, previous, store)):
             print(f"**Rehearsal: the previous release `{previous[:12]}` does not start any more.**")
             return code
         golden = Golden.load(folder / "bento" / "src" / "models" / "golden.json")
         bodies = [json.dumps({"rows": [row]}).encode() for row in golden.rows]
         if previous is None:
-            code, load = deploy.move(host, new, store), None
+            code, load = deploy.move(host, contract, new, store), None
         else:
             with Load(host.edge_url, bodies) as load:
-                code = deploy.move(host, new, store)
+                code = deploy.move(host, contract, new, store)
         words = _summary(new, previous, code, load)
         print(words)
         summary(words)
@@ -55,7 +56,7 @@ def rehearse(new: str, previous: str | None = None, store: Store | None = None) 
     finally:
         step("taking the rehearsal down")
         try:
-            terraform.down(ENVIRONMENT, home)
+            terraform.down(ENVIRONMENT, contract.name, home)
         finally:
             shutil.rmtree(home, ignore_errors=True)
 

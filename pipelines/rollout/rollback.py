@@ -9,6 +9,7 @@ from pipelines.artifacts.release import Release
 from pipelines.base.console import step as say
 from pipelines.base.console import summary
 from pipelines.base.errors import UserError
+from pipelines.core.contract import Contract
 from pipelines.host import trust
 from pipelines.host.host import Host
 from pipelines.registry import ledger, merged
@@ -18,9 +19,9 @@ from pipelines.rollout import deploy
 from pipelines.rollout.journal import Journal
 
 
-def rollback(env: str, home: Path | None = None) -> int:
+def rollback(env: str, contract: Contract, home: Path | None = None) -> int:
     """Have the ledger want the newest release that is safe to go back to, and move there; as `deploy`."""
-    host = Host.load(env, home)
+    host = Host.load(env, contract.name, home)
     book, listed = ledger.Ledger(), trust.signers(host.folder) is not None
     if listed and book.signer is None:
         raise UserError(
@@ -33,7 +34,7 @@ def rollback(env: str, home: Path | None = None) -> int:
     entry = known or Entry(release=release, commit=_commit(home, release))
     book.write(env, entry.anew("rollback"))
     say(f"{env}: the ledger now wants {release[:12]}")
-    return deploy.deploy(env, home)
+    return deploy.deploy(env, contract, home)
 
 
 def in_ledger(env: str) -> int:

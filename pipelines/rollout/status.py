@@ -18,9 +18,9 @@ from pipelines.rollout.journal import Journal, Move, shown
 WIDE, WIDE_ENOUGH = 200, 120  # columns: of a log; for all that is known of a move
 
 
-def status(env: str, home: Path | None = None) -> int:
+def status(env: str, model: str, home: Path | None = None) -> int:
     """Print what is wanted, what runs, and where the two differ. Returns 0, also without the ledger."""
-    host = Host.load(env, home)
+    host = Host.load(env, model, home)
     route, ready = host.edge.route(), host.edge.ready()
     print(f"{env}: {host.edge.model_url}")
     try:
@@ -61,12 +61,12 @@ def _signed(host: Host, ledger: Ledger, found: Look) -> str:
     return f"by {who}" if who else "nothing is wanted yet"
 
 
-def history(env: str, move: str | None = None, home: Path | None = None) -> int:
+def history(env: str, model: str, move: str | None = None, home: Path | None = None) -> int:
     """Print the moves of an environment, oldest first, or each line of one of them. Returns 0.
 
     UserError where there is no such move.
     """
-    host = Host.load(env, home)
+    host = Host.load(env, model, home)
     moves = Journal.of(host).moves()
     if move is None:
         _show(_moves(env, moves))

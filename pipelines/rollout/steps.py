@@ -15,7 +15,6 @@ from pipelines.core.model import Golden, Model
 from pipelines.edge.edge import Counters, Route
 from pipelines.host import services
 from pipelines.host.slots import process
-from pipelines.problem.columns import CONTRACT
 from pipelines.rollout import again, analysis, checks, shadow
 from pipelines.rollout.context import Context, Facts, Held, Step
 
@@ -80,7 +79,7 @@ def mirror(r: Context) -> Facts:
 def _ask_again(r: Context, pairs: shadow.Shadow, most: int) -> int:
     """Ask both slots what callers asked in the last weeks, where that is enough; how many pairs it gave."""
     assert r.origin
-    rows = again.logged(r.host.predictions, CONTRACT, most)
+    rows = again.logged(r.host.predictions, r.contract, most)
     if pairs.pairs + len(rows) < again.LEAST:
         return 0
     say(f"{r.slot}: asks {len(rows):,} logged requests again, which callers asked within {again.DAYS} days")
@@ -112,7 +111,7 @@ def _compare(r: Context, pairs: shadow.Shadow) -> shadow.Comparison:
     live, least = r.live_folder(), r.limits.shadow.wasserstein
     seen, why = shadow.expected(r.folder, live) if live else (None, "the live release is not in the store")
     model = Model(r.folder / "bento" / "src" / "models" / "model.onnx")
-    found = pairs.compare(model, CONTRACT.features, seen, why)
+    found = pairs.compare(model, r.contract.features, seen, why)
     if found.skew is not None and not found.skew <= SKEW:
         raise Refused(
             f"{r.slot} serves other answers than its model gives offline: max |Δp| is {found.skew:.3g} in "

@@ -22,6 +22,7 @@ from pipelines.base.console import step as say
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import write_text
 from pipelines.base.signals import Interrupted, interruptible
+from pipelines.core.contract import Contract
 from pipelines.host import services, terraform, trust
 from pipelines.host.host import Host
 from pipelines.registry.ledger import BRANCH, Ledger, Look, Unreachable
@@ -36,14 +37,16 @@ LATE = 15.0  # seconds after which a look that is due is missed
 UNIT = terraform.LOCAL / "greenlight-watch@.service"
 
 
-def watch(env: str, every: float = 30.0, once: bool = False, home: Path | None = None) -> int:
+def watch(
+    env: str, contract: Contract, every: float = 30.0, once: bool = False, home: Path | None = None
+) -> int:
     """Deploy what the ledger names, until SIGTERM or SIGINT; with `once`, after one look.
 
     Returns 0, or 1 after BUGS rounds in a row that ended in a bug. With `once`: 0 when the wanted release
     runs, 3 when its rollout is held; Refused (4) when it was refused, UserError (2) when the ledger cannot be
     followed. UserError, too, where there is no such host.
     """
-    watcher = Watch(env, every, home)
+    watcher = Watch(env, contract, every, home)
     try:
         with interruptible():  # SIGINT too, which is ignored where a shell started us in background
             return watcher.once() if once else watcher.follow()
@@ -118,9 +121,9 @@ def told(host: Host) -> str:
 class Watch:
     """The watch of one environment."""
 
-    def __init__(self, env: str, every: float = 30.0, home: Path | None = None) -> None:
-        self.env, self.every, self.home = env, every, home
-        self.host = Host.load(env, home)
+    def __init__(self, env: str, contract: Contract, every: float = 30.0, home: Path | None = None) -> None:
+        self.env, self.contract, self.every, self.home = env, contract, every, home
+        self.host = Host.load(env, contract.name, home)
         self.seen = Seen.load(self.host) or Seen()
         self.seen.trouble = None  # so that the log of each start says what is wrong
         self.unreached = self.bugs = 0
@@ -165,7 +168,7 @@ class Watch:
     def _look(self) -> int:
         """Look, and move where it is called for: 0 when the wanted release runs, 3 when it is held."""
         self._save(again=None)
-        self.host = Host.load(self.env, self.home)
+        self.host = Host.load(self.env, self.contract.name, self.home)
         self._revive()
         ledger = Ledger()
         found = ledger.look(self.env)
@@ -194,7 +197,7 @@ class Watch:
             return
         time.sleep(AGAIN)
         if not services.alive(self.host):
-            terraform.up(self.env, self.home)
+            terraform.up(self.env, self.contract.name, self.home)
 
     def _require_trust(self, ledger: Ledger, found: Look, runs: bool) -> None:
         """UserError where the entry would move the host and is not to be followed."""
@@ -230,7 +233,7 @@ class Watch:
     def _deploy(self, found: Look, entry: Entry) -> int:
         self._save(again=None, doing=f"deploys {entry.release[:12]} since {datetime.now(UTC):%H:%M:%S} UTC")
         try:
-            code = deploy.deploy(self.env, self.home)
+            code = deploy.deploy(self.env, self.contract, self.home)
         finally:
             self.seen.doing = ""
         self.seen.refused = None

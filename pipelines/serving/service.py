@@ -18,13 +18,14 @@ from starlette.routing import Route
 from pipelines.artifacts.serving import Settings
 from pipelines.base.errors import UserError
 from pipelines.core.model import Golden
-from pipelines.problem.columns import CONTRACT
+from pipelines.problem import PROBLEM
 from pipelines.serving.log import DAYS_SETTING, PredictionLog, days_kept
 from pipelines.serving.metrics import ByRoute
 from pipelines.serving.predictor import Predictor
 from pipelines.serving.request import Reader
 from pipelines.serving.timeout import Timeout
 
+CONTRACT = PROBLEM.contract
 MODELS = Path(__file__).parents[2] / "models"
 SETTINGS = Settings.read(MODELS)
 READER = Reader(CONTRACT, SETTINGS.batch)

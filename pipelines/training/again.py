@@ -13,19 +13,20 @@ from pipelines.base.console import output, step
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256_of_tree, write_bytes
 from pipelines.core import params
+from pipelines.core.problem import Problem
 from pipelines.training import table, train
 
 LOCK = recorded.LOCK
 REBUILT = "rebuilt.onnx"
 
 
-def model(here: Path) -> bytes:
+def model(here: Path, problem: Problem) -> bytes:
     """The model as ONNX, fitted again on the prepared data."""
     step("rebuilding the model from its lock and seed")
-    return train.fit(params.load(here / "params.yaml"), table.load(here / table.PREPARED))
+    return train.fit(params.load(here / "params.yaml"), table.load(here / table.PREPARED), problem)
 
 
-def leave(out: Path) -> None:
+def leave(out: Path, problem: Problem) -> None:
     """Write into `out` the rebuilt model, models/ and the dvc.lock that says how they were made.
 
     Writes `sha256`, that of the whole folder, to the step's outputs. UserError where `out` exists, or where
@@ -36,7 +37,7 @@ def leave(out: Path) -> None:
     made = files(recorded.stages(locked, at=here))
     if out.exists():
         raise UserError(f"{out} exists already: name another folder, or remove it")
-    write_bytes(out / REBUILT, model(here))
+    write_bytes(out / REBUILT, model(here, problem))
     write_bytes(out / LOCK, locked)
     for name in made:
         (out / name).parent.mkdir(parents=True, exist_ok=True)

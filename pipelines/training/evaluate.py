@@ -12,7 +12,6 @@ from pipelines.core import stats
 from pipelines.core.contract import Column, Contract
 from pipelines.core.model import Model, Row
 from pipelines.core.params import Params
-from pipelines.problem.columns import CONTRACT
 from pipelines.training import table, windows
 
 MODELS = Path("models")
@@ -21,34 +20,36 @@ POINTS = 200  # of a curve, so that a plot stays small
 BINS = 20  # of the calibration plot
 
 
-def run(params: Params, prepared: Path = table.PREPARED, out: Path = MODELS) -> None:
+def run(params: Params, contract: Contract, prepared: Path = table.PREPARED, out: Path = MODELS) -> None:
     """Write what models/ says of the model: metrics.json, plots/, months.csv, golden.json, window.parquet and
     serving.json. UserError where the days after train.last have not both kinds of label.
     """
     rows = table.load(prepared)
-    windows.both_answers(params, rows, CONTRACT)
+    windows.both_answers(params, rows, contract)
     model = Model(out / "model.onnx")
-    p = pd.Series(model.predict(table.inputs(rows)), index=rows.index)
-    v = table.later(params, rows)
-    labelled = v[v[CONTRACT.label.name].notna()]
-    label, answers = labelled[CONTRACT.label.name].to_numpy(dtype=bool), p[labelled.index].to_numpy()
-    rate = float(table.training(params, rows)[CONTRACT.label.name].mean())
-    metrics = measure(params, labelled, answers, rate)
+    p = pd.Series(model.predict(table.inputs(rows, contract)), index=rows.index)
+    v = table.later(params, rows, contract)
+    labelled = v[v[contract.label.name].notna()]
+    label, answers = labelled[contract.label.name].to_numpy(dtype=bool), p[labelled.index].to_numpy()
+    rate = float(table.training(params, rows, contract)[contract.label.name].mean())
+    metrics = measure(params, labelled, answers, rate, contract)
     write_json(out / "metrics.json", metrics)
     for name, curve in curves(label, answers).items():
         _write_csv(out / "plots" / f"{name}.csv", curve)
-    _write_csv(out / "months.csv", by_month(params, rows, p, rate))
-    write_json(out / "golden.json", golden(model, v))
-    table.save(v.drop(columns=CONTRACT.label.name), out / "window.parquet")
-    write_json(out / "serving.json", serving(params))
+    _write_csv(out / "months.csv", by_month(params, rows, p, rate, contract))
+    write_json(out / "golden.json", golden(model, v, contract))
+    table.save(v.drop(columns=contract.label.name), out / "window.parquet")
+    write_json(out / "serving.json", serving(params, contract))
     step(f"ROC-AUC {metrics['roc_auc']:.3f}, log-loss {metrics['log_loss']:.4f} on {metrics['days']} days")
     if metrics["days"] < params.gate.days:
         step(f"the gate will want {params.gate.days} days, {metrics['days']} came after {params.train.last}")
 
 
-def measure(params: Params, rows: pd.DataFrame, p: np.ndarray, rate: float) -> dict[str, Any]:
+def measure(
+    params: Params, rows: pd.DataFrame, p: np.ndarray, rate: float, contract: Contract
+) -> dict[str, Any]:
     """The metrics of labelled rows; `rate` is the training's label rate, from which skill is measured."""
-    sums, days = _sums(params, rows, p)
+    sums, days = _sums(params, rows, p, contract)
     return {
         "roc_auc": float(stats.roc_auc(sums)),
         "log_loss": float(stats.log_loss(sums)),
@@ -56,25 +57,27 @@ def measure(params: Params, rows: pd.DataFrame, p: np.ndarray, rate: float) -> d
         "brier_skill": float(stats.brier_skill(sums, rate)),
         "expected_cost": float(stats.expected_cost(sums, params.decision.false_alarm, params.decision.miss)),
         "threshold": params.decision.threshold,
-        "label_rate": float(rows[CONTRACT.label.name].mean()),
+        "label_rate": float(rows[contract.label.name].mean()),
         "rows": len(rows),
         "days": days,
     }
 
 
-def _sums(params: Params, rows: pd.DataFrame, p: np.ndarray) -> tuple[stats.DaySums, int]:
-    day, names = pd.factorize(rows[CONTRACT.time.name].dt.normalize(), sort=True)
-    label = rows[CONTRACT.label.name].to_numpy(dtype=bool)
+def _sums(params: Params, rows: pd.DataFrame, p: np.ndarray, contract: Contract) -> tuple[stats.DaySums, int]:
+    day, names = pd.factorize(rows[contract.time.name].dt.normalize(), sort=True)
+    label = rows[contract.label.name].to_numpy(dtype=bool)
     return stats.day_sums(label, p, day, len(names), params.decision.threshold), len(names)
 
 
-def by_month(params: Params, rows: pd.DataFrame, p: pd.Series, rate: float) -> pd.DataFrame:
+def by_month(
+    params: Params, rows: pd.DataFrame, p: pd.Series, rate: float, contract: Contract
+) -> pd.DataFrame:
     """A line a month; the model has seen those marked `trained`, so they flatter it."""
-    labelled = rows[rows[CONTRACT.label.name].notna()]
+    labelled = rows[rows[contract.label.name].notna()]
     lines = []
-    for month, found in labelled.groupby(labelled[CONTRACT.time.name].dt.to_period("M")):
+    for month, found in labelled.groupby(labelled[contract.time.name].dt.to_period("M")):
         trained = params.train.first <= str(month) <= params.train.last
-        metrics = measure(params, found, p[found.index].to_numpy(), rate)
+        metrics = measure(params, found, p[found.index].to_numpy(), rate, contract)
         kept = ("rows", "label_rate", "roc_auc", "log_loss", "brier_skill")
         lines.append({"month": str(month), "trained": str(trained).lower(), **{k: metrics[k] for k in kept}})
     return pd.DataFrame(lines)
@@ -104,7 +107,7 @@ def _thin(curve: pd.DataFrame) -> pd.DataFrame:
     return curve.iloc[np.unique(np.linspace(0, len(curve) - 1, POINTS).astype(int))]
 
 
-def golden(model: Model, v: pd.DataFrame, contract: Contract = CONTRACT) -> dict[str, Any]:
+def golden(model: Model, v: pd.DataFrame, contract: Contract) -> dict[str, Any]:
     """Requests with the answers that they must get: rows of the test window with whatever a caller may send
     among them: each feature missing (where it may be), at its least and at its greatest, and categories never
     seen.
@@ -129,7 +132,7 @@ def golden(model: Model, v: pd.DataFrame, contract: Contract = CONTRACT) -> dict
     return {"rows": rows, "p": model.predict_rows(contract.features, rows).tolist()}
 
 
-def as_request(row: Row, contract: Contract = CONTRACT) -> dict[str, Any]:
+def as_request(row: Row, contract: Contract) -> dict[str, Any]:
     """The features of a prepared row as a caller would write them in JSON."""
     return {column.name: _value(column, row[column.name]) for column in contract.features}
 
@@ -146,7 +149,7 @@ def _value(column: Column, value: Any) -> Any:
     return float(str(np.float32(value)))  # the shortest text that is the same float32: 10.94, not 10.93999958
 
 
-def serving(params: Params, contract: Contract = CONTRACT) -> dict[str, Any]:
+def serving(params: Params, contract: Contract) -> dict[str, Any]:
     """What the service reads of params.yaml."""
     return {
         "name": contract.name,

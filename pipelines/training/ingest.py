@@ -9,6 +9,7 @@ from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_bytes
 from pipelines.core import months, params, tables
+from pipelines.core.problem import Problem
 from pipelines.training import road
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def ingest(
+    problem: Problem,
     through: str | None = None,
     first: str | None = None,
     folder: Path = months.DATA,
@@ -36,7 +38,7 @@ def ingest(
         after = months.between(wanted.through, through)[1:]
     else:
         after = months.between(first or wanted.first, through)
-    available = road.known()
+    available = road.known(problem)
     if unknown := [month for month in [*after, through] if month not in available]:
         raise UserError(
             f"the source has no month {unknown[0]}: pipelines/problem/source.py has "
@@ -47,7 +49,7 @@ def ingest(
             f"there is nothing to ingest: {through} is not after "
             + (f"data.through of params.yaml, {wanted.through}" if labels_to else f"{first or wanted.first}")
         )
-    changed = [file for month in after if (file := _write(month, Path(folder)))]
+    changed = [file for month in after if (file := _write(month, Path(folder), problem))]
     if labels_to is None and first is None:
         _remove_others(Path(folder), wanted.first, max(through, wanted.through))
     return changed
@@ -66,9 +68,9 @@ def _remove_others(folder: Path, first: str, last: str) -> None:
             )
 
 
-def _write(month: str, folder: Path) -> Path | None:
+def _write(month: str, folder: Path, problem: Problem) -> Path | None:
     file = months.path(folder, month)
-    rows = road.from_source(month)
+    rows = road.from_source(month, problem)
     content = tables.encoded(rows)
     if file.is_file() and file.read_bytes() == content:
         return None
@@ -76,7 +78,7 @@ def _write(month: str, folder: Path) -> Path | None:
     return write_bytes(file, content)
 
 
-def restore(folder: Path = months.DATA) -> None:
+def restore(problem: Problem, folder: Path = months.DATA) -> None:
     """Bring `folder` back as its .dvc file records it: from the DVC remote where one is configured, else
     from DVC's local cache, else from the source. What one way brings is hashed, byte by byte, because DVC
     takes a file's name for its content; where it is another, it is dropped and the next way is tried.
@@ -94,7 +96,7 @@ def restore(folder: Path = months.DATA) -> None:
     if not record.changed():  # what somebody changed by hand is not overwritten, but named below
         if bad := record.drop_bad():
             step(f"DVC's cache held {len(bad)} of {folder}/ with other bytes than recorded: dropped")
-        for name, bring in _ways(record):
+        for name, bring in _ways(record, problem):
             for brought in record.changed():
                 if brought not in before:
                     (folder / brought).unlink()
@@ -110,13 +112,13 @@ def restore(folder: Path = months.DATA) -> None:
     )
 
 
-def _ways(record: "Folder") -> Iterator[tuple[str, Callable[[], None]]]:
+def _ways(record: "Folder", problem: Problem) -> Iterator[tuple[str, Callable[[], None]]]:
     """Each is looked for when the one before has failed."""
     if record.remote:
         yield f"from the DVC remote {record.remote!r}", record.pull
     if record.in_cache():
         yield "from DVC's cache", record.checkout
-    yield "from the source", lambda: _from_source(record.folder)
+    yield "from the source", lambda: _from_source(record.folder, problem)
 
 
 def _of_these_months(record: "Folder") -> None:
@@ -138,9 +140,9 @@ def _of_these_months(record: "Folder") -> None:
         )
 
 
-def _from_source(folder: Path) -> None:
+def _from_source(folder: Path, problem: Problem) -> None:
     """The months of params.yaml that are not there; a file that is there stays as it is, to be compared."""
     wanted = params.load().data
     for month in months.between(wanted.first, wanted.through):
         if not months.path(folder, month).exists():
-            _write(month, folder)
+            _write(month, folder, problem)

@@ -11,33 +11,34 @@ from pipelines.core import months
 from pipelines.core import rows as rows_of
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
-from pipelines.problem import features
-from pipelines.problem.columns import CONTRACT
+from pipelines.core.problem import Problem
 from pipelines.training import table
 
 
-def run(params: Params, folder: Path = months.DATA, out: Path = table.PREPARED) -> None:
+def run(params: Params, problem: Problem, folder: Path = months.DATA, out: Path = table.PREPARED) -> None:
     """Write build/prepared.parquet: key, time, label, slices and features of every row, labelled or not.
 
     UserError where a feature is infinite, or looks back farther than features.py says.
     """
-    raw = months.read(folder, params.data.first, params.data.through, CONTRACT)
-    built = rows_of.built(raw, features.build, CONTRACT)
-    _finite(built, folder)
-    rows_of.check_history(raw, built, features.build, rows_of.history_days(features), CONTRACT)
-    rows = as_the_model_takes_them(built, CONTRACT)
+    contract, features = problem.contract, problem.features
+    raw = months.read(folder, params.data.first, params.data.through, contract)
+    built = rows_of.built(raw, features.build, contract)
+    _finite(built, folder, contract)
+    rows_of.check_history(raw, built, features.build, rows_of.history_days(features), contract)
+    rows = as_the_model_takes_them(built, contract)
     table.save(rows, out)
-    step(f"{out}: {len(rows):,} rows, {rows[CONTRACT.label.name].notna().sum():,} with a label")
+    step(f"{out}: {len(rows):,} rows, {rows[contract.label.name].notna().sum():,} with a label")
 
 
-def prepare(raw: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:
+def prepare(raw: pd.DataFrame, problem: Problem) -> pd.DataFrame:
     """Rows of data files (whole days) as rows for the model. UserError where features.py leaves a feature
     out, Refused where a derived one leaves its range.
     """
-    return as_the_model_takes_them(rows_of.built(raw, features.build, contract), contract)
+    contract = problem.contract
+    return as_the_model_takes_them(rows_of.built(raw, problem.features.build, contract), contract)
 
 
-def _finite(rows: pd.DataFrame, folder: Path, contract: Contract = CONTRACT) -> None:
+def _finite(rows: pd.DataFrame, folder: Path, contract: Contract) -> None:
     """UserError for a feature that is infinite, also only in float32, as a ratio becomes where it divides by
     nothing: file, row and column.
     """
@@ -56,7 +57,7 @@ def _finite(rows: pd.DataFrame, folder: Path, contract: Contract = CONTRACT) -> 
                 )
 
 
-def as_the_model_takes_them(rows: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:
+def as_the_model_takes_them(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """Rows with features as rows for the model: numbers in float32, which is what it is given in production
     too, categories as str. Refused where a derived feature leaves its range.
     """

@@ -9,16 +9,13 @@ import pandas as pd
 from pipelines.core import stats
 from pipelines.core.contract import Column, Contract
 from pipelines.core.params import Params
-from pipelines.problem.columns import CONTRACT
 
 BLOCK = 30  # days
 FOLDS = 4  # months, the newest: each costs a training, and older ones say little of the next
 Answers = Callable[[Params, pd.DataFrame, pd.DataFrame], np.ndarray]
 
 
-def build(
-    params: Params, rows: pd.DataFrame, answers: Answers, contract: Contract = CONTRACT
-) -> dict[str, Any]:
+def build(params: Params, rows: pd.DataFrame, answers: Answers, contract: Contract) -> dict[str, Any]:
     """What reference.json says of the labelled training rows.
 
     `features`: for each its bins, their shares, and the PSI above which it counts as drifted; `brier_skill`:

@@ -14,13 +14,14 @@ from pipelines.base import git, programs, recorded
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError
 from pipelines.core import months
+from pipelines.core.problem import Problem
 from pipelines.training import cache, ingest, tracked, tracking
 
 LOCK = recorded.LOCK
 Lock = Mapping[str, Any]
 
 
-def reproduce(locked: bool = False) -> None:
+def reproduce(problem: Problem, locked: bool = False) -> None:
     """Restore data/, run `dvc repro`, and say what differs from the dvc.lock of HEAD.
 
     With `locked`, as ci runs it, a dvc.lock whose inputs (data, code, params) are not those of this commit
@@ -29,7 +30,7 @@ def reproduce(locked: bool = False) -> None:
     A stage's own UserError or Refused is raised again.
     """
     _lock()
-    ingest.restore()
+    ingest.restore(problem)
     objects = list(_made().values())
     cache.drop_bad(_repo(), objects)
     if _has_remote():

@@ -9,7 +9,6 @@ from pipelines.core import months, tables
 from pipelines.core.contract import Contract
 from pipelines.core.model import Inputs, encode
 from pipelines.core.params import Params
-from pipelines.problem.columns import CONTRACT
 
 PREPARED = Path("build/prepared.parquet")
 
@@ -26,7 +25,7 @@ def load(path: Path = PREPARED) -> pd.DataFrame:
     return tables.read(path)
 
 
-def training(params: Params, rows: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:
+def training(params: Params, rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """The rows with a label of the months train.first to train.last. UserError where there are none."""
     inside = months.within(rows[contract.time.name], params.train.first, params.train.last)
     found = rows[inside & rows[contract.label.name].notna()]
@@ -37,11 +36,11 @@ def training(params: Params, rows: pd.DataFrame, contract: Contract = CONTRACT) 
     return found
 
 
-def later(params: Params, rows: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:
+def later(params: Params, rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """The test window: the rows after train.last, labelled or not; data/ has whole months, so whole days."""
     return rows[rows[contract.time.name] >= pd.Timestamp(params.train.last) + pd.DateOffset(months=1)]
 
 
-def inputs(rows: pd.DataFrame, contract: Contract = CONTRACT) -> Inputs:
+def inputs(rows: pd.DataFrame, contract: Contract) -> Inputs:
     """The features of `rows` as the ONNX model takes them."""
     return {column.name: encode(column, rows[column.name].to_numpy()) for column in contract.features}

@@ -11,7 +11,6 @@ from pipelines.base import git
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256
 from pipelines.core.params import Params
-from pipelines.problem.columns import CONTRACT
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -22,7 +21,7 @@ LOCAL = Path(".greenlight/mlflow.db")
 ELSEWHERE = "move it away, or set MLFLOW_TRACKING_URI to another place"
 
 
-def log(params: Params, model: Path, rows: pd.DataFrame, figures: dict[str, float]) -> None:
+def log(problem: str, params: Params, model: Path, rows: pd.DataFrame, figures: dict[str, float]) -> None:
     """Log a run to MLFLOW_TRACKING_URI (default: sqlite in .greenlight/): params, `figures`, and the tags
     model_sha256 and git_commit, by which a release finds it. UserError where the server does not answer.
     """
@@ -33,11 +32,15 @@ def log(params: Params, model: Path, rows: pd.DataFrame, figures: dict[str, floa
         "rows": len(rows),
     }
     name = f"{train.estimator} {train.first} to {train.last}"
-    _log(name, {"model_sha256": sha256(model)}, logged, figures)
+    _log(problem, name, {"model_sha256": sha256(model)}, logged, figures)
 
 
 def log_study(
-    params: Params, best: Mapping[str, object], figures: dict[str, float], losses: dict[int, float]
+    problem: str,
+    params: Params,
+    best: Mapping[str, object],
+    figures: dict[str, float],
+    losses: dict[int, float],
 ) -> None:
     """Log a search for settings as one run: the `best`, `figures`, and each trial's log-loss by its number.
     UserError where the server does not answer.
@@ -50,10 +53,11 @@ def log_study(
         "folds": params.tune.folds,
         **best,
     }
-    _log(f"tune {train.first} to {train.last}", {"study": "tune"}, logged, figures, losses)
+    _log(problem, f"tune {train.first} to {train.last}", {"study": "tune"}, logged, figures, losses)
 
 
 def _log(
+    problem: str,
     name: str,
     tags: dict[str, str],
     logged: dict[str, object],
@@ -65,8 +69,8 @@ def _log(
 
     try:
         to = client()
-        experiment = to.get_experiment_by_name(CONTRACT.name)
-        where = experiment.experiment_id if experiment else to.create_experiment(CONTRACT.name)
+        experiment = to.get_experiment_by_name(problem)
+        where = experiment.experiment_id if experiment else to.create_experiment(problem)
         run = to.create_run(where, run_name=name, tags=tags | {"git_commit": _commit()}).info.run_id
         for param, value in logged.items():
             to.log_param(run, param, value)
@@ -79,14 +83,14 @@ def _log(
         raise UserError(_refused(error)) from None
 
 
-def ready() -> None:
+def ready(problem: str) -> None:
     """UserError where no run could be logged: asked before the long work, whose end it would be."""
     current()
     _quiet()
     from mlflow.exceptions import MlflowException
 
     try:
-        client().get_experiment_by_name(CONTRACT.name)
+        client().get_experiment_by_name(problem)
     except (MlflowException, OSError) as error:
         raise UserError(_refused(error)) from None
 

@@ -3,6 +3,7 @@
 import importlib.metadata
 import inspect
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,69 +19,71 @@ from pipelines.base.files import write_bytes, write_json
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model
 from pipelines.core.params import Params
+from pipelines.core.problem import Problem
 from pipelines.core.schema import request_schema
-from pipelines.problem.columns import CONTRACT
-from pipelines.problem.estimators import ESTIMATORS
 from pipelines.training import reference, table, tracking, windows
 
 MODELS = Path("models")
 PARITY = 1e-5  # max |Δp| between sklearn, in float64, and ONNX, in float32
 
 
-def run(params: Params, prepared: Path = table.PREPARED, out: Path = MODELS) -> None:
+def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: Path = MODELS) -> None:
     """Write models/model.onnx, model.json and reference.json, and log the run to MLflow."""
-    tracking.ready()
+    contract = problem.contract
+    tracking.ready(contract.name)
     prepared_rows = table.load(prepared)
-    windows.both_answers(params, prepared_rows, CONTRACT)
-    rows = table.training(params, prepared_rows)
+    windows.both_answers(params, prepared_rows, contract)
+    rows = table.training(params, prepared_rows, contract)
     step(
         f"fitting {params.train.estimator} on {len(rows):,} rows, {params.train.first} to {params.train.last}"
     )
     started = time.perf_counter()
-    pipeline = fit_pipeline(params, rows)
+    pipeline = fit_pipeline(params, rows, problem)
     seconds = time.perf_counter() - started
-    content = to_onnx(pipeline)
+    content = to_onnx(pipeline, contract)
     model = write_bytes(out / "model.onnx", content)
-    difference = parity(pipeline, Model(model), table.later(params, prepared_rows))
+    difference = parity(pipeline, Model(model), table.later(params, prepared_rows, contract), contract)
     step(f"fitted in {seconds:.1f} s; ONNX and sklearn differ by at most {difference:.1g}")
-    write_json(out / "model.json", card(params, rows, difference))
+    write_json(out / "model.json", card(params, rows, difference, contract))
     step("how good it would have been: each month by a model of the months before")
-    write_json(out / "reference.json", reference.build(params, rows, _answers))
-    tracking.log(params, model, rows, {"fit_seconds": seconds, "parity": difference})
+    write_json(out / "reference.json", reference.build(params, rows, partial(answers, problem), contract))
+    tracking.log(contract.name, params, model, rows, {"fit_seconds": seconds, "parity": difference})
 
 
-def fit(params: Params, rows: pd.DataFrame) -> bytes:
+def fit(params: Params, rows: pd.DataFrame, problem: Problem) -> bytes:
     """The ONNX model of `params` and the rows of prepared.parquet: the same bytes each time.
 
     UserError where params.yaml names an unknown estimator or setting.
     """
-    return to_onnx(fit_pipeline(params, table.training(params, rows)))
+    contract = problem.contract
+    return to_onnx(fit_pipeline(params, table.training(params, rows, contract), problem), contract)
 
 
-def fit_pipeline(params: Params, rows: pd.DataFrame) -> Pipeline:
+def fit_pipeline(params: Params, rows: pd.DataFrame, problem: Problem) -> Pipeline:
     """The fitted sklearn pipeline; one thread, so that sums do not depend on how many a machine has."""
-    pipeline = estimator(params)
-    label = rows[CONTRACT.label.name].to_numpy(dtype=np.int64)
+    pipeline, contract = estimator(params, problem), problem.contract
+    label = rows[contract.label.name].to_numpy(dtype=np.int64)
     if len(np.unique(label)) < 2:
         raise Refused(
-            f"{CONTRACT.label.name} has one value only from {params.train.first} to {params.train.last}"
+            f"{contract.label.name} has one value only from {params.train.first} to {params.train.last}"
         )
     with threadpoolctl.threadpool_limits(limits=1):
         try:
-            return pipeline.fit(frame(rows), label)
+            return pipeline.fit(frame(rows, contract), label)
         except InvalidParameterError as error:
             raise UserError(f"params.yaml: train: {' '.join(str(error).split())}") from None
 
 
-def estimator(params: Params) -> Pipeline:
+def estimator(params: Params, problem: Problem) -> Pipeline:
     """The unfitted pipeline of params.yaml: train. UserError for a name or a setting that does not exist."""
     name, settings = params.train.estimator, params.train.settings
-    if name not in ESTIMATORS:
+    estimators = problem.estimators
+    if name not in estimators:
         raise UserError(
             f"params.yaml: train.estimator is {name!r}, but pipelines/problem/estimators.py has "
-            f"{', '.join(sorted(ESTIMATORS))}"
+            f"{', '.join(sorted(estimators))}"
         )
-    known = {k: p for k, p in inspect.signature(ESTIMATORS[name]).parameters.items() if k != "seed"}
+    known = {k: p for k, p in inspect.signature(estimators[name]).parameters.items() if k != "seed"}
     for setting, value in settings.items():
         if setting not in known:
             raise UserError(
@@ -91,7 +94,7 @@ def estimator(params: Params) -> Pipeline:
             words = getattr(wanted, "__name__", str(wanted))
             raise UserError(f"params.yaml: train.settings.{setting} is {value!r}, but {name} takes {words}")
     try:
-        return ESTIMATORS[name](seed=params.train.seed, **settings)
+        return estimators[name](seed=params.train.seed, **settings)
     except (TypeError, ValueError) as error:
         raise UserError(f"params.yaml: train.settings do not suit {name}: {error}") from None
 
@@ -105,7 +108,7 @@ def _fits(value: Any, annotation: Any) -> bool:
     return type(value) in allowed or (value is None and type(None) in allowed)
 
 
-def frame(rows: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:
+def frame(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """The features of `rows` as sklearn takes them: str (missing is "") and float32."""
     return pd.DataFrame(
         {
@@ -115,7 +118,7 @@ def frame(rows: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:
     )
 
 
-def to_onnx(pipeline: Pipeline, contract: Contract = CONTRACT) -> bytes:
+def to_onnx(pipeline: Pipeline, contract: Contract) -> bytes:
     """The pipeline as ONNX: an input (None, 1) a feature, outputs `label` and `probabilities`."""
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
@@ -137,10 +140,15 @@ def to_onnx(pipeline: Pipeline, contract: Contract = CONTRACT) -> bytes:
     return bytes(graph.SerializeToString(deterministic=True))
 
 
-def parity(pipeline: Pipeline, model: Model, rows: pd.DataFrame) -> float:
+def parity(pipeline: Pipeline, model: Model, rows: pd.DataFrame, contract: Contract) -> float:
     """max |Δp| between the two on `rows`. Refused above PARITY: what ships must be what was judged."""
     difference = float(
-        np.max(np.abs(pipeline.predict_proba(frame(rows))[:, 1] - model.predict(table.inputs(rows))))
+        np.max(
+            np.abs(
+                pipeline.predict_proba(frame(rows, contract))[:, 1]
+                - model.predict(table.inputs(rows, contract))
+            )
+        )
     )
     if not difference <= PARITY:
         raise Refused(
@@ -150,9 +158,7 @@ def parity(pipeline: Pipeline, model: Model, rows: pd.DataFrame) -> float:
     return difference
 
 
-def card(
-    params: Params, rows: pd.DataFrame, difference: float, contract: Contract = CONTRACT
-) -> dict[str, Any]:
+def card(params: Params, rows: pd.DataFrame, difference: float, contract: Contract) -> dict[str, Any]:
     """What model.json says of the model."""
     days = rows[contract.time.name].dt.normalize()
     packages = ("scikit-learn", "skl2onnx", "onnx", "numpy")
@@ -175,6 +181,6 @@ def card(
     }
 
 
-def _answers(params: Params, past: pd.DataFrame, month: pd.DataFrame) -> np.ndarray:
+def answers(problem: Problem, params: Params, past: pd.DataFrame, month: pd.DataFrame) -> np.ndarray:
     """P(label) of a month's rows by a model of the rows before it."""
-    return fit_pipeline(params, past).predict_proba(frame(month))[:, 1]
+    return fit_pipeline(params, past, problem).predict_proba(frame(month, problem.contract))[:, 1]

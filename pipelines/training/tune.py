@@ -20,9 +20,9 @@ from pipelines.base.errors import UserError
 from pipelines.base.files import sha256, write_text
 from pipelines.core import params as files
 from pipelines.core import stats
+from pipelines.core.contract import Contract
 from pipelines.core.params import Params, Setting, Values
-from pipelines.problem import estimators
-from pipelines.problem.columns import CONTRACT
+from pipelines.core.problem import Problem
 from pipelines.training import table, tracking, train
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ LEVEL = 0.90
 
 def tune(
     params: Params,
+    problem: Problem,
     trials: int | None = None,
     minutes: float | None = None,
     write: bool = True,
@@ -47,13 +48,14 @@ def tune(
     goes on with it. With `write`, the best go into `file`, but only where they are shown to be better.
     UserError for a space that does not suit the estimators.
     """
-    _check(params)
-    tracking.ready()
-    folds = _folds(params, table.training(params, table.load(prepared)))
-    study = _study(params, folds)
+    _check(params, problem)
+    tracking.ready(problem.name)
+    rows = table.training(params, table.load(prepared), problem.contract)
+    folds = _folds(params, rows, problem.contract)
+    study = _study(params, problem, folds)
     step(f"the current settings, on {folds[0].month} to {folds[-1].month}")
-    now = _current(study, params, folds)
-    new = _search(study, params, folds, trials or params.tune.trials, minutes, _mean(now, folds))
+    now = _current(study, params, problem, folds)
+    new = _search(study, params, problem, folds, trials or params.tune.trials, minutes, _mean(now, folds))
     results = _results(study, params, folds, now)
     print(_table(results, _mean(now, folds), len(_finished(study))))
     better = [result for result in results if result.high < 0]
@@ -65,7 +67,7 @@ def tune(
     else:
         print(f"\nTrial {better[0].number} is shown to be better; without --dry-run it goes into {file}.")
     if new and results:
-        _log(params, results, _mean(now, folds), study)
+        _log(problem.name, params, results, _mean(now, folds), study)
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,9 @@ class Fold:
         return np.bincount(self.day)
 
 
-def _folds(params: Params, rows: pd.DataFrame) -> tuple[Fold, ...]:
+def _folds(params: Params, rows: pd.DataFrame, contract: Contract) -> tuple[Fold, ...]:
     """Rolling origin: the newest months of the labelled training rows, each with all months before it."""
-    time = rows[CONTRACT.time.name]
+    time = rows[contract.time.name]
     month = time.dt.to_period("M")
     names = sorted(month.unique())
     if len(names) <= params.tune.folds:
@@ -104,12 +106,12 @@ def _folds(params: Params, rows: pd.DataFrame) -> tuple[Fold, ...]:
     )
 
 
-def _losses(params: Params, folds: Sequence[Fold]) -> Iterator[np.ndarray]:
+def _losses(params: Params, problem: Problem, folds: Sequence[Fold]) -> Iterator[np.ndarray]:
     """The log-loss of each day, summed over its rows: an array a fold."""
     for fold in folds:
         with threadpoolctl.threadpool_limits(limits=1):  # the machine's other work and OpenMP's threads fight
-            p = train.fit_pipeline(params, fold.past).predict_proba(train.frame(fold.rows))[:, 1]
-        label = fold.rows[CONTRACT.label.name].to_numpy(dtype=bool)
+            p = train.answers(problem, params, fold.past, fold.rows)
+        label = fold.rows[problem.contract.label.name].to_numpy(dtype=bool)
         yield stats.day_sums(label, p, fold.day, len(fold.sizes), params.decision.threshold).log_loss
 
 
@@ -122,7 +124,7 @@ def _mean(losses: np.ndarray, folds: Sequence[Fold]) -> float:
 # --- the study --------------------------------------------------------------------------------------------
 
 
-def _study(params: Params, folds: Sequence[Fold]) -> "optuna.Study":
+def _study(params: Params, problem: Problem, folds: Sequence[Fold]) -> "optuna.Study":
     """The study of this very question; another window, space, seed or estimator is another study."""
     import optuna
 
@@ -131,13 +133,13 @@ def _study(params: Params, folds: Sequence[Fold]) -> "optuna.Study":
     asked = [
         params.train.model_dump(),
         params.tune.model_dump(exclude={"trials"}),
-        sha256(Path(estimators.__file__)),
+        sha256(problem.folder / "estimators.py"),
         hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()).hexdigest(),
     ]
     STUDIES.parent.mkdir(exist_ok=True)
     study = optuna.create_study(
         storage=f"sqlite:///{STUDIES.absolute()}",
-        study_name=f"{CONTRACT.name} {hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]}",
+        study_name=f"{problem.name} {hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]}",
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED),
     )
@@ -153,15 +155,16 @@ def _finished(study: "optuna.Study") -> list[Any]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
 
 
-def _current(study: "optuna.Study", params: Params, folds: Sequence[Fold]) -> np.ndarray:
+def _current(study: "optuna.Study", params: Params, problem: Problem, folds: Sequence[Fold]) -> np.ndarray:
     if "now" not in study.user_attrs:
-        study.set_user_attr("now", np.concatenate(list(_losses(params, folds))).tolist())
+        study.set_user_attr("now", np.concatenate(list(_losses(params, problem, folds))).tolist())
     return np.array(study.user_attrs["now"])
 
 
 def _search(
     study: "optuna.Study",
     params: Params,
+    problem: Problem,
     folds: Sequence[Fold],
     trials: int,
     minutes: float | None,
@@ -177,13 +180,15 @@ def _search(
             if minutes is not None and time.monotonic() - started >= 60 * minutes:
                 step(f"{minutes:g} minutes are over; the same command goes on")
                 break
-            step(f"trial {number} of {trials}: {_trial(study, params, folds, number, now)}")
+            step(f"trial {number} of {trials}: {_trial(study, params, problem, folds, number, now)}")
     except KeyboardInterrupt:
         step("interrupted; the same command goes on")
     return len(_finished(study)) - before
 
 
-def _trial(study: "optuna.Study", params: Params, folds: Sequence[Fold], number: int, now: float) -> str:
+def _trial(
+    study: "optuna.Study", params: Params, problem: Problem, folds: Sequence[Fold], number: int, now: float
+) -> str:
     """Run one trial, and say how it went."""
     from optuna.samplers import TPESampler
     from optuna.trial import TrialState
@@ -195,7 +200,7 @@ def _trial(study: "optuna.Study", params: Params, folds: Sequence[Fold], number:
         candidate = _suggested(trial, params)
         settings = _words(candidate.train.settings, params)
         losses = np.empty(0)
-        for fold, more in zip(folds, _losses(candidate, folds), strict=True):
+        for fold, more in zip(folds, _losses(candidate, problem, folds), strict=True):
             losses = np.append(losses, more)
             value = _mean(losses, folds)
             trial.report(value, len(losses))
@@ -242,15 +247,15 @@ def _with(params: Params, estimator: str, settings: dict[str, Setting]) -> Param
     return params.model_copy(update={"train": train})
 
 
-def _check(params: Params) -> None:
+def _check(params: Params, problem: Problem) -> None:
     """Whether the estimators take both ends of each range, and each of the choices."""
     if not params.tune.space:
         raise UserError("params.yaml: tune.space names no estimator: there is nothing to search")
     for name, space in params.tune.space.items():
-        if name not in estimators.ESTIMATORS:
+        if name not in problem.estimators:
             raise UserError(
                 f"params.yaml: tune.space.{name} is no estimator; pipelines/problem/estimators.py has "
-                f"{', '.join(sorted(estimators.ESTIMATORS))}"
+                f"{', '.join(sorted(problem.estimators))}"
             )
         if not space:
             raise UserError(f"params.yaml: tune.space.{name} names no setting: there is nothing to search")
@@ -258,7 +263,7 @@ def _check(params: Params) -> None:
         first = {setting: values[0] for setting, values in tried.items()}
         for changed in [{setting: value} for setting, values in tried.items() for value in values]:
             try:
-                train.estimator(_with(params, name, first | changed))
+                train.estimator(_with(params, name, first | changed), problem)
             except UserError as error:
                 raise UserError(str(error).replace("train.settings", f"tune.space.{name}")) from None
 
@@ -377,9 +382,10 @@ def _next(best: Result, params: Params, file: Path) -> str:
     )
 
 
-def _log(params: Params, results: Sequence[Result], now: float, study: "optuna.Study") -> None:
+def _log(problem: str, params: Params, results: Sequence[Result], now: float, study: "optuna.Study") -> None:
     best = results[0]
     tracking.log_study(
+        problem,
         params,
         {f"settings.{name}": value for name, value in best.settings.items()} | {"estimator": best.estimator},
         {

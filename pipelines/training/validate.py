@@ -14,7 +14,6 @@ from pipelines.base.files import write_json
 from pipelines.core import months
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
-from pipelines.problem.columns import CONTRACT
 from pipelines.training import windows
 
 BUILD = Path("build")
@@ -25,24 +24,24 @@ DAILY = 0.85  # the share of its days that the fullest month has where events co
 SPARSE = 0.5  # else a month needs this share of what half of the months have
 
 
-def run(params: Params, folder: Path = months.DATA, out: Path = BUILD) -> None:
+def run(params: Params, contract: Contract, folder: Path = months.DATA, out: Path = BUILD) -> None:
     """Write build/validation.json and, for people, build/data-docs/index.html.
 
     UserError for a file that cannot be read, or where nothing can be learnt or judged for want of labels;
     Refused for a month that is not what the contract says.
     """
     names = months.between(params.data.first, params.data.through)
-    table = months.read(folder, names[0], names[-1], CONTRACT)
-    windows.both_answers(params, table, CONTRACT)
-    for column in CONTRACT.left_out:
+    table = months.read(folder, names[0], names[-1], contract)
+    windows.both_answers(params, table, contract)
+    for column in contract.left_out:
         step(
             f"columns.py: {column.name} is known in time and no feature, since its type is {column.type}: "
             "a category or a number would be one"
         )
-    month = table[CONTRACT.time.name].dt.strftime("%Y-%m")
+    month = table[contract.time.name].dt.strftime("%Y-%m")
     of_month = {name: table[month == name] for name in names}
     step(f"{len(names)} months against the contract; Great Expectations takes 5 s to start")
-    results = expect(of_month, out / "data-docs")
+    results = expect(of_month, out / "data-docs", contract)
     failed = [result for result in results if not result["success"]]
     if failed:
         more = f" (and {len(failed) - 1} more: {out}/data-docs/index.html)" if len(failed) > 1 else ""
@@ -51,9 +50,7 @@ def run(params: Params, folder: Path = months.DATA, out: Path = BUILD) -> None:
     step(f"{len(results)} expectations hold; {out}/data-docs/index.html shows them")
 
 
-def expect(
-    tables: dict[str, pd.DataFrame], docs: Path, contract: Contract = CONTRACT
-) -> list[dict[str, Any]]:
+def expect(tables: dict[str, pd.DataFrame], docs: Path, contract: Contract) -> list[dict[str, Any]]:
     """What each expectation found in each month, and Data Docs of it all in `docs`."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")

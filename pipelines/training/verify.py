@@ -10,9 +10,8 @@ from sklearn.metrics import roc_auc_score
 from pipelines.base.console import step
 from pipelines.base.files import write_bytes, write_json
 from pipelines.core import months
-from pipelines.core.contract import Contract
 from pipelines.core.params import Params
-from pipelines.problem.columns import CONTRACT
+from pipelines.core.problem import Problem
 from pipelines.training import table
 from pipelines.training.prepare import prepare
 from pipelines.training.train import fit, fit_pipeline, frame
@@ -20,35 +19,43 @@ from pipelines.training.train import fit, fit_pipeline, frame
 OUT = Path("models/verification")
 
 
-def run(params: Params, folder: Path = months.DATA, prepared: Path = table.PREPARED, out: Path = OUT) -> None:
+def run(
+    params: Params,
+    problem: Problem,
+    folder: Path = months.DATA,
+    prepared: Path = table.PREPARED,
+    out: Path = OUT,
+) -> None:
     """Write again.onnx, the model trained once more from the same seed in another process than train's, and
     shuffled.json, the ROC-AUC on the test window of a model of shuffled outcomes. The gate judges both.
     """
     step("training again from the same seed")
-    write_bytes(out / "again.onnx", fit(params, table.load(prepared)))
+    write_bytes(out / "again.onnx", fit(params, table.load(prepared), problem))
     step("training on shuffled outcomes")
-    auc = of_shuffled_outcomes(params, months.read(folder, params.data.first, params.data.through, CONTRACT))
+    raw = months.read(folder, params.data.first, params.data.through, problem.contract)
+    auc = of_shuffled_outcomes(params, raw, problem)
     write_json(out / "shuffled.json", {"roc_auc": round(auc, 3) if math.isfinite(auc) else None})
     step(
         f"trained on shuffled outcomes, the ROC-AUC on the test window is {auc:.3f}: 0.5 is what chance gives"
     )
 
 
-def of_shuffled_outcomes(params: Params, raw: pd.DataFrame, contract: Contract = CONTRACT) -> float:
+def of_shuffled_outcomes(params: Params, raw: pd.DataFrame, problem: Problem) -> float:
     """ROC-AUC on the test window when all outcomes of `raw` are dealt out anew before the features are made.
 
     All columns that are known too late move together, so nothing known in time says anything about them: what
     is above 0.5 by more than chance was made from outcomes. A permutation test (Ojala & Garriga 2010), of the
     features and not of the fit alone.
     """
+    contract = problem.contract
     order = np.random.default_rng(params.train.seed).permutation(len(raw))
     outcomes = raw[[column.name for column in contract.forbidden if column.name in raw.columns]]
     dealt = raw.assign(**outcomes.iloc[order].set_axis(raw.index))
-    rows = prepare(dealt, contract)
+    rows = prepare(dealt, problem)
     later = table.later(params, rows, contract)
     judged = later[later[contract.label.name].notna()]
     trained = table.training(params, rows, contract)
     if judged[contract.label.name].nunique() < 2 or trained[contract.label.name].nunique() < 2:
         return math.nan  # events so rare that chance dealt them all to one side
-    p = fit_pipeline(params, trained).predict_proba(frame(judged, contract))
+    p = fit_pipeline(params, trained, problem).predict_proba(frame(judged, contract))
     return float(roc_auc_score(judged[contract.label.name].to_numpy(dtype=bool), p[:, 1]))

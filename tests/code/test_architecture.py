@@ -97,6 +97,64 @@ def test_two_files_that_import_each_other_are_found() -> None:
     assert pairs(sources) == {(one, other)}
 
 
+SERVICE = "pipelines.serving.service"  # BentoML wants a service that is a global of its module
+
+
+def taken(path: str, source: str) -> list[str]:
+    """Where a module takes the problem by itself, or hides what it reads of the one that it is handed."""
+    if room_of(path) == "problem" or path == SERVICE:
+        return []
+    nodes = list(ast.walk(ast.parse(source)))
+    found = [name for name in imports_of(source) if name.startswith("pipelines.problem")]
+    found += [node.id for node in nodes if isinstance(node, ast.Name) and node.id in ("CONTRACT", "PROBLEM")]
+    for node in nodes:  # local/imports.py knows a problem by its name
+        if isinstance(node, ast.arg | ast.AnnAssign) and "Problem" in _names(node.annotation):
+            name = node.arg if isinstance(node, ast.arg) else ast.unparse(node.target)
+            found += [f"{name}: Problem"] if name.rpartition(".")[2] != "problem" else []
+    return found
+
+
+def _names(annotation: ast.expr | None) -> set[str]:
+    nodes = ast.walk(annotation) if annotation else ()
+    return {str(getattr(node, "id", getattr(node, "value", ""))) for node in nodes}
+
+
+def imported_as(source: str) -> set[str]:
+    return {
+        alias.name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and node.module == "pipelines.core.problem"
+        for alias in node.names
+        if alias.asname
+    }
+
+
+def test_a_problem_is_handed_to_whoever_needs_it() -> None:
+    sources = modules()
+    assert not {path: found for path, source in sources if (found := taken(path, source))}
+    assert not [path for path, source in sources if imported_as(source)]
+    assert "PROBLEM" in (PACKAGE / "serving/service.py").read_text()  # or it is no exception any more
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from pipelines.problem.columns import CONTRACT",
+        "def f():\n    from pipelines.problem import features",
+        "import pipelines.problem.source",
+        "from pipelines.core import columns\nprint(columns, CONTRACT.label)",
+        "def f(mine: Problem): return mine.features",
+        'def f(mine: "Problem"): return mine.features',
+        "def f(other: Problem | None): return other",
+        "class A:\n    whole: Problem",
+    ],
+)
+def test_a_module_that_takes_it_by_itself_is_found(source: str) -> None:
+    assert taken("pipelines.training.train", source)
+    assert not taken("pipelines.training.train", "def f(problem: Problem): return problem.features")
+    assert imported_as("from pipelines.core.problem import Problem as P")
+
+
 def test_columns_import_the_contract_only() -> None:
     tree = ast.parse((PACKAGE / "problem/columns.py").read_text())
     found = [ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]

@@ -153,6 +153,23 @@ def test_a_stage_of_ours_without_one_of_its_files_is_found(stage: str, file: str
     assert listed.missing == [file] and not listed.surplus
 
 
+@pytest.mark.parametrize(
+    ("stage", "parts"),
+    [
+        ("validate", {"columns"}),
+        ("prepare", {"columns", "features"}),
+        ("train", {"columns", "estimators"}),
+        ("evaluate", {"columns"}),
+        ("verify", {"columns", "features", "estimators"}),
+        ("card", {"columns"}),
+    ],
+)
+def test_a_stage_depends_on_those_files_of_the_room_that_it_reads(stage: str, parts: set[str]) -> None:
+    (listed,) = [listed for listed in lint.stages(ROOT) if listed.path[1] == stage]
+    room = {Path(file).stem for file in listed.wanted if file.startswith("pipelines/problem/")}
+    assert room == {"__init__", *parts}
+
+
 def test_the_judge_is_its_workflow_its_verbs_and_what_they_start() -> None:
     judge = lint.judge(ROOT)
     assert judge >= {
@@ -204,6 +221,25 @@ def test_an_import_is_seen(source: str, tree: Path) -> None:
 def test_what_is_no_import_is_not(source: str, tree: Path) -> None:
     (tree / "pipelines/serving/more.py").write_text(source)
     assert "pipelines/core/rows.py" not in imports.read(tree, {"pipelines/serving/more.py": ""})
+
+
+@pytest.mark.parametrize(
+    ("source", "seen"),
+    [
+        ("def f(problem): return problem.features.build", True),
+        ("def f(e): return e.problem.features", True),
+        ("PROBLEM.features", True),
+        ("def f(problem): return problem.contract.features", False),
+        ("def f(problem): return problem.source, problem.folder", False),
+        ("def f(model): return model.features", False),
+    ],
+)
+def test_a_part_of_a_problem_is_its_file(source: str, seen: bool, tree: Path) -> None:
+    (tree / "pipelines/problem").mkdir(exist_ok=True)
+    (tree / "pipelines/problem/features.py").write_text("")
+    (tree / "pipelines/serving/more.py").write_text(source)
+    found = imports.imported(tree, "pipelines/serving/more.py")
+    assert ("pipelines/problem/features.py" in found) is seen
 
 
 def test_a_package_s_own_file_is_read_where_it_has_code(tree: Path) -> None:

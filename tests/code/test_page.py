@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pipelines.artifacts.verdict import Verdict
+from pipelines.problem import PROBLEM
 from pipelines.report import figures, findings, markdown, page, report
 from tests.code.test_report import HOSTILE, gate, written
 
@@ -33,7 +34,7 @@ OURS |= set("h2 h3 p strong code table thead tbody tr th td figure img".split())
 
 
 def page_of(value: dict[str, Any]) -> str:
-    return page.render(Verdict.model_validate(value))
+    return page.render(Verdict.model_validate(value), PROBLEM.contract)
 
 
 def pictures(text: str) -> Iterator[str]:
@@ -137,6 +138,6 @@ def test_a_figure_that_does_not_exist_is_a_dash_and_no_point() -> None:
 
 
 def test_the_report_is_written_as_both(tmp_path: Path) -> None:
-    path = report.run(written(tmp_path, gate()))
+    path = report.run(PROBLEM.contract, written(tmp_path, gate()))
     assert path == tmp_path / "report.md"
     assert "<!doctype html>" in (tmp_path / "report.html").read_text()

@@ -10,6 +10,7 @@ import pytest
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base.errors import UserError
 from pipelines.judge import proposal
+from pipelines.problem import PROBLEM
 from pipelines.pulls import comment
 from pipelines.pulls.decision import Decision
 from pipelines.pulls.proposals import Head, Proposal
@@ -136,7 +137,7 @@ def explained(hostile: str, features: int) -> dict[str, Any]:
 
 
 def report_of(value: dict[str, Any]) -> str:
-    return report.render(Verdict.model_validate(value))
+    return report.render(Verdict.model_validate(value), PROBLEM.contract)
 
 
 def written(tmp_path: Path, value: Any) -> Path:
@@ -275,14 +276,16 @@ def test_a_value_is_escaped_without_being_asked(tmp_path: Path, monkeypatch: pyt
 def test_the_trusted_side_accepts_what_gate_and_report_write(tmp_path: Path) -> None:
     folder = written(tmp_path, gate("FAIL", HOSTILE))
     proposal = Proposal(1, Head("1" * 40, "better", None), "main", "2" * 40, "main")
-    path = comment.write(folder, Decision("failure", "worse", None, (HOSTILE,)), proposal, labelled=True)
+    path = comment.write(
+        folder, PROBLEM.contract, Decision("failure", "worse", None, (HOSTILE,)), proposal, labelled=True
+    )
     assert "@maintainer" not in path.read_text()
 
 
 def test_the_report_goes_to_the_steps_summary_too(tmp_path: Path, monkeypatch) -> None:
     summary = tmp_path / "summary"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
-    path = report.run(written(tmp_path, gate()))
+    path = report.run(PROBLEM.contract, written(tmp_path, gate()))
     assert path == tmp_path / "report.md"
     assert path.read_text().strip() in summary.read_text()
 
@@ -292,9 +295,9 @@ def test_the_report_goes_to_the_steps_summary_too(tmp_path: Path, monkeypatch) -
 )
 def test_no_evidence_is_no_report(value: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gate\.json"):
-        report.run(written(tmp_path, value))
+        report.run(PROBLEM.contract, written(tmp_path, value))
     with pytest.raises(UserError, match=r"gate\.json"):
-        report.run(tmp_path / "nothing")
+        report.run(PROBLEM.contract, tmp_path / "nothing")
 
 
 def test_a_gate_that_could_measure_nothing_still_has_a_report() -> None:
@@ -327,7 +330,7 @@ def test_a_first_model_has_no_differences_to_show() -> None:
 
 
 def test_the_terminal_shows_bars_and_no_mermaid(tmp_path: Path, capsys) -> None:
-    path = report.run(written(tmp_path, gate()))
+    path = report.run(PROBLEM.contract, written(tmp_path, gate()))
     markdown.show(path)
     shown = capsys.readouterr().out
     assert "FAIL" in shown and "█" in shown and "mermaid" not in shown and "<details>" not in shown

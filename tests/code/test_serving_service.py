@@ -19,6 +19,7 @@ import pytest
 from pipelines.base.files import read_json, sha256, sha256_of_tree
 from pipelines.core.model import Golden
 from pipelines.host import venv
+from pipelines.problem import PROBLEM
 from pipelines.problem.columns import CONTRACT
 from pipelines.release import release
 from pipelines.release.commit import files
@@ -64,7 +65,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder, made = tmp_path_factory.mktemp("service"), project.made()
     with project.inside(made):
         number = sha256_of_tree(Path(), files(Path()))
-        release._build_bento(Path(), folder / "bento", number)
+        release._build_bento(Path(), folder / "bento", PROBLEM.name, number)
     source = folder / "bento" / "src"
     python = venv.make(folder / "venv", source / "requirements/serve.txt") / "bin/python"
     with socket.socket() as free:

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from pipelines.base.errors import Refused, UserError
-from pipelines.core import months
+from pipelines.core import months, rows
 from pipelines.core.contract import Contract
-from pipelines.problem import features
+from pipelines.problem import PROBLEM, features
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import prepare
 
@@ -84,7 +84,7 @@ def test_a_leaking_feature_would_be_found(raw: Rows) -> None:
 
 
 def test_prepared_rows_are_key_time_label_slices_and_features_only(raw: Rows) -> None:
-    table = prepare.prepare(raw)
+    table = prepare.prepare(raw, PROBLEM)
     allowed = (CONTRACT.key, CONTRACT.time, CONTRACT.label, *CONTRACT.slices, *CONTRACT.features)
     assert set(table.columns) == {column.name for column in allowed}
     assert len(table) == len(raw)  # rows without a label are kept
@@ -96,7 +96,7 @@ def test_a_contract_feature_that_nobody_makes_is_named(raw: Rows) -> None:
     extra = dataclasses.replace(CONTRACT.features[-1], name="never_made", derived=True)
     contract: Contract = dataclasses.replace(CONTRACT, columns=(*CONTRACT.columns, extra))
     with pytest.raises(UserError, match=r"features\.py: build\(\) makes no never_made"):
-        prepare.prepare(raw, contract)
+        rows.built(raw, features.build, contract)
 
 
 def test_a_derived_column_out_of_its_range_is_refused(raw: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,26 +104,26 @@ def test_a_derived_column_out_of_its_range_is_refused(raw: Rows, monkeypatch: py
     build = features.build
     monkeypatch.setattr(features, "build", lambda rows: build(rows).assign(**{column.name: 1e9}))
     with pytest.raises(Refused, match=rf"{column.name}, made by features\.py, is 1000000000\.0, above"):
-        prepare.prepare(raw)
+        prepare.prepare(raw, PROBLEM)
     monkeypatch.setattr(features, "build", lambda rows: build(rows).assign(**{column.name: np.nan}))
     with pytest.raises(Refused, match=rf"{column.name}, made by features\.py, is missing in 100\.0%"):
-        prepare.prepare(raw)
+        prepare.prepare(raw, PROBLEM)
 
 
 def test_rows_may_not_be_lost_or_reordered(raw: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     build = features.build
     monkeypatch.setattr(features, "build", lambda rows: build(rows).iloc[::-1])
     with pytest.raises(UserError, match="must keep the rows and their order"):
-        prepare.prepare(raw)
+        prepare.prepare(raw, PROBLEM)
     monkeypatch.setattr(features, "build", lambda rows: build(rows).iloc[1:])
     with pytest.raises(UserError, match="must keep the rows and their order"):
-        prepare.prepare(raw)
+        prepare.prepare(raw, PROBLEM)
 
 
 def test_the_same_month_alone_or_with_others_gives_the_same_features(small_raw: Rows) -> None:
     time = small_raw[CONTRACT.time.name]
     month = f"{time.max():%Y-%m}"
     alone = small_raw[months.within(time, month, month)]
-    together = prepare.prepare(small_raw).loc[alone.index]
+    together = prepare.prepare(small_raw, PROBLEM).loc[alone.index]
     categories = [column.name for column in CONTRACT.features if column.type == "category"]
-    assert together[categories].equals(prepare.prepare(alone)[categories])
+    assert together[categories].equals(prepare.prepare(alone, PROBLEM)[categories])

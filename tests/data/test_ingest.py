@@ -8,20 +8,20 @@ import pytest
 from pipelines.base import files
 from pipelines.base.errors import UserError
 from pipelines.core import months, params
-from pipelines.problem import source
+from pipelines.problem import PROBLEM, source
 from pipelines.problem.columns import CONTRACT
 from pipelines.training.ingest import ingest
 
 
 def test_the_same_month_is_the_same_bytes_and_left_alone(small_data: Path, tmp_path: Path) -> None:
     first = source.months()[0]
-    ingest(first, first=first, folder=tmp_path)
+    ingest(PROBLEM, first, first=first, folder=tmp_path)
     assert (tmp_path / f"{first}.parquet").read_bytes() == (small_data / f"{first}.parquet").read_bytes()
     before = (tmp_path / f"{first}.parquet").stat()
-    assert ingest(first, first=first, folder=tmp_path) == []
+    assert ingest(PROBLEM, first, first=first, folder=tmp_path) == []
     assert (tmp_path / f"{first}.parquet").stat().st_ino == before.st_ino
     (tmp_path / f"{first}.parquet").write_text("changed\n")
-    assert ingest(first, first=first, folder=tmp_path) == [tmp_path / f"{first}.parquet"]
+    assert ingest(PROBLEM, first, first=first, folder=tmp_path) == [tmp_path / f"{first}.parquet"]
 
 
 def test_a_file_is_in_the_contract_s_order_sorted_and_complete(small_data: Path) -> None:
@@ -35,7 +35,7 @@ def test_a_month_that_the_source_does_not_have_names_those_it_has(tmp_path: Path
     last = source.months()[-1]
     after = str(pd.Period(last, "M") + 1)
     with pytest.raises(UserError, match=f"no month {after}.*{source.months()[0]} to {last}"):
-        ingest(after, first=last, folder=tmp_path)
+        ingest(PROBLEM, after, first=last, folder=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -44,10 +44,10 @@ def test_labels_of_later_months_never_go_into_data(tmp_path: Path, monkeypatch: 
     later = months.between(through, str(pd.Period(through, "M") + 1))[1]
     (tmp_path / "params.yaml").write_text(Path("params.yaml").read_text())
     monkeypatch.chdir(tmp_path)
-    assert ingest(later, labels_to=Path("labels")) == [Path("labels") / f"{later}.parquet"]
+    assert ingest(PROBLEM, later, labels_to=Path("labels")) == [Path("labels") / f"{later}.parquet"]
     assert not Path("data").exists()
     with pytest.raises(UserError, match="nothing to ingest"):
-        ingest(through, labels_to=Path("labels"))
+        ingest(PROBLEM, through, labels_to=Path("labels"))
 
 
 def test_data_are_made_what_params_say_and_what_goes_is_named(
@@ -71,7 +71,7 @@ def test_data_are_made_what_params_say_and_what_goes_is_named(
         "notes.txt",
     ):
         (tmp_path / name).write_text("old\n")
-    ingest(wanted.first, folder=tmp_path)
+    ingest(PROBLEM, wanted.first, folder=tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == [f"{wanted.first}.parquet", "notes.txt"]
     assert (
         f"{before}.parquet: removed, since params.yaml: data begins with {wanted.first}"
@@ -99,7 +99,7 @@ def test_a_source_that_does_not_fit_the_contract_is_named(
     }[fault]
     monkeypatch.setattr(source, "read", lambda month: changed)
     with pytest.raises(UserError, match=rf"pipelines/problem/source\.py.*{said}"):
-        ingest(source.months()[0], first=source.months()[0], folder=tmp_path)
+        ingest(PROBLEM, source.months()[0], first=source.months()[0], folder=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -111,5 +111,5 @@ def test_a_write_that_dies_leaves_nothing_half_written(
 
     monkeypatch.setattr(files.os, "replace", die)
     with pytest.raises(KeyboardInterrupt):
-        ingest(source.months()[0], first=source.months()[0], folder=tmp_path)
+        ingest(PROBLEM, source.months()[0], first=source.months()[0], folder=tmp_path)
     assert not list(tmp_path.iterdir())

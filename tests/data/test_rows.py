@@ -11,7 +11,7 @@ from pipelines.base.files import write_bytes
 from pipelines.core import params, rows, tables
 from pipelines.core.params import Params
 from pipelines.monitoring import labels, replay
-from pipelines.problem import features, source
+from pipelines.problem import PROBLEM, features, source
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import prepare, road, table
 
@@ -47,14 +47,14 @@ def lagged(monkeypatch: pytest.MonkeyPatch, small_raw: pd.DataFrame) -> pd.DataF
 def test_training_replay_and_drift_see_the_same_features(
     lagged: pd.DataFrame, small_params: Params, tmp_path: Path
 ) -> None:
-    for name in road.known():
-        write_bytes(tmp_path / f"data/{name}.parquet", tables.encoded(road.from_source(name)))
-    prepare.run(small_params, tmp_path / "data", tmp_path / "prepared.parquet")
+    for name in road.known(PROBLEM):
+        write_bytes(tmp_path / f"data/{name}.parquet", tables.encoded(road.from_source(name, PROBLEM)))
+    prepare.run(small_params, PROBLEM, tmp_path / "data", tmp_path / "prepared.parquet")
     trained = table.load(tmp_path / "prepared.parquet").set_index(KEY)[LAG.name]
     last = small_params.data.through
-    sent = pd.DataFrame(replay.events(last)).set_index(KEY)[LAG.name].astype("float32")
-    write_bytes(tmp_path / f"labels/{last}.parquet", tables.encoded(road.from_source(last)))
-    judged = labels.events(tmp_path / "labels", last)
+    sent = pd.DataFrame(replay.events(last, PROBLEM)).set_index(KEY)[LAG.name].astype("float32")
+    write_bytes(tmp_path / f"labels/{last}.parquet", tables.encoded(road.from_source(last, PROBLEM)))
+    judged = labels.events(tmp_path / "labels", last, PROBLEM)
     assert judged is not None
     known = judged.set_index(labels.KEY)[LAG.name].astype("float32")
     assert sent.gt(LAG.minimum).mean() > 0.5  # the lag says something on the first of the month too
@@ -66,10 +66,10 @@ def test_a_feature_that_looks_back_farther_than_it_says_is_named(
     lagged: pd.DataFrame, small_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features, "HISTORY_DAYS", 6)
-    for name in road.known():
-        write_bytes(tmp_path / f"data/{name}.parquet", tables.encoded(road.from_source(name)))
+    for name in road.known(PROBLEM):
+        write_bytes(tmp_path / f"data/{name}.parquet", tables.encoded(road.from_source(name, PROBLEM)))
     with pytest.raises(UserError, match=rf"{LAG.name} of .* older than 6 days is known: set HISTORY_DAYS"):
-        prepare.run(small_params, tmp_path / "data", tmp_path / "prepared.parquet")
+        prepare.run(small_params, PROBLEM, tmp_path / "data", tmp_path / "prepared.parquet")
 
 
 def test_a_history_that_is_no_number_of_days_is_named() -> None:
@@ -80,8 +80,8 @@ def test_a_history_that_is_no_number_of_days_is_named() -> None:
 def test_an_infinite_feature_is_named_with_file_row_and_column(
     lagged: pd.DataFrame, small_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in road.known():
-        write_bytes(tmp_path / f"data/{name}.parquet", tables.encoded(road.from_source(name)))
+    for name in road.known(PROBLEM):
+        write_bytes(tmp_path / f"data/{name}.parquet", tables.encoded(road.from_source(name, PROBLEM)))
     last = small_params.data.through
     key = pd.read_parquet(tmp_path / f"data/{last}.parquet")[KEY][4]
 
@@ -91,7 +91,7 @@ def test_an_infinite_feature_is_named_with_file_row_and_column(
 
     monkeypatch.setattr(features, "build", divides_by_nothing)
     with pytest.raises(UserError, match=rf"{last}\.parquet, row 5: {NUMBER.name} is inf"):
-        prepare.run(small_params, tmp_path / "data", tmp_path / "prepared.parquet")
+        prepare.run(small_params, PROBLEM, tmp_path / "data", tmp_path / "prepared.parquet")
 
 
 def test_rows_of_this_repository_look_back_as_features_say() -> None:

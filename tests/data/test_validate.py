@@ -32,7 +32,7 @@ def month(small_raw: Rows) -> Rows:
 def failed(table: Rows, docs: Path, other: Rows | None = None) -> list[str]:
     """What is wrong with MONTH, beside another month that tells how often events come."""
     beside = {} if other is None else {LATER: _a_month_later(other)}
-    results = validate.expect({MONTH: table} | beside, docs)
+    results = validate.expect({MONTH: table} | beside, docs, CONTRACT)
     return [validate.sentence(result, Path("data")) for result in results if not result["success"]]
 
 
@@ -173,7 +173,7 @@ def test_a_window_without_an_event_is_named_before_the_long_work(
     train = small_params.train
     sentence = said.format(label=CONTRACT.label.name, first=train.first, last=train.last)
     with pytest.raises(UserError, match=re.escape(sentence)):
-        validate.run(small_params, tmp_path / "data", tmp_path / "build")
+        validate.run(small_params, CONTRACT, tmp_path / "data", tmp_path / "build")
     assert not (tmp_path / "build").exists()  # Great Expectations was not even started
 
 
@@ -195,9 +195,9 @@ def test_the_stage_refuses_and_leaves_no_result(
     for name in months.between(first, last):
         table = months.read(small_data, name, name, CONTRACT).iloc[::20]
         write_month(tmp_path / "data", name, table)
-    validate.run(small_params, tmp_path / "data", tmp_path / "build")
+    validate.run(small_params, CONTRACT, tmp_path / "data", tmp_path / "build")
     once = (tmp_path / "build/validation.json").read_bytes()
-    validate.run(small_params, tmp_path / "data", tmp_path / "build")
+    validate.run(small_params, CONTRACT, tmp_path / "data", tmp_path / "build")
     assert (tmp_path / "build/validation.json").read_bytes() == once  # or nothing after it could be skipped
     assert json.loads(once)["success"] is True
 
@@ -206,5 +206,5 @@ def test_the_stage_refuses_and_leaves_no_result(
     write_month(tmp_path / "data", last, spoilt)
     (tmp_path / "build/validation.json").unlink()
     with pytest.raises(Refused, match=rf"{last}\.parquet: expected {RANGED.name} to lie from"):
-        validate.run(small_params, tmp_path / "data", tmp_path / "build")
+        validate.run(small_params, CONTRACT, tmp_path / "data", tmp_path / "build")
     assert not (tmp_path / "build/validation.json").exists()

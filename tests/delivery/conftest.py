@@ -47,7 +47,7 @@ def home(
     os.environ["GREENLIGHT_HOME"] = str(home)
     write_json(home / "staging" / "terraform.tfvars.json", {"port": free_ports()})
     yield home
-    terraform.down("staging", home)
+    terraform.down("staging", tiny.CONTRACT.name, home)
     del os.environ["GREENLIGHT_HOME"]
     if before is not None:
         os.environ["GREENLIGHT_HOME"] = before
@@ -55,7 +55,7 @@ def home(
 
 @pytest.fixture(scope="module")
 def host(home: Path) -> Host:
-    return terraform.up("staging", home)
+    return terraform.up("staging", tiny.CONTRACT.name, home)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pipelines.base.locks import held
 from pipelines.rollout.abort import abort
 from pipelines.rollout.deploy import DEPLOY
 from pipelines.rollout.journal import Journal
+from tests.delivery import tiny
 from tests.delivery.world import A, B, World
 from tests.project import ROOT
 
@@ -64,7 +65,7 @@ def test_it_interrupts_the_deploy_and_no_watch_goes_on_with_its_move(
     world.want(A)
     journal = half_way(world, "PREPARE", "CANARY")
     with deployer(world) as process:
-        assert abort("staging", world.home) == 0
+        assert abort("staging", tiny.CONTRACT.name, world.home) == 0
         assert process.wait(10) == 128 + signal.SIGINT
     assert [event["event"] for event in journal.moves()[-1].events[-2:]] == ["interrupted", "pause"]
     said = capsys.readouterr().out
@@ -91,7 +92,11 @@ def test_of_what_a_killed_deploy_left_it_says_what_finishes_and_what_undoes_it(
     world: World, steps: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     journal = half_way(world, *steps)
-    assert abort("staging", world.home) == abort("staging", world.home) == 0
+    assert (
+        abort("staging", tiny.CONTRACT.name, world.home)
+        == abort("staging", tiny.CONTRACT.name, world.home)
+        == 0
+    )
     (last,) = journal.moves()
     assert last.waits == f"pause at {(*steps, 'PREPARE')[-1] if not steps else steps[-1]}: `ml abort`"
     assert [event["event"] for event in last.events].count("pause") == 1
@@ -101,10 +106,10 @@ def test_of_what_a_killed_deploy_left_it_says_what_finishes_and_what_undoes_it(
 def test_where_nothing_is_under_way_it_says_so_and_writes_nothing(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert abort("staging", world.home) == 0
+    assert abort("staging", tiny.CONTRACT.name, world.home) == 0
     half_way(world).write("1", "end", result="completed")
     before = Journal.of(world.host).path.read_bytes()
-    assert abort("staging", world.home) == 0
+    assert abort("staging", tiny.CONTRACT.name, world.home) == 0
     assert capsys.readouterr().out == 2 * "staging: no rollout is under way; nothing has traffic\n"
     assert Journal.of(world.host).path.read_bytes() == before
 
@@ -116,7 +121,7 @@ def test_a_rollout_that_turns_back_is_not_stopped_at_that(
     journal = half_way(world, "FLIP")
     journal.write("1", "turn-back", reason="it answers wrong")
     with deployer(world) as process:
-        assert abort("staging", world.home) == 0
+        assert abort("staging", tiny.CONTRACT.name, world.home) == 0
         assert process.poll() is None
     assert "is turned back already (it answers wrong)" in capsys.readouterr().out
     assert journal.moves()[-1].events[-1]["event"] == "turn-back"
@@ -129,7 +134,7 @@ def test_what_is_no_rollout_gets_no_signal(world: World) -> None:
         with pytest.raises(
             UserError, match=r"held by `ml infra up --env staging` .*, which is not a rollout"
         ):
-            abort("staging", world.home)
+            abort("staging", tiny.CONTRACT.name, world.home)
         assert process.poll() is None
 
 
@@ -139,7 +144,7 @@ def test_a_process_whose_number_the_lock_has_by_chance_gets_no_signal(world: Wor
             text = f"{DEPLOY} {A[:12]} (process {stranger.pid}, since 2026-01-01)"
             (world.host.place / "lock").write_text(text)
             with pytest.raises(UserError, match="is not a rollout"):
-                abort("staging", world.home)
+                abort("staging", tiny.CONTRACT.name, world.home)
         assert stranger.poll() is None
         stranger.kill()
 
@@ -147,6 +152,6 @@ def test_a_process_whose_number_the_lock_has_by_chance_gets_no_signal(world: Wor
 def test_a_deploy_that_does_not_end_is_named_with_the_way_out(world: World) -> None:
     with deployer(world, "stubborn") as process:
         with pytest.raises(UserError, match=rf"has not ended within 0\.2 s: `kill -9 {process.pid}`"):
-            abort("staging", world.home, within=0.2)
+            abort("staging", tiny.CONTRACT.name, world.home, within=0.2)
         assert process.poll() is None
     assert Journal.of(world.host).moves() == []

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def live(host: Host, store: Store, good: str) -> Iterator[Host]:
     services.revive(host)
-    assert deploy.move(host, good, store) == 0
+    assert deploy.move(host, tiny.CONTRACT, good, store) == 0
     yield host
     services.revive(host)
 
@@ -47,7 +47,7 @@ def test_a_supervisor_whose_socket_was_removed_is_found_and_no_request_is_lost(
         live.socket.unlink()
         assert not services.alive(live)
         for release in (better, good):
-            assert deploy.move(live, release, store) == 0
+            assert deploy.move(live, tiny.CONTRACT, release, store) == 0
     assert not load.lost, load.lost
     until(lambda: len(supervisors(live)) == 1)
     (after,) = supervisors(live)
@@ -61,7 +61,7 @@ def test_a_supervisor_whose_socket_was_removed_is_found_and_no_request_is_lost(
     until(lambda: live.edge.healthy(route.slot))
     assert checks.answers(live.edge_url) == good
     capsys.readouterr()
-    assert status.status("staging") == 0
+    assert status.status("staging", tiny.CONTRACT.name) == 0
     assert f"{good[:12]}, healthy" in (told := capsys.readouterr().out) and "but" not in told
 
 
@@ -92,7 +92,7 @@ def test_status_and_deploy_ask_the_slot_what_it_serves(
         write_json(written, before | {"release": better})
         live.edge.route_to(replace(route, release=better))
         capsys.readouterr()
-        assert status.status("staging") == 0
+        assert status.status("staging", tiny.CONTRACT.name) == 0
         told = capsys.readouterr().out
         assert f"{better[:12]} should run there, but {good[:12]} answers" in told
         assert f"differs: the live slot answers with {good[:12]}" in told or "differs: run `ml deploy" in told
@@ -135,9 +135,9 @@ def test_a_home_that_was_moved_is_one_sentence(live: Host, tmp_path: Path) -> No
     with pytest.raises(
         UserError, match=r"is about .*, from where it was moved: move it back, or run `ml infra"
     ):
-        Host.load("staging", tmp_path)
+        Host.load("staging", tiny.CONTRACT.name, tmp_path)
     (tmp_path / "link").symlink_to(live.home)
-    assert Host.load("staging", tmp_path / "link") == live
+    assert Host.load("staging", tiny.CONTRACT.name, tmp_path / "link") == live
 
 
 def test_the_edge_may_open_the_files_that_its_limits_reckon_with(live: Host) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from pipelines.host.host import Host
+from pipelines.problem import PROBLEM
 from pipelines.registry.store import Store
 from pipelines.rollout import checks, deploy
 
@@ -17,5 +18,5 @@ def test_a_release_goes_live_in_a_home_with_a_space(
 ) -> None:
     release = make("good")
     assert " " in str(host.home)
-    assert deploy.move(host, release, store) == 0
+    assert deploy.move(host, PROBLEM.contract, release, store) == 0
     assert checks.answers(host.edge_url) == release

@@ -14,6 +14,7 @@ import pytest
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import read_json
 from pipelines.core.model import Golden
+from pipelines.problem import PROBLEM
 from pipelines.registry.store import Store
 from pipelines.release import image as module
 from pipelines.release.image import image
@@ -149,7 +150,7 @@ def test_the_real_image_answers_the_golden_rows(tmp_path: Path) -> None:
         pytest.skip(f"the base image {base} cannot be had: name another one with GREENLIGHT_BASE_IMAGE")
     store = Store(tmp_path / "store")
     with project.inside(project.copy(tmp_path / "project")):
-        release_id = release(store=store)
+        release_id = release(PROBLEM, store=store)
     image(release_id, store)
     about = read_json(store.get(release_id) / "release.json")["image"]
     container = docker(

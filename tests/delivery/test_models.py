@@ -4,7 +4,6 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from pipelines.base.errors import UserError
 from pipelines.base.locks import held
 from pipelines.host import terraform
 from pipelines.host.host import Host
-from pipelines.problem.columns import CONTRACT
 from pipelines.registry.store import Store
 from pipelines.rollout import deploy
 from pipelines.rollout.journal import Journal
@@ -37,32 +35,33 @@ def test_a_second_model_comes_and_moves_while_the_first_one_serves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first, second, third = make("first"), make("second"), make("third")
-    assert deploy.move(host, first, store) == 0
-    with pytest.raises(UserError, match=f"serves {CONTRACT.name} here, not yet {OTHER}: run `ml infra up"):
-        Host.load("staging", home, OTHER)
+    assert deploy.move(host, tiny.CONTRACT, first, store) == 0
+    with pytest.raises(
+        UserError, match=f"serves {tiny.CONTRACT.name} here, not yet {OTHER}: run `ml infra up"
+    ):
+        Host.load("staging", OTHER, home)
     pid, route = host.supervisor.pid("edge"), host.edge.route()
 
     with Load(host.edge_url, tiny.BODIES) as load:
-        monkeypatch.setattr(terraform, "CONTRACT", replace(CONTRACT, name=OTHER))  # another repository's
-        other = terraform.up("staging", home)
-        assert list(other.models) == [CONTRACT.name, OTHER] and other.model == OTHER
+        other = terraform.up("staging", OTHER, home)  # another repository's
+        assert list(other.models) == [tiny.CONTRACT.name, OTHER] and other.model == OTHER
         with pytest.raises(urllib.error.HTTPError, match="503"):
             release_at(other.edge.model_url)
         with held(host.place, "a deploy of the first model", "staging"):  # its lock is its own
-            assert deploy.move(other, second, store) == 0
-            assert deploy.move(other, third, store) == 0
+            assert deploy.move(other, tiny.CONTRACT, second, store) == 0
+            assert deploy.move(other, tiny.CONTRACT, third, store) == 0
         with pytest.raises(UserError, match="held by a deploy"), held(other.place, "a deploy", "staging"):
-            deploy.move(other, second, store)
+            deploy.move(other, tiny.CONTRACT, second, store)
     assert not load.lost and set(load.answered) == {first}
     assert (host.supervisor.pid("edge"), host.edge.route()) == (pid, route)
     assert release_at(host.edge_url) == release_at(other.edge.url) == first
     assert release_at(other.edge.model_url) == third
-    assert release_at(f"{host.edge_url}/v1/models/{CONTRACT.name}") == first
+    assert release_at(f"{host.edge_url}/v1/models/{tiny.CONTRACT.name}") == first
     assert host.edge.model_url == host.edge_url
     assert other.edge.model_url == f"{host.edge_url}/v1/models/{OTHER}"
 
-    back = Host.load("staging", home)
-    assert deploy.move(back, second, store) == 0  # the first model moves, the other one stays
+    back = Host.load("staging", tiny.CONTRACT.name, home)
+    assert deploy.move(back, tiny.CONTRACT, second, store) == 0  # the first model moves, the other one stays
     assert release_at(other.edge.model_url) == third
     assert [m.release for m in Journal.of(other).moves()] == [second, third]
     assert [m.release for m in Journal.of(back).moves()] == [first, second]

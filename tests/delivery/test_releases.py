@@ -10,12 +10,12 @@ from pipelines.base.errors import UserError
 from pipelines.edge.edge import Edge, Route
 from pipelines.host.host import Host
 from pipelines.host.slots import process
-from pipelines.problem.columns import CONTRACT
 from pipelines.registry.ledger import Ledger
 from pipelines.registry.store import Assets, Store
 from pipelines.rollout import releases
 from pipelines.rollout.journal import Journal
 from tests import project
+from tests.delivery import tiny
 from tests.delivery.github_releases import REPOSITORY, Releases
 from tests.delivery.test_store import fill
 
@@ -88,7 +88,7 @@ def host(home: Path, env: str) -> Host:
             "folder": str(folder),
             "edge_url": "http://127.0.0.1:9",
             "admin_url": "http://127.0.0.1:9",
-            "models": [{"name": CONTRACT.name, "blue": 9, "green": 9}],
+            "models": [{"name": tiny.CONTRACT.name, "blue": 9, "green": 9}],
         }
     )
     made.save()

@@ -15,6 +15,7 @@ from pipelines.registry.store import Store
 from pipelines.rollout import deploy, rollback, status
 from pipelines.rollout.journal import Journal
 from pipelines.rollout.rehearse import rehearse
+from tests.delivery import tiny
 from tests.delivery.merging import merge
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
@@ -116,34 +117,34 @@ def test_rollback_twice_never_brings_the_bad_one_back(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(UserError, match="wants nothing for staging"):
-        deploy.deploy("staging")
+        deploy.deploy("staging", tiny.CONTRACT)
     first, second = make("first"), make("second")
     for release in (first, second):
         want(release)
-        assert deploy.deploy("staging") == 0
-    assert status.status("staging") == 0
+        assert deploy.deploy("staging", tiny.CONTRACT) == 0
+    assert status.status("staging", tiny.CONTRACT.name) == 0
     assert "differs" not in capsys.readouterr().out
 
-    assert rollback.rollback("staging") == 0
+    assert rollback.rollback("staging", tiny.CONTRACT) == 0
     entry, route = ledger.wanted("staging"), host.edge.route()
     assert entry and route and entry.release == route.release == first
     assert entry.why == "rollback" and entry.commit == ledger.history("staging")[-1].commit
     with pytest.raises(UserError, match=f"nothing to go back to .*{second[:12]}"):
-        rollback.rollback("staging")
+        rollback.rollback("staging", tiny.CONTRACT)
     entry = ledger.wanted("staging")
     assert entry and entry.release == first
 
     want(make("unwell", p=0.9))
-    assert deploy.deploy("staging") == 4
-    assert status.status("staging") == 0
+    assert deploy.deploy("staging", tiny.CONTRACT) == 4
+    assert status.status("staging", tiny.CONTRACT.name) == 0
     told = capsys.readouterr().out
     assert "differs: run `ml deploy" in told and "refused  2" in told and "max |Δp| is" in told
-    assert rollback.rollback("staging") == 0  # to what runs: nothing moves
-    assert status.status("staging") == 0
+    assert rollback.rollback("staging", tiny.CONTRACT) == 0  # to what runs: nothing moves
+    assert status.status("staging", tiny.CONTRACT.name) == 0
     assert "differs" not in capsys.readouterr().out
 
     (repository.parent / "origin.git").rename(repository.parent / "away")
-    assert status.status("staging") == 0
+    assert status.status("staging", tiny.CONTRACT.name) == 0
     told = capsys.readouterr().out
     assert "wanted   not known: the remote origin cannot be reached" in told
     assert f"traffic  {first[:12]} on" in told and "differs" not in told
@@ -159,9 +160,9 @@ def test_a_host_that_is_down_comes_back_or_says_why_not(
         socket.create_server(("127.0.0.1", host.ports["edge"])),
         pytest.raises(UserError, match=f"port {host.ports['edge']} .edge of staging. is in use by"),
     ):
-        deploy.move(host, first, store)
+        deploy.move(host, tiny.CONTRACT, first, store)
     assert not host.supervisor.alive()
-    assert deploy.move(host, first, store) == 0
+    assert deploy.move(host, tiny.CONTRACT, first, store) == 0
 
 
 @pytest.mark.slow
@@ -175,8 +176,8 @@ def test_a_rehearsal_counts_what_it_sent_and_leaves_nothing(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     first, second = make("first"), make("second")
-    assert rehearse(second, first, store) == 0
+    assert rehearse(second, tiny.CONTRACT, first, store) == 0
     told = capsys.readouterr().out
     assert "| lost | 0 |" in told and f"| answered by `{second[:12]}` |" in told
-    assert rehearse(make("unwell", p=0.9), None, store) == 4
+    assert rehearse(make("unwell", p=0.9), tiny.CONTRACT, None, store) == 4
     assert not list(tmp_path.glob("greenlight-rehearsal-*"))

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def live(host: Host, store: Store, good: str) -> Host:
     """The host with `good` on one slot, the other one idle and nothing half-way."""
-    assert deploy.move(host, good, store) == 0
+    assert deploy.move(host, tiny.CONTRACT, good, store) == 0
     return host
 
 
@@ -54,7 +54,7 @@ def test_a_flip_under_load_loses_nothing_and_the_old_slot_ends(
 ) -> None:
     with Load(live.edge_url, tiny.BODIES, per_second=400) as load:
         time.sleep(0.5)
-        assert deploy.move(live, better, store) == 0
+        assert deploy.move(live, tiny.CONTRACT, better, store) == 0
         time.sleep(0.5)
     assert not load.lost
     assert load.sent > 200 and load.answered[better] > 0 and len(load.answered) == 2
@@ -74,7 +74,7 @@ def test_a_release_that_is_live_already_is_left_alone(
     live: Host, sides: Sides, store: Store, good: str
 ) -> None:
     pid, lines = process.pid(live.slot(sides.busy)), len(Journal.of(live).read())
-    assert deploy.move(live, good, store) == 0
+    assert deploy.move(live, tiny.CONTRACT, good, store) == 0
     assert process.pid(live.slot(sides.busy)) == pid
     assert len(Journal.of(live).read()) == lines
 
@@ -89,7 +89,7 @@ def test_a_release_with_wrong_golden_rows_never_gets_traffic(
 ) -> None:
     wrong = make("wrong", p=0.26)
     with Load(live.edge_url, tiny.BODIES) as load:
-        assert deploy.move(live, wrong, store) == 4
+        assert deploy.move(live, tiny.CONTRACT, wrong, store) == 4
     assert set(load.answered) == {good} and not load.lost
     assert live.edge.route() == Route(sides.busy, good) and process.running(live.slot(sides.idle)) is None
     assert "max |Δp| is 0.01" in capsys.readouterr().err
@@ -105,7 +105,7 @@ def test_a_release_that_fails_its_callers_loses_the_traffic_again_and_no_request
 ) -> None:
     failing = make("failing", errors=True)
     with Load(live.edge_url, tiny.BODIES) as load:
-        assert deploy.move(live, failing, store) == 4
+        assert deploy.move(live, tiny.CONTRACT, failing, store) == 4
     assert set(load.answered) == {good} and not load.lost  # the old slot answered in its place
     assert live.edge.route() == Route(sides.busy, good)
     assert "is worse than the live release: the new release fails" in capsys.readouterr().err
@@ -120,7 +120,7 @@ def test_a_release_that_does_not_start_leaves_traffic_and_shows_its_last_words(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     broken = make("broken", exit=True)
-    assert deploy.move(live, broken, store) == 4
+    assert deploy.move(live, tiny.CONTRACT, broken, store) == 4
     assert live.edge.route() == Route(sides.busy, good) and live.edge.healthy(sides.busy)
     told = capsys.readouterr().err
     assert "ended by itself, 2 times" in told and "as the test asked" in told
@@ -130,7 +130,7 @@ def test_a_server_that_ends_at_its_first_start_is_started_again(
     live: Host, sides: Sides, store: Store, make: Callable[..., str]
 ) -> None:
     once = make("once", exit_once=True)
-    assert deploy.move(live, once, store) == 0
+    assert deploy.move(live, tiny.CONTRACT, once, store) == 0
     assert live.edge.route() == Route(sides.idle, once)
 
 
@@ -141,9 +141,9 @@ def test_a_changed_release_is_refused_before_a_slot_starts(
     (store.folder / changed / "bento" / "src" / "service.py").write_text("")
     lines = len(Journal.of(live).read())
     with pytest.raises(UserError, match=r"service|src was changed: it hashes to"):
-        deploy.move(live, changed, store)
+        deploy.move(live, tiny.CONTRACT, changed, store)
     with pytest.raises(UserError, match=r"release 0{12} is not in .*: make it with `ml release`"):
-        deploy.move(live, "0" * 64, store)
+        deploy.move(live, tiny.CONTRACT, "0" * 64, store)
     assert live.edge.route() == Route(sides.busy, good) and process.running(live.slot(sides.idle)) is None
     assert len(Journal.of(live).read()) == lines
 
@@ -153,7 +153,7 @@ def test_a_second_deploy_says_who_holds_the_environment(live: Host, store: Store
         held(live.place, "the deploy of 0123", "staging"),
         pytest.raises(UserError, match=r"0123 \(process \d+, since 2"),
     ):
-        deploy.move(live, better, store)
+        deploy.move(live, tiny.CONTRACT, better, store)
 
 
 def test_a_worker_that_outlived_its_server_does_not_keep_the_port(
@@ -214,7 +214,7 @@ def test_where_both_slots_hang_after_the_flip_the_old_one_is_started_again(
 
     hanging = threading.Thread(target=hang)
     hanging.start()
-    assert deploy.move(live, better, store) == 4
+    assert deploy.move(live, tiny.CONTRACT, better, store) == 4
     hanging.join()
     assert f"{sides.busy} is not healthy either: starting it again" in capsys.readouterr().err
     assert checks.answers(live.edge_url) == good
@@ -240,7 +240,7 @@ def test_killed_before_a_line_of_the_journal_the_same_command_finishes(
     new = _other(host, store, good, better)
     with Load(host.edge_url, tiny.BODIES) as load:
         assert _killed_deploy(host, store, new, line) == -9
-        assert deploy.move(host, new, store) == 0
+        assert deploy.move(host, tiny.CONTRACT, new, store) == 0
         time.sleep(0.2)
     assert not load.lost, load.lost
     _assert_settled(host, new)
@@ -254,7 +254,7 @@ def test_killed_half_way_another_release_that_is_wanted_wins(
     new, third = _other(host, store, good, better), make("third")
     with Load(host.edge_url, tiny.BODIES) as load:
         assert _killed_deploy(host, store, new, line) == -9
-        assert deploy.move(host, third, store) == 0
+        assert deploy.move(host, tiny.CONTRACT, third, store) == 0
     assert not load.lost, load.lost
     _assert_settled(host, third)
     assert all(move.result for move in Journal.of(host).moves())
@@ -267,7 +267,7 @@ def test_killed_while_it_turns_back_the_same_command_turns_back(
     failing = make("failing", errors=True)
     with Load(live.edge_url, tiny.BODIES) as load:
         assert _killed_deploy(live, store, failing, line) == -9
-        assert deploy.move(live, failing, store) == 4
+        assert deploy.move(live, tiny.CONTRACT, failing, store) == 4
     assert not load.lost, load.lost
     assert live.edge.route() == Route(sides.busy, good)
     _assert_settled(live, good)
@@ -316,7 +316,7 @@ def _other(host: Host, store: Store, good: str, better: str) -> str:
     """One of the two that is not live; the other one is."""
     route = host.edge.route()
     if route is None or route.release not in (good, better):
-        assert deploy.move(host, good, store) == 0
+        assert deploy.move(host, tiny.CONTRACT, good, store) == 0
         return better
     return better if route.release == good else good
 

@@ -10,7 +10,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from rich.console import Console
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.signals import Interrupted, interruptible
 from pipelines.core import params
-from pipelines.core.contract import Column
 from pipelines.edge.edge import Edge, Route
 from pipelines.host.host import Host
 from pipelines.host.slots import process
@@ -34,18 +32,10 @@ from tests.delivery import tiny
 pytestmark = pytest.mark.slow
 
 
-@dataclass(frozen=True)
-class Contract:
-    """What the tiny service is asked."""
-
-    features: tuple[Column, ...] = (Column("x", "number", "a number", loggable=True),)
-
-
 @pytest.fixture
 def live(host: Host, store: Store, good: str, monkeypatch: pytest.MonkeyPatch) -> Host:
     """The host with `good` on one slot, the other one idle and nothing half-way."""
-    monkeypatch.setattr(steps, "CONTRACT", Contract())
-    assert deploy.move(host, good, store) == 0
+    assert deploy.move(host, tiny.CONTRACT, good, store) == 0
     return host
 
 
@@ -76,7 +66,7 @@ def test_a_plan_tells_every_step_and_changes_nothing(
     live: Host, store: Store, better: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines, route = len(journal(live).read()), live.edge.route()
-    assert deploy.tell(live, better, store) == 0
+    assert deploy.tell(live, tiny.CONTRACT, better, store) == 0
     told = capsys.readouterr().out
     assert [name for name in steps.NAMES if f"  {name}" in told] == list(steps.NAMES)
     assert "SHADOW   left out: not in params.yaml: rollout.shadow.environments" in told
@@ -87,26 +77,26 @@ def test_a_plan_tells_every_step_and_changes_nothing(
 def test_a_plan_of_what_is_live_says_so(
     live: Host, store: Store, good: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert deploy.tell(live, good, store) == 0
+    assert deploy.tell(live, tiny.CONTRACT, good, store) == 0
     assert "already live: nothing to do" in capsys.readouterr().out
 
 
 def test_a_step_that_does_not_exist_is_one_sentence(live: Host) -> None:
     with pytest.raises(UserError, match="--pause-before 'FLOP' is no step: they are PREPARE, VERIFY"):
-        deploy.deploy("staging", pause_before="FLOP")
+        deploy.deploy("staging", tiny.CONTRACT, pause_before="FLOP")
 
 
 def test_before_a_step_a_person_can_look_and_the_same_command_goes_on(
     live: Host, store: Store, good: str, better: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert deploy.move(live, better, store, pause_before="FLIP") == 3
+    assert deploy.move(live, tiny.CONTRACT, better, store, pause_before="FLIP") == 3
     (preview,) = capsys.readouterr().out.split()[-1:]
     assert ask(f"{live.edge_url}/predict") == good
     assert ask(preview) == better
     assert ask(f"{live.edge_url}/v1/models/{live.model}/predict") == good
     assert logged(live, better) and all(line["shadow"] for line in logged(live, better))
     assert "shadow" not in logged(live, good)[-1]
-    assert deploy.move(live, better, store) == 0
+    assert deploy.move(live, tiny.CONTRACT, better, store) == 0
     assert ask(f"{live.edge_url}/predict") == better
     assert "shadow" not in logged(live, better)[-1]
 
@@ -134,7 +124,7 @@ def test_a_signal_undoes_the_step_in_hand_and_the_same_command_goes_on(
 ) -> None:
     before = host.edge.route()
     old, new = (better, good) if before and before.release == better else (good, better)
-    assert deploy.move(host, old, store) == 0
+    assert deploy.move(host, tiny.CONTRACT, old, store) == 0
     before = host.edge.route()
     assert before
     where, name = INSIDE[step]
@@ -149,7 +139,7 @@ def test_a_signal_undoes_the_step_in_hand_and_the_same_command_goes_on(
     with Load(host.edge_url, tiny.BODIES) as load:
         monkeypatch.setattr(where, name, interrupted)
         with pytest.raises(Interrupted) as left, interruptible():  # as a benchmark, which ends by it
-            deploy.move(host, new, store)
+            deploy.move(host, tiny.CONTRACT, new, store)
         assert left.value.exit_code == 128 + number
         last = journal(host).moves()[-1]
         assert last.result is None and last.events[-1]["event"] == "interrupted"
@@ -159,7 +149,7 @@ def test_a_signal_undoes_the_step_in_hand_and_the_same_command_goes_on(
             assert route and route.slot != before.slot
         else:
             assert route == before
-        assert deploy.move(host, new, store) == 0
+        assert deploy.move(host, tiny.CONTRACT, new, store) == 0
     assert not load.lost, load.lost
     assert journal(host).moves()[-1].result == "completed" and journal(host).half_way() is None
 
@@ -172,7 +162,7 @@ def test_abort_undoes_the_step_in_hand_of_a_rollout_that_runs(
 ) -> None:
     before, asked = live.edge.route(), Edge.route_to
     assert before
-    other = threading.Thread(target=abort.abort, args=("staging", live.home))
+    other = threading.Thread(target=abort.abort, args=("staging", live.model, live.home))
 
     def aborted(edge: Edge, *arguments: Any, **named: Any) -> Any:
         done = asked(edge, *arguments, **named)
@@ -183,27 +173,27 @@ def test_abort_undoes_the_step_in_hand_of_a_rollout_that_runs(
 
     monkeypatch.setattr(Edge, "route_to", aborted)
     with pytest.raises(Interrupted, match="SIGINT"), interruptible():
-        deploy.move(live, better, store)
+        deploy.move(live, tiny.CONTRACT, better, store)
     other.join()
     assert live.edge.route() == before
     last = journal(live).moves()[-1]
     assert last.waits == f"pause at {last.events[-2]['step']}: `ml abort`"
     assert f"{before.release[:12]} on {before.slot} has the traffic" in capsys.readouterr().out
-    assert deploy.move(live, better, store) == 0
+    assert deploy.move(live, tiny.CONTRACT, better, store) == 0
 
 
 def test_shadow_without_callers_holds_the_rollout_and_goes_on_with_them(
     live: Host, store: Store, good: str, better: str, limits: Callable[..., None]
 ) -> None:
     limits(shadow=params.Shadow(**SHADOW), bake=params.Bake(seconds=0.6, requests=3))
-    assert deploy.move(live, better, store) == 3
+    assert deploy.move(live, tiny.CONTRACT, better, store) == 3
     route, new = live.edge.route(), idle(live)
     assert route and route.release == good and route.mirror == new
     waits = str(journal(live).moves()[-1].waits)
     assert "of 100 pairs of answers after 2 s (params.yaml: rollout.shadow.pairs and patience)" in waits
     assert "with params.yaml: rollout.shadow.ask_again: true the logged requests of 30 days" in waits
     with Load(live.edge_url, tiny.BODIES) as load:
-        assert deploy.move(live, better, store) == 0
+        assert deploy.move(live, tiny.CONTRACT, better, store) == 0
     assert not load.lost
     compared = next(
         e["compared"] for e in journal(live).moves()[-1].events if e["event"] == "fact" and "compared" in e
@@ -244,10 +234,10 @@ def test_with_few_callers_logged_requests_are_asked_again_and_count_as_nobodys(
     long_ago = f"{datetime.now(UTC) - timedelta(days=60):%Y-%m-%d}"
     asked_by_callers(live, long_ago, [number / 1000 for number in range(500)])
     asked_by_callers(live, yesterday, [number / 100 for number in range(5)] * 9)
-    assert deploy.move(live, better, store) == 3, "five different requests say too little"
+    assert deploy.move(live, tiny.CONTRACT, better, store) == 3, "five different requests say too little"
     assert "fewer than 20 with what the log of 30 days has" in str(journal(live).moves()[-1].waits)
     asked_by_callers(live, yesterday, [number / 100 for number in range(40)])
-    assert deploy.move(live, better, store) == 0
+    assert deploy.move(live, tiny.CONTRACT, better, store) == 0
     fact = next(e for e in journal(live).moves()[-1].events if e["event"] == "fact" and "compared" in e)
     assert fact["compared"]["pairs"] == fact["asked_again"] == 40 and fact["compared"]["skew"] <= 1e-6
     own = [
@@ -262,7 +252,7 @@ def test_a_logged_request_at_which_the_new_release_fails_turns_it_back(
     limits(shadow=params.Shadow(**FEW))
     yesterday = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
     asked_by_callers(live, yesterday, [number / 100 for number in range(40)])
-    assert deploy.move(live, make("fails", errors=1.0), store) == 4
+    assert deploy.move(live, tiny.CONTRACT, make("fails", errors=1.0), store) == 4
     assert "fails (500) at a logged request that the live release answers" in str(
         journal(live).moves()[-1].failing
     )
@@ -279,7 +269,7 @@ def test_a_release_that_serves_other_answers_than_its_model_gives_is_stopped_in_
     limits(shadow=params.Shadow(**SHADOW | {"patience": 30.0}))
     skewed = make("skewed", skew=0.01)
     with Load(live.edge_url, tiny.BODIES) as load:
-        assert deploy.move(live, skewed, store) == 4
+        assert deploy.move(live, tiny.CONTRACT, skewed, store) == 4
     assert set(load.answered) == {good} and not load.lost
     assert "serves other answers than its model gives offline" in capsys.readouterr().err
     assert not any(e.get("step") == "FLIP" for e in journal(live).moves()[-1].events)
@@ -304,7 +294,7 @@ def test_a_refusal_before_the_flip_brings_the_route_back_though_the_live_slot_st
         raise Refused("as the test asked")
 
     monkeypatch.setattr(steps.Watched, "look", refused)
-    assert deploy.move(live, make("refused in canary"), store) == 4
+    assert deploy.move(live, tiny.CONTRACT, make("refused in canary"), store) == 4
     assert live.edge.route() == route and process.running(live.slot(idle(live))) is None
 
 
@@ -314,7 +304,7 @@ def test_a_canary_gets_its_share_and_then_everything(
     canary = [params.Canary(share=20, seconds=1, requests=40)]
     limits(canary=canary, bake=params.Bake(seconds=0.6, requests=3))
     with Load(live.edge_url, tiny.BODIES, per_second=200) as load:
-        assert deploy.move(live, better, store) == 0
+        assert deploy.move(live, tiny.CONTRACT, better, store) == 0
     assert not load.lost
     (step,) = next(e["steps"] for e in journal(live).moves()[-1].events if "steps" in e)
     counted = {name: step[name]["requests"] for name in ("new", "live")}
@@ -325,10 +315,10 @@ def test_a_canary_without_callers_holds_the_rollout(
     live: Host, store: Store, good: str, better: str, limits: Callable[..., None]
 ) -> None:
     limits(canary=[params.Canary(share=20, seconds=0.5, requests=40, patience=1.0)])
-    assert deploy.move(live, better, store) == 3
+    assert deploy.move(live, tiny.CONTRACT, better, store) == 3
     assert ask(f"{live.edge_url}/predict") in (good, better)
     limits(canary=[], bake=params.Bake(seconds=0.6, requests=3))
-    assert deploy.move(live, better, store) == 0
+    assert deploy.move(live, tiny.CONTRACT, better, store) == 0
 
 
 @pytest.mark.parametrize(
@@ -350,7 +340,7 @@ def test_a_release_that_is_worse_in_the_bake_gives_the_traffic_back(
     worse = make(f"worse {reason}", **fault)
     with Load(live.edge_url, tiny.BODIES, per_second=200) as load:
         time.sleep(5)  # a record of the live release to compare with
-        assert deploy.move(live, worse, store) == 4
+        assert deploy.move(live, tiny.CONTRACT, worse, store) == 4
     assert not load.lost, load.lost
     assert f"is worse than the live release: the new release {reason}" in capsys.readouterr().err
     route = live.edge.route()
@@ -375,7 +365,7 @@ def test_a_bake_lasts_its_time_where_callers_come_and_less_where_none_does(
     monkeypatch.setattr(steps, "UNASKED", 0.3)
     new = make(f"baked before {callers} callers")
     with Load(live.edge_url, tiny.BODIES, per_second=callers) if callers else nullcontext():
-        assert deploy.move(live, new, store) == 0
+        assert deploy.move(live, tiny.CONTRACT, new, store) == 0
     at = {
         event["event"]: datetime.fromisoformat(event["at"])
         for event in Journal.of(live).moves()[-1].events
@@ -391,24 +381,24 @@ def test_the_history_shows_each_move_and_each_line_of_one(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert deploy.move(live, make("unwell", p=0.9), store) == 4
+    assert deploy.move(live, tiny.CONTRACT, make("unwell", p=0.9), store) == 4
     capsys.readouterr()
-    assert status.history("staging") == 0
+    assert status.history("staging", tiny.CONTRACT.name) == 0
     told = capsys.readouterr().out
     last = journal(live).moves()[-1]
     assert last.id in told and "failed: " in told and "completed" in told
     with monkeypatch.context() as narrow:
         narrow.setattr(status, "_console", lambda: Console(width=80))
-        assert status.history("staging") == 0
+        assert status.history("staging", tiny.CONTRACT.name) == 0
         narrowly = capsys.readouterr().out
     assert (
         last.id in narrowly and last.release[:12] in narrowly and max(map(len, narrowly.splitlines())) <= 80
     )
-    assert status.history("staging", last.id[:6]) == 0
+    assert status.history("staging", tiny.CONTRACT.name, last.id[:6]) == 0
     told = capsys.readouterr().out
     assert "turn-back" in told and "golden rows" in told
     with pytest.raises(UserError, match="is the id of 0 moves"):
-        status.history("staging", "zzz")
+        status.history("staging", tiny.CONTRACT.name, "zzz")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
@@ -430,13 +420,13 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_traffic(
         path.unlink()
         path.symlink_to(disk / "journal.jsonl")
         with pytest.raises(UserError, match="No space left on device: mend that"):
-            deploy.move(live, better, store)
+            deploy.move(live, tiny.CONTRACT, better, store)
         assert live.edge.route() == route and ask(f"{live.edge_url}/predict") == good
     finally:
         path.unlink()
         path.write_bytes(kept)
         os.system(f"umount {disk}")
-    assert deploy.move(live, better, store) == 0
+    assert deploy.move(live, tiny.CONTRACT, better, store) == 0
 
 
 def test_a_release_that_takes_too_long_for_a_row_is_refused(
@@ -448,7 +438,7 @@ def test_a_release_that_takes_too_long_for_a_row_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     limits(answer_within=1e-6)
-    assert deploy.move(live, better, store) == 4
+    assert deploy.move(live, tiny.CONTRACT, better, store) == 4
     assert "for one row (the median of 30), at most" in capsys.readouterr().err
     assert ask(f"{live.edge_url}/predict") == good
 
@@ -457,7 +447,7 @@ def test_a_port_that_somebody_else_took_is_named_and_traffic_stays(
     live: Host, store: Store, good: str, better: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", live.slot(idle(live)).port)):
-        assert deploy.move(live, better, store) == 4
+        assert deploy.move(live, tiny.CONTRACT, better, store) == 4
     told = capsys.readouterr().err
     assert f"port {live.slot(idle(live)).port} ({idle(live)} of" in told and "is in use by" in told
     assert ask(f"{live.edge_url}/predict") == good

@@ -40,7 +40,7 @@ def better(make: Callable[..., str]) -> str:
 def live(host: Host, store: Store, good: str) -> Iterator[Host]:
     """The host with `good` on one slot, the other one idle; whole again after a test."""
     services.revive(host)
-    assert deploy.move(host, good, store) == 0
+    assert deploy.move(host, tiny.CONTRACT, good, store) == 0
     yield host
     services.revive(host)
 
@@ -97,7 +97,7 @@ def test_a_killed_supervisor_loses_nothing_and_the_next_command_finds_its_childr
         assert services.alive(live) and process.running(live.slot(slot)) == good
         assert (services.edge_process(live), process.server(live.slot(slot))) == (edge, server)
         assert process.pid(live.slot(slot)) not in (0, server)  # it waits for its turn
-        assert deploy.move(live, better, store) == 0
+        assert deploy.move(live, tiny.CONTRACT, better, store) == 0
         time.sleep(0.3)
     assert not load.lost, load.lost
     assert set(load.answered) == {good, better}

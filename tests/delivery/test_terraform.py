@@ -24,6 +24,7 @@ from pipelines.host.terraform import ROOT, Terraform
 from pipelines.registry.store import Store
 from pipelines.rollout import checks, deploy
 from pipelines.rollout.rehearse import free_ports
+from tests.delivery import tiny
 
 MODULE = """
 terraform {
@@ -186,7 +187,7 @@ def test_the_modules_are_formatted_and_valid(binary: str, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_up_twice_changes_nothing(host: Host, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pids = _pids(host)
-    terraform.up("staging", home)
+    terraform.up("staging", tiny.CONTRACT.name, home)
     assert "no changes" in capsys.readouterr().err
     assert _pids(host) == pids and len(pids) == 4  # supervisor, the edge and its keeper, logs
 
@@ -206,11 +207,11 @@ def test_after_the_supervisor_was_killed_up_brings_all_back(
     host: Host, home: Path, store: Store, make: Callable[..., str]
 ) -> None:
     release = make("good")
-    assert deploy.move(host, release, store) == 0
+    assert deploy.move(host, tiny.CONTRACT, release, store) == 0
     for process in _processes(host):
         process.kill()  # as after a reboot
     assert not services.alive(host)
-    terraform.up("staging", home)
+    terraform.up("staging", tiny.CONTRACT.name, home)
     until = time.monotonic() + 30
     while not host.edge.healthy("blue") and time.monotonic() < until:
         time.sleep(0.1)
@@ -228,7 +229,7 @@ def test_a_port_in_use_is_named_and_nothing_is_started(host: Host, home: Path) -
             match=rf"port {first + 3} \(green of .* of production\) is in use .*tfvars\.json",
         ),
     ):
-        terraform.up("production", home)
+        terraform.up("production", tiny.CONTRACT.name, home)
     assert {path.name for path in (home / "production").iterdir()} <= {
         "lock",
         "terraform",
@@ -253,24 +254,24 @@ def test_a_wrong_variable_file_is_one_sentence_that_names_it(
 ) -> None:
     path = write_json(tmp_path / "staging" / "terraform.tfvars.json", content)
     with pytest.raises(UserError) as raised:
-        terraform.plan("staging", tmp_path)
+        terraform.plan("staging", tiny.CONTRACT.name, tmp_path)
     assert str(path) in str(raised.value) and words in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_an_environment_without_a_host_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run `ml infra up --env staging`"):
-        Host.load("staging", tmp_path)
+        Host.load("staging", tiny.CONTRACT.name, tmp_path)
 
 
 @pytest.mark.slow
 def test_down_leaves_no_process_and_keeps_the_past(host: Host, home: Path) -> None:
     (host.predictions / "x.jsonl").write_text("{}\n")
-    terraform.down("staging", home)
+    terraform.down("staging", tiny.CONTRACT.name, home)
     assert not _processes(host) and not host.socket.exists()
     left = {path.name for path in host.folder.iterdir()}
     assert {"models", "terraform"} <= left and not left & {"edge", "supervisor", "host.json"}
     assert host.predictions.exists() and not (host.place / "slots").exists()
-    terraform.down("staging", home)
+    terraform.down("staging", tiny.CONTRACT.name, home)
     clean = subprocess.run(
         ["git", "status", "--porcelain", "infra"], cwd=ROOT, capture_output=True, text=True
     ).stdout

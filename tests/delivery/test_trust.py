@@ -17,6 +17,7 @@ from pipelines.registry.signer import VARIABLE
 from pipelines.registry.store import Store
 from pipelines.rollout import deploy, releases, rollback, status
 from pipelines.rollout.journal import Journal
+from tests.delivery import tiny
 from tests.delivery.merging import merge, small
 from tests.delivery.test_store import IMAGE
 from tests.delivery.world import World
@@ -77,7 +78,7 @@ class Trusting(World):
         watcher.round()
         assert watcher.seen.trouble and why in watcher.seen.trouble.why, watcher.seen.trouble
         with pytest.raises(UserError) as caught:
-            deploy.deploy(ENV, self.home)
+            deploy.deploy(ENV, tiny.CONTRACT, self.home)
         assert why in str(caught.value) and "\n" not in str(caught.value)
         assert (self.deployed, self.route) == (before, route)
 
@@ -86,7 +87,7 @@ class Trusting(World):
         watcher.round()
         assert watcher.seen.trouble is None, watcher.seen.trouble
         assert self.deployed[-1] == entry.release
-        assert deploy.deploy(ENV, self.home) == 0
+        assert deploy.deploy(ENV, tiny.CONTRACT, self.home) == 0
 
 
 @pytest.fixture
@@ -233,7 +234,7 @@ def test_a_list_that_cannot_be_read_lets_nothing_through(world: Trusting) -> Non
 
 def test_status_says_whose_word_the_entry_is(world: Trusting, capsys: pytest.CaptureFixture[str]) -> None:
     def told() -> str:
-        assert status.status(ENV, world.home) == 0
+        assert status.status(ENV, tiny.CONTRACT.name, world.home) == 0
         return next(line for line in capsys.readouterr().out.splitlines() if "  signed " in line)
 
     world.write(world.merged("first"))
@@ -327,14 +328,14 @@ def test_on_a_host_with_a_list_a_rollback_without_a_key_writes_nothing(world: Tr
         world.follows(world.write(world.merged(name)))
     before = world.head()
     with pytest.raises(UserError, match="there is none here: set git"):
-        rollback.rollback(ENV, world.home)
+        rollback.rollback(ENV, tiny.CONTRACT, world.home)
     assert world.head() == before
 
 
 def rolls_back(world: Trusting, to: Entry) -> None:
     """By the host's own journal, with the key at hand."""
     world.signs("ci")
-    assert rollback.rollback(ENV, world.home) == 0
+    assert rollback.rollback(ENV, tiny.CONTRACT, world.home) == 0
     world.signs(None)
     found = Ledger(world.checkout).wanted(ENV)
     assert found and (found.release, found.commit, found.why) == (to.release, to.commit, "rollback")
@@ -391,7 +392,7 @@ def test_a_release_that_no_listed_entry_names_is_no_place_to_go_back_to(world: T
     completed(world, stray, only := world.write(world.merged("only")))
     world.signs("ci")
     with pytest.raises(UserError, match="nothing to go back to") as caught:
-        rollback.rollback(ENV, world.home)
+        rollback.rollback(ENV, tiny.CONTRACT, world.home)
     assert only.release[:12] in str(caught.value)
 
 

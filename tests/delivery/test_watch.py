@@ -15,6 +15,7 @@ import pytest
 
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.locks import held
+from pipelines.core.contract import Contract
 from pipelines.edge.edge import Route
 from pipelines.host import services
 from pipelines.host.host import Host
@@ -24,6 +25,7 @@ from pipelines.rollout import deploy as rollout
 from pipelines.rollout import watch as watching
 from pipelines.rollout.journal import Journal
 from pipelines.rollout.watch import told, watch
+from tests.delivery import tiny
 from tests.delivery.merging import merge
 from tests.delivery.world import A, B, C, World, file_of, lines
 from tests.project import ROOT, git
@@ -128,19 +130,19 @@ def test_another_deploy_of_the_environment_is_waited_for(
 
 def test_once_ends_as_a_deploy_does(world: World) -> None:
     with pytest.raises(UserError, match="names no release for staging"):
-        watch("staging", once=True, home=world.home)
+        watch("staging", tiny.CONTRACT, once=True, home=world.home)
     world.want(A)
-    assert watch("staging", once=True, home=world.home) == 0
+    assert watch("staging", tiny.CONTRACT, once=True, home=world.home) == 0
     world.want(B)
     world.ends[B] = 3
-    assert watch("staging", once=True, home=world.home) == 3
+    assert watch("staging", tiny.CONTRACT, once=True, home=world.home) == 3
     world.ends[B] = 4
     for _ in range(2):
         with pytest.raises(Refused, match="was refused"):
-            watch("staging", once=True, home=world.home)
+            watch("staging", tiny.CONTRACT, once=True, home=world.home)
     assert world.deployed == [A, B, B]
     with pytest.raises(UserError, match="no host for nowhere"):
-        watch("nowhere", once=True, home=world.home)
+        watch("nowhere", tiny.CONTRACT, once=True, home=world.home)
 
 
 # --- when it looks, and how it ends -----------------------------------------------------------------------
@@ -177,7 +179,7 @@ def test_a_signal_between_two_looks_ends_it_at_once(
 
     thread, before = threading.Thread(target=end), signal.getsignal(signal.SIGTERM)
     thread.start()
-    assert watch("staging", every=100_000, home=world.home) == 0
+    assert watch("staging", tiny.CONTRACT, every=100_000, home=world.home) == 0
     thread.join()
     assert world.deployed == [A] and signal.getsignal(signal.SIGTERM) == before
 
@@ -192,12 +194,12 @@ def test_status_has_a_line_of_the_watch(world: World, monkeypatch: pytest.Monkey
     monkeypatch.setattr(watching, "pause", lambda every, unreached: 0.0)
     during: list[str] = []
 
-    def deploy(env: str, home: Path | None = None) -> int:
+    def deploy(env: str, contract: Contract, home: Path | None = None) -> int:
         during.append(told(world.host))
         return world.deploy(env, home)
 
     monkeypatch.setattr(rollout, "deploy", deploy)
-    watch("staging", once=True, home=world.home)
+    watch("staging", tiny.CONTRACT, once=True, home=world.home)
     head = git(world.origin, "rev-parse", BRANCH)
     assert during[0].startswith("deploys aaaaaaaaaaaa since")
     assert told(world.host) == f"looked 0 s ago, ledger {head[:12]}"

@@ -11,6 +11,7 @@ from pipelines.registry.ledger import BRANCH
 from pipelines.rollout import watch as watching
 from pipelines.rollout.journal import Journal
 from pipelines.rollout.watch import watch
+from tests.delivery import tiny
 from tests.delivery.world import A, B, C, World, file_of, lines
 from tests.project import git
 
@@ -139,7 +140,7 @@ def test_a_rewritten_branch_is_taken_once_a_person_deployed_what_it_names(world:
     world.push({"staging.json": file_of(B)}, force=True)
     watcher.round()
     assert world.deployed == [A]
-    world.deploy("staging")
+    world.deploy("staging", tiny.CONTRACT)
     watcher.round()
     assert watcher.seen.trouble is None
     world.want(C)
@@ -164,7 +165,7 @@ def test_bugs_in_a_row_end_it_and_one_does_not(
 
     world.want(B)
     world.ends[B] = ZeroDivisionError("the test's")
-    assert watch("staging", 30, home=world.home) == 1
+    assert watch("staging", tiny.CONTRACT, 30, home=world.home) == 1
     assert world.deployed.count(B) == watching.BUGS
 
 
@@ -194,7 +195,7 @@ def test_a_dead_host_is_brought_up_before_the_ledger_is_asked(
 ) -> None:
     ups: list[str] = []
     monkeypatch.setattr(services, "alive", lambda host: bool(ups))
-    monkeypatch.setattr(terraform, "up", lambda env, home: ups.append(env))
+    monkeypatch.setattr(terraform, "up", lambda env, model, home: ups.append(env))
     world.origin.rename(world.origin.with_name("away"))
     watcher = world.watch()
     for _ in range(2):
@@ -207,7 +208,7 @@ def test_an_edge_that_its_supervisor_brings_back_is_left_to_it(
 ) -> None:
     states = iter([False, True])
     monkeypatch.setattr(services, "alive", lambda host: next(states))
-    monkeypatch.setattr(terraform, "up", lambda env, home: pytest.fail("the edge was back by itself"))
+    monkeypatch.setattr(terraform, "up", lambda env, model, home: pytest.fail("the edge was back by itself"))
     world.want(A)
     watcher = world.watch()
     watcher.round()

@@ -10,10 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.base.files import sha256_of_tree, write_json
+from pipelines.core.contract import Column, Contract, Decision
+from pipelines.problem import PROBLEM
 from pipelines.registry.store import Store
 from tests.releases import described
 
 ROOT = Path(__file__).parents[2]
+CONTRACT = Contract(
+    PROBLEM.name,  # which the verbs ask for, where a test runs one
+    "a number",
+    0.0,
+    Decision("it is high", "act", "in vain", "too late"),
+    (
+        Column("id", "text", "of the number", known_at=1.0, key=True),
+        Column("time", "time", "when it comes", known_at=1.0, time=True),
+        Column("x", "number", "a number", known_at=1.0, loggable=True),
+        Column("high", "flag", "is it high?", label=True),
+    ),
+)
 SERVICE = """
 import asyncio, datetime, json, os, pathlib, random, sys
 import bentoml

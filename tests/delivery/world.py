@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from pipelines.base.locks import held
+from pipelines.core.contract import Contract
 from pipelines.edge.edge import Route
 from pipelines.host.host import Host
-from pipelines.problem.columns import CONTRACT
 from pipelines.registry import ledger
 from pipelines.registry.ledger import BRANCH, Entry, Ledger
 from pipelines.rollout.watch import Watch
+from tests.delivery import tiny
 from tests.project import commit, git
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
@@ -36,9 +37,9 @@ class World:
             self.home / "tools",
             "http://127.0.0.1:1",
             "http://127.0.0.1:1",
-            {CONTRACT.name: {"blue": 1, "green": 1}},
+            {tiny.CONTRACT.name: {"blue": 1, "green": 1}},
             self.home / "socket",
-            CONTRACT.name,
+            tiny.CONTRACT.name,
         )
         self.host.save()
         self.host.place.mkdir(parents=True)
@@ -46,7 +47,7 @@ class World:
         self.deployed: list[str] = []
         self.ends: dict[str, int | Exception] = {}
 
-    def deploy(self, env: str, home: Path | None = None) -> int:
+    def deploy(self, env: str, contract: Contract, home: Path | None = None) -> int:
         with held(self.host.place, "the stand-in", "staging"):
             entry = ledger.wanted(env)
             assert entry
@@ -74,7 +75,7 @@ class World:
         git(folder, "push", "--quiet", "--force", str(self.origin), f"HEAD:refs/heads/{BRANCH}")
 
     def watch(self) -> Watch:
-        return Watch("staging", 30, self.home)
+        return Watch("staging", tiny.CONTRACT, 30, self.home)
 
 
 def file_of(release: str) -> str:

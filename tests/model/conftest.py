@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.core import params as parameters
 from pipelines.judge import explain
-from pipelines.problem import source
+from pipelines.problem import PROBLEM, source
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import prepare, road, train
 from pipelines.training import table as tables
@@ -21,7 +21,7 @@ from tests.model.proposals import HONEST, LABEL, PARAMS, Made, commit, judge, wh
 @pytest.fixture(scope="session")
 def table() -> pd.DataFrame:
     months = ("2013-04", "2013-05", "2013-06", "2013-07")
-    return prepare.prepare(pd.concat([source.read(month) for month in months], ignore_index=True))
+    return prepare.prepare(pd.concat([source.read(month) for month in months], ignore_index=True), PROBLEM)
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def fitted(table: pd.DataFrame) -> Callable[..., Made]:
     def fit(values: dict[str, Any] = PARAMS) -> Made:
         name = json.dumps(values, sort_keys=True)
         if name not in made:
-            made[name] = Made(train.fit(parameters.parse(values), table), values)
+            made[name] = Made(train.fit(parameters.parse(values), table, PROBLEM), values)
         return made[name]
 
     return fit
@@ -62,18 +62,18 @@ READ = road.read
 
 @functools.cache
 def _once(read: Callable[[str], pd.DataFrame], month: str) -> pd.DataFrame:
-    return READ(month)  # by `read`, which is the source's for now
+    return READ(month, PROBLEM)  # by `read`, which is the source's for now
 
 
 @pytest.fixture(autouse=True)
 def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The judge reads the source's months as files for each proposal: here once for all."""
-    monkeypatch.setattr(road, "read", lambda month, _=CONTRACT: _once(source.read, month))
+    monkeypatch.setattr(road, "read", lambda month, _: _once(source.read, month))
 
 
 @pytest.fixture(scope="session")
 def rows(table) -> int:
-    return len(tables.training(parameters.parse(PARAMS), table))
+    return len(tables.training(parameters.parse(PARAMS), table, CONTRACT))
 
 
 @pytest.fixture(scope="session")

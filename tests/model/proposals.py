@@ -21,7 +21,7 @@ from pipelines.core.rows import in_order
 from pipelines.core.schema import request_schema
 from pipelines.judge import beside, gate
 from pipelines.judge.champion import Production
-from pipelines.problem import source
+from pipelines.problem import PROBLEM, source
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import evaluate, prepare
 from tests.releases import NONE, described
@@ -100,15 +100,18 @@ def whole(made: Made, rows: pd.DataFrame) -> Made:
     with tempfile.TemporaryDirectory() as folder:
         model = Model(write_bytes(Path(folder) / "model.onnx", made.model))
         params = parameters.parse(made.params)
-        files = beside.of(params, its, model, beside.of_the_past(params, its))
+        files = beside.of(params, its, model, beside.of_the_past(params, its, PROBLEM), CONTRACT)
     return replace(made, beside=files)
 
 
 @cache
 def golden() -> dict[str, Any]:
     """Requests as callers send them; the answers are another check's business."""
-    rows = prepare.prepare(source.read("2013-06").iloc[:20])
-    return {"rows": [evaluate.as_request(row) for row in rows.to_dict("records")], "p": [0.2] * len(rows)}
+    rows = prepare.prepare(source.read("2013-06").iloc[:20], PROBLEM)
+    return {
+        "rows": [evaluate.as_request(row, CONTRACT) for row in rows.to_dict("records")],
+        "p": [0.2] * len(rows),
+    }
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -154,7 +157,7 @@ def judge(
     """Verdict, findings by rule, gate.json. The models here are made by hand, so by default the proposal's
     own code makes rows and model; with `code=()` the base's does."""
     head = proposed(base, candidate, *code)
-    code_ = gate.run(candidate, base, candidate.parent / "evidence", production, head=head)
+    code_ = gate.run(candidate, base, PROBLEM, candidate.parent / "evidence", production, head=head)
     written = json.loads((candidate.parent / "evidence/gate.json").read_text())
     assert code_ == {"PASS": 0, "INCONCLUSIVE": 3, "FAIL": 4}[written["verdict"]]
     return written["verdict"], {finding["rule"]: finding for finding in written["findings"]}, written

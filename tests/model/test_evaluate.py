@@ -15,7 +15,7 @@ from pipelines.core.model import Golden, Model
 from pipelines.core.params import Params
 from pipelines.core.rows import in_order
 from pipelines.judge import beside, proposal
-from pipelines.problem import source
+from pipelines.problem import PROBLEM, source
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import evaluate, prepare, table
 
@@ -40,8 +40,8 @@ def said(small_built: Path) -> dict[str, Any]:
 def test_metrics_are_those_of_sklearn_on_the_later_days(
     small_params: Params, rows: pd.DataFrame, model: Model, said: dict[str, Any]
 ) -> None:
-    v = table.later(small_params, rows).dropna(subset=[LABEL])
-    label, p = v[LABEL].to_numpy(dtype=bool), model.predict(table.inputs(v))
+    v = table.later(small_params, rows, CONTRACT).dropna(subset=[LABEL])
+    label, p = v[LABEL].to_numpy(dtype=bool), model.predict(table.inputs(v, CONTRACT))
     assert said["rows"] == len(v)
     assert said["days"] == v[CONTRACT.time.name].dt.normalize().nunique()
     assert said["roc_auc"] == pytest.approx(sklearn_metrics.roc_auc_score(label, p))
@@ -55,8 +55,8 @@ def test_metrics_are_those_of_sklearn_on_the_later_days(
 def test_the_model_beats_the_base_rate_and_deciding_without_it(
     small_params: Params, rows: pd.DataFrame, said: dict[str, Any]
 ) -> None:
-    v = table.later(small_params, rows).dropna(subset=[LABEL])
-    rate = float(table.training(small_params, rows)[LABEL].mean())
+    v = table.later(small_params, rows, CONTRACT).dropna(subset=[LABEL])
+    rate = float(table.training(small_params, rows, CONTRACT)[LABEL].mean())
     always = sklearn_metrics.log_loss(v[LABEL].to_numpy(dtype=bool), np.full(len(v), rate))
     assert said["log_loss"] < always
     assert said["brier_skill"] > 0 and said["roc_auc"] > 0.6
@@ -73,7 +73,7 @@ def test_golden_rows_get_their_answers_and_no_other_model_gives_them(
     golden = Golden.load(small_built / "models/golden.json")
     assert golden.largest_difference(model.predict_rows(CONTRACT.features, golden.rows)) == 0.0
     other = small_params.model_copy(update={"train": small_params.train.model_copy(update={"seed": 1})})
-    (tmp_path / "other.onnx").write_bytes(train.fit(other, rows))
+    (tmp_path / "other.onnx").write_bytes(train.fit(other, rows, PROBLEM))
     answers = Model(tmp_path / "other.onnx").predict_rows(CONTRACT.features, golden.rows)
     assert golden.largest_difference(answers) > 1e-4
 
@@ -95,16 +95,16 @@ def test_golden_rows_hold_what_a_caller_may_send(small_built: Path, rows: pd.Dat
 
 def test_a_row_goes_through_json_unchanged(model: Model, rows: pd.DataFrame) -> None:
     some = rows.iloc[:: len(rows) // 500]
-    requests = [evaluate.as_request(row) for row in some.to_dict("records")]
+    requests = [evaluate.as_request(row, CONTRACT) for row in some.to_dict("records")]
     answers = model.predict_rows(CONTRACT.features, json.loads(json.dumps(requests)))
-    np.testing.assert_array_equal(answers, model.predict(table.inputs(some)))
+    np.testing.assert_array_equal(answers, model.predict(table.inputs(some, CONTRACT)))
 
 
 def test_the_window_has_every_later_row_and_no_label(
     small_built: Path, small_params: Params, rows: pd.DataFrame
 ) -> None:
     window = pd.read_parquet(small_built / "models/window.parquet")
-    v = table.later(small_params, rows)
+    v = table.later(small_params, rows, CONTRACT)
     assert v[LABEL].isna().any()
     assert len(window) == len(v)
     assert LABEL not in window.columns
@@ -145,11 +145,11 @@ def test_no_labelled_later_day_is_an_error(
     import shutil
 
     shutil.copy(small_built / "models/model.onnx", tmp_path)
-    later = table.later(small_params, rows).index
+    later = table.later(small_params, rows, CONTRACT).index
     unlabelled = rows.assign(**{LABEL: rows[LABEL].mask(rows.index.isin(later))})
     table.save(unlabelled, tmp_path / "prepared.parquet")
     with pytest.raises(UserError, match="has no value in the months after"):
-        evaluate.run(small_params, tmp_path / "prepared.parquet", tmp_path)
+        evaluate.run(small_params, CONTRACT, tmp_path / "prepared.parquet", tmp_path)
     assert not (tmp_path / "metrics.json").exists()
 
 
@@ -158,8 +158,8 @@ def test_what_the_stages_leave_beside_the_model_is_what_the_judge_makes_of_it(
 ) -> None:
     """From the source, whose months are not sorted as files are; the judge has no file of the build's."""
     months = (source.read(month) for month in source.months()[:3])
-    own = prepare.prepare(in_order(pd.concat(months, ignore_index=True), CONTRACT))
-    made = beside.of(small_params, own, model, beside.of_the_past(small_params, own))
+    own = prepare.prepare(in_order(pd.concat(months, ignore_index=True), CONTRACT), PROBLEM)
+    made = beside.of(small_params, own, model, beside.of_the_past(small_params, own, PROBLEM), CONTRACT)
     assert proposal.differing(small_built, made) is None
     made["models/reference.json"]["features"][0]["threshold"] += 1e-3
     assert "models/reference.json is not" in str(proposal.differing(small_built, made))

@@ -16,6 +16,7 @@ from pipelines.core.model import Inputs
 from pipelines.judge import explain
 from pipelines.judge.evidence import Evidence, Scored, Window
 from pipelines.judge.proposal import inputs
+from pipelines.problem import PROBLEM
 from pipelines.problem.columns import CONTRACT
 
 PARAMS = parameters.load(Path(__file__).parents[2] / "params.yaml")
@@ -58,7 +59,13 @@ def evidence(candidate: tuple[Any, Scored], champion: tuple[Any, Scored] | None 
     beside, its = champion or (None, None)
     proposal, scored = candidate
     return Evidence(
-        PARAMS, proposal=proposal, champion_model=beside, window=window, candidate=scored, champion=its
+        PARAMS,
+        PROBLEM,
+        proposal=proposal,
+        champion_model=beside,
+        window=window,
+        candidate=scored,
+        champion=its,
     )
 
 
@@ -197,5 +204,5 @@ def test_hostile_names_and_values_stay_short_text() -> None:
 
 def test_nothing_to_explain_is_nothing() -> None:
     one = made(good)
-    assert explain.explain(Evidence(PARAMS)) is None
+    assert explain.explain(Evidence(PARAMS, PROBLEM)) is None
     assert explain.explain(evidence(one, one)) is None  # no model changed

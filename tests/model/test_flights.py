@@ -19,11 +19,11 @@ def model(small_built: Path) -> Model:
 
 @pytest.fixture(scope="module")
 def rows(small_params: Params, small_built: Path) -> pd.DataFrame:
-    return table.later(small_params, table.load(small_built / "build/prepared.parquet")).iloc[::20]
+    return table.later(small_params, table.load(small_built / "build/prepared.parquet"), CONTRACT).iloc[::20]
 
 
 def answers(model: Model, rows: pd.DataFrame, **changed: object) -> np.ndarray:
-    return model.predict(table.inputs(rows.assign(**changed)))
+    return model.predict(table.inputs(rows.assign(**changed), CONTRACT))
 
 
 def test_an_unknown_carrier_and_destination_are_answered(model: Model, rows: pd.DataFrame) -> None:

@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from pipelines.core import params as parameters
+from pipelines.problem import PROBLEM
 from pipelines.training import train
 from tests.model.proposals import HONEST, PARAMS, Made, judge, settings
 
@@ -76,7 +77,7 @@ def as_good(fit: Callable[..., Made]) -> Made:
 
 
 def trained_on(rows: pd.DataFrame) -> Made:
-    return Made(train.fit(parameters.parse(PARAMS), rows), PARAMS)
+    return Made(train.fit(parameters.parse(PARAMS), rows, PROBLEM), PARAMS)
 
 
 DEGRADED = {

@@ -13,6 +13,7 @@ from pipelines.artifacts.verdict import Verdict
 from pipelines.base import programs
 from pipelines.judge import answers, changes, contained, gate, retrain, rules
 from pipelines.judge.proposal import InvalidProposal, differing
+from pipelines.problem import PROBLEM
 from tests.model import proposals
 from tests.model.proposals import (
     PARAMS,
@@ -155,7 +156,7 @@ def link(base: Path, name: str, target: str) -> str:
 
 
 def word(candidate: Path, base: Path, head: str) -> Verdict:
-    gate.run(candidate, base, candidate.parent / "evidence", head=head)
+    gate.run(candidate, base, PROBLEM, candidate.parent / "evidence", head=head)
     return Verdict.read(candidate.parent / "evidence")
 
 

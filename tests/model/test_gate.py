@@ -16,6 +16,7 @@ from pipelines.base.errors import UserError
 from pipelines.core import params as parameters
 from pipelines.core.model import Model
 from pipelines.judge import gate
+from pipelines.problem import PROBLEM
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import evaluate
 from pipelines.training.table import inputs
@@ -60,7 +61,7 @@ def test_what_a_rollout_will_ask_is_written_down_how_the_answers_on_v_differ_and
     _, _, written = judge(new.write(tmp_path / "candidate", window), base)
     assert written["dp"]["champion"] == hashlib.sha256(old.model).hexdigest()
     labelled = table[LABEL].notna() & (table[CONTRACT.time.name] >= "2013-06-01")
-    features = inputs(table[labelled & (table[CONTRACT.time.name] < "2013-07-01")])
+    features = inputs(table[labelled & (table[CONTRACT.time.name] < "2013-07-01")], CONTRACT)
     for name, made in (("new", new), ("old", old)):
         (tmp_path / name).write_bytes(made.model)
     dp = Model(tmp_path / "new").predict(features) - Model(tmp_path / "old").predict(features)
@@ -117,12 +118,12 @@ def test_the_files_that_a_proposal_changes_are_named_where_its_commit_is_known(
     git(base, "reset", "--quiet", "--hard", "HEAD~")
     candidate = fitted(settings(max_iter=3)).write(tmp_path / "candidate", window)
     for commit_of, files in ((head, ["features.py"]), ("0" * 40, None)):
-        gate.run(candidate, base, tmp_path / "evidence", head=commit_of)
+        gate.run(candidate, base, PROBLEM, tmp_path / "evidence", head=commit_of)
         written = Verdict.read(tmp_path / "evidence")
         assert (written.head, written.code) == (commit_of, files)
         assert written.base == git(base, "rev-parse", "HEAD")
     with pytest.raises(UserError, match=r"--head is '--output=x', which names no commit"):
-        gate.run(candidate, base, tmp_path / "evidence", head="--output=x")
+        gate.run(candidate, base, PROBLEM, tmp_path / "evidence", head="--output=x")
 
 
 # --- each rule refuses for its own reason -----------------------------------------------------------------
@@ -330,7 +331,7 @@ def test_a_proposal_whose_window_is_the_pipelines_own_can_be_scored(fitted, base
     table[table[CONTRACT.time.name] < "2013-07-01"].to_parquet(tmp_path / "prepared.parquet", index=False)
     made = fitted(settings(max_iter=3))
     candidate = made.write(tmp_path / "candidate")
-    evaluate.run(values, tmp_path / "prepared.parquet", candidate / "models")
+    evaluate.run(values, CONTRACT, tmp_path / "prepared.parquet", candidate / "models")
     _, _, written = judge(candidate, base)
     metrics = json.loads((candidate / "models/metrics.json").read_text())
     gates = {metric["name"]: metric["candidate"][0] for metric in written["metrics"]}

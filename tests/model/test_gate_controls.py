@@ -14,7 +14,7 @@ from pipelines.core.contract import Finding
 from pipelines.core.schema import refusals, request_schema
 from pipelines.judge import gate, latency, rules
 from pipelines.judge.champion import Production
-from pipelines.problem import source
+from pipelines.problem import PROBLEM, source
 from pipelines.problem.columns import CONTRACT
 from tests.model.proposals import (
     HONEST,
@@ -218,6 +218,7 @@ def test_ten_small_losses_in_a_row_do_not_add_up(fitted, table, window, tmp_path
         code = gate.run(
             candidate,
             base,
+            PROBLEM,
             tmp_path / "evidence",
             production=productions[number - 1],
             anchor=productions[0],
@@ -239,7 +240,9 @@ def test_where_the_champion_is_the_anchor_it_is_asked_once(fitted, base, window,
     )
     candidate = fitted(HONEST).write(tmp_path / "candidate", window)
     head = proposed(base, candidate, *OWN_CODE)
-    gate.run(candidate, base, tmp_path / "evidence", production=production, anchor=production, head=head)
+    gate.run(
+        candidate, base, PROBLEM, tmp_path / "evidence", production=production, anchor=production, head=head
+    )
     written = json.loads((tmp_path / "evidence/gate.json").read_text())
     assert written["anchor"] is None
     assert not [finding for finding in written["findings"] if finding["rule"].startswith("anchor")]
@@ -253,7 +256,7 @@ def test_an_anchor_that_cannot_be_had_is_inconclusive(fitted, base, window, tmp_
     lost = Production("e" * 64, "0" * 40, None)
     head = proposed(base, candidate, *OWN_CODE)
     evidence = tmp_path / "evidence"
-    assert gate.run(candidate, base, evidence, production=production, anchor=lost, head=head) == 3
+    assert gate.run(candidate, base, PROBLEM, evidence, production=production, anchor=lost, head=head) == 3
     written = json.loads((tmp_path / "evidence/gate.json").read_text())
     assert {f["rule"]: f["verdict"] for f in written["findings"]}["anchor"] == "INCONCLUSIVE"
 
@@ -300,7 +303,7 @@ def test_a_rule_of_ones_own_is_a_function_and_a_line(own_rules, fitted, window, 
 
 def test_a_rule_that_does_not_exist_is_one_sentence(own_rules) -> None:
     with pytest.raises(UserError, match=r"gate\.rules names 'always_sure'.*rules\.py"):
-        rules.named(["always_sure"])
+        rules.named(["always_sure"], PROBLEM)
 
 
 def test_an_older_params_file_has_the_defaults_of_what_came_later(fitted, window, tmp_path) -> None:

@@ -14,6 +14,7 @@ from pipelines.core.contract import Finding
 from pipelines.judge import gate, rules
 from pipelines.judge.evidence import Evidence, Scored, Window
 from pipelines.judge.rules import metrics
+from pipelines.problem import PROBLEM
 
 PARAMS = parameters.load(Path(__file__).parents[2] / "params.yaml")
 DAYS, ROWS = 30, 200  # a day
@@ -33,7 +34,7 @@ def scored(logit: np.ndarray, rate: float = 0.28) -> Scored:
 def evidence(candidate: np.ndarray, champion: np.ndarray | None = None) -> Evidence:
     beside = None if champion is None else scored(champion)
     window = Window(NAMES, DAY, LABEL, pd.DataFrame(index=range(len(LABEL))))
-    return Evidence(PARAMS, window=window, candidate=scored(candidate), champion=beside)
+    return Evidence(PARAMS, PROBLEM, window=window, candidate=scored(candidate), champion=beside)
 
 
 def blurred(by: float, seed: int = 9) -> np.ndarray:
@@ -111,13 +112,13 @@ def test_one_class_in_v_is_inconclusive_and_not_a_pass() -> None:
     alone = Scored(p, stats.day_sums(label, p, DAY, DAYS, 0.25), 0.28)
     window = Window(NAMES, DAY, label, pd.DataFrame(index=range(len(label))))
     other = Scored(p / 2, stats.day_sums(label, p / 2, DAY, DAYS, 0.25), 0.28)
-    e = Evidence(PARAMS, window=window, candidate=alone, champion=other)
+    e = Evidence(PARAMS, PROBLEM, window=window, candidate=alone, champion=other)
     assert metrics.roc_auc(e).verdict == "INCONCLUSIVE"
     assert metrics.floor_roc_auc(e).verdict == "INCONCLUSIVE"
 
 
 def test_nothing_gathered_is_inconclusive() -> None:
-    assert gate.fold(rules.judge(Evidence(PARAMS))) == "INCONCLUSIVE"
+    assert gate.fold(rules.judge(Evidence(PARAMS, PROBLEM))) == "INCONCLUSIVE"
     assert gate.fold([]) == "INCONCLUSIVE"
 
 
@@ -150,7 +151,7 @@ def test_a_rule_that_raises_is_inconclusive_by_its_name() -> None:
     def fine(e: Evidence) -> Finding | None:
         return Finding("fine", "PASS", "Fine.")
 
-    e = Evidence(PARAMS)
+    e = Evidence(PARAMS, PROBLEM)
     crashed, passed = rules.ask(e, [mine, fine])
     assert (crashed.rule, crashed.verdict) == ("mine", "INCONCLUSIVE") and "KeyError" in crashed.sentence
     assert passed.verdict == "PASS"

@@ -11,7 +11,7 @@ from pipelines.core import rows as core
 from pipelines.core.params import Data
 from pipelines.judge import champion, evidence, rows
 from pipelines.judge.champion import Champion, Production
-from pipelines.problem import features, source
+from pipelines.problem import PROBLEM, features, source
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import prepare, road
 from tests.model.proposals import PARAMS, ROOT, Made, commit, git, golden, released
@@ -61,10 +61,10 @@ def firsts(table: pd.DataFrame) -> pd.Series:
 
 
 def test_the_judge_sees_what_production_sees(lagged: pd.DataFrame) -> None:
-    raw = rows.read(Data(first="2013-02", through="2013-03"))
+    raw = rows.read(Data(first="2013-02", through="2013-03"), PROBLEM)
     assert raw[TIME].min() >= pd.Timestamp("2013-02-01")  # what was trained on, as the build has it
-    judged = rows.with_features(raw, ["2013-03"])
-    pd.testing.assert_series_equal(lag(judged), lag(road.of_month("2013-03")))
+    judged = rows.with_features(raw, ["2013-03"], PROBLEM)
+    pd.testing.assert_series_equal(lag(judged), lag(road.of_month("2013-03", PROBLEM)))
     whole = lag(core.built(lagged, features.build, CONTRACT))
     pd.testing.assert_series_equal(lag(judged), whole[judged[KEY]])
     assert (firsts(judged) > LAG.minimum).all()
@@ -79,10 +79,10 @@ def test_candidate_and_champion_are_asked_with_full_features(
     about = {"first": "2013-02-01", "last": "2013-02-28"}
     base = commit(Made(fitted().model, values, **about).write(tmp_path / "base"))
     other = values | {"train": TRAIN | {"seed": 8}}
-    e = evidence.gather(Made(fitted().model, other, **about).write(tmp_path / "candidate"), base)
+    e = evidence.gather(Made(fitted().model, other, **about).write(tmp_path / "candidate"), base, PROBLEM)
     assert e.window is not None and e.candidate is not None and e.champion is not None
     early = e.window.rows[TIME] < pd.Timestamp("2013-03-09")
-    expected = lag(road.of_month("2013-03"))[e.window.rows[KEY]].to_numpy()
+    expected = lag(road.of_month("2013-03", PROBLEM))[e.window.rows[KEY]].to_numpy()
     for scored in (e.candidate, e.champion):
         np.testing.assert_array_equal(scored.features[LAG.name].to_numpy(dtype=np.float32), expected)
         assert (scored.features[LAG.name][early.to_numpy()] > LAG.minimum).all()
@@ -122,5 +122,7 @@ def test_where_the_rooms_are_one_the_base_s_rows_are_the_champion_s(fitted, base
 
 def test_the_rows_to_train_on_are_the_build_s(lagged: pd.DataFrame) -> None:
     """The model is trained again on data/ alone, as the build was, or it would be another one."""
-    raw = rows.read(Data(first="2013-02", through="2013-03"))
-    assert (lag(prepare.prepare(raw))[raw[KEY][raw[TIME] < pd.Timestamp("2013-03-01")]] == LAG.minimum).all()
+    raw = rows.read(Data(first="2013-02", through="2013-03"), PROBLEM)
+    assert (
+        lag(prepare.prepare(raw, PROBLEM))[raw[KEY][raw[TIME] < pd.Timestamp("2013-03-01")]] == LAG.minimum
+    ).all()

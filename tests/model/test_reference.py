@@ -16,7 +16,7 @@ from pipelines.training import reference, table
 
 @pytest.fixture(scope="module")
 def rows(small_params: Params, small_built: Path) -> pd.DataFrame:
-    return table.training(small_params, table.load(small_built / "build/prepared.parquet"))
+    return table.training(small_params, table.load(small_built / "build/prepared.parquet"), CONTRACT)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,6 @@ def test_skill_is_honest_a_month_is_never_answered_by_a_model_that_saw_it(
         seen.append((past[CONTRACT.time.name].max(), now[CONTRACT.time.name].min()))
         return np.full(len(now), float(past[CONTRACT.label.name].mean()))
 
-    built = reference.build(small_params, rows, answers)
+    built = reference.build(small_params, rows, answers, CONTRACT)
     assert seen and all(past < now for past, now in seen)
     assert all(entry["brier_skill"] == pytest.approx(0) for entry in built["brier_skill"])

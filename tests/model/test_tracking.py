@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 from pipelines.base import git
 from pipelines.base.errors import UserError
 from pipelines.core.params import Params
+from pipelines.problem import PROBLEM
 from pipelines.training import cache, ingest, reproduce, tracking, train, tune
 from tests.problems.yours import REPOSITORY
 
@@ -58,7 +59,7 @@ def test_an_older_database_is_named_with_the_command_that_brings_it_up(made: Pat
     shutil.copy(made / "old.db", database)
     before = database.read_bytes()
     with pytest.raises(UserError) as error:
-        tracking.ready()
+        tracking.ready(PROBLEM.name)
     sentence = str(error.value)
     assert sentence.startswith(f"{database} is of an older MLflow (its schema is ")
     assert f"`mlflow db upgrade sqlite:///{database}`" in sentence and "\n" not in sentence
@@ -72,14 +73,14 @@ def test_what_the_sentence_says_helps(made: Path, database: Path) -> None:
     engine = sqlalchemy.create_engine(f"sqlite:///{database}")
     _upgrade_db(engine)
     engine.dispose()
-    tracking.ready()
+    tracking.ready(PROBLEM.name)
 
 
 def test_a_newer_database_is_named(made: Path, database: Path) -> None:
     shutil.copy(made / "new.db", database)
     revised(database, "ffffffffffff")
     with pytest.raises(UserError, match=r"mlflow\.db is of a newer MLflow \(its schema ffffffffffff is"):
-        tracking.ready()
+        tracking.ready(PROBLEM.name)
 
 
 @pytest.mark.parametrize("address", ["", "sqlite:///here.db"])
@@ -91,14 +92,14 @@ def test_a_file_that_is_no_database_is_named(
     file = Path("here.db") if address else database
     file.write_text("version https://git-lfs.github.com/spec/v1\n" * 40)
     with pytest.raises(UserError, match=rf"{file} is no database that MLflow can read \(file is not a"):
-        tracking.ready()
+        tracking.ready(PROBLEM.name)
 
 
 def test_another_program_s_database_is_named(database: Path) -> None:
     with sqlite3.connect(database) as file:
         file.execute("create table songs (name text)")
     with pytest.raises(UserError, match=r"mlflow\.db holds other tables than MLflow's: move it away"):
-        tracking.ready()
+        tracking.ready(PROBLEM.name)
 
 
 def test_a_database_that_fits_or_is_empty_or_is_not_there_yet_is_taken(made: Path, database: Path) -> None:
@@ -107,14 +108,14 @@ def test_a_database_that_fits_or_is_empty_or_is_not_there_yet_is_taken(made: Pat
     database.touch()
     tracking.current()
     shutil.copy(made / "new.db", database)
-    tracking.ready()
+    tracking.ready(PROBLEM.name)
 
 
 def test_a_folder_that_takes_no_file_is_one_sentence(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("file").touch()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///file/mlflow.db")
     with pytest.raises(UserError, match=r"^MLFLOW_TRACKING_URI names a server that refuses the run"):
-        tracking.ready()
+        tracking.ready(PROBLEM.name)
 
 
 def test_training_and_tuning_ask_before_they_read_a_row(
@@ -122,12 +123,12 @@ def test_training_and_tuning_ask_before_they_read_a_row(
 ) -> None:
     shutil.copy(made / "old.db", database)
     with pytest.raises(UserError, match="is of an older MLflow"):
-        train.run(small_params, Path("absent.parquet"))
+        train.run(small_params, PROBLEM, Path("absent.parquet"))
     with pytest.raises(UserError, match="is of an older MLflow"):
-        tune.tune(small_params, prepared=Path("absent.parquet"))
+        tune.tune(small_params, PROBLEM, prepared=Path("absent.parquet"))
     database.unlink()
     with pytest.raises(UserError, match=r"absent\.parquet does not exist"):
-        tune.tune(small_params, prepared=Path("absent.parquet"))
+        tune.tune(small_params, PROBLEM, prepared=Path("absent.parquet"))
 
 
 def test_the_stages_before_training_do_not_run_in_vain(
@@ -144,13 +145,13 @@ def test_the_stages_before_training_do_not_run_in_vain(
     monkeypatch.setattr(cache, "drop_bad", lambda *_: [])
     shutil.copy(made / "old.db", database)
     with pytest.raises(UserError, match="is of an older MLflow"):
-        reproduce.reproduce()
+        reproduce.reproduce(PROBLEM)
     assert not Path("prepared").exists()
     database.unlink()
-    reproduce.reproduce()
+    reproduce.reproduce(PROBLEM)
     assert Path("trained").exists()
     shutil.copy(made / "old.db", database)
-    reproduce.reproduce()  # nothing is to be trained, so nobody asks for the database
+    reproduce.reproduce(PROBLEM)  # nothing is to be trained, so nobody asks for the database
 
 
 def test_the_command_exits_with_2(made: Path, database: Path) -> None:

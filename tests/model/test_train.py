@@ -16,6 +16,7 @@ from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import sha256
 from pipelines.core.model import Model
 from pipelines.core.params import Params
+from pipelines.problem import PROBLEM
 from pipelines.problem.columns import CONTRACT
 from pipelines.problem.estimators import ESTIMATORS
 from pipelines.training import table, tracking, train
@@ -33,9 +34,9 @@ def changed(params: Params, **fields: object) -> Params:
 def test_training_twice_gives_the_same_bytes(
     small_params: Params, small_built: Path, rows: pd.DataFrame
 ) -> None:
-    again = hashlib.sha256(train.fit(small_params, rows)).hexdigest()
+    again = hashlib.sha256(train.fit(small_params, rows, PROBLEM)).hexdigest()
     assert again == sha256(small_built / "models/model.onnx")
-    other_seed = train.fit(changed(small_params, seed=small_params.train.seed + 1), rows)
+    other_seed = train.fit(changed(small_params, seed=small_params.train.seed + 1), rows, PROBLEM)
     assert hashlib.sha256(other_seed).hexdigest() != again
 
 
@@ -45,11 +46,11 @@ def test_another_process_gives_the_same_bytes_whatever_its_hash_seed(
     """Within one process even the order of a set repeats, so this takes two."""
     script = (
         "import hashlib, sys; from pathlib import Path; from pipelines.core.params import Params; "
-        "from pipelines.problem.estimators import ESTIMATORS; from pipelines.training import table, train; "
+        "from pipelines.problem import PROBLEM; from pipelines.training import table, train; "
         "params = Params.model_validate_json(sys.argv[1]); rows = table.load(Path(sys.argv[2])).iloc[::10]; "
         "of = lambda name: params.train.model_copy(update={'estimator': name, 'settings': {}}); "
-        "[print(hashlib.sha256(train.fit(params.model_copy(update={'train': of(name)}), rows)).hexdigest())"
-        " for name in sorted(ESTIMATORS)]"
+        "[print(hashlib.sha256(train.fit(params.model_copy(update={'train': of(name)}), rows, PROBLEM))"
+        ".hexdigest()) for name in sorted(PROBLEM.estimators)]"
     )
     arguments = [small_params.model_dump_json(exclude={"tune"}), str(small_built / "build/prepared.parquet")]
     hashes = [
@@ -71,28 +72,40 @@ def test_every_estimator_answers_the_same_in_onnx(
     small_params: Params, rows: pd.DataFrame, tmp_path: Path, name: str
 ) -> None:
     params = changed(small_params, estimator=name, settings={})
-    pipeline = train.fit_pipeline(params, table.training(params, rows))
-    (tmp_path / "model.onnx").write_bytes(train.to_onnx(pipeline))
-    assert train.parity(pipeline, Model(tmp_path / "model.onnx"), table.later(params, rows)) <= train.PARITY
+    pipeline = train.fit_pipeline(params, table.training(params, rows, CONTRACT), PROBLEM)
+    (tmp_path / "model.onnx").write_bytes(train.to_onnx(pipeline, CONTRACT))
+    assert (
+        train.parity(pipeline, Model(tmp_path / "model.onnx"), table.later(params, rows, CONTRACT), CONTRACT)
+        <= train.PARITY
+    )
 
 
 def test_an_onnx_model_that_answers_otherwise_is_refused(
     small_params: Params, small_built: Path, rows: pd.DataFrame
 ) -> None:
-    other = train.fit_pipeline(changed(small_params, seed=1), table.training(small_params, rows))
+    other = train.fit_pipeline(
+        changed(small_params, seed=1), table.training(small_params, rows, CONTRACT), PROBLEM
+    )
     with pytest.raises(Refused, match=r"the ONNX model differs from sklearn's by 0\.0"):
-        train.parity(other, Model(small_built / "models/model.onnx"), table.later(small_params, rows))
+        train.parity(
+            other,
+            Model(small_built / "models/model.onnx"),
+            table.later(small_params, rows, CONTRACT),
+            CONTRACT,
+        )
 
 
 def test_only_labelled_rows_of_the_training_months_are_trained_on(
     small_params: Params, rows: pd.DataFrame
 ) -> None:
-    found = table.training(small_params, rows)
+    found = table.training(small_params, rows, CONTRACT)
     assert found[CONTRACT.label.name].notna().all()
-    assert found[CONTRACT.time.name].max() < table.later(small_params, rows)[CONTRACT.time.name].min()
+    assert (
+        found[CONTRACT.time.name].max() < table.later(small_params, rows, CONTRACT)[CONTRACT.time.name].min()
+    )
     later = rows[rows[CONTRACT.time.name] > found[CONTRACT.time.name].max()]
     with pytest.raises(UserError, match="no labelled row"):
-        table.training(small_params, later)
+        table.training(small_params, later, CONTRACT)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +120,7 @@ def test_an_unknown_estimator_or_setting_is_one_sentence(
     small_params: Params, fields: dict[str, object], said: str
 ) -> None:
     with pytest.raises(UserError) as error:
-        train.estimator(changed(small_params, **fields))
+        train.estimator(changed(small_params, **fields), PROBLEM)
     assert f"params.yaml: {said}" in str(error.value)
 
 
@@ -115,18 +128,18 @@ def test_a_setting_of_another_type_is_one_sentence(small_params: Params) -> None
     setting = next(iter(small_params.train.settings))
     for wrong in ("many", True, None):
         with pytest.raises(UserError, match=rf"train\.settings\.{setting} is {wrong!r}, but .* takes "):
-            train.estimator(changed(small_params, settings={setting: wrong}))
+            train.estimator(changed(small_params, settings={setting: wrong}), PROBLEM)
 
 
 def test_labels_of_one_kind_train_nothing(small_params: Params, rows: pd.DataFrame) -> None:
-    found = table.training(small_params, rows)
+    found = table.training(small_params, rows, CONTRACT)
     with pytest.raises(Refused, match="has one value only"):
-        train.fit_pipeline(small_params, found[found[CONTRACT.label.name] == True])  # noqa: E712
+        train.fit_pipeline(small_params, found[found[CONTRACT.label.name] == True], PROBLEM)  # noqa: E712
 
 
 def test_the_card_says_what_was_trained(small_params: Params, small_built: Path, rows: pd.DataFrame) -> None:
     card = json.loads((small_built / "models/model.json").read_text())
-    found = table.training(small_params, rows)
+    found = table.training(small_params, rows, CONTRACT)
     assert card["train"]["rows"] == len(found)
     assert card["train"]["first"] == f"{small_params.train.first}-01"
     assert card["train"]["label_rate"] == pytest.approx(float(found[CONTRACT.label.name].mean()))
@@ -156,12 +169,12 @@ def test_a_tracking_server_that_does_not_answer_is_one_sentence(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(UserError, match=r"^MLFLOW_TRACKING_URI names a server"):
-        tracking.log(small_params, small_built / "models/model.onnx", rows, {"x": 1.0})
+        tracking.log(CONTRACT.name, small_params, small_built / "models/model.onnx", rows, {"x": 1.0})
 
 
 def test_numbers_reach_sklearn_as_they_reach_onnx(rows: pd.DataFrame) -> None:
-    given = train.frame(rows.head(100))
-    taken = table.inputs(rows.head(100))
+    given = train.frame(rows.head(100), CONTRACT)
+    taken = table.inputs(rows.head(100), CONTRACT)
     for column in CONTRACT.features:
         if column.type != "category":
             np.testing.assert_array_equal(given[column.name].to_numpy(), taken[column.name][:, 0])

@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from pipelines.base.errors import UserError
 from pipelines.core import params as files
 from pipelines.core.params import Params, parse
+from pipelines.problem import PROBLEM
 from pipelines.problem.columns import CONTRACT
 from pipelines.problem.estimators import ESTIMATORS
 from pipelines.training import table, tune
@@ -81,7 +82,7 @@ def run(
 
     def run(params: Params, prepared: Path = prepared, study: str = "one", **options: Any) -> str:
         monkeypatch.setattr(tune, "STUDIES", tmp_path / study / "tune.db")
-        tune.tune(params, prepared=prepared, file=file, **options)
+        tune.tune(params, PROBLEM, prepared=prepared, file=file, **options)
         return capsys.readouterr().out
 
     return run
@@ -175,7 +176,7 @@ def test_a_real_difference_is_shown() -> None:
 def poisoned(path: Path, params: Params, target: Path, later: bool) -> Path:
     """prepared.parquet with the labels of the test or the training window turned round, the former halved."""
     rows = table.load(path)
-    window = rows.index.isin(table.later(params, rows).index)
+    window = rows.index.isin(table.later(params, rows, CONTRACT).index)
     chosen = window if later else ~window
     rows.loc[chosen, CONTRACT.label.name] = ~rows.loc[chosen, CONTRACT.label.name]
     number = next(column.name for column in CONTRACT.features if column.type != "category")
@@ -197,7 +198,7 @@ def test_the_days_that_judge_are_never_looked_at(
 
 def test_each_month_is_answered_by_models_of_the_months_before(small_params: Params, prepared: Path) -> None:
     params = asked(small_params)
-    folds = tune._folds(params, table.training(params, table.load(prepared)))
+    folds = tune._folds(params, table.training(params, table.load(prepared), CONTRACT), CONTRACT)
     assert [fold.month for fold in folds] == [small_params.train.last]
     time = CONTRACT.time.name
     assert all(fold.past[time].max() < fold.rows[time].min().normalize() for fold in folds)
@@ -260,9 +261,9 @@ def test_a_trial_that_a_killed_process_left_is_no_trial(
 ) -> None:
     params = asked(small_params)
     whole = run(params, write=False)
-    folds = tune._folds(params, table.training(params, table.load(prepared)))
+    folds = tune._folds(params, table.training(params, table.load(prepared), CONTRACT), CONTRACT)
     run(params, study="two", trials=1, write=False)
-    tune._study(params, folds).ask()
+    tune._study(params, PROBLEM, folds).ask()
     assert run(params, study="two", write=False) == whole
 
 
@@ -283,10 +284,10 @@ def test_a_trial_behind_the_others_is_stopped_after_its_first_month(
 ) -> None:
     monkeypatch.setattr(tune, "UNPRUNED", 1)
     params = asked(small_params)
-    fold = tune._folds(params, table.training(params, table.load(prepared)))[0]
+    fold = tune._folds(params, table.training(params, table.load(prepared), CONTRACT), CONTRACT)[0]
     folds = (fold, dataclasses.replace(fold))  # in place of two months
-    study = tune._study(params, folds)
-    said = [tune._trial(study, params, folds, number, 0.0) for number in range(1, 9)]
+    study = tune._study(params, PROBLEM, folds)
+    said = [tune._trial(study, params, PROBLEM, folds, number, 0.0) for number in range(1, 9)]
     stopped = [words for words in said if words.startswith("stopped after")]
     best = min((words for words in said if words not in stopped), key=lambda words: words.split()[1])
 
@@ -340,7 +341,7 @@ def test_a_wrong_space_is_one_sentence(
     small_params: Params, prepared: Path, space: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(UserError) as error:
-        tune.tune(asked(small_params, space=space), prepared=prepared)
+        tune.tune(asked(small_params, space=space), PROBLEM, prepared=prepared)
     assert str(error.value).startswith("params.yaml: ") and said in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -349,7 +350,7 @@ def test_more_folds_than_months_are_one_sentence(small_params: Params, prepared:
     params = asked(small_params)
     params = params.model_copy(update={"tune": params.tune.model_copy(update={"folds": 2})})
     with pytest.raises(UserError, match=r"params\.yaml: tune\.folds is 2, but .* leaves 1"):
-        tune.tune(params, prepared=prepared)
+        tune.tune(params, PROBLEM, prepared=prepared)
 
 
 def test_a_wrong_space_exits_with_2(tmp_path: Path) -> None:
@@ -369,4 +370,4 @@ def test_a_space_that_nobody_has_written_is_one_sentence(tmp_path: Path) -> None
     value = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     value.pop("tune", None)
     with pytest.raises(UserError, match=r"tune\.space names no estimator"):
-        tune.tune(parse(value))
+        tune.tune(parse(value), PROBLEM)

@@ -18,7 +18,7 @@ from pipelines.core.model import Model
 from pipelines.core.params import Params
 from pipelines.host import host as hosts
 from pipelines.monitoring import labels, replay
-from pipelines.problem import source
+from pipelines.problem import PROBLEM, source
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import prepare, reference, table, train
 from tests.months import write_month
@@ -36,7 +36,9 @@ class Production:
 
     @cached_property
     def log(self) -> labels.Log:
-        return labels.predictions(hosts.place(self.home, "production") / "predictions")
+        return labels.predictions(
+            hosts.place(self.home, "production", CONTRACT.name) / "predictions", CONTRACT
+        )
 
     @cached_property
     def known(self) -> Reference:
@@ -44,7 +46,7 @@ class Production:
 
     @cached_property
     def _events(self) -> dict[str, pd.DataFrame | None]:
-        return {month: labels.events(self.home / "labels", month) for month in SEEN}
+        return {month: labels.events(self.home / "labels", month, PROBLEM) for month in SEEN}
 
     def events(self, month: str) -> pd.DataFrame:
         found = self._events[month]
@@ -57,15 +59,17 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]
     wanted = params.load(REPOSITORY / "params.yaml")
     home = tmp_path_factory.mktemp("home")
     raw = pd.concat([source.read(month) for month in months.between("2013-01", "2013-05")], ignore_index=True)
-    prepared = prepare.prepare(raw)
-    known = reference.build(wanted, table.training(wanted, prepared), _by_hour)
+    prepared = prepare.prepare(raw, PROBLEM)
+    known = reference.build(wanted, table.training(wanted, prepared, CONTRACT), _by_hour, CONTRACT)
     write_json(home / "reference.json", known)
-    model = Model(write_bytes(home / "model.onnx", train.fit(wanted, prepared)))
+    model = Model(write_bytes(home / "model.onnx", train.fit(wanted, prepared, PROBLEM)))
     for month in SEEN:
         write_month(home / "labels", month, source.read(month))
-        sent = replay.events(month)
+        sent = replay.events(month, PROBLEM)
         lines = log_lines(sent, model.predict_rows(CONTRACT.features, sent), month)
-        write_bytes(hosts.place(home, "production") / f"predictions/{month}.blue.1.jsonl", lines)
+        write_bytes(
+            hosts.place(home, "production", CONTRACT.name) / f"predictions/{month}.blue.1.jsonl", lines
+        )
     yield Production(home, wanted)
 
 

@@ -17,6 +17,7 @@ from pipelines.core import stats
 from pipelines.monitoring import drift as module
 from pipelines.monitoring import labels, report
 from pipelines.monitoring.drift import conclude, drift, judge
+from pipelines.problem import PROBLEM
 from pipelines.problem.columns import CONTRACT
 from tests.monitoring.conftest import SEEN, Production
 
@@ -26,7 +27,9 @@ Change = Callable[[pd.DataFrame], pd.DataFrame]
 def check(
     production: Production, through: str, out: Path, home: Path | None = None
 ) -> tuple[int, dict[str, Any]]:
-    found = drift("production", through, home or production.home, production.known, production.params)
+    found = drift(
+        "production", through, home or production.home, production.known, production.params, PROBLEM
+    )
     report.write(found, out)
     return module.EXIT[found.verdict], read_json(out / "drift.json")
 
@@ -37,7 +40,7 @@ def month_of(production: Production, month: str, change: Change = lambda rows: r
     events = production.events(month)
     rows = log.rows[log.rows[labels.KEY].isin(events[labels.KEY])]
     changed = replace(log, asked=change(rows.copy()))
-    return judge(month, events, changed, production.known, production.params)
+    return judge(month, events, changed, production.known, production.params, CONTRACT)
 
 
 def verdict(production: Production, judged: list[Month]) -> Check:
@@ -209,7 +212,7 @@ def test_a_feature_that_the_champion_did_not_have_is_one_sentence(
     value = read_json(production.home / "reference.json")
     gone = value["features"].pop(0)["name"]
     with pytest.raises(UserError, match=f"no feature {gone}"):
-        drift("production", "2013-07", production.home, Reference.parse(value), production.params)
+        drift("production", "2013-07", production.home, Reference.parse(value), production.params, PROBLEM)
 
 
 # --- the numbers ------------------------------------------------------------------------------------------
@@ -217,7 +220,9 @@ def test_a_feature_that_the_champion_did_not_have_is_one_sentence(
 
 def test_the_skill_is_against_the_months_own_label_rate(production: Production) -> None:
     judged = month_of(production, "2013-09")
-    joined = labels.join(production.log, production.events("2013-09")).dropna(subset=[CONTRACT.label.name])
+    joined = labels.join(production.log, production.events("2013-09"), CONTRACT).dropna(
+        subset=[CONTRACT.label.name]
+    )
     y, p = joined[CONTRACT.label.name].astype(float), joined[labels.P]
     assert judged.brier_skill == pytest.approx(1 - ((p - y) ** 2).mean() / y.var(ddof=0))
     assert judged.interval is not None and judged.interval[0] < judged.brier_skill < judged.interval[1]

@@ -14,6 +14,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.files import write_text
 from pipelines.monitoring import replay as module
 from pipelines.monitoring.replay import events, local_address, parse_until, replay
+from pipelines.problem import PROBLEM
 from pipelines.problem.columns import CONTRACT
 
 ROWS = [{"key": str(number), "x": 1.0} for number in range(250)]
@@ -74,7 +75,7 @@ def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_replay_sends_each_row_once_and_names_the_releases(tmp_path: Path) -> None:
     with server(lambda number, rows: good(number, rows, "one" if number < 2 else "two")) as (url, seen):
-        tally = replay("2013-07", url, tally=tmp_path / "tally.json")
+        tally = replay("2013-07", url, PROBLEM, tally=tmp_path / "tally.json")
     assert sorted(int(row["key"]) for request in seen for row in request["rows"]) == list(range(250))
     assert (tally.sent, tally.answered, tally.lost, tally.mixed, tally.rows) == (3, 3, 0, 0, 250)
     assert tally.releases == {"one": 2, "two": 1}
@@ -85,7 +86,7 @@ def test_a_replay_sends_each_row_once_and_names_the_releases(tmp_path: Path) -> 
 
 def test_requests_have_their_own_ids_and_come_over_kept_and_new_connections() -> None:
     with server(good) as (url, seen):
-        replay("2013-07", url, batch=1, connections=2)
+        replay("2013-07", url, PROBLEM, batch=1, connections=2)
     assert len({request["id"] for request in seen}) == len(ROWS)
     ports = {request["port"] for request in seen}
     assert 2 < len(ports) < len(ROWS)  # two that are kept, and one for each tenth request
@@ -111,7 +112,7 @@ def test_requests_have_their_own_ids_and_come_over_kept_and_new_connections() ->
 )
 def test_whatever_is_no_whole_answer_is_lost(respond: Respond, reason: str) -> None:
     with server(respond) as (url, _):
-        tally = replay("2013-07", url, batch=1, requests=5)
+        tally = replay("2013-07", url, PROBLEM, batch=1, requests=5)
     assert (tally.sent, tally.answered, tally.lost) == (5, 0, 5)
     assert tally.losses == {reason: 5}
     assert tally.exit_code == 4
@@ -119,7 +120,7 @@ def test_whatever_is_no_whole_answer_is_lost(respond: Respond, reason: str) -> N
 
 def test_one_lost_among_many_answered_is_found() -> None:
     with server(lambda number, rows: None if number == 100 else good(number, rows)) as (url, _):
-        tally = replay("2013-07", url, batch=1)
+        tally = replay("2013-07", url, PROBLEM, batch=1)
     assert (tally.sent, tally.answered, tally.lost, tally.exit_code) == (250, 249, 1, 4)
 
 
@@ -127,7 +128,7 @@ def test_an_answer_that_takes_too_long_is_lost() -> None:
     held = threading.Event()
     try:
         with server(lambda number, rows: good(number, rows) if held.wait(20) else None) as (url, _):
-            tally = replay("2013-07", url, batch=1, requests=1, timeout=0.2)
+            tally = replay("2013-07", url, PROBLEM, batch=1, requests=1, timeout=0.2)
     finally:
         held.set()
     assert tally.losses == {"TimeoutError": 1}
@@ -139,7 +140,7 @@ def test_an_answer_not_of_exactly_one_named_release_is_mixed(header: str | None)
         return 200, {module.HEADER: header} if header else {}, good(number, rows)[2]
 
     with server(respond) as (url, _):
-        tally = replay("2013-07", url, batch=1, requests=4)
+        tally = replay("2013-07", url, PROBLEM, batch=1, requests=4)
     assert (tally.answered, tally.lost, tally.mixed, tally.releases) == (4, 0, 4, {})
     assert tally.exit_code == 4
 
@@ -151,7 +152,7 @@ def test_rows_of_two_releases_in_one_answer_are_mixed() -> None:
         return 200, {module.HEADER: "one"}, body.encode()
 
     with server(respond) as (url, _):
-        assert replay("2013-07", url, batch=2, requests=3).mixed == 3
+        assert replay("2013-07", url, PROBLEM, batch=2, requests=3).mixed == 3
 
 
 def test_until_goes_round_until_the_file_exists(tmp_path: Path) -> None:
@@ -163,7 +164,7 @@ def test_until_goes_round_until_the_file_exists(tmp_path: Path) -> None:
         return good(number, rows)
 
     with server(respond) as (url, _):
-        tally = replay("2013-07", url, batch=1, until=stop)
+        tally = replay("2013-07", url, PROBLEM, batch=1, until=stop)
     assert 400 < tally.sent < 450 and not tally.lost
 
 
@@ -189,18 +190,18 @@ def test_nothing_is_sent_where_nothing_listens() -> None:
     with server(good) as (url, _):
         pass
     with pytest.raises(UserError, match=r"nothing listens at .*ml deploy"):
-        replay("2013-07", url)
+        replay("2013-07", url, PROBLEM)
 
 
 def test_an_unknown_month_is_one_sentence() -> None:
     with pytest.raises(UserError, match="the source has no month 2014-01: it has 2013-01 to 2013-12"):
-        events("2014-01")
+        events("2014-01", PROBLEM)
 
 
 def test_rows_are_what_the_service_asks_for() -> None:
     from pipelines.serving.request import Reader
 
-    rows = events("2013-02")
+    rows = events("2013-02", PROBLEM)
     assert set(rows[0]) == {CONTRACT.key.name, *(column.name for column in CONTRACT.features)}
     assert any(None in row.values() for row in rows)  # what the source does not know is sent as null
     reader = Reader(CONTRACT, 1000)

@@ -54,7 +54,7 @@ class Team:
 
     @cached_property
     def url(self) -> str:
-        return Host.load("staging", self.home, RAIN.name).edge_url
+        return Host.load("staging", RAIN.name, self.home).edge_url
 
     def ml(self, *verb: str, at: Path | None = None, ends: tuple[int, ...] = (0,)) -> int:
         """Run a verb, by default in the author's clone. AssertionError where it ends with another code."""

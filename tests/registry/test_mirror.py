@@ -44,7 +44,7 @@ def released(text: str, env: str = "staging") -> Path:
     """A release of a registered model; returns its folder in the store."""
     folder = Path("store", text)
     model = write_text(folder / "bento/src/models/model.onnx", text)
-    version = mirror.register(env, model, text, "c", model.parent)
+    version = mirror.register(env, CONTRACT, model, text, "c", model.parent)
     return described(folder, NONE, sha256(model), version)
 
 
@@ -55,7 +55,7 @@ def alias(client: Any, name: str) -> str:
 def test_the_champion_follows_production_there_and_back(client: Any, capsys) -> None:
     first, second = released("first"), released("second")
     for folder, version in ((first, "1"), (second, "2"), (first, "1")):
-        mirror.champion(folder)
+        mirror.champion(CONTRACT.name, folder)
         assert alias(client, "champion") == alias(client, "production") == version
         assert f"{CONTRACT.name} version {version} is the champion" in capsys.readouterr().err
     assert alias(client, "staging") == "2"
@@ -71,17 +71,17 @@ def test_a_release_alone_makes_no_champion(client: Any) -> None:
 
 def test_the_version_is_found_by_the_models_hash_not_by_its_number(client: Any, capsys) -> None:
     """Another registry's version 1 is another model."""
-    mirror.champion(released("first"))
+    mirror.champion(CONTRACT.name, released("first"))
     described(Path("other"))
     capsys.readouterr()
-    mirror.champion(Path("other"))
+    mirror.champion(CONTRACT.name, Path("other"))
     assert "is this model, so the alias champion stays" in capsys.readouterr().err
     assert alias(client, "champion") == "1"
 
 
 def test_without_a_registry_one_line_says_so_and_none_is_made(here: Path, capsys) -> None:
     described(Path("release"))
-    mirror.champion(Path("release"))
+    mirror.champion(CONTRACT.name, Path("release"))
     assert capsys.readouterr().err.count("\n") == 1
     assert not (here / ".greenlight").exists()
 
@@ -97,7 +97,7 @@ def test_trouble_is_one_line_and_no_failure(trouble: str, client: Any, capsys, m
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////nonexistent/x.db")
     else:
         write_json(folder / "release.json", {"id": "x"})
-    mirror.champion(folder)
+    mirror.champion(CONTRACT.name, folder)
     said = capsys.readouterr().err
     assert "the alias champion stays where it is" in said and "Traceback" not in said
     assert len([line for line in said.splitlines() if "MLflow:" in line]) == 1

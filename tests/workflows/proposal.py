@@ -10,6 +10,7 @@ from typing import Any
 from pipelines.local import events
 from pipelines.local.act import Run
 from pipelines.local.github import call
+from pipelines.problem import PROBLEM
 from pipelines.pulls import override, runs, status
 from pipelines.pulls.proposals import GATE, OVERRIDE
 
@@ -114,7 +115,7 @@ class Proposal:
         self.output.write_text("")
         number = self.ran[-1] if self.ran else 0
         told = event or self.ended(json.loads((self.state / f"runs/{number}/run.json").read_text()))
-        assert status.run(told, self.folder) == 0
+        assert status.run(told, self.folder, PROBLEM.contract) == 0
         found = self.status(context)
         return (found["state"], found["description"]) if found else ("none", "")
 

@@ -4,11 +4,11 @@ Those that are asked stand in the tuples here, or in metrics.COMPARED and metric
 own is a function of pipelines/problem/rules.py, named in params.yaml: gate.rules.
 """
 
-import importlib.util
 from collections.abc import Callable, Iterable
 
 from pipelines.base.errors import UserError
 from pipelines.core.contract import Finding
+from pipelines.core.problem import Problem
 from pipelines.judge.evidence import Evidence
 from pipelines.judge.proposal import one_line
 from pipelines.judge.rules import calibration, leaks, metrics, serving, slices, structure
@@ -30,7 +30,7 @@ BUDGETS: tuple[Rule, ...] = (serving.size, serving.latency)
 
 def judge(e: Evidence) -> list[Finding]:
     """Every rule's finding on this evidence, in the report's order."""
-    own = named(e.params.gate.rules)
+    own = named(e.params.gate.rules, e.problem)
     if e.unchanged and not any(finding.verdict == "FAIL" for finding in e.gathered):
         return [Finding("unchanged", "PASS", "No model changed: it is the champion's, byte for byte.")]
     found = [*e.gathered, *ask(e, (structure.equal, structure.first, *STRUCTURE, *LEAKS))]
@@ -58,12 +58,11 @@ def _asked(rule: Rule, e: Evidence) -> Finding | None:
     return Finding(name, "INCONCLUSIVE", sentence)
 
 
-def named(names: Iterable[str]) -> list[Rule]:
+def named(names: Iterable[str], problem: Problem) -> list[Rule]:
     """The team's own rules. UserError for a name that pipelines/problem/rules.py does not have."""
     if not (names := list(names)):
         return []
-    place = "pipelines.problem.rules"
-    module = importlib.import_module(place) if importlib.util.find_spec(place) else None
+    module = problem.rules
     for name in names:
         if not callable(getattr(module, name, None)):
             raise UserError(

@@ -7,19 +7,18 @@ from sklearn.metrics import roc_auc_score
 from pipelines.core.contract import Finding
 from pipelines.judge.evidence import Evidence
 from pipelines.judge.proposal import one_line
-from pipelines.problem.columns import CONTRACT
 
 
 def inputs(e: Evidence) -> Finding | None:
     """No input that is known too late for the prediction, by the base's contract."""
     if e.proposal is None:
         return None
-    too_late = {column.name for column in CONTRACT.forbidden} | {CONTRACT.key.name, CONTRACT.time.name}
+    too_late = {column.name for column in e.contract.forbidden} | {e.contract.key.name, e.contract.time.name}
     if found := sorted(too_late & set(e.proposal.model.inputs)):
         return Finding(
             "inputs",
             "FAIL",
-            f"The model asks for {', '.join(found)}: not known {CONTRACT.horizon:g} h before the event, or "
+            f"The model asks for {', '.join(found)}: not known {e.contract.horizon:g} h before the event, or "
             "its key.",
         )
     count = len(e.proposal.model.inputs)

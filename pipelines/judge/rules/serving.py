@@ -4,7 +4,6 @@ from pipelines.core.contract import Finding, Verdict
 from pipelines.core.schema import refusals
 from pipelines.judge.evidence import Evidence
 from pipelines.judge.proposal import one_line
-from pipelines.problem.columns import CONTRACT
 
 KILOBYTE = 1024
 MILLISECOND = 1e-3
@@ -47,7 +46,7 @@ def _refused_golden(e: Evidence) -> list[str]:
         for row in e.champion_model.golden.rows:
             for error in validator.iter_errors(dict(row)):
                 return [f"a golden request: {one_line(error.message)}"]
-        asked = [column for column in CONTRACT.features if column.name in e.proposal.model.inputs]
+        asked = [column for column in e.contract.features if column.name in e.proposal.model.inputs]
         if {column.name for column in asked} == set(e.proposal.model.inputs):
             e.proposal.model.predict_rows(asked, e.champion_model.golden.rows)
     except SchemaError as error:

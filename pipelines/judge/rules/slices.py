@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 
 from pipelines.core import stats
-from pipelines.core.contract import Finding
+from pipelines.core.contract import Contract, Finding
 from pipelines.judge.evidence import Evidence, Scored, Window
-from pipelines.problem.columns import CONTRACT
 
 HOURS = 6  # of a band of the day
 
@@ -63,7 +62,7 @@ def parts(e: Evidence) -> list[Part]:
     """All slices of the test window; those large enough to be judged have a difference with bounds."""
     if e.window is None or e.candidate is None:
         return []
-    found = list(_cut(e.window))
+    found = list(_cut(e.window, e.contract))
     if e.champion is None:
         return found
     enough = [index for index, part in enumerate(found) if _is_judged(e, e.window, part)]
@@ -85,14 +84,14 @@ def parts(e: Evidence) -> list[Part]:
     return found
 
 
-def _cut(window: Window) -> Iterator[Part]:
-    for column in CONTRACT.slices:
+def _cut(window: Window, contract: Contract) -> Iterator[Part]:
+    for column in contract.slices:
         if column.name in window.rows:
             values = window.rows[column.name].astype(str).to_numpy()
             for value in sorted(set(values)):
                 yield Part(column.name, value, values == value)
-    if CONTRACT.time.name in window.rows:
-        band = window.rows[CONTRACT.time.name].dt.hour.to_numpy() // HOURS
+    if contract.time.name in window.rows:
+        band = window.rows[contract.time.name].dt.hour.to_numpy() // HOURS
         for number in range(24 // HOURS):
             if (inside := band == number).any():
                 yield Part("time of day", f"{number * HOURS:02}–{(number + 1) * HOURS:02} h", inside)

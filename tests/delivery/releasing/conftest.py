@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.problem import PROBLEM
 from pipelines.registry.store import Store
 from pipelines.release.release import release
 from tests import project
@@ -37,7 +38,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, S
     before = os.environ.pop("MLFLOW_TRACKING_URI", None)
     os.environ["GITHUB_STEP_SUMMARY"] = str(summary)
     with project.inside(folder):
-        number = release(store=store)
+        number = release(PROBLEM, store=store)
     del os.environ["GITHUB_STEP_SUMMARY"]
     if before:
         os.environ["MLFLOW_TRACKING_URI"] = before

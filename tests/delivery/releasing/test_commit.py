@@ -9,6 +9,7 @@ import yaml
 
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256_of_tree
+from pipelines.problem import PROBLEM
 from pipelines.registry.store import Store
 from pipelines.release import commit
 from pipelines.release.release import release
@@ -45,7 +46,7 @@ def test_what_is_no_part_of_it_does_not_change_the_id(checkout: Path, part: str)
 def test_a_file_that_the_commit_does_not_know_is_refused(checkout: Path, tmp_path: Path) -> None:
     (checkout / "pipelines/serving/extra.py").write_text("")
     with pytest.raises(UserError, match=r"pipelines/serving/extra\.py is not as the commit has it"):
-        release(store=Store(tmp_path / "store"))
+        release(PROBLEM, store=Store(tmp_path / "store"))
 
 
 def test_code_that_git_s_index_hides_is_refused(checkout: Path, tmp_path: Path) -> None:
@@ -102,13 +103,13 @@ def test_models_that_are_not_of_the_lock_are_refused(checkout: Path, tmp_path: P
     with (checkout / "models" / name).open("ab") as file:
         file.write(b" ")
     with pytest.raises(UserError, match=f"models/{name} is not the one that dvc.lock names"):
-        release(store=Store(tmp_path / "store"))
+        release(PROBLEM, store=Store(tmp_path / "store"))
 
 
 def test_models_that_are_missing_are_refused(checkout: Path, tmp_path: Path) -> None:
     shutil.rmtree(checkout / "models")
     with pytest.raises(UserError, match=r"models/\S+ does not exist: run `ml reproduce`"):
-        release(store=Store(tmp_path / "store"))
+        release(PROBLEM, store=Store(tmp_path / "store"))
 
 
 def test_params_that_the_model_was_not_made_with_are_refused(checkout: Path, tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def test_params_that_the_model_was_not_made_with_are_refused(checkout: Path, tmp
     (checkout / "params.yaml").write_text(text.replace("batch: 1000", "batch: 10"))
     project.commit(checkout, "another batch, without `ml reproduce`")
     with pytest.raises(UserError, match=r"params\.yaml: serving has changed since the model was made"):
-        release(store=Store(tmp_path / "store"))
+        release(PROBLEM, store=Store(tmp_path / "store"))
 
 
 def test_code_that_the_model_was_not_made_with_is_refused(checkout: Path, tmp_path: Path) -> None:
@@ -124,7 +125,7 @@ def test_code_that_the_model_was_not_made_with_is_refused(checkout: Path, tmp_pa
         file.write("# changed\n")
     project.commit(checkout, "another training, without `ml reproduce`")
     with pytest.raises(UserError, match=r"train\.py has changed since the model was made"):
-        release(store=Store(tmp_path / "store"))
+        release(PROBLEM, store=Store(tmp_path / "store"))
 
 
 def test_a_pattern_without_a_file_is_named(checkout: Path) -> None:

@@ -12,6 +12,7 @@ from pipelines.artifacts.proposal import Proposal
 from pipelines.base import console
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import read_json, sha256, sha256_of_tree, write_json
+from pipelines.problem import PROBLEM
 from pipelines.registry import beside
 from pipelines.registry.ledger import Ledger
 from pipelines.registry.signer import VARIABLE
@@ -43,7 +44,7 @@ def test_a_card_goes_along_with_its_commit_and_version(checkout: Path, tmp_path:
     project.lock(checkout)
     head = project.commit(checkout, "with a card")
     store = Store(tmp_path / "store")
-    number = release(store=store)
+    number = release(PROBLEM, store=store)
     said = (store.get(number) / "evidence/card.md").read_text()
     assert said.startswith("# Made\n") and f"| commit | `{head}` |" in said
     assert f"| release | `{number}` |" in said and "version 1` |" in said
@@ -87,8 +88,8 @@ def test_the_first_release_makes_the_ledgers_branch(released) -> None:
 
 def test_a_release_goes_to_github_and_from_there_to_a_host(checkout: Path, tmp_path: Path, github) -> None:
     github.commits.add(project.git(checkout, "rev-parse", "HEAD"))
-    number = release(store=Assets(REPOSITORY, tmp_path / "store"))
-    assert release(store=Assets(REPOSITORY, tmp_path / "runner")) == number, (
+    number = release(PROBLEM, store=Assets(REPOSITORY, tmp_path / "store"))
+    assert release(PROBLEM, store=Assets(REPOSITORY, tmp_path / "runner")) == number, (
         "it is there, and not built again"
     )
     elsewhere = Assets(REPOSITORY, tmp_path / "host")
@@ -111,7 +112,7 @@ def test_the_same_content_is_the_same_release_and_is_not_built_twice(
     head = project.commit(elsewhere, "no part of the release")
     before = (store.folder / number / "release.json").stat().st_mtime_ns
     with project.inside(elsewhere):
-        assert release(store=store) == number
+        assert release(PROBLEM, store=store) == number
     assert (store.folder / number / "release.json").stat().st_mtime_ns == before
     assert "lies in" in capsys.readouterr().err
     entry = Ledger(elsewhere).wanted("staging")
@@ -123,7 +124,7 @@ def test_made_again_it_holds_the_same_beside_its_bento(released, tmp_path: Path)
     _, kept, number, _ = released
     store, elsewhere = Store(shutil.copytree(kept.folder, tmp_path / "kept")), Store(tmp_path / "store")
     with project.inside(project.copy(tmp_path / "project")):
-        assert release(store=elsewhere) == number
+        assert release(PROBLEM, store=elsewhere) == number
     one, other = (place.folder / number for place in (store, elsewhere))
     assert (one / "release.json").read_bytes() != (other / "release.json").read_bytes()
     assert beside.digest(one) == beside.digest(other)
@@ -146,16 +147,16 @@ def test_what_somebody_put_beside_a_bento_is_not_signed(
     write_json(reference, {})
     with project.inside(folder):
         with pytest.raises(UserError, match="neither what the ledger names nor what this commit has"):
-            release(store=planted)
+            release(PROBLEM, store=planted)
         assert Ledger(folder).wanted("staging") is None
         reference.write_bytes(before)
-        assert release(store=planted) == number  # as of a release that was killed
+        assert release(PROBLEM, store=planted) == number  # as of a release that was killed
         write_json(planted.folder / number / "evidence/gate.json", verdict())  # of another commit
         entry = Ledger(folder).wanted("staging")
         assert entry
         held = beside.digest(planted.folder / number)
         Ledger(folder).write("staging", entry.model_copy(update={"beside": held}))
-        assert release(store=planted) == number
+        assert release(PROBLEM, store=planted) == number
 
 
 def nothing_was_released(folder: Path, store: Store) -> bool:
@@ -167,7 +168,7 @@ def test_a_change_that_is_not_committed_is_refused(checkout: Path, tmp_path: Pat
     with (checkout / "pipelines/serving/service.py").open("a") as file:
         file.write("# changed\n")
     with pytest.raises(UserError, match=r"pipelines/serving/service\.py is not as the commit has it"):
-        release(store=store)
+        release(PROBLEM, store=store)
     assert nothing_was_released(checkout, store)
 
 
@@ -179,7 +180,7 @@ def test_a_model_that_its_lock_and_seed_do_not_give_is_refused(checkout: Path, t
     project.commit(checkout, "the model is not of this seed")
     store = Store(tmp_path / "store")
     with pytest.raises(Refused, match=r"max \|Δp\| is"):
-        release(store=store)
+        release(PROBLEM, store=store)
     assert nothing_was_released(checkout, store)
 
 
@@ -190,7 +191,7 @@ def test_a_build_that_fails_leaves_nothing(checkout: Path, tmp_path: Path) -> No
     project.commit(checkout, "no such service")
     store = Store(tmp_path / "store")
     with pytest.raises(UserError, match="bentoml build failed"):
-        release(store=store)
+        release(PROBLEM, store=store)
     assert nothing_was_released(checkout, store)
 
 
@@ -199,7 +200,7 @@ def test_a_tracking_server_that_does_not_answer_is_one_sentence(released, monkey
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with project.inside(folder), pytest.raises(UserError, match="MLFLOW_TRACKING_URI names a server"):
-        release(store=store)
+        release(PROBLEM, store=store)
 
 
 def brought(override: str | None) -> Proposal:
@@ -221,7 +222,7 @@ def test_the_gates_report_on_this_very_model_goes_along(checkout: Path, tmp_path
     judged(checkout, word="INCONCLUSIVE", superior=False)
     brought("ada").write(checkout / "build")
     store = Store(tmp_path / "store")
-    evidence = store.get(release(store=store)) / "evidence"
+    evidence = store.get(release(PROBLEM, store=store)) / "evidence"
     assert read_json(evidence / "gate.json")["verdict"] == "INCONCLUSIVE"
     assert [about.verdict for about in store.list()] == ["INCONCLUSIVE"]
     assert (evidence / "report.md").read_text() == "# Report\n"
@@ -248,7 +249,7 @@ def test_the_ledger_says_what_the_gate_did(checkout: Path, changes: dict, figure
     from pipelines.release.release import _review
 
     judged(checkout, **changes)
-    assert _review(checkout).figures == figures
+    assert _review(checkout, PROBLEM.contract).figures == figures
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,7 @@ def test_a_report_without_a_model_is_named_and_left_out(
     from pipelines.release.release import _copy_evidence, _review
 
     judged(checkout, **changes)
-    review = _review(checkout)
+    review = _review(checkout, PROBLEM.contract)
     assert review.figures == {} and reason in review.words and review.words.startswith("left out")
     _copy_evidence(checkout, tmp_path / "evidence", review)
     names = {path.name for path in (tmp_path / "evidence").iterdir()}
@@ -289,7 +290,7 @@ def test_a_report_that_is_a_link_is_not_followed(checkout: Path, tmp_path: Path)
     for name in ("report.md", "gate.json"):
         (checkout / "evidence" / name).unlink()
         (checkout / "evidence" / name).symlink_to(checkout / "params.yaml")
-        review = _review(checkout)
+        review = _review(checkout, PROBLEM.contract)
         _copy_evidence(checkout, tmp_path / name, review)
         assert not (tmp_path / name / name).exists()
     assert "is a link" in review.words

@@ -11,6 +11,7 @@ from pipelines.artifacts.verdict import Verdict
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import read_json, sha256, write_bytes, write_json
 from pipelines.core import params
+from pipelines.problem import PROBLEM
 from pipelines.registry.store import Store
 from pipelines.release import reviewed
 from pipelines.release.release import _review, release
@@ -35,7 +36,7 @@ def other_answers(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     text = (folder / "params.yaml").read_text().replace("seed: 7", "seed: 8")
     changed = tmp_path_factory.mktemp("seed") / "params.yaml"
     changed.write_text(text)
-    return train.fit(params.load(changed), table.load(folder / table.PREPARED))
+    return train.fit(params.load(changed), table.load(folder / table.PREPARED), PROBLEM)
 
 
 def trained_elsewhere(checkout: Path) -> str:
@@ -54,7 +55,7 @@ def judged(content: bytes) -> str:
 
 
 def of_the_judge(here: Path) -> reviewed.Other | None:
-    return reviewed.judged(here, Verdict.read(here / reviewed.REVIEW))
+    return reviewed.judged(here, Verdict.read(here / reviewed.REVIEW), PROBLEM.contract)
 
 
 def test_other_bytes_of_the_same_inputs_are_accepted_and_the_tree_is_as_it_was(checkout: Path) -> None:
@@ -99,7 +100,7 @@ def test_the_judged_bytes_ship_where_the_locked_ones_are_not_to_be_had(checkout:
     trained_elsewhere(checkout)
     reviewed.take(checkout)
     assert sha256(MODEL) == digest
-    assert reviewed.rebuilt(checkout).max_dp == 0.0, "made again here, in other bytes"
+    assert reviewed.rebuilt(checkout, PROBLEM).max_dp == 0.0, "made again here, in other bytes"
 
 
 def test_both_hashes_are_recorded_where_the_judged_model_answers_the_same(checkout: Path) -> None:
@@ -120,7 +121,7 @@ def test_a_judged_model_that_is_not_to_be_had_is_refused(checkout: Path) -> None
     judged(other_bytes(MODEL.read_bytes()))
     shutil.rmtree(reviewed.CANDIDATE)
     with pytest.raises(Refused, match=r"candidate/models/model\.onnx is not the judged one"):
-        release(store=Store(checkout.parent / "store"))
+        release(PROBLEM, store=Store(checkout.parent / "store"))
     assert not list((checkout.parent / "store").glob("*"))
 
 
@@ -131,7 +132,7 @@ def test_a_model_that_was_made_elsewhere_and_answers_otherwise_does_not_pass_as_
     project.lock(checkout)
     reviewed.take(checkout)
     with pytest.raises(Refused, match=r"is not what dvc\.lock and its seed give"):
-        reviewed.rebuilt(checkout)
+        reviewed.rebuilt(checkout, PROBLEM)
 
 
 def test_a_job_that_trains_nothing_releases_what_another_one_left(
@@ -139,7 +140,7 @@ def test_a_job_that_trains_nothing_releases_what_another_one_left(
 ) -> None:
     made, trained = trained_elsewhere(checkout), tmp_path / "trained"
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
-    again.leave(trained)
+    again.leave(trained, PROBLEM)
     (digest,) = [line.partition("=")[2] for line in (tmp_path / "output").read_text().splitlines()]
 
     def no_training(*_: object) -> bytes:
@@ -150,9 +151,9 @@ def test_a_job_that_trains_nothing_releases_what_another_one_left(
     shutil.rmtree("build")
     project.git(checkout, "checkout", "--quiet", "--", ".")
     with pytest.raises(UserError, match="is not what was trained: its SHA-256 is not"):
-        release(store=Store(tmp_path / "none"), trained=trained, digest="0" * 64)
+        release(PROBLEM, store=Store(tmp_path / "none"), trained=trained, digest="0" * 64)
     store = Store(tmp_path / "store")
-    number = release(store=store, trained=trained, digest=digest)
+    number = release(PROBLEM, store=store, trained=trained, digest=digest)
     about = read_json(store.folder / number / "release.json")
     assert about["model"]["sha256"] == made
     assert about["rebuilt"]["max_dp"] == 0.0
@@ -166,13 +167,16 @@ def test_a_verdict_that_no_model_changed_speaks_for_the_base_s_model_alone(
     write_json(reviewed.REVIEW / "gate.json", verdict(candidate=None, base=base))
     (checkout / "README.md").write_text("a page")
     project.commit(checkout, "a page")
-    assert of_the_judge(checkout) is None and "says that no model changed" in _review(checkout).words
+    assert (
+        of_the_judge(checkout) is None
+        and "says that no model changed" in _review(checkout, PROBLEM.contract).words
+    )
 
     write_bytes(MODEL, other_answers)
     project.lock(checkout)
     project.commit(checkout, "another model, and the verdict on the page")
     with pytest.raises(Refused, match=r"says that no model changed, and dvc\.lock names another model"):
-        release(store=Store(checkout / "store"))
+        release(PROBLEM, store=Store(checkout / "store"))
     assert not list((checkout / "store").glob("*"))
 
     (checkout / "README.md").write_text("another page")  # merged onto a base that has moved on
@@ -183,5 +187,5 @@ def test_a_verdict_that_no_model_changed_speaks_for_the_base_s_model_alone(
 def test_a_verdict_that_judged_nothing_speaks_for_nothing(checkout: Path, other_answers: bytes) -> None:
     """Somebody merged it all the same: the release has no evidence of its own, and says so."""
     write_json(reviewed.REVIEW / "gate.json", verdict("FAIL", candidate=None))
-    review = _review(checkout)
+    review = _review(checkout, PROBLEM.contract)
     assert review.judged is None and review.figures == {} and "judged no model" in review.words

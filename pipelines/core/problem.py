@@ -1,0 +1,69 @@
+"""A problem as one object, which is handed to whoever needs it."""
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from pipelines.core.contract import Contract
+
+# The module of each part. Whoever reads `problem.features` depends on features.py, and not on the others:
+# local/imports.py takes the part for an import of the file.
+PARTS = {
+    "contract": "columns",
+    "name": "columns",
+    "source": "source",
+    "features": "features",
+    "estimators": "estimators",
+    "rules": "rules",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The problem in the modules of `package`; each is imported when its part is asked for.
+
+    So the service, which has neither pandas nor scikit-learn, reads the contract and nothing else, and
+    a mistake in one file harms only what reads it.
+    """
+
+    package: str
+
+    @property
+    def contract(self) -> Contract:
+        """The columns."""
+        return cast(Contract, self._module("columns").CONTRACT)
+
+    @property
+    def name(self) -> str:
+        """Of the model, the Bento and the registry."""
+        return self.contract.name
+
+    @property
+    def source(self) -> Any:
+        """The module with months() and read(month)."""
+        return self._module("source")
+
+    @property
+    def features(self) -> Any:
+        """The module with build(raw) and, where it looks back, HISTORY_DAYS."""
+        return self._module("features")
+
+    @property
+    def estimators(self) -> dict[str, Any]:
+        """The functions that params.yaml may name."""
+        return cast(dict[str, Any], self._module("estimators").ESTIMATORS)
+
+    @property
+    def rules(self) -> Any:
+        """The module with the team's own rules of the gate; None where there is none."""
+        return self._module("rules") if importlib.util.find_spec(f"{self.package}.rules") else None
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are."""
+        return Path(str(importlib.import_module(self.package).__file__)).parent
+
+    def _module(self, name: str) -> Any:
+        return importlib.import_module(f"{self.package}.{name}")
