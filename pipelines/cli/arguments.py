@@ -17,10 +17,10 @@ def month(text: str) -> str:
         return text
     if text != "latest":
         raise UserError(f"--through {text!r} is no month: write it as 2013-06, or `latest`")
+    from pipelines.core import rows
     from pipelines.problem import PROBLEM
-    from pipelines.training import road
 
-    return road.known(PROBLEM)[-1]
+    return rows.known(PROBLEM)[-1]
 
 
 def labels(text: str) -> Path | None:

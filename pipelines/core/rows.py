@@ -1,122 +1,74 @@
-"""The one road for rows: read, sorted, with the history that features.py looks back on, made into features.
+"""The one road for rows: from the source or a folder of files, checked, in order, with history and features.
 
 A row's features are the same whichever room asks, the first of a month included.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from pipelines.base.errors import UserError
-from pipelines.core import coercion, months, room
-from pipelines.core.contract import Column, Contract
+from pipelines.core import coercion, features, months, room, tables
+from pipelines.core.contract import Contract
+from pipelines.core.problem import Problem
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Read = Callable[[str], pd.DataFrame]  # the raw rows of a month, as its file holds them
-Build = Callable[[pd.DataFrame], pd.DataFrame]  # of features.py
-FEATURES = "pipelines/problem/features.py"
 
 
-def of_month(
-    month: str, known: Sequence[str], read: Read, build: Build, history: int, contract: Contract
-) -> pd.DataFrame:
-    """The rows of `month` with their features; `known` are the months that `read` can give.
+def known(problem: Problem) -> list[str]:
+    """The months that the source has, oldest first."""
+    return room.months(problem.source.months)
 
-    As many days before the month are read as features.py says it looks back, its HISTORY_DAYS; they help to
-    make the features and are not among the rows.
-    """
-    first = pd.Timestamp(month)
-    before = (first - pd.Timedelta(days=history)).strftime("%Y-%m")
-    parts = [read(name) for name in sorted({*known, month}) if before <= name <= month]
-    raw = in_order(pd.concat(parts, ignore_index=True), contract)
-    return _since(raw, first, build, history, contract)
+
+def of_source(month: str, problem: Problem) -> "pa.Table":
+    """The month as its file has it, by what the source gives now. UserError where that does not fit
+    columns.py."""
+    table = room.call(problem.source.read, month)
+    if not isinstance(table, pd.DataFrame):
+        raise UserError(
+            f"pipelines/problem/source.py: read() must return a table, not {type(table).__name__}"
+        )
+    return typed(table, month, problem.contract)
 
 
 def typed(table: pd.DataFrame, month: str, contract: Contract) -> "pa.Table":
-    """What the source gives of a month as its file has it: the contract's columns and types, in order.
+    """What a source gives of a month with the contract's columns and types, sorted by time and key.
     UserError, with column and row, where it does not fit columns.py.
     """
     where = f"pipelines/problem/source.py: {month}"
     found = coercion.typed(table, where, contract)
     months.checked(found, where, month, contract)
-    return found.sort_by([(name, "ascending") for name in _order(contract)])
+    return found.sort_by([(column.name, "ascending") for column in (contract.time, contract.key)])
 
 
-def in_order(raw: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """Sorted by time and key, as data files are."""
-    return raw.sort_values(_order(contract), kind="stable", ignore_index=True)
+def read(month: str, problem: Problem) -> pd.DataFrame:
+    """The raw rows of a month of the source, as its file would hold them. UserError as `of_source`."""
+    return tables.frame(of_source(month, problem))
 
 
-def _order(contract: Contract) -> list[str]:
-    return [contract.time.name, contract.key.name]
+def read_from(folder: Path, problem: Problem) -> Read:
+    """Reads raw rows of FOLDER/MONTH.parquet where that is there, else of the source."""
+
+    def read_month(name: str) -> pd.DataFrame:
+        if months.path(folder, name).is_file():
+            return months.read(folder, name, name, problem.contract)
+        return read(name, problem)
+
+    return read_month
 
 
-def built(raw: pd.DataFrame, build: Build, contract: Contract) -> pd.DataFrame:
-    """`raw`, which is in order, with what features.py makes of it. UserError where it loses or moves rows, or
-    leaves a column out.
+def of_month(month: str, problem: Problem, raw: Read | None = None) -> pd.DataFrame:
+    """The rows of `month` with their features, made of what `raw`, else the source, gives of it.
+
+    As many days before the month are read as features.py says it looks back, its HISTORY_DAYS; they help to
+    make the features and are not among the rows.
     """
-    rows = room.call(build, raw)
-    if not isinstance(rows, pd.DataFrame):
-        raise UserError(f"{FEATURES}: build() must return a table, not {type(rows).__name__}")
-    key = contract.key.name
-    if len(rows) != len(raw) or key not in rows or not rows[key].equals(raw[key]):
-        raise UserError(f"{FEATURES}: build() must keep the rows and their order")
-    wanted = (contract.time, contract.label, *contract.slices, *contract.features)
-    if absent := [column.name for column in wanted if column.name not in rows.columns]:
-        raise UserError(f"{FEATURES}: build() makes no {absent[0]}, which columns.py calls a feature")
-    return rows
-
-
-def history_days(features: object) -> int:
-    """HISTORY_DAYS of features.py: so many days before a row it looks back; 0 where it does not say."""
-    days = getattr(features, "HISTORY_DAYS", 0)
-    if not isinstance(days, int) or isinstance(days, bool) or days < 0:
-        raise UserError(f"{FEATURES}: HISTORY_DAYS is {days!r}, but must be a whole number of days from 0")
-    return days
-
-
-def check_history(
-    raw: pd.DataFrame, rows: pd.DataFrame, build: Build, history: int, contract: Contract
-) -> None:
-    """UserError where a month's features, made of no more than its history, are others than in `rows`, which
-    were made of all that is there: production would see them otherwise than training.
-    """
-    time = raw[contract.time.name].reset_index(drop=True)
-    month = time.dt.strftime("%Y-%m")
-    raw, rows = raw.reset_index(drop=True), rows.reset_index(drop=True)
-    for name in sorted(month.unique())[1:]:
-        whole = rows[month == name].reset_index(drop=True)
-        until = raw[time < pd.Timestamp(name) + pd.DateOffset(months=1)]
-        alone = _since(until, pd.Timestamp(name), build, history, contract)
-        for column in contract.derived:
-            if (
-                column.name in whole
-                and (other := ~_same(column, whole[column.name], alone[column.name])).any()
-            ):
-                row = int(other.argmax())
-                raise UserError(
-                    f"{FEATURES}: {column.name} of {whole[contract.key.name].iloc[row]!r} is "
-                    f"{whole[column.name].iloc[row]}, and {alone[column.name].iloc[row]} where nothing older "
-                    f"than {history} days is known: set HISTORY_DAYS to as many days as build() looks back"
-                )
-
-
-def _since(
-    raw: pd.DataFrame, first: pd.Timestamp, build: Build, history: int, contract: Contract
-) -> pd.DataFrame:
-    time = raw[contract.time.name]
-    rows = built(raw[time >= first - pd.Timedelta(days=history)].reset_index(drop=True), build, contract)
-    return rows[rows[contract.time.name] >= first].reset_index(drop=True)
-
-
-def _same(column: Column, one: pd.Series, other: pd.Series) -> np.ndarray:
-    if column.type in ("integer", "number", "flag"):
-        a, b = (
-            values.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan) for values in (one, other)
-        )
-        return np.isclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True)
-    return ((one == other) | (one.isna() & other.isna())).to_numpy(dtype=bool)
+    before = (pd.Timestamp(month) - pd.Timedelta(days=features.history_days(problem))).strftime("%Y-%m")
+    names = [name for name in sorted({*known(problem), month}) if before <= name <= month]
+    parts = [raw(name) if raw else read(name, problem) for name in names]
+    return features.since(pd.Timestamp(month), pd.concat(parts, ignore_index=True), problem)

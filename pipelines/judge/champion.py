@@ -18,6 +18,7 @@ from pipelines.base import git, programs
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, sha256, write_bytes, write_json, write_text
+from pipelines.core import tables
 from pipelines.core.model import Golden, Model
 from pipelines.judge import proposal
 from pipelines.judge.proposal import Card
@@ -284,7 +285,7 @@ def rows(champion: Champion, months: list[str]) -> pd.DataFrame | None:
     code, said = _run(checkout, base, ROWS, str(out), *months)
     if code:
         raise ChampionUnavailable(f"{champion.words}: its own feature code failed: {said}")
-    return pd.read_parquet(out)
+    return tables.read(out)
 
 
 ROWS = textwrap.dedent(
@@ -293,9 +294,9 @@ ROWS = textwrap.dedent(
     from pathlib import Path
     import pandas as pd
     from pipelines.problem import PROBLEM
-    from pipelines.training import road
+    from pipelines.core import rows
     out, *months = sys.argv[1:]
-    table = pd.concat([road.of_month(month, PROBLEM) for month in months], ignore_index=True)
+    table = pd.concat([rows.of_month(month, PROBLEM) for month in months], ignore_index=True)
     Path(out).parent.mkdir(exist_ok=True)
     columns = (PROBLEM.contract.key, *PROBLEM.contract.features)
     table[[column.name for column in columns]].to_parquet(out, index=False)

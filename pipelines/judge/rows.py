@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 
 from pipelines.base.errors import UserError
-from pipelines.core import rows
+from pipelines.core import rows as road
 from pipelines.core.contract import Column, Contract
 from pipelines.core.params import Data
 from pipelines.core.problem import Problem
-from pipelines.training import road
 
 SHOWN = 60  # characters of a value
 
@@ -37,7 +36,7 @@ def read(data: Data, problem: Problem) -> pd.DataFrame:
             f"{has[-1]}"
         )
     months = [road.read(month, problem) for month in has if data.first <= month <= data.through]
-    return rows.in_order(pd.concat(months, ignore_index=True), problem.contract)
+    return pd.concat(months, ignore_index=True)
 
 
 def window(raw: pd.DataFrame, first: str, contract: Contract) -> Window:
@@ -65,7 +64,7 @@ def with_features(raw: pd.DataFrame, names: list[str], problem: Problem) -> pd.D
         found = raw[month == name]
         return road.read(name, problem) if found.empty else found
 
-    return pd.concat([road.with_features(name, at_hand, problem) for name in names], ignore_index=True)
+    return pd.concat([road.of_month(name, problem, at_hand) for name in names], ignore_index=True)
 
 
 def differing(theirs: pd.DataFrame, source: pd.DataFrame, window: Window, contract: Contract) -> str | None:

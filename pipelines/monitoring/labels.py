@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 
 from pipelines.base.errors import UserError
-from pipelines.core import months
+from pipelines.core import months, rows
 from pipelines.core.contract import Column, Contract
 from pipelines.core.problem import Problem
-from pipelines.training import road
 
 Entry = tuple[Any, ...]
 
@@ -80,7 +79,8 @@ def events(folder: Path, month: str, problem: Problem) -> pd.DataFrame | None:
     """
     if not months.path(folder, month).is_file():
         return None
-    table, contract = road.of_month(month, problem, folder), problem.contract
+    table = rows.of_month(month, problem, rows.read_from(folder, problem))
+    contract = problem.contract
     columns = (contract.time, contract.label, *contract.features)
     known = table[[column.name for column in columns]].assign(**{KEY: table[contract.key.name].astype(str)})
     return _as_the_model_takes_them(known, contract.features)
@@ -97,10 +97,8 @@ def join(log: Log, table: pd.DataFrame, contract: Contract) -> pd.DataFrame:
 def _within(asked: pd.DataFrame, events: pd.Series, horizon: float) -> pd.Series:
     """Which predictions were asked when they should be: up to `horizon` hours before their events."""
     at = pd.to_datetime(asked[ASKED], utc=True, format="ISO8601", errors="coerce")
-    event = pd.to_datetime(asked[KEY].map(events))
-    slack = ZONES if event.dt.tz is None else pd.Timedelta(0)
-    event = event.dt.tz_localize("UTC") if event.dt.tz is None else event
-    return (event - pd.Timedelta(hours=horizon) - slack <= at) & (at <= event + slack)
+    event = pd.to_datetime(asked[KEY].map(events)).dt.tz_localize("UTC")
+    return (event - pd.Timedelta(hours=horizon) - ZONES <= at) & (at <= event + ZONES)
 
 
 def newest_month(folder: Path) -> str:

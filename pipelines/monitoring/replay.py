@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_json
+from pipelines.core import rows as road
 from pipelines.core.problem import Problem
-from pipelines.training import road
 
 Until = Path | float
 Row = dict[str, Any]

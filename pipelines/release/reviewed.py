@@ -10,8 +10,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import pyarrow.parquet as pq
 
 from pipelines.artifacts.release import Other
 from pipelines.artifacts.verdict import Verdict
@@ -19,6 +17,7 @@ from pipelines.base import git, recorded
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import sha256, sha256_of_tree, write_bytes
+from pipelines.core import tables
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model
 from pipelines.core.problem import Problem
@@ -144,7 +143,7 @@ def rebuilt(here: Path, problem: Problem, trained: Path | None = None) -> Other:
         path = Path(folder, "model.onnx")
         path.write_bytes(content)
         max_dp = _difference(here, Model(path), problem.contract)
-    rows = pq.read_metadata(here / WINDOW).num_rows
+    rows = len(tables.read(here / WINDOW))
     if not max_dp <= SAME:
         raise Refused(
             f"{MODEL} is not what {commit.LOCK} and its seed give: the model rebuilt from them answers "
@@ -157,7 +156,7 @@ def rebuilt(here: Path, problem: Problem, trained: Path | None = None) -> Other:
 
 def _difference(here: Path, other: Model, contract: Contract) -> float:
     """max |Δp| on the test window between the model that ships and another; NaN where it has no rows."""
-    inputs = table.inputs(window := pd.read_parquet(here / WINDOW), contract)
+    inputs = table.inputs(window := tables.read(here / WINDOW), contract)
     if window.empty:
         return float("nan")
     return float(np.max(np.abs(Model(here / MODEL).predict(inputs) - other.predict(inputs))))

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_bytes
-from pipelines.core import months, params, tables
+from pipelines.core import months, params, rows, tables
 from pipelines.core.problem import Problem
-from pipelines.training import road
 
 if TYPE_CHECKING:
     from pipelines.training.tracked import Folder
@@ -38,7 +37,7 @@ def ingest(
         after = months.between(wanted.through, through)[1:]
     else:
         after = months.between(first or wanted.first, through)
-    available = road.known(problem)
+    available = rows.known(problem)
     if unknown := [month for month in [*after, through] if month not in available]:
         raise UserError(
             f"the source has no month {unknown[0]}: pipelines/problem/source.py has "
@@ -70,11 +69,11 @@ def _remove_others(folder: Path, first: str, last: str) -> None:
 
 def _write(month: str, folder: Path, problem: Problem) -> Path | None:
     file = months.path(folder, month)
-    rows = road.from_source(month, problem)
-    content = tables.encoded(rows)
+    table = rows.of_source(month, problem)
+    content = tables.encoded(table)
     if file.is_file() and file.read_bytes() == content:
         return None
-    step(f"{file}: {rows.num_rows:,} rows")
+    step(f"{file}: {table.num_rows:,} rows")
     return write_bytes(file, content)
 
 

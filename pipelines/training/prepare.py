@@ -7,8 +7,7 @@ import pandas as pd
 
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError
-from pipelines.core import months
-from pipelines.core import rows as rows_of
+from pipelines.core import features, months
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
@@ -20,11 +19,11 @@ def run(params: Params, problem: Problem, folder: Path = months.DATA, out: Path 
 
     UserError where a feature is infinite, or looks back farther than features.py says.
     """
-    contract, features = problem.contract, problem.features
+    contract = problem.contract
     raw = months.read(folder, params.data.first, params.data.through, contract)
-    built = rows_of.built(raw, features.build, contract)
+    built = features.built(raw, problem)
     _finite(built, folder, contract)
-    rows_of.check_history(raw, built, features.build, rows_of.history_days(features), contract)
+    features.check_history(raw, built, problem)
     rows = as_the_model_takes_them(built, contract)
     table.save(rows, out)
     step(f"{out}: {len(rows):,} rows, {rows[contract.label.name].notna().sum():,} with a label")
@@ -34,8 +33,7 @@ def prepare(raw: pd.DataFrame, problem: Problem) -> pd.DataFrame:
     """Rows of data files (whole days) as rows for the model. UserError where features.py leaves a feature
     out, Refused where a derived one leaves its range.
     """
-    contract = problem.contract
-    return as_the_model_takes_them(rows_of.built(raw, problem.features.build, contract), contract)
+    return as_the_model_takes_them(features.built(raw, problem), problem.contract)
 
 
 def _finite(rows: pd.DataFrame, folder: Path, contract: Contract) -> None:

@@ -139,7 +139,7 @@ def test_another_problem_in_the_room_needs_no_other_lists(problem: str, tmp_path
 @pytest.mark.parametrize(
     ("stage", "file"),
     [
-        ("prepare", "pipelines/core/rows.py"),
+        ("prepare", "pipelines/core/features.py"),
         ("train", "pipelines/core/params.py"),
         ("train", "pipelines/problem/estimators.py"),
         ("card", "pipelines/report/markdown.py"),

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from pipelines.base.errors import Refused, UserError
-from pipelines.core import months, rows
-from pipelines.core.contract import Contract
+from pipelines.core import features as made_of
+from pipelines.core import months
 from pipelines.problem import PROBLEM, features
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import prepare
@@ -92,11 +92,12 @@ def test_prepared_rows_are_key_time_label_slices_and_features_only(raw: Rows) ->
     assert (table[numbers].dtypes == "float32").all()
 
 
-def test_a_contract_feature_that_nobody_makes_is_named(raw: Rows) -> None:
+def test_a_contract_feature_that_nobody_makes_is_named(raw: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     extra = dataclasses.replace(CONTRACT.features[-1], name="never_made", derived=True)
-    contract: Contract = dataclasses.replace(CONTRACT, columns=(*CONTRACT.columns, extra))
+    contract = dataclasses.replace(CONTRACT, columns=(*CONTRACT.columns, extra))
+    monkeypatch.setattr("pipelines.problem.columns.CONTRACT", contract)
     with pytest.raises(UserError, match=r"features\.py: build\(\) makes no never_made"):
-        rows.built(raw, features.build, contract)
+        made_of.built(raw, PROBLEM)
 
 
 def test_a_derived_column_out_of_its_range_is_refused(raw: Rows, monkeypatch: pytest.MonkeyPatch) -> None:

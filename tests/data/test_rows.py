@@ -8,12 +8,14 @@ import pytest
 
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_bytes
-from pipelines.core import params, rows, tables
+from pipelines.core import features as made
+from pipelines.core import months, params, rows, tables
 from pipelines.core.params import Params
 from pipelines.monitoring import labels, replay
 from pipelines.problem import PROBLEM, features, source
 from pipelines.problem.columns import CONTRACT
-from pipelines.training import prepare, road, table
+from pipelines.training import prepare, table
+from tests.months import in_order
 
 KEY, TIME = CONTRACT.key.name, CONTRACT.time.name
 LAG = CONTRACT.derived[0]  # takes the place of a feature that looks back
@@ -41,19 +43,23 @@ def lagged(monkeypatch: pytest.MonkeyPatch, small_raw: pd.DataFrame) -> pd.DataF
     monkeypatch.setattr(source, "read", lambda name: few[month == name])
     monkeypatch.setattr(features, "build", looks_back)
     monkeypatch.setattr(features, "HISTORY_DAYS", 7)
-    return rows.in_order(few, CONTRACT)
+    return in_order(few)
+
+
+def ingested(folder: Path, *names: str) -> None:
+    for name in names:
+        write_bytes(months.path(folder, name), tables.encoded(rows.of_source(name, PROBLEM)))
 
 
 def test_training_replay_and_drift_see_the_same_features(
     lagged: pd.DataFrame, small_params: Params, tmp_path: Path
 ) -> None:
-    for name in road.known(PROBLEM):
-        write_bytes(tmp_path / f"data/{name}.parquet", tables.encoded(road.from_source(name, PROBLEM)))
+    ingested(tmp_path / "data", *rows.known(PROBLEM))
     prepare.run(small_params, PROBLEM, tmp_path / "data", tmp_path / "prepared.parquet")
     trained = table.load(tmp_path / "prepared.parquet").set_index(KEY)[LAG.name]
     last = small_params.data.through
     sent = pd.DataFrame(replay.events(last, PROBLEM)).set_index(KEY)[LAG.name].astype("float32")
-    write_bytes(tmp_path / f"labels/{last}.parquet", tables.encoded(road.from_source(last, PROBLEM)))
+    ingested(tmp_path / "labels", last)
     judged = labels.events(tmp_path / "labels", last, PROBLEM)
     assert judged is not None
     known = judged.set_index(labels.KEY)[LAG.name].astype("float32")
@@ -66,28 +72,27 @@ def test_a_feature_that_looks_back_farther_than_it_says_is_named(
     lagged: pd.DataFrame, small_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features, "HISTORY_DAYS", 6)
-    for name in road.known(PROBLEM):
-        write_bytes(tmp_path / f"data/{name}.parquet", tables.encoded(road.from_source(name, PROBLEM)))
+    ingested(tmp_path / "data", *rows.known(PROBLEM))
     with pytest.raises(UserError, match=rf"{LAG.name} of .* older than 6 days is known: set HISTORY_DAYS"):
         prepare.run(small_params, PROBLEM, tmp_path / "data", tmp_path / "prepared.parquet")
 
 
-def test_a_history_that_is_no_number_of_days_is_named() -> None:
+def test_a_history_that_is_no_number_of_days_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "HISTORY_DAYS", -1)
     with pytest.raises(UserError, match="HISTORY_DAYS is -1"):
-        rows.history_days(type("features", (), {"HISTORY_DAYS": -1}))
+        made.history_days(PROBLEM)
 
 
 def test_an_infinite_feature_is_named_with_file_row_and_column(
     lagged: pd.DataFrame, small_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in road.known(PROBLEM):
-        write_bytes(tmp_path / f"data/{name}.parquet", tables.encoded(road.from_source(name, PROBLEM)))
+    ingested(tmp_path / "data", *rows.known(PROBLEM))
     last = small_params.data.through
     key = pd.read_parquet(tmp_path / f"data/{last}.parquet")[KEY][4]
 
     def divides_by_nothing(raw: pd.DataFrame) -> pd.DataFrame:
-        made = looks_back(raw)
-        return made.assign(**{NUMBER.name: made[NUMBER.name].mask(made[KEY] == key, np.inf)})
+        rows = looks_back(raw)
+        return rows.assign(**{NUMBER.name: rows[NUMBER.name].mask(rows[KEY] == key, np.inf)})
 
     monkeypatch.setattr(features, "build", divides_by_nothing)
     with pytest.raises(UserError, match=rf"{last}\.parquet, row 5: {NUMBER.name} is inf"):
@@ -95,4 +100,4 @@ def test_an_infinite_feature_is_named_with_file_row_and_column(
 
 
 def test_rows_of_this_repository_look_back_as_features_say() -> None:
-    assert rows.history_days(features) >= 0 and params.load().data.first in source.months()
+    assert made.history_days(PROBLEM) >= 0 and params.load().data.first in source.months()

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from pipelines.core import params as parameters
+from pipelines.core import rows as road
 from pipelines.judge import explain
 from pipelines.problem import PROBLEM, source
 from pipelines.problem.columns import CONTRACT
-from pipelines.training import prepare, road, train
+from pipelines.training import prepare, train
 from pipelines.training import table as tables
 from tests.model.proposals import HONEST, LABEL, PARAMS, Made, commit, judge, whole
 

@@ -17,13 +17,13 @@ from onnx import TensorProto, helper
 from pipelines.base.files import write_bytes
 from pipelines.core import params as parameters
 from pipelines.core.model import Model
-from pipelines.core.rows import in_order
 from pipelines.core.schema import request_schema
 from pipelines.judge import beside, gate
 from pipelines.judge.champion import Production
 from pipelines.problem import PROBLEM, source
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import evaluate, prepare
+from tests.months import in_order
 from tests.releases import NONE, described
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +96,7 @@ def whole(made: Made, rows: pd.DataFrame) -> Made:
     """With all that the pipeline leaves of this model and these rows, its label rate and settings too."""
     months = made.params["data"]
     month = rows[CONTRACT.time.name].dt.strftime("%Y-%m")
-    its = in_order(rows[(month >= months["first"]) & (month <= months["through"])], CONTRACT)
+    its = in_order(rows[(month >= months["first"]) & (month <= months["through"])])
     with tempfile.TemporaryDirectory() as folder:
         model = Model(write_bytes(Path(folder) / "model.onnx", made.model))
         params = parameters.parse(made.params)

@@ -13,11 +13,11 @@ from pipelines.base.errors import UserError
 from pipelines.core.contract import Column
 from pipelines.core.model import Golden, Model
 from pipelines.core.params import Params
-from pipelines.core.rows import in_order
 from pipelines.judge import beside, proposal
 from pipelines.problem import PROBLEM, source
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import evaluate, prepare, table
+from tests.months import in_order
 
 LABEL = CONTRACT.label.name
 
@@ -158,7 +158,7 @@ def test_what_the_stages_leave_beside_the_model_is_what_the_judge_makes_of_it(
 ) -> None:
     """From the source, whose months are not sorted as files are; the judge has no file of the build's."""
     months = (source.read(month) for month in source.months()[:3])
-    own = prepare.prepare(in_order(pd.concat(months, ignore_index=True), CONTRACT), PROBLEM)
+    own = prepare.prepare(in_order(pd.concat(months, ignore_index=True)), PROBLEM)
     made = beside.of(small_params, own, model, beside.of_the_past(small_params, own, PROBLEM), CONTRACT)
     assert proposal.differing(small_built, made) is None
     made["models/reference.json"]["features"][0]["threshold"] += 1e-3

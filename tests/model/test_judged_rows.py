@@ -7,14 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.core import rows as core
+from pipelines.core import features as core
+from pipelines.core import rows as road
 from pipelines.core.params import Data
 from pipelines.judge import champion, evidence, rows
 from pipelines.judge.champion import Champion, Production
 from pipelines.problem import PROBLEM, features, source
 from pipelines.problem.columns import CONTRACT
-from pipelines.training import prepare, road
+from pipelines.training import prepare
 from tests.model.proposals import PARAMS, ROOT, Made, commit, git, golden, released
+from tests.months import in_order
 
 KEY, TIME, LABEL = CONTRACT.key.name, CONTRACT.time.name, CONTRACT.label.name
 LAG = CONTRACT.derived[0]  # takes the place of a feature that looks back
@@ -48,7 +50,7 @@ def lagged(monkeypatch: pytest.MonkeyPatch, small_raw: pd.DataFrame) -> pd.DataF
     monkeypatch.setattr(source, "read", lambda name: few[month == name])
     monkeypatch.setattr(features, "build", made["build"])
     monkeypatch.setattr(features, "HISTORY_DAYS", DAYS)
-    return core.in_order(few, CONTRACT)
+    return in_order(few)
 
 
 def lag(table: pd.DataFrame) -> pd.Series:
@@ -65,10 +67,10 @@ def test_the_judge_sees_what_production_sees(lagged: pd.DataFrame) -> None:
     assert raw[TIME].min() >= pd.Timestamp("2013-02-01")  # what was trained on, as the build has it
     judged = rows.with_features(raw, ["2013-03"], PROBLEM)
     pd.testing.assert_series_equal(lag(judged), lag(road.of_month("2013-03", PROBLEM)))
-    whole = lag(core.built(lagged, features.build, CONTRACT))
+    whole = lag(core.built(lagged, PROBLEM))
     pd.testing.assert_series_equal(lag(judged), whole[judged[KEY]])
     assert (firsts(judged) > LAG.minimum).all()
-    alone = core.built(raw, features.build, CONTRACT)  # without what stands before data.first
+    alone = core.built(raw, PROBLEM)  # without what stands before data.first
     assert (firsts(alone) == LAG.minimum).all()
 
 

@@ -70,7 +70,7 @@ def server(respond: Respond) -> Iterator[tuple[str, list[Any]]]:
 
 @pytest.fixture(autouse=True)
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "events", lambda month: ROWS)
+    monkeypatch.setattr(module, "events", lambda month, problem: ROWS)
 
 
 def test_a_replay_sends_each_row_once_and_names_the_releases(tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""What features.py of a problem makes of raw rows, held to what it says of itself."""
+
+import numpy as np
+import pandas as pd
+
+from pipelines.base.errors import UserError
+from pipelines.core import room
+from pipelines.core.contract import Column
+from pipelines.core.problem import Problem
+
+FILE = "pipelines/problem/features.py"
+
+
+def built(raw: pd.DataFrame, problem: Problem) -> pd.DataFrame:
+    """`raw`, which is in order, with what features.py makes of it. UserError where it loses or moves rows, or
+    leaves a column out.
+    """
+    contract = problem.contract
+    rows = room.call(problem.features.build, raw)
+    if not isinstance(rows, pd.DataFrame):
+        raise UserError(f"{FILE}: build() must return a table, not {type(rows).__name__}")
+    key = contract.key.name
+    if len(rows) != len(raw) or key not in rows or not rows[key].equals(raw[key]):
+        raise UserError(f"{FILE}: build() must keep the rows and their order")
+    wanted = (contract.time, contract.label, *contract.slices, *contract.features)
+    if absent := [column.name for column in wanted if column.name not in rows.columns]:
+        raise UserError(f"{FILE}: build() makes no {absent[0]}, which columns.py calls a feature")
+    return rows
+
+
+def since(first: pd.Timestamp, raw: pd.DataFrame, problem: Problem) -> pd.DataFrame:
+    """The rows of the day `first` and after it with their features, made of no more than their history."""
+    time = problem.contract.time.name
+    history = pd.Timedelta(days=history_days(problem))
+    rows = built(raw[raw[time] >= first - history].reset_index(drop=True), problem)
+    return rows[rows[time] >= first].reset_index(drop=True)
+
+
+def history_days(problem: Problem) -> int:
+    """HISTORY_DAYS of features.py: so many days before a row it looks back; 0 where it does not say."""
+    days = getattr(problem.features, "HISTORY_DAYS", 0)
+    if not isinstance(days, int) or isinstance(days, bool) or days < 0:
+        raise UserError(f"{FILE}: HISTORY_DAYS is {days!r}, but must be a whole number of days from 0")
+    return days
+
+
+def check_history(raw: pd.DataFrame, rows: pd.DataFrame, problem: Problem) -> None:
+    """UserError where a month's features, made of no more than its history, are others than in `rows`, which
+    were made of all that is there: production would see them otherwise than training.
+    """
+    contract = problem.contract
+    time = raw[contract.time.name].reset_index(drop=True)
+    month = time.dt.strftime("%Y-%m")
+    raw, rows = raw.reset_index(drop=True), rows.reset_index(drop=True)
+    for name in sorted(month.unique())[1:]:
+        whole = rows[month == name].reset_index(drop=True)
+        until = raw[time < pd.Timestamp(name) + pd.DateOffset(months=1)]
+        alone = since(pd.Timestamp(name), until, problem)
+        for column in contract.derived:
+            if (
+                column.name in whole
+                and (other := ~_same(column, whole[column.name], alone[column.name])).any()
+            ):
+                row = int(other.argmax())
+                raise UserError(
+                    f"{FILE}: {column.name} of {whole[contract.key.name].iloc[row]!r} is "
+                    f"{whole[column.name].iloc[row]}, and {alone[column.name].iloc[row]} where nothing older "
+                    f"than {history_days(problem)} days is known: set HISTORY_DAYS to as many days as "
+                    "build() looks back"
+                )
+
+
+def _same(column: Column, one: pd.Series, other: pd.Series) -> np.ndarray:
+    if column.type in ("integer", "number", "flag"):
+        a, b = (
+            values.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan) for values in (one, other)
+        )
+        return np.isclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True)
+    return ((one == other) | (one.isna() & other.isna())).to_numpy(dtype=bool)
