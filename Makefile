@@ -32,8 +32,8 @@ demo: $(READY) ## the whole loop on real flights: proposal, gate, release, deplo
 down: $(READY) ## stop what `make demo` left running
 	@ml demo --down
 
-test: $(READY) ## all tests, a worker a core; ONLY=tests/data runs a part, WORKERS=0 in one process
-	@python -m pytest --numprocesses $(or $(WORKERS),auto) --dist loadfile $(ONLY)
+test: $(READY) ## all tests, two workers a core; ONLY=tests/data runs a part, WORKERS=0 in one process
+	@python -m pytest --numprocesses $(or $(WORKERS),auto) --dist loadfile --no-loadscope-reorder $(ONLY)
 
 # actionlint is a Go module and has no wheel: Go builds it, and holds it against the checksums of its own database.
 ACTIONLINT := .venv/actionlint-1.7.12/actionlint

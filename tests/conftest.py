@@ -4,6 +4,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +14,7 @@ import yaml
 from pipelines.core.params import Params, parse
 from pipelines.problem import PROBLEM
 from tests.problems.yours import REPOSITORY, make_it_yours, with_data
-from tests.shared import once
+from tests.shared import FACTORY, once
 
 for name in ("DO_NOT_TRACK", "DVC_NO_ANALYTICS", "MLFLOW_DISABLE_TELEMETRY", "BENTOML_DO_NOT_TRACK"):
     os.environ.setdefault(name, "true")
@@ -27,6 +28,21 @@ SETTINGS = Path(tempfile.mkdtemp(prefix="greenlight-tests-"), "gitconfig")
 SETTINGS.write_text("[safe]\n\tdirectory = *\n")
 atexit.register(shutil.rmtree, SETTINGS.parent, ignore_errors=True)
 os.environ |= {"GIT_CONFIG_GLOBAL": str(SETTINGS), "GIT_CONFIG_NOSYSTEM": "1"}
+
+
+# Each file runs in one worker. Those that start servers mostly wait: so more workers than cores, these first.
+def pytest_xdist_auto_num_workers() -> int:
+    return 2 * (os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def factory(tmp_path_factory: pytest.TempPathFactory) -> None:
+    FACTORY.append(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

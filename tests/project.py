@@ -1,13 +1,11 @@
 """A small project of the template's own problem: made-up rows, a real model, a commit to release."""
 
-import atexit
 import contextlib
 import functools
 import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from pipelines.core.contract import Column
 from pipelines.problem import PROBLEM
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import evaluate, table, train
+from tests.shared import FACTORY, once
 
 ROOT = Path(__file__).parents[1]
 ROWS_A_DAY = 20
@@ -36,9 +35,11 @@ SETTINGS = {
 
 @functools.cache
 def made() -> Path:
-    """The project's checkout, made once; take a copy before you change it."""
-    folder = Path(tempfile.mkdtemp(prefix="greenlight-project-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    """The project's checkout, made once for all workers; take a copy before you change it."""
+    return once(FACTORY[0], "project", _make)
+
+
+def _make(folder: Path) -> None:
     shutil.copytree(ROOT / "pipelines", folder / "pipelines", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "requirements").mkdir()
     for name in ("bentofile.yaml", "dvc.yaml", "requirements/serve.txt", ".gitignore", ".gitattributes"):
@@ -55,7 +56,6 @@ def made() -> Path:
         lock(folder)
         (folder / "models" / ".gitignore").write_text("/*\n!.gitignore\n")
         commit(folder, "first")
-    return folder
 
 
 def copy(folder: Path) -> Path:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+FACTORY: list[pytest.TempPathFactory] = []  # this run's, for helpers that are no fixtures
+
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """The folder `name` of this run of the tests, filled by `make` in the first worker that asks for it.

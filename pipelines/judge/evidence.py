@@ -1,5 +1,7 @@
 """What the rules need: the models scored on the test window, against labels that the base's code reads."""
 
+import importlib
+import threading
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -195,6 +197,10 @@ class _Gathering:
         return as_the_model_takes_them(self.built, self.contract)
 
     def all(self, production: Production | None, anchor: Production | None) -> Evidence:
+        trainers = None
+        if self.own is not None and self.by_the_base:
+            step(f"training {self.proposal.params.train.estimator} again, by the base's code")
+            trainers = retrain.start(self.proposal.params, self.own, self.raw, self.problem)
         step("looking for the champion")
         champion = self.find("champion", production)
         first = None
@@ -221,8 +227,8 @@ class _Gathering:
         firsts = self.score("anchor", first, window)
         repeated, shuffled = self.repeat(candidate), self.proposal.shuffled
         retrained = None
-        if candidate is not None and self.by_the_base:
-            retrained, shuffled = self.train_again(candidate)
+        if candidate is not None and trainers is not None:
+            retrained, shuffled = self.train_again(candidate, trainers)
         latency = self.time(candidate, champion, its)
         return Evidence(
             self.params,
@@ -295,12 +301,13 @@ class _Gathering:
         rate = _rate(self.raw, card, self.contract)
         return _score(model, features, window, rate, self.contract, self.params)
 
-    def train_again(self, scored: Scored) -> tuple[Again | None, float | None]:
+    def train_again(self, scored: Scored, trainers: retrain.Trainers) -> tuple[Again | None, float | None]:
         """The judge's own training, beside which the build's word does not count."""
-        step(f"training {self.proposal.params.train.estimator} again, by the base's code")
         assert self.own is not None
+        shap = threading.Thread(target=importlib.import_module, args=("shap",), daemon=True)
+        shap.start()  # explain.py needs it, and it takes long to import, while others train
         try:
-            made = retrain.again(self.proposal.params, self.own, self.raw, self.problem)
+            made = retrain.again(self.proposal.params, self.own, self.problem, trainers)
             _check_card(self.proposal.card, made)
             p = _answers(made.model, proposals.inputs(made.model, self.own_of(scored)))
             apart = np.abs(p - scored.p)
@@ -308,7 +315,6 @@ class _Gathering:
             found = Again(float(apart.max()), float(apart.mean()), alike, beside=self.beside(made))
             if not found.same:
                 found = replace(found, repeats=made.repeats_itself())
-            step("training on shuffled outcomes")
             return found, made.of_shuffled_outcomes()
         except contained.Ended as error:
             sentence = (
@@ -321,6 +327,8 @@ class _Gathering:
             sentence = f"The base's code does not train this candidate: {str(error).rstrip('.')}."
             self.findings.append(Finding("reproducible", "FAIL", sentence))
             return None, None
+        finally:
+            shap.join()
 
     def beside(self, made: Retrained) -> str | None:
         """What of the files beside the model is not what the judge, by the base's code, makes of it."""

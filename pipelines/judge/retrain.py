@@ -4,11 +4,13 @@ A proposal's settings may take any time and memory, so the training has a proces
 Run as a program, this module is that process.
 """
 
+import contextlib
 import json
 import os
 import pickle
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -44,7 +46,7 @@ class Retrained:
     rows: pd.DataFrame  # of prepared.parquet
     problem: Problem
     content: bytes
-    trainer: "Trainer" = field(repr=False)
+    trainers: "Trainers" = field(repr=False)
 
     @cached_property
     def model(self) -> Model:
@@ -66,50 +68,74 @@ class Retrained:
 
     def beside(self, model: Model) -> dict[str, Any]:
         """What stands beside the candidate's `model`, by the name of each file."""
-        past = json.loads(self.trainer.ask(REFERENCE))
+        past = json.loads(self.trainers[1].ask(REFERENCE))
         return beside.of(self.params, self.rows, model, past, self.problem.contract)
 
     def repeats_itself(self) -> bool:
         """Whether the same training gives the same model once more."""
-        return self.trainer.ask(FIT) == self.content
+        return self.trainers[0].ask(FIT) == self.content
 
     def of_shuffled_outcomes(self) -> float:
         """ROC-AUC on the test window of a model of shuffled outcomes."""
-        return float(self.trainer.ask(SHUFFLED))
+        return float(self.trainers[0].ask(SHUFFLED))
 
 
-def again(params: Params, rows: pd.DataFrame, raw: pd.DataFrame, problem: Problem) -> Retrained:
+def again(params: Params, rows: pd.DataFrame, problem: Problem, trainers: "Trainers") -> Retrained:
     """The model of the proposal's params. UserError or Refused where the base's code cannot make one,
     contained.Ended where it takes too much."""
     table.training(params, rows, problem.contract)
-    trainer = Trainer(params, rows, raw, problem)
-    return Retrained(params, rows, problem, trainer.ask(FIT), trainer)
+    return Retrained(params, rows, problem, trainers[0].ask(FIT), trainers)
+
+
+def start(params: Params, rows: pd.DataFrame, raw: pd.DataFrame, problem: Problem) -> "Trainers":
+    """Have it all made from now on, while the judge does something else: what the candidate is, and what
+    stands beside it, each on a processor."""
+    given = pickle.dumps((params, rows, raw, problem), protocol=5)
+    return Trainer(given, FIT, SHUFFLED), Trainer(given, REFERENCE)
 
 
 class Trainer:
-    """The process that trains."""
+    """A process that trains: what `given` says, pickled, is asked at once, the rest when it is needed."""
 
-    def __init__(self, params: Params, rows: pd.DataFrame, raw: pd.DataFrame, problem: Problem) -> None:
+    def __init__(self, given: bytes, *asked: bytes) -> None:
         processor = PATIENCE * (os.cpu_count() or 1)  # a training has as many threads
         bounds = contained.Bounds(MEMORY, processor)
         self._process = contained.Process("pipelines.judge.retrain", bounds)
         self._until = time.monotonic() + PATIENCE
-        self._process.ask(pickle.dumps((params, rows, raw, problem), protocol=5))
+        self._asked, self._had = list(asked), dict[bytes, tuple[bytes, bytes]]()
+        self._sending = threading.Thread(target=_send, args=(self._process, given, *asked), daemon=True)
+        self._sending.start()
 
     def ask(self, what: bytes) -> bytes:
         """Ended where it takes more than the bounds, all that was asked before included."""
-        self._process.ask(what)
+        if what not in (*self._asked, *self._had):
+            self._sending.join()
+            self._process.ask(what)
+            self._asked.append(what)
         try:
-            kind, said = self._process.listen(LARGEST, max(0.0, self._until - time.monotonic()))
+            while what not in self._had:
+                found = self._process.listen(LARGEST, max(0.0, self._until - time.monotonic()))
+                self._had[self._asked.pop(0)] = found
         except contained.Ended:
             if time.monotonic() < self._until:
                 raise
             raise contained.Ended(f"it takes more than {PATIENCE:.0f} s") from None
+        kind, said = self._had.pop(what)
         if kind == TOO_MUCH:
             raise contained.Ended(f"it takes more than {MEMORY / (1 << 30):.3g} GiB")
         if kind != MADE:
             raise Refused(said.decode("utf-8", "replace"))
         return said
+
+
+Trainers = tuple[Trainer, Trainer]
+
+
+def _send(process: contained.Process, *parts: bytes) -> None:
+    """It takes them once it has started; where it has ended, whoever listens hears of it."""
+    with contextlib.suppress(contained.Ended):
+        for part in parts:
+            process.ask(part)
 
 
 # --- the process -------------------------------------------------------------------------------------------

@@ -39,7 +39,11 @@ TRAIN = ("ml", "reproduce")
 MARK = "GREENLIGHT_DEMO"  # in the environment of all that the demo starts, so that `down` finds it
 REVIEWER = "maya"
 # The whole suite takes longer than the demo: `ci` runs it on GitHub, here these parts of it.
-SHORT = {"SKIP": "mypy,actionlint", "ONLY": "tests/code/test_files.py tests/code/test_params.py"}
+SHORT = {
+    "SKIP": "mypy,actionlint",
+    "ONLY": "tests/code/test_files.py tests/code/test_params.py",
+    "WORKERS": "0",
+}
 
 
 @contextmanager

@@ -138,8 +138,7 @@ def _failure(lines: list[str]) -> Exception:
 
 
 def _has_remote() -> bool:
-    run = programs.run([sys.executable, "-m", "dvc", "config", "core.remote"])
-    return run.returncode == 0 and bool(run.stdout.strip())
+    return bool(_repo().config["core"].get("remote"))
 
 
 def _committed() -> Lock | None:

@@ -1,28 +1,37 @@
 """Real, small models of two months, judged on the third."""
 
 import functools
+import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from pipelines.base.files import read_json, write_bytes, write_json
 from pipelines.core import params as parameters
 from pipelines.core import rows as road
-from pipelines.judge import explain
+from pipelines.judge import contained, explain
 from pipelines.problem import PROBLEM, source
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import prepare, train
 from pipelines.training import table as tables
+from tests.model import warm
 from tests.model.proposals import HONEST, LABEL, PARAMS, Made, commit, judge, whole
+from tests.shared import once
 
 
 @pytest.fixture(scope="session")
-def table() -> pd.DataFrame:
-    months = ("2013-04", "2013-05", "2013-06", "2013-07")
-    return prepare.prepare(pd.concat([source.read(month) for month in months], ignore_index=True), PROBLEM)
+def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    def make(folder: Path) -> None:
+        months = ("2013-04", "2013-05", "2013-06", "2013-07")
+        raw = pd.concat([source.read(month) for month in months], ignore_index=True)
+        prepare.prepare(raw, PROBLEM).to_pickle(folder / "table.pickle")
+
+    return pd.read_pickle(once(tmp_path_factory, "table", make) / "table.pickle")
 
 
 @pytest.fixture(scope="session")
@@ -33,13 +42,20 @@ def window(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def fitted(table: pd.DataFrame) -> Callable[..., Made]:
+def fitted(table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Made]:
     made: dict[str, Made] = {}
 
     def fit(values: dict[str, Any] = PARAMS) -> Made:
         name = json.dumps(values, sort_keys=True)
         if name not in made:
-            made[name] = Made(train.fit(parameters.parse(values), table, PROBLEM), values)
+            folder = once(
+                tmp_path_factory,
+                f"model-{hashlib.sha256(name.encode()).hexdigest()[:12]}",
+                lambda folder: write_bytes(
+                    folder / "model.onnx", train.fit(parameters.parse(values), table, PROBLEM)
+                ),
+            )
+            made[name] = Made((folder / "model.onnx").read_bytes(), values)
         return made[name]
 
     return fit
@@ -52,6 +68,14 @@ def base(tmp_path: Path, fitted: Callable[..., Made]) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def started_warm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process of the judge imports for three seconds: here it is a fork of one that has, where a test
+    does not try the process itself."""
+    if request.path.stem not in COLD:
+        monkeypatch.setattr(contained, "programs", warm)
+
+
+@pytest.fixture(autouse=True)
 def unexplained(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """An explanation takes ten seconds: test_explain.py alone asks for it."""
     if request.path.stem != "test_explain":
@@ -59,6 +83,7 @@ def unexplained(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 
 READ = road.read
+COLD = ("test_hostile_model", "test_hostile_window")
 
 
 @functools.cache
@@ -78,9 +103,15 @@ def rows(table) -> int:
 
 
 @pytest.fixture(scope="session")
-def honest(fitted, rows, table) -> Made:
+def honest(fitted, rows, table, tmp_path_factory) -> Made:
     """What the pipeline makes of a proposal that changes params.yaml alone."""
-    return whole(Made(fitted(HONEST).model, HONEST, rows=rows), table)
+    made = Made(fitted(HONEST).model, HONEST, rows=rows)
+    folder = once(
+        tmp_path_factory,
+        "honest",
+        lambda folder: write_json(folder / "beside.json", whole(made, table).beside),
+    )
+    return replace(made, beside=read_json(folder / "beside.json"))
 
 
 @pytest.fixture
