@@ -1,11 +1,12 @@
 """Who may change what: one process at a time."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from pipelines.base.errors import UserError
 
@@ -17,28 +18,31 @@ def held(folder: Path, what: str, name: str) -> Iterator[None]:
     UserError that says who holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise UserError(f"{name} is held by {holder}: wait for it, then run this again") from None
-        file.truncate(0)
+    file = folder / "lock"
+    lock = FileLock(file)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(f"{name} is held by {_said(file)}: wait for it, then run this again") from None
+    try:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        file.write(f"{what} (process {os.getpid()}, since {now})")
-        file.flush()
+        file.write_text(f"{what} (process {os.getpid()}, since {now})", encoding="utf-8")
         yield
+    finally:
+        lock.release()
 
 
 def holder(folder: Path) -> str | None:
     """Who holds what `folder` is about, in words, as `held` wrote them; None where nobody does."""
+    file = folder / "lock"
+    if not file.is_file():
+        return None
     try:
-        with (folder / "lock").open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return file.read().strip() or "another process"
-    except FileNotFoundError:
-        pass
-    return None
+        with FileLock(file, blocking=False):
+            return None
+    except Timeout:
+        return _said(file)
+
+
+def _said(file: Path) -> str:
+    return file.read_text(encoding="utf-8").strip() or "another process"

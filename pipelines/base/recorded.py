@@ -4,6 +4,7 @@ A proposal writes the first two, and whoever can write the DVC remote the third.
 delete what they name, so nothing is done for a name that was not looked at here.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -62,6 +63,20 @@ def stages(content: bytes, file: Path | str = LOCK, at: Path | None = None) -> d
 def outputs(of: Mapping[str, Any]) -> dict[str, str]:
     """The object of each output, file or folder, by its path."""
     return {out["path"]: out["md5"] for stage in of.values() for out in stage.get("outs") or ()}
+
+
+def files(of: Mapping[str, Any], kind: str = "outs") -> Iterator[tuple[str, str]]:
+    """The path and the MD5 of each file, not folder, that the stages make; with "deps", that they read."""
+    for stage in of.values():
+        for entry in stage.get(kind) or ():
+            if not str(entry.get("md5", ".dir")).endswith(".dir"):
+                yield str(entry["path"]), str(entry["md5"])
+
+
+def md5(path: Path) -> str:
+    """The MD5 of a file, which is its name in DVC's cache."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def check_folder(file: Path, folder: Path) -> None:

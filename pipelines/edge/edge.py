@@ -1,6 +1,5 @@
 """The edge: Envoy in front of the slots of an environment. Its route file alone says who gets traffic."""
 
-import fcntl
 import http.client
 import json
 import re
@@ -13,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from filelock import FileLock
 
 from pipelines.base import loopback
 from pipelines.base.errors import Refused
@@ -174,8 +175,7 @@ class Edge:
     def _alone(self) -> Iterator[None]:
         """The route file holds all models' routes, and each model has a deployer of its own."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "routes.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(self.folder / "routes.lock"):
             yield
 
     def _table(self) -> Table:

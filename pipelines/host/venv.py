@@ -1,9 +1,10 @@
 """Virtual environments of the host: made once from a lock with hashes, named after it, shared."""
 
-import fcntl
 import hashlib
 import sys
 from pathlib import Path
+
+from filelock import FileLock
 
 from pipelines.base import programs
 from pipelines.base.errors import Refused, UserError
@@ -18,8 +19,7 @@ def make(folder: Path, lock: Path) -> Path:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder = folder.parent.resolve() / folder.name  # its scripts keep working when a link to it is gone
-    with (folder.parent / f"{folder.name}.lock").open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+    with FileLock(folder.parent / f"{folder.name}.lock"):
         if not (folder / "ready").exists():
             _fill(folder, lock)
             write_text(folder / "ready", "")

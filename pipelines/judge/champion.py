@@ -15,6 +15,7 @@ import yaml
 
 from pipelines.artifacts.release import Release
 from pipelines.base import git, programs
+from pipelines.base import recorded as locks
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, sha256, write_bytes, write_json, write_text
@@ -106,9 +107,7 @@ def _of_release(base: Path, production: Production, words: str) -> Champion | No
 
 def _are(paths: list[Path], recorded: list[str]) -> bool:
     """Whether every file is there, with that MD5."""
-    return all(
-        path.is_file() and proposal.md5(path) == md5 for path, md5 in zip(paths, recorded, strict=True)
-    )
+    return all(path.is_file() and locks.md5(path) == md5 for path, md5 in zip(paths, recorded, strict=True))
 
 
 def _load(base: Path, commit: str, words: str, model: Path, card: Path, golden: Path) -> Champion:
@@ -155,7 +154,7 @@ def locked_in(folder: Path) -> dict[str, str] | None:
     """The MD5 of the model and of each file beside it, as `recorded_in`."""
     if recorded_in(folder) is None:
         return None
-    return proposal.shipped(proposal.recorded(folder / "dvc.lock"))
+    return proposal.shipped(proposal.recorded(folder / "dvc.lock").items())
 
 
 def _cached(base: Path, recorded: list[str]) -> list[Path]:
@@ -186,11 +185,11 @@ def _rebuilt(base: Path, commit: str, words: str) -> Champion:
         code, said = _run(checkout, base, "from pipelines.cli import main; main()", "reproduce")
         if code or not all(path.is_file() for path in paths):
             raise ChampionUnavailable(f"{words} could not be built again: {said}")
-        write_json(made, [proposal.md5(path) for path in paths])
+        write_json(made, [locks.md5(path) for path in paths])
         if _are(paths, recorded):
             for path, kept in zip(paths, cached, strict=True):
                 write_bytes(kept, path.read_bytes())
-    if proposal.md5(paths[0]) == recorded[0]:
+    if locks.md5(paths[0]) == recorded[0]:
         words += ", built again"
     else:
         words += f", built again, not byte for byte: SHA-256 {sha256(paths[0])[:12]}"

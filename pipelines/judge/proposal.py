@@ -4,7 +4,7 @@ import datetime
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -80,7 +80,7 @@ def read(folder: Path, contract: Contract) -> Proposal:
         model=session,
         sha256=sha256(model),
         locked=_read(folder, "dvc.lock", recorded_model),
-        md5=md5(model),
+        md5=locks.md5(model),
         window=_optional(
             folder, "models/window.parquet", lambda path: _window(path, contract, session.inputs)
         ),
@@ -96,7 +96,7 @@ def _unlocked(folder: Path) -> str | None:
     """A release takes each file by the name that dvc.lock has for it, wherever one lies."""
     named = _read(folder, "dvc.lock", recorded)
     left = (name for name in BESIDE if name in named and os.path.lexists(folder / name))
-    return next((name for name in left if _read(folder, name, md5) != named[name]), None)
+    return next((name for name in left if _read(folder, name, locks.md5) != named[name]), None)
 
 
 def differing(folder: Path, made: dict[str, Any]) -> str | None:
@@ -183,16 +183,16 @@ def _read(folder: Path, name: str, reader: Callable[[Path], T]) -> T:
 def locked(folder: Path) -> dict[str, str] | None:
     """The MD5 of the model and of each file beside it by the proposal's dvc.lock, where it left no other."""
     try:
-        named = shipped(_read(folder, "dvc.lock", recorded))
+        named = shipped(_read(folder, "dvc.lock", recorded).items())
         left = (name for name in named if os.path.lexists(folder / name))
-        return named if all(_read(folder, name, md5) == named[name] for name in left) else None
+        return named if all(_read(folder, name, locks.md5) == named[name] for name in left) else None
     except InvalidProposal:
         return None
 
 
-def shipped(outputs: dict[str, str]) -> dict[str, str]:
-    """Those of a dvc.lock's outputs that a release holds."""
-    return {name: md5 for name, md5 in outputs.items() if name in (MODEL, *beside.FILES)}
+def shipped(outputs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Those of a dvc.lock's outputs, each a path and its MD5, that a release holds."""
+    return {name: md5 for name, md5 in outputs if name in (MODEL, *beside.FILES)}
 
 
 def card(path: Path) -> Card:
@@ -239,14 +239,6 @@ def recorded_model(path: Path) -> str:
 def recorded(path: Path) -> dict[str, str]:
     """The MD5 by path of each stage's outputs in a dvc.lock. UserError where it names what it may not."""
     return locks.outputs(locks.stages(path.read_bytes()))
-
-
-def md5(path: Path) -> str:
-    """MD5 of a file, which is how dvc.lock names it."""
-    import hashlib
-
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _window(path: Path, contract: Contract, asked: tuple[str, ...]) -> pd.DataFrame:

@@ -4,7 +4,6 @@ The commit must be one that the default branch was at, not only one in its histo
 commits held on the way was never reviewed.
 """
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,7 +37,7 @@ def check(entry: Entry, folder: Path, repository: Path | str = ".") -> None:
         raise UserError(
             f"{name} holds {strange[0]!r}, which is no file {at}: it was not made by `ml release`"
         )
-    blobs = _blobs(list(code.values()), repository)
+    blobs = git.hashes([str(path.resolve()) for path in code.values()], repository)
     for path, blob in zip(code, blobs, strict=True):
         if blob != held[path]:
             raise UserError(f"{name}: {path} is not the one {at}: it was not made by `ml release`")
@@ -81,17 +80,12 @@ def _default(repository: Path | str, remote: str) -> tuple[str, str]:
     raise UserError(f"{remote} has no branch {named.removeprefix('refs/heads/')}: push what was merged there")
 
 
-def _blobs(files: list[Path], repository: Path | str) -> list[str]:
-    paths = "".join(f"{path.resolve()}\n" for path in files)
-    return git.run("hash-object", "--no-filters", "--stdin-paths", at=repository, text=paths).split()
-
-
 def _check_models(files: Mapping[str, Path], entry: Entry, lock: bytes | None, name: str, at: str) -> None:
     models = {path: file for path, file in files.items() if path.startswith("models/")}
     locked = _outs(lock)
     if strange := sorted(set(models) - set(locked)):
         raise UserError(f"{name} holds {strange[0]!r}, which {LOCK} {at} does not name")
-    other = sorted(path for path, file in models.items() if _md5(file) != locked[path])
+    other = sorted(path for path, file in models.items() if recorded.md5(file) != locked[path])
     made_again = MODEL in models and entry.evidence.get("sha256") == sha256(models[MODEL])
     if other and not made_again:
         raise UserError(
@@ -119,7 +113,3 @@ def _check_start(bento: Path, bentofile: Path, name: str) -> None:
         raise UserError(f"{name}: bento.yaml or {BENTOFILE} is not what `ml release` writes") from None
     if not same or more:
         raise UserError(f"{name}: bento.yaml starts another service than {BENTOFILE} does, or with more")
-
-
-def _md5(path: Path) -> str:
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()

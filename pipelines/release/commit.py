@@ -1,7 +1,6 @@
 """What a release is made of: the files of one commit, and the models that its dvc.lock names."""
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +89,11 @@ def check_models(repository: Path, also: Mapping[str, str], prepared: bool = Tru
     for name in ("params.yaml", "data.dvc"):
         conflicts.refuse(repository / name)
     stages = recorded.stages(locked(repository))
-    for path, md5 in _files_of(stages, "outs"):
+    for path, md5 in recorded.files(stages):
         if path.startswith("models/") or (prepared and path.startswith("build/prepared")):
             known = {md5, also.get(path, md5)}
             _check_file(repository / path, path, known, f"is not the one that {LOCK} names")
-    for path, md5 in _files_of(stages, "deps"):
+    for path, md5 in recorded.files(stages, "deps"):
         if path.startswith("pipelines/"):
             _check_file(repository / path, path, {md5}, "has changed since the model was made")
     params = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))
@@ -107,7 +106,7 @@ def check_models(repository: Path, also: Mapping[str, str], prepared: bool = Tru
 def _check_file(path: Path, name: str, known: set[str], fault: str) -> None:
     if not path.is_file():
         raise UserError(f"{name} does not exist: {WAY_OUT}")
-    if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() not in known:
+    if recorded.md5(path) not in known:
         raise UserError(f"{name} {fault}: {WAY_OUT}")
 
 
@@ -117,18 +116,6 @@ def stages(lock: Path) -> dict[str, Any]:
         return recorded.stages(lock.read_bytes())
     except OSError:
         raise UserError(f"{lock} is not one that DVC wrote: {WAY_OUT}") from None
-
-
-def outputs(stages: dict[str, Any]) -> dict[str, str]:
-    """The MD5 of each file that the stages make."""
-    return dict(_files_of(stages, "outs"))
-
-
-def _files_of(stages: dict[str, Any], kind: str) -> Iterator[tuple[str, str]]:
-    for stage in stages.values():
-        for entry in stage.get(kind, ()):
-            if not str(entry.get("md5", ".dir")).endswith(".dir"):
-                yield str(entry["path"]), str(entry["md5"])
 
 
 def _at(value: Any, key: str) -> Any:

@@ -53,7 +53,7 @@ def take(here: Path, trained: Path | None = None, digest: str = "") -> None:
             _put(trained / name, md5, here / name)
     for name, md5 in again.files(wanted).items():
         _put(here / CANDIDATE / name, md5, here / name)
-    also = commit.outputs(made)
+    also = dict(recorded.files(made))
     if _md5(here / MODEL) != again.files(wanted).get(MODEL) and (file := _judged_file(here, _verdict(here))):
         _put(here / CANDIDATE / MODEL, file, here / MODEL)
         also[MODEL] = file
@@ -70,9 +70,7 @@ def _put(source: Path, md5: str, target: Path) -> None:
 
 
 def _md5(path: Path) -> str | None:
-    if path.is_symlink() or not path.is_file():
-        return None
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    return None if path.is_symlink() or not path.is_file() else recorded.md5(path)
 
 
 def _verdict(here: Path) -> Verdict | None:
@@ -126,10 +124,10 @@ def _require_unchanged(here: Path, verdict: Verdict) -> None:
     """
     if verdict.verdict != "PASS":
         return  # nothing was judged, and nothing is claimed
-    now = proposal.shipped(commit.outputs(recorded.stages(commit.locked(here))))
+    now = proposal.shipped(recorded.files(recorded.stages(commit.locked(here))))
     bases = [base for base in (verdict.base, "HEAD~1") if base and git.commit(base, here)]
     locks = [found for base in bases if (found := git.blob(base, commit.LOCK, here)) is not None]
-    if not any(proposal.shipped(commit.outputs(recorded.stages(lock))) == now for lock in locks):
+    if not any(proposal.shipped(recorded.files(recorded.stages(lock))) == now for lock in locks):
         raise Refused(
             f"{REVIEW}/{Verdict.NAME} says that no model changed, and {commit.LOCK} names another model "
             f"than the base did ({(verdict.base or 'none')[:12]}): propose this commit again"

@@ -48,5 +48,4 @@ def leave(out: Path, problem: Problem) -> None:
 
 def files(stages: Mapping[str, Any]) -> dict[str, str]:
     """Each file in models/ that a dvc.lock names, with its MD5; its folders are no part of a release."""
-    made = recorded.outputs(stages).items()
-    return {path: md5 for path, md5 in made if path.startswith("models/") and not md5.endswith(".dir")}
+    return {path: md5 for path, md5 in recorded.files(stages) if path.startswith("models/")}

@@ -13,12 +13,6 @@ from pipelines.base.files import write_bytes
 Repo = Any  # dvc.repo.Repo, which takes half a second to import
 
 
-def md5(path: Path) -> str:
-    """MD5 of a file, in hexadecimal, which is how DVC names it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
 def md5_of_folder(files: Mapping[str, str]) -> str:
     """How DVC names a folder of these files (MD5 by relative path): the MD5 of its list of them."""
     listed = [{"md5": files[name], "relpath": name} for name in sorted(files)]
@@ -30,15 +24,15 @@ def md5_of_output(path: Path) -> str | None:
     """How DVC names a stage's output, file or folder; None where it is missing."""
     if path.is_dir():
         files = (file for file in path.rglob("*") if file.is_file())
-        return md5_of_folder({file.relative_to(path).as_posix(): md5(file) for file in files})
-    return md5(path) if path.is_file() else None
+        return md5_of_folder({file.relative_to(path).as_posix(): recorded.md5(file) for file in files})
+    return recorded.md5(path) if path.is_file() else None
 
 
 def listing(repo: Repo, name: str) -> dict[str, str] | None:
     """The MD5 by file of a folder of that name; None where the cache does not have the list, whole.
     UserError where it names what it may not."""
     path = place(repo, name)
-    if not path.is_file() or f"{md5(path)}.dir" != name:
+    if not path.is_file() or f"{recorded.md5(path)}.dir" != name:
         return None
     return recorded.listed(path.read_bytes(), name)
 
@@ -80,7 +74,7 @@ def drop_bad(repo: Repo, names: Iterable[str]) -> list[str]:
         path = place(repo, name)
         if not path.is_file():
             continue
-        if md5(path) != name.removesuffix(".dir"):
+        if recorded.md5(path) != name.removesuffix(".dir"):
             path.unlink()
             dropped.append(name)
         elif name.endswith(".dir"):

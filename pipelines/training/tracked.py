@@ -54,7 +54,7 @@ class Folder:
         """MD5 by file, of the files that are there."""
         files = (path for path in sorted(self.folder.rglob("*")) if path.is_file())
         return {
-            path.relative_to(self.folder).as_posix(): cache.md5(path)
+            path.relative_to(self.folder).as_posix(): recorded.md5(path)
             for path in files
             if not self._repo.dvcignore.is_ignored_file(str(path.absolute()))
         }
