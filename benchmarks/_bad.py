@@ -11,7 +11,7 @@ from pipelines.core.params import Bake, Shadow
 from pipelines.rollout.journal import Journal
 
 RATE = float(os.environ.get("BAD_RATE", "200"))
-RECORD = 10.0  # seconds in which the live release shows what is usual
+RECORD_SECONDS = 10.0  # seconds in which the live release shows what is usual
 GOOD = {"slow": 0.04, "silent": True}  # 20 to 60 ms, so that twice as long is more than the machine's noise
 FAULTS: dict[str, tuple[dict[str, Any], float]] = {  # by what is wrong: the fault, seconds until it is back
     "every answer 500": ({"errors": 1.0}, 2.0),
@@ -29,7 +29,7 @@ def measure(bench: Bench) -> None:
     _host.use(bake=Bake(seconds=1.0, requests=20))
     bench.require(good)
     with Callers(bench.host.edge_url, RATE) as load:
-        time.sleep(RECORD)
+        time.sleep(RECORD_SECONDS)
         for name, (fault, limit) in FAULTS.items():
             _host.use(bake=Bake(seconds=max(limit, 30.0), requests=20))
             _after_the_flip(bench, name, fault, limit)

@@ -43,7 +43,7 @@ CONNECT = {KEPT: ["-http2=false"], NEW: ["-http2=false", "-keepalive=false"], H2
 HEADERS = {"content-type": "application/json"}
 RELEASE = "x-greenlight-release"  # of an answer: who gave it
 RELEASE_LINE = re.compile(rf"^{RELEASE}: *(\S+)".encode(), re.IGNORECASE | re.MULTILINE)
-TIMEOUT = 30.0  # seconds until a request counts as lost
+TIMEOUT_SECONDS = 30.0  # seconds until a request counts as lost
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Attack:
         self._targets.write_text("".join(f"{_target(url, body)}\n" for body in bodies))
         self._command = [
             *(vegeta(), "attack", "-format=json", f"-targets={self._targets}", f"-output={self._results}"),
-            *(f"-rate={round(rate * 1000)}/1000s", f"-duration={seconds}s", f"-timeout={TIMEOUT}s"),
+            *(f"-rate={round(rate * 1000)}/1000s", f"-duration={seconds}s", f"-timeout={TIMEOUT_SECONDS}s"),
             *("-max-body=0", "-redirects=-1", f"-laddr={_own_address()}", *CONNECT[connect]),
             *([f"-workers={callers}", f"-max-workers={callers}"] if callers else []),
         ]
@@ -232,7 +232,7 @@ class Slow:
             status, reason, release = 0, "", ""
             try:
                 status, release = await asyncio.wait_for(
-                    self._ask(self._bodies[number % len(self._bodies)]), TIMEOUT
+                    self._ask(self._bodies[number % len(self._bodies)]), TIMEOUT_SECONDS
                 )
             except (OSError, EOFError, TimeoutError, h11.ProtocolError) as error:
                 reason = str(error) or type(error).__name__

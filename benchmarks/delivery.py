@@ -21,7 +21,7 @@ from pipelines.rollout.journal import Journal
 FLIPS = int(os.environ.get("FLIPS", "100"))
 REQUESTS = int(os.environ.get("REQUESTS", "500000"))
 RATE = float(os.environ.get("RATE", "400"))
-AT_REST = 30.0  # seconds
+AT_REST_SECONDS = 30.0  # seconds
 RIVALS = 3  # times each
 
 
@@ -42,7 +42,7 @@ def flips(bench: Bench) -> None:
     releases = [bench.make(name, **_host.QUIET) for name in ("one", "two", "three")]
     bench.require(releases[0])
     with Callers(bench.host.edge_url, RATE) as rest:
-        time.sleep(AT_REST)
+        time.sleep(AT_REST_SECONDS)
     before, done, refused = len(Journal.of(bench.host).moves()), 0, list[str]()
     with Callers(bench.host.edge_url, RATE) as load, _host.turns() as turns:
         while done < FLIPS or load.sent < 1.05 * REQUESTS:  # on a full machine some are late

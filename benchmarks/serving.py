@@ -41,7 +41,7 @@ ROUNDS, SECONDS = 5, 3.0  # turns of each service, and how long one takes
 SIZES = (1, 100)  # rows a request
 OURS, EDGE, MLFLOW, PLAIN = "greenlight", "greenlight, edge", "mlflow", "FastAPI"
 FASTER = {MLFLOW: 3.0, PLAIN: 1.5}  # times as many requests of one row
-OVERHEAD = 0.3  # ms that the edge may add on one connection
+OVERHEAD_MS = 0.3  # ms that the edge may add on one connection
 TURNS, TURN = 15, 500  # how often the two are compared, over how many requests of each
 SAME = 0.01  # max |Δp|: the plain service reads 66.92 as float64, beside a split that was learned in float32
 ENVIRONMENT = "bench"
@@ -171,7 +171,7 @@ def overhead(services: dict[str, Service], bodies: dict[str, list[bytes]]) -> No
             p50.append((1000 * median(direct), 1000 * median(behind)))
     added = median(behind - direct for direct, behind in p50)
     step(f"one connection: p50 {median(p for p, _ in p50):.2f} ms, behind the edge {added:.2f} ms more")
-    figure("the edge adds to p50, one connection", added, "ms", f"<= {OVERHEAD}", added <= OVERHEAD)
+    figure("the edge adds to p50, one connection", added, "ms", f"<= {OVERHEAD_MS}", added <= OVERHEAD_MS)
 
 
 @contextlib.contextmanager

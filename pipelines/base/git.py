@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pipelines.base.errors import UserError
 
-PATIENCE = 120.0  # seconds for one command; a remote that hangs is one that cannot be reached
+PATIENCE_SECONDS = 120.0  # seconds for one command; a remote that hangs is one that cannot be reached
 
 PINNED = {
     # nobody's programs run
@@ -126,10 +126,10 @@ def tried(
     """Run a command in the folder `at`; the caller reads its exit code.
 
     `text` goes to standard input, `settings` are set for this command alone (they win over PINNED), `given`
-    are GIT_* variables that are meant, `within` the seconds that it may take, PATIENCE where nothing is said.
+    are GIT_* variables that are meant, `within` the seconds that it may take, else PATIENCE_SECONDS.
     Failed where git is missing or does not take the folder.
     """
-    within = PATIENCE if within is None else within
+    within = PATIENCE_SECONDS if within is None else within
     own = {name.lower() for name in settings or {}}
     pinned = [
         part

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 API = "https://api.github.com"
 MOST = 3000  # entries of a list; GitHub itself lists no more files of a pull request
 SENTENCE_LIMIT = 140  # characters of a commit status
-PATIENCE = 75.0  # seconds in which a call is repeated: GitHub asks callers in a hurry to wait for 60
-CALL, TRANSFER = 30.0, 1800.0  # seconds without an answer; without the whole of a file
+PATIENCE_SECONDS = 75.0  # seconds in which a call is repeated: GitHub asks callers in a hurry to wait for 60
+CALL_SECONDS, TRANSFER_SECONDS = 30.0, 1800.0  # seconds without an answer; without the whole of a file
 HEADERS = {"X-GitHub-Api-Version": "2022-11-28"}
 
 
@@ -144,7 +144,7 @@ class GitHub:
                 if tried and method == "DELETE" and _status(error) == 404:
                     return error.response.raw_response  # type: ignore[union-attr]  # an earlier try did it
                 wait = _wait(error, tried) if again or _harmless(error, method) else None
-                left = PATIENCE - (time.monotonic() - started)
+                left = PATIENCE_SECONDS - (time.monotonic() - started)
                 if wait is None or wait > left:
                     raise _sentence(asked, error, self.api, wait) from None
                 step(f"{asked}: {_words(error)}: trying again in {wait:.0f} s")
@@ -169,7 +169,7 @@ def _kit(api: str, token: str, transfer: bool) -> "githubkit.GitHub[Any]":
     return githubkit.GitHub(
         token,
         base_url=api,
-        timeout=httpx.Timeout(TRANSFER if transfer else CALL, connect=CALL),
+        timeout=httpx.Timeout(TRANSFER_SECONDS if transfer else CALL_SECONDS, connect=CALL_SECONDS),
         trust_env=urlsplit(api).hostname not in loopback.NAMES,
         ssl_verify=_trusted(),
         http_cache=False,

@@ -16,9 +16,9 @@ SHADOW_HEADER = "x-greenlight-shadow"  # marks copies and previews, which are no
 OURS = (CHECK_HEADER, SHADOW_HEADER)
 OPEN = ("predict", "release", "docs.json", "livez", "readyz")
 LATENCIES = "upstream_rq_time"  # Envoy's histogram of a cluster's answers, in milliseconds
-IDLE = 60  # seconds that a connection, or a request under way, may say nothing
-SLOW = 30  # seconds that a caller may take to send a request
-HEADERS = 10  # of which for its headers
+IDLE_SECONDS = 60  # seconds that a connection, or a request under way, may say nothing
+SLOW_SECONDS = 30  # seconds that a caller may take to send a request
+HEADERS_SECONDS = 10  # of which for its headers
 STREAMS = 100  # requests at once on a connection of HTTP/2
 RESERVED = 100  # open files that the edge needs beside its connections
 BOUNDS = [*range(1, 11), *range(12, 31, 2), *(round(30 * 1.1**n) for n in range(1, 75))]  # to half a minute
@@ -85,10 +85,10 @@ def bootstrap(port: int, admin_port: int, clusters: Path, routes: Path, room: Ro
         "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
         # Who says nothing, or dribbles, gives its connection back.
-        "common_http_protocol_options": {"idle_timeout": f"{IDLE}s"},
-        "stream_idle_timeout": f"{IDLE}s",
-        "request_headers_timeout": f"{HEADERS}s",
-        "request_timeout": f"{SLOW}s",
+        "common_http_protocol_options": {"idle_timeout": f"{IDLE_SECONDS}s"},
+        "stream_idle_timeout": f"{IDLE_SECONDS}s",
+        "request_headers_timeout": f"{HEADERS_SECONDS}s",
+        "request_timeout": f"{SLOW_SECONDS}s",
         "http2_protocol_options": {"max_concurrent_streams": STREAMS},
         # One spelling of a path, so that no other one reaches what the routes do not name.
         "normalize_path": True,

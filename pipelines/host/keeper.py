@@ -19,8 +19,8 @@ import sys
 import time
 from pathlib import Path
 
-EARLY = 1.0  # seconds: a command that ends sooner is not started a third time without a pause
-PAUSE = 5.0  # seconds, at most
+EARLY_SECONDS = 1.0  # seconds: a command that ends sooner is not started a third time without a pause
+PAUSE_SECONDS = 5.0  # seconds, at most
 LOG_BYTES = 5_000_000
 FILES = 65_536  # that a server may have open, where its hard limit allows so many
 
@@ -83,8 +83,8 @@ def keep(lock: str, log: str, command: list[str]) -> None:
             time.sleep(0.02)
             if holder(Path(lock)) not in (0, child):
                 return
-        early = early + 1 if time.monotonic() - began < EARLY else 0
-        pause = min(0.1 * 2 ** (early - 2), PAUSE) if early > 1 else 0
+        early = early + 1 if time.monotonic() - began < EARLY_SECONDS else 0
+        pause = min(0.1 * 2 ** (early - 2), PAUSE_SECONDS) if early > 1 else 0
         if pause and signal.sigtimedwait(signals[:2], pause):
             return
 

@@ -75,7 +75,7 @@ def stop(host: Host) -> None:
     host.supervisor.shutdown()
     supervision.end(host)  # one that nobody can speak to would start again what ends now
     for mark in _slot_marks(host):
-        launch.end(mark, process.GRACE)
+        launch.end(mark, process.GRACE_SECONDS)
     launch.clear(host.mark)
     host.socket.unlink(missing_ok=True)
 

@@ -15,9 +15,9 @@ import numpy as np
 from pipelines.core.model import Inputs, Model
 from pipelines.judge import contained
 
-MEMORY = 4 << 30  # bytes of address space
-PATIENCE = 120.0  # seconds for one answer, however many rows
-PROCESSOR = 900  # seconds in all
+MEMORY_BYTES = 4 << 30  # bytes of address space
+PATIENCE_SECONDS = 120.0  # seconds for one answer, however many rows
+PROCESSOR_SECONDS = 900  # seconds in all
 OPENED, ANSWERED, FAILED = b"o", b"a", b"f"
 
 
@@ -30,7 +30,7 @@ class Contained(Model):
 
     def __init__(self, path: Path) -> None:
         """Start the process and have it open the model. Failed where it cannot."""
-        bounds = contained.Bounds(MEMORY, PROCESSOR)
+        bounds = contained.Bounds(MEMORY_BYTES, PROCESSOR_SECONDS)
         self._process = contained.Process("pipelines.judge.answers", bounds, str(path.resolve()))
         self.seconds = 0.0  # that the last answer took, by the process's own clock
         kind, said = self._listen(1 << 20)
@@ -52,7 +52,7 @@ class Contained(Model):
         try:
             if asked is not None:
                 self._process.ask(asked)
-            return self._process.listen(most, PATIENCE)
+            return self._process.listen(most, PATIENCE_SECONDS)
         except contained.Ended as error:
             raise Failed(str(error)) from None
 

@@ -29,7 +29,7 @@ EXPLAINED = 6  # rows with SHAP values, from the lowest probability to the highe
 BACKGROUND = 50  # rows that stand for "a row like any other"
 COALITIONS = 1_024  # sets of features that SHAP asks for, a row
 MOST = 40  # features in gate.json
-PATIENCE = 30.0  # seconds: a model that would take longer is not explained
+PATIENCE_SECONDS = 30.0  # seconds: a model that would take longer is not explained
 
 
 def explain(e: Evidence) -> dict[str, Any] | None:
@@ -120,8 +120,8 @@ class Subject:
         a_row = (time.perf_counter() - started) / min(200, len(self.x))
         rows = len(self.x) * len(self.names) * REPEATS + TOP * PLACES * AVERAGED
         seconds = a_row * (rows + EXPLAINED * COALITIONS * BACKGROUND)
-        if seconds > PATIENCE:
-            raise ValueError(f"it would take {seconds:.0f} s, and {PATIENCE:.0f} s is the most")
+        if seconds > PATIENCE_SECONDS:
+            raise ValueError(f"it would take {seconds:.0f} s, and {PATIENCE_SECONDS:.0f} s is the most")
 
 
 class AsClassifier(ClassifierMixin, BaseEstimator):

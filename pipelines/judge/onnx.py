@@ -14,7 +14,7 @@ STANDARD = ("", "ai.onnx", "ai.onnx.ml")  # the domains of ONNX itself: what the
 CHANCE = set(
     "Dropout Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split()
 )
-LARGEST = 256 << 20  # bytes of the file
+LARGEST_BYTES = 256 << 20  # bytes of the file
 MOST_NODES = 100_000
 MOST_NUMBERS = 64 << 20  # of a stored tensor
 DEEPEST = 8  # graphs in graphs
@@ -32,8 +32,8 @@ def check(path: Path) -> None:
     others; no data in other files; nothing larger than a model of tables is. Subgraphs are held to the same.
     What it takes to run it is bounded elsewhere (`answers`).
     """
-    if (size := path.stat().st_size) > LARGEST:
-        raise Refused(f"has {size:,} bytes, and {LARGEST:,} is the most")
+    if (size := path.stat().st_size) > LARGEST_BYTES:
+        raise Refused(f"has {size:,} bytes, and {LARGEST_BYTES:,} is the most")
     model = parse(path.read_bytes())
     if model.functions:
         raise Refused("defines functions of its own")

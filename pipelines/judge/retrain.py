@@ -28,9 +28,9 @@ from pipelines.core.schema import request_schema
 from pipelines.judge import beside, contained
 from pipelines.training import table, train, verify
 
-MEMORY = 8 << 30  # bytes of address space
-PATIENCE = 1200  # seconds in all: the job that judges has 1800
-LARGEST = 1 << 30  # bytes of an answer
+MEMORY_BYTES = 8 << 30  # bytes of address space
+PATIENCE_SECONDS = 1200  # seconds in all: the job that judges has 1800
+LARGEST_BYTES = 1 << 30  # bytes of an answer
 MADE, REFUSED, TOO_MUCH = b"m", b"r", b"t"
 FIT, SHUFFLED, REFERENCE = b"fit", b"shuffled", b"reference"
 
@@ -98,10 +98,10 @@ class Trainer:
     """A process that trains: what `given` says, pickled, is asked at once, the rest when it is needed."""
 
     def __init__(self, given: bytes, *asked: bytes) -> None:
-        processor = PATIENCE * (os.cpu_count() or 1)  # a training has as many threads
-        bounds = contained.Bounds(MEMORY, processor)
+        processor = PATIENCE_SECONDS * (os.cpu_count() or 1)  # a training has as many threads
+        bounds = contained.Bounds(MEMORY_BYTES, processor)
         self._process = contained.Process("pipelines.judge.retrain", bounds)
-        self._until = time.monotonic() + PATIENCE
+        self._until = time.monotonic() + PATIENCE_SECONDS
         self._asked, self._had = list(asked), dict[bytes, tuple[bytes, bytes]]()
         self._sending = threading.Thread(target=_send, args=(self._process, given, *asked), daemon=True)
         self._sending.start()
@@ -114,15 +114,15 @@ class Trainer:
             self._asked.append(what)
         try:
             while what not in self._had:
-                found = self._process.listen(LARGEST, max(0.0, self._until - time.monotonic()))
+                found = self._process.listen(LARGEST_BYTES, max(0.0, self._until - time.monotonic()))
                 self._had[self._asked.pop(0)] = found
         except contained.Ended:
             if time.monotonic() < self._until:
                 raise
-            raise contained.Ended(f"it takes more than {PATIENCE:.0f} s") from None
+            raise contained.Ended(f"it takes more than {PATIENCE_SECONDS:.0f} s") from None
         kind, said = self._had.pop(what)
         if kind == TOO_MUCH:
-            raise contained.Ended(f"it takes more than {MEMORY / (1 << 30):.3g} GiB")
+            raise contained.Ended(f"it takes more than {MEMORY_BYTES / (1 << 30):.3g} GiB")
         if kind != MADE:
             raise Refused(said.decode("utf-8", "replace"))
         return said

@@ -19,13 +19,13 @@ from pipelines.judge import contained
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MEMORY = 4 << 30  # bytes of address space
+MEMORY_BYTES = 4 << 30  # bytes of address space
 PROCESSOR = 120  # seconds
-PATIENCE = 120.0  # seconds in all
+PATIENCE_SECONDS = 120.0  # seconds in all
 MOST_ROWS = 20_000_000
 MOST_COLUMNS = 10_000
 MOST_GROUPS = 10_000  # of rows
-LARGEST = 2 << 30  # bytes of the columns that are read
+LARGEST_BYTES = 2 << 30  # bytes of the columns that are read
 BATCH = 1 << 16  # rows
 ROWS, END, REFUSED = b"r", b"e", b"f"
 
@@ -42,9 +42,9 @@ def read(path: Path, names: list[str]) -> pd.DataFrame:
     import pyarrow as pa
 
     process = contained.Process(
-        "pipelines.judge.window", contained.Bounds(MEMORY, PROCESSOR), str(path.resolve())
+        "pipelines.judge.window", contained.Bounds(MEMORY_BYTES, PROCESSOR), str(path.resolve())
     )
-    until, left = time.monotonic() + PATIENCE, LARGEST
+    until, left = time.monotonic() + PATIENCE_SECONDS, LARGEST_BYTES
     parts: list[Any] = []
     try:
         process.ask(json.dumps(names).encode())
@@ -93,8 +93,8 @@ def _batches(path: str, names: list[str]) -> Iterator[bytes]:
             if count > most:
                 raise Refused(f"it has {count:,} {what}, and {most:,} is the most")
         said = sum(meta.row_group(place).total_byte_size for place in range(meta.num_row_groups))
-        if said > LARGEST:
-            raise Refused(f"it has {said:,} bytes, and {LARGEST:,} is the most")
+        if said > LARGEST_BYTES:
+            raise Refused(f"it has {said:,} bytes, and {LARGEST_BYTES:,} is the most")
         found = file.schema_arrow
         if twice := [name for name in names if found.names.count(name) > 1]:
             raise Refused(f"it has the column {twice[0]} twice")

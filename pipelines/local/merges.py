@@ -9,7 +9,7 @@ from pipelines.local.act import git
 from pipelines.local.events import MAIN, now, owner, user
 from pipelines.local.forge import ApiError, Forge, latest, route, whole
 from pipelines.local.marks import may_write, runs
-from pipelines.local.owners import LARGEST, PLACES, asked
+from pipelines.local.owners import LARGEST_BYTES, PLACES, asked
 from pipelines.local.rights import ACTIONS
 from pipelines.local.rules import NOTHING, Push
 
@@ -111,7 +111,7 @@ def unapproved(forge: Forge, pull: dict[str, Any], approved: set[str]) -> tuple[
     found = next((done.out for done in texts if done.code == 0), b"")
     changed = forge.changes(forge.record(pull["number"]))
     paths = [file[name] for file in changed for name in ("filename", "previous_filename") if name in file]
-    for owners in asked(found.decode(errors="replace"), paths) if len(found) <= LARGEST else ():
+    for owners in asked(found.decode(errors="replace"), paths) if len(found) <= LARGEST_BYTES else ():
         able = tuple(owner for owner in owners if may_write(forge, owner))
         if able and not approved & set(able):
             return able

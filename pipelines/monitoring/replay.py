@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 HERE = ("127.0.0.1", "localhost", "::1")
 FRESH = 10  # each tenth request opens a connection of its own: a flip must lose neither kind
-EVERY = 2.0  # seconds between two lines of progress
+PROGRESS_SECONDS = 2.0  # seconds between two lines of progress
 HEADER = "x-greenlight-release"
 
 
@@ -307,7 +307,7 @@ def _watch(threads: Sequence[threading.Thread], plan: _Plan, counts: _Counts, mo
     shown = time.monotonic()
     while any(thread.is_alive() for thread in threads):
         time.sleep(0.05)
-        if time.monotonic() - shown >= EVERY:
+        if time.monotonic() - shown >= PROGRESS_SECONDS:
             shown = time.monotonic()
             lost = f", {counts.losses.total():,} lost" if counts.losses else ""
             step(f"replay of {month}: {counts.sent:,} requests sent{lost}")

@@ -15,7 +15,7 @@ from pipelines.report import report
 from pipelines.report.markdown import code
 
 MARK = "<!-- greenlight/gate -->"  # the first line of our comment, which GitHub does not show
-LIMIT = 64_000  # characters; GitHub refuses a comment above 65,536, CML's mark included
+LIMIT_CHARACTERS = 64_000  # GitHub refuses a comment above 65,536, CML's mark included
 SHOWN = 10  # of what waits for a maintainer
 
 
@@ -26,7 +26,7 @@ def run(number: int, file: Path) -> int:
     the step's outputs: true where there is none, and CML has to make it. Returns 0.
     """
     body = file.read_text(encoding="utf-8")
-    if not body.startswith(MARK) or len(body) > LIMIT:
+    if not body.startswith(MARK) or len(body) > LIMIT_CHARACTERS:
         raise UserError(f"{file} is not the report of `ml ci verdict`")
     github = GitHub.from_environment()
     ours = [
@@ -47,8 +47,10 @@ def write(evidence: Path, contract: Contract, decision: Decision, proposal: Prop
     rendered = _note(decision, proposal, labelled) + path.read_text(encoding="utf-8").replace("\0", "")
     rendered = re.sub(r"@(?=\w)", "@\N{WORD JOINER}", rendered)  # a report notifies nobody
     text = f"{MARK}\n{rendered}"
-    if len(text) > LIMIT:
-        raise UserError(f"{path} has {len(text)} characters, more than a comment may have ({LIMIT})")
+    if len(text) > LIMIT_CHARACTERS:
+        raise UserError(
+            f"{path} has {len(text)} characters, more than a comment may have ({LIMIT_CHARACTERS})"
+        )
     return write_text(path, text)
 
 

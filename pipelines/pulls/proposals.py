@@ -16,7 +16,7 @@ from pipelines.base.github import GitHub
 
 GATE, OVERRIDE = "greenlight/gate", "greenlight/override"
 PLAIN = "100644"  # the mode of a file that is neither executable nor a link
-BLOB_LIMIT = 1_000_000  # bytes of a file that is read
+BLOB_BYTES = 1_000_000  # bytes of a file that is read
 
 
 class Cut(Exception):
@@ -135,6 +135,6 @@ def content(github: GitHub, entry: Entry | None) -> bytes:
     if entry is None or entry.mode != PLAIN:
         raise UserError("it is no plain file")
     blob = github.call("GET", f"/git/blobs/{entry.sha}")
-    if blob["size"] > BLOB_LIMIT or blob["encoding"] != "base64":
-        raise UserError(f"it is larger than {BLOB_LIMIT:,} bytes")
+    if blob["size"] > BLOB_BYTES or blob["encoding"] != "base64":
+        raise UserError(f"it is larger than {BLOB_BYTES:,} bytes")
     return base64.b64decode(blob["content"])

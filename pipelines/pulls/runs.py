@@ -18,7 +18,7 @@ from pipelines.pulls.proposals import GATE, Head
 
 PROPOSE, JUDGE = ".github/workflows/propose.yml", ".github/workflows/judge.yml"
 CANDIDATE = "candidate"  # the artifact of a run of `propose`
-CANDIDATE_LIMIT = 1 << 30  # its bytes, packed
+CANDIDATE_BYTES = 1 << 30  # its bytes, packed
 REPORT = "report"  # the artifact of a run of `judge`: gate.json, report.md, report.html
 
 
@@ -94,8 +94,8 @@ def of_head(github: GitHub, head: Head) -> Build:
     left = artifact(github, run["id"], CANDIDATE)
     if left is None:
         return Build(f"its build ended ({run['conclusion']}) and left no candidate", ended=True)
-    if left.get("size_in_bytes", 0) > CANDIDATE_LIMIT:
-        return Build(f"its candidate is larger than {CANDIDATE_LIMIT:,} bytes", ended=True)
+    if left.get("size_in_bytes", 0) > CANDIDATE_BYTES:
+        return Build(f"its candidate is larger than {CANDIDATE_BYTES:,} bytes", ended=True)
     return Build(f"built by run {run['id']}", run["id"], ended=True)
 
 

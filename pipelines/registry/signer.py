@@ -13,7 +13,7 @@ from pipelines.base.errors import UserError
 from pipelines.registry.signing import NAMESPACE, Key, Signers, Untrusted, fingerprint, public_of, with_header
 
 VARIABLE = "GREENLIGHT_LEDGER_KEY"
-PATIENCE = 120.0  # seconds for a person to type a passphrase, or to touch a token
+PATIENCE_SECONDS = 120.0  # seconds for a person to type a passphrase, or to touch a token
 
 Setting = Callable[[str], str | None]  # of git's configuration
 
@@ -40,9 +40,11 @@ class Person:
                 Path(key).write_text(self.line + "\n", encoding="utf-8")
             command = ["ssh-keygen", "-Y", "sign", "-n", NAMESPACE, "-f", key]
             try:
-                done = programs.run(command, input=commit, text=False, timeout=PATIENCE)
+                done = programs.run(command, input=commit, text=False, timeout=PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
-                raise UserError(f"ssh-keygen did not sign within {PATIENCE:g} s: run this again") from None
+                raise UserError(
+                    f"ssh-keygen did not sign within {PATIENCE_SECONDS:g} s: run this again"
+                ) from None
         if done.returncode:
             said = " ".join(done.stderr.decode("utf-8", "replace").split())[-200:]
             raise UserError(f"ssh-keygen cannot sign with {self.key} ({said}): mend git's user.signingkey")

@@ -8,7 +8,7 @@ from pipelines.base.files import write_text
 from pipelines.core.contract import Contract
 from pipelines.report import document
 
-LIMIT = 60_000  # characters; GitHub refuses a comment above 65,536
+LIMIT_CHARACTERS = 60_000  # GitHub refuses a comment above 65,536
 
 
 def run(contract: Contract, evidence: Path = Path("evidence"), out: Path | None = None) -> Path:
@@ -28,7 +28,7 @@ def run(contract: Contract, evidence: Path = Path("evidence"), out: Path | None 
 
 
 def render(verdict: Verdict, contract: Contract) -> str:
-    """The report on what gate.json holds: one screen, then folded details; under LIMIT characters.
+    """The report on what gate.json holds: one screen, then folded details; under LIMIT_CHARACTERS.
 
     Details that would exceed the limit are left out, and named.
     """
@@ -36,7 +36,7 @@ def render(verdict: Verdict, contract: Contract) -> str:
     left_out = []
     for title, content in details.items():
         folded = f"\n\n<details><summary>{title}</summary>\n\n{content}\n\n</details>"
-        if len(screen) + len(folded) > LIMIT - 500:
+        if len(screen) + len(folded) > LIMIT_CHARACTERS - 500:
             left_out.append(title)
         else:
             screen += folded

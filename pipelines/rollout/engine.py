@@ -13,7 +13,7 @@ from pipelines.rollout.context import Context, Held, Step
 from pipelines.rollout.steps import STEPS
 
 HELD, REFUSED = 3, 4
-RECOVERS = 10.0  # seconds that the slot of before gets to be healthy again, where traffic is to return to it
+RECOVERS_SECONDS = 10.0  # that the previous slot gets to be healthy again, where traffic is to return to it
 
 
 class Rollout(Context):
@@ -142,7 +142,7 @@ class Rollout(Context):
         route = self.edge.route()
         if self.origin is None or route is None or route.slot == self.origin.slot:
             return True
-        if self._heals(self.origin.slot, RECOVERS):
+        if self._heals(self.origin.slot, RECOVERS_SECONDS):
             return True
         say(f"{self.origin.slot} is not healthy either: starting it again")
         process.restart(self.host.slot(self.origin.slot))

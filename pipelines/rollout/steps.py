@@ -18,11 +18,11 @@ from pipelines.host.slots import process
 from pipelines.rollout import again, analysis, checks, shadow
 from pipelines.rollout.context import Context, Facts, Held, Step
 
-LOOK = 0.1  # seconds between two looks at the edge's statistics
-SPELL = 0.5  # seconds whose slow requests count as one; the edge merges its histograms as often
+LOOK_SECONDS = 0.1  # seconds between two looks at the edge's statistics
+SPELL_SECONDS = 0.5  # seconds whose slow requests count as one; the edge merges its histograms as often
 ENOUGH = 100  # answers that tell what is slow
-UNASKED = 5.0  # seconds of a bake to which no caller comes
-UNWELL = 1.5  # seconds without health that end a bake; an edge that was killed is back sooner
+UNASKED_SECONDS = 5.0  # seconds of a bake to which no caller comes
+UNWELL_SECONDS = 1.5  # seconds without health that end a bake; an edge that was killed is back sooner
 SKEW = 1e-6  # max |Δp| between what was served and what the same model answers offline
 
 
@@ -145,7 +145,7 @@ def canary(r: Context) -> Facts:
                     f"{watched.new.requests:,} of {part.requests:,} requests at {part.share:g} % after "
                     f"{part.seconds + part.patience:g} s: it waits for callers"
                 )
-            time.sleep(LOOK)
+            time.sleep(LOOK_SECONDS)
         reached.append({"share": part.share, **watched.facts()})
     return {"steps": reached}
 
@@ -163,7 +163,7 @@ def bake(r: Context) -> Facts:
     """The new slot is watched, with the deployer's own requests at least, while the old one stands by."""
     limits, begun, own, baked, answers = r.limits.bake, time.monotonic(), 0, 0.0, False
     watched = Watched(r, r.origin.slot if r.origin else None, r.fact("FLIP")["start"])
-    enough = min(limits.seconds, UNASKED)
+    enough = min(limits.seconds, UNASKED_SECONDS)
     while baked < enough or watched.new.requests < limits.requests or not answers:
         answers = checks.probe(r.edge.model_url) == r.release
         watched.look()
@@ -174,7 +174,7 @@ def bake(r: Context) -> Facts:
                 f"{watched.new.requests} of {limits.requests} requests reached {r.slot}"
                 + ("" if answers else ", and it does not answer")
             )
-        time.sleep(LOOK)
+        time.sleep(LOOK_SECONDS)
     say(f"{r.slot}: {watched.new.requests} requests in {baked:.1f} s, {watched.new.errors} failed")
     return watched.facts()
 
@@ -228,7 +228,7 @@ class Watched:
             self._unwell = 0.0
         elif not self._unwell:
             self._unwell = time.monotonic()
-        elif time.monotonic() > self._unwell + UNWELL:
+        elif time.monotonic() > self._unwell + UNWELL_SECONDS:
             raise Refused(f"{r.slot} is no longer healthy")
 
     def start(self) -> Facts:
@@ -242,7 +242,7 @@ class Watched:
     def _add_spell(self, old: str) -> None:
         """Slow is what the live colour hardly was in this step so far, or since its own rollout."""
         begun, before = self._spell
-        if time.monotonic() < begun + SPELL:
+        if time.monotonic() < begun + SPELL_SECONDS:
             return
         now = {slot: self._counters(slot) for slot in self._clusters}
         its = [now[slot].since(before[slot]).times for slot in (old, self._r.slot)]

@@ -29,11 +29,11 @@ from pipelines.registry.ledger import BRANCH, Ledger, Look, Unreachable
 from pipelines.rollout import deploy
 from pipelines.rollout.journal import Journal
 
-FARTHEST = 300.0  # seconds between two looks at a remote that stays out of reach
+FARTHEST_SECONDS = 300.0  # seconds between two looks at a remote that stays out of reach
 JITTER = 0.25  # so much more or less, by chance: hosts that start together do not ask together
 BUGS = 5  # rounds in a row that end the watch; systemd starts it anew
-AGAIN = 2.0  # seconds in which the supervisor brings back an edge that died
-LATE = 15.0  # seconds after which a look that is due is missed
+AGAIN_SECONDS = 2.0  # seconds in which the supervisor brings back an edge that died
+LATE_SECONDS = 15.0  # seconds after which a look that is due is missed
 UNIT = terraform.LOCAL / "greenlight-watch@.service"
 
 
@@ -60,10 +60,11 @@ def watch(
 def pause(every: float, unreached: int = 0) -> float:
     """Seconds until the next look: `every`, times 0.75 to 1.25 by chance.
 
-    Doubled for each look in a row that found the remote out of reach, up to FARTHEST (or `every`, if longer).
+    Doubled for each look in a row that found the remote out of reach, up to FARTHEST_SECONDS (or `every`, if
+    longer).
     """
     doubled = every * 2.0 ** min(unreached, 30)
-    return min(doubled, max(FARTHEST, every)) * random.uniform(1 - JITTER, 1 + JITTER)
+    return min(doubled, max(FARTHEST_SECONDS, every)) * random.uniform(1 - JITTER, 1 + JITTER)
 
 
 class Trouble(BaseModel):
@@ -109,7 +110,7 @@ def told(host: Host) -> str:
         return ""
     looked = f"looked {_ago(seen.looked)} ago" if seen.looked else "has not reached the ledger yet"
     told = [seen.doing or looked]
-    if seen.again and (datetime.now(UTC) - seen.again).total_seconds() > LATE:
+    if seen.again and (datetime.now(UTC) - seen.again).total_seconds() > LATE_SECONDS:
         told = [f"{looked} and should have again: is `ml watch` running?"]
     if seen.head:
         told.append(f"ledger {seen.head[:12]}")
@@ -195,7 +196,7 @@ class Watch:
         """After a reboot nothing runs; an edge that only died is back in a moment, by its supervisor."""
         if services.alive(self.host):
             return
-        time.sleep(AGAIN)
+        time.sleep(AGAIN_SECONDS)
         if not services.alive(self.host):
             terraform.up(self.env, self.contract.name, self.home)
 

@@ -21,7 +21,7 @@ CAPACITY = 100_000  # rows that may wait
 DAYS = 400  # that are kept: the drift check looks back on months, an audit on a year
 DAYS_SETTING = "GREENLIGHT_PREDICTION_DAYS"  # of the environment that deploys
 FILE = re.compile(r"(\d{4}-\d{2}-\d{2})\.[^/]+\.jsonl")
-EVERY = 0.1  # seconds between two writes; what came in a whole second took up to 0.1 s of the answers' time
+WRITE_SECONDS = 0.1  # between two writes; what came in a whole second took up to 0.1 s of the answers' time
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class PredictionLog:
         dropped: Callable[[int], object] = lambda rows: None,
         capacity: int = CAPACITY,
         days: int = DAYS,
-        every: float = EVERY,
+        every: float = WRITE_SECONDS,
     ) -> None:
         """`dropped` is told of rows that were not kept: the queue was full, or the disk refused."""
         self._folder, self._release, self._slot = folder, release, slot

@@ -35,7 +35,7 @@ LARGEST = 65_536 + 8_192 * SETTINGS.batch  # bytes of a body; rows of the longes
 LONGEST_ID = 128  # characters of a request id that are kept
 CHECK = "x-greenlight-check"  # on a rollout's own questions, which are no predictions; the edge strips it
 SHADOW = "x-greenlight-shadow"  # on copies of production's requests, and a preview's: logged, but as such
-SWITCH = 0.0005  # seconds; by default an answer waits up to 5 ms for the log's thread
+SWITCH_SECONDS = 0.0005  # seconds; by default an answer waits up to 5 ms for the log's thread
 
 traffic.TimeoutMiddleware = Timeout  # type: ignore[misc, assignment] # BentoML has no setting for it
 instruments.RunnerTrafficMetricsMiddleware = ByRoute  # type: ignore[misc] # nor for this
@@ -112,7 +112,7 @@ class Service:
     def __init__(self) -> None:
         self.predictor = Predictor.load(MODELS, CONTRACT)
         self.log = _prediction_log()
-        sys.setswitchinterval(SWITCH)
+        sys.setswitchinterval(SWITCH_SECONDS)
         gc.freeze()  # what is loaded stays: to look through it for garbage held all answers up for 0.1 s
 
     @bentoml.api(route="/predict", input_spec=PredictRequest, output_spec=PredictAnswer)

@@ -118,7 +118,7 @@ def test_what_lies_between_two_addresses_is_said(
 ) -> None:
     monkeypatch.setattr(serving, "TURNS", 3)
     monkeypatch.setattr(serving, "TURN", 20)
-    monkeypatch.setattr(serving, "OVERHEAD", 3.0)
+    monkeypatch.setattr(serving, "OVERHEAD_MS", 3.0)
     with server(200) as slot, server(200, late=late) as edge:
         serving.overhead({serving.OURS: slot, serving.EDGE: edge}, {serving.OURS: [b"[]"]})
     assert capsys.readouterr().out.split()[-1] == says

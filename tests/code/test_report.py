@@ -217,7 +217,7 @@ def test_what_the_models_look_at_stands_side_by_side_and_a_note_where_one_cannot
 @pytest.mark.parametrize("parts", [3, 100, 5000])
 def test_a_report_stays_below_the_limit_whatever_a_proposal_holds(parts: int) -> None:
     text = report_of(gate(hostile="x" * 300 + HOSTILE, parts=parts))
-    assert len(text) < report.LIMIT
+    assert len(text) < report.LIMIT_CHARACTERS
     if parts == 5000:
         assert "Left out" in text and "see gate.json" in text
 

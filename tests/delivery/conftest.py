@@ -98,7 +98,7 @@ def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[Releases]:
     """GitHub with one commit, `c`; a call is not repeated for long."""
     for name in ("GITHUB_TOKEN", "GITHUB_REPOSITORY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(client, "PATIENCE", 0.0)
+    monkeypatch.setattr(client, "PATIENCE_SECONDS", 0.0)
     monkeypatch.setenv("GH_TOKEN", github_releases.TOKEN)
     with github_releases.serve() as releases:
         monkeypatch.setenv("GITHUB_API_URL", releases.api)
@@ -113,5 +113,5 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(deploy, "deploy", world.deploy)
     monkeypatch.setattr(services, "alive", lambda host: True)
     monkeypatch.setattr(Edge, "route", lambda edge: world.route)
-    monkeypatch.setattr(watching, "AGAIN", 0.0)
+    monkeypatch.setattr(watching, "AGAIN_SECONDS", 0.0)
     return world

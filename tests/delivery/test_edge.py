@@ -242,8 +242,10 @@ def many_files() -> Iterator[None]:
 def test_callers_who_hold_connections_and_say_nothing_do_not_end_the_edge(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
-    monkeypatch.setattr(envoy, "IDLE", 10)  # seconds: longer than a busy machine takes to open them all
-    monkeypatch.setattr(envoy, "HEADERS", 10)
+    monkeypatch.setattr(
+        envoy, "IDLE_SECONDS", 10
+    )  # seconds: longer than a busy machine takes to open them all
+    monkeypatch.setattr(envoy, "HEADERS_SECONDS", 10)
     with _before_slots(host, tmp_path, files=1024) as (edge, slots, process), ExitStack() as open_lines:
         slots["blue"].ready = True
         until(lambda: edge.healthy("blue"))

@@ -197,7 +197,7 @@ def test_where_both_slots_hang_after_the_flip_the_old_one_is_started_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     limits(bake=params.Bake(seconds=30, requests=3), healthy_within=30.0, drain_within=1.0)
-    monkeypatch.setattr(engine, "RECOVERS", 1.0)
+    monkeypatch.setattr(engine, "RECOVERS_SECONDS", 1.0)
 
     def goes_to(slot: str) -> bool:
         route = live.edge.route()

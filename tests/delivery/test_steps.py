@@ -362,7 +362,7 @@ def test_a_bake_lasts_its_time_where_callers_come_and_less_where_none_does(
     most: float,
 ) -> None:
     limits(bake=params.Bake(seconds=seconds, requests=3))
-    monkeypatch.setattr(steps, "UNASKED", 0.3)
+    monkeypatch.setattr(steps, "UNASKED_SECONDS", 0.3)
     new = make(f"baked before {callers} callers")
     with Load(live.edge_url, tiny.BODIES, per_second=callers) if callers else nullcontext():
         assert deploy.move(live, tiny.CONTRACT, new, store) == 0

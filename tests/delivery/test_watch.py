@@ -208,7 +208,7 @@ def test_status_has_a_line_of_the_watch(world: World, monkeypatch: pytest.Monkey
     watcher.round()
     watcher._save(again=watcher.seen.looked)
     assert "bbbbbbbbbbbb was refused" in told(world.host)
-    monkeypatch.setattr(watching, "LATE", -1.0)
+    monkeypatch.setattr(watching, "LATE_SECONDS", -1.0)
     assert "should have again: is `ml watch` running?" in told(world.host)
 
 

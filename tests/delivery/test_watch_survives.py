@@ -39,7 +39,7 @@ def test_a_remote_out_of_reach_is_one_line_at_its_begin_and_one_at_its_end(
 def test_a_remote_that_hangs_is_out_of_reach(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     git(world.checkout, "config", "protocol.ext.allow", "always")
     git(world.checkout, "remote", "set-url", "origin", "ext::sleep 60")
-    monkeypatch.setattr(base_git, "PATIENCE", 0.5)
+    monkeypatch.setattr(base_git, "PATIENCE_SECONDS", 0.5)
     watcher = world.watch()
     watcher.round()
     assert watcher.unreached == 1 and watcher.seen.trouble

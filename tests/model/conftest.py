@@ -79,7 +79,7 @@ def started_warm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 def unexplained(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """An explanation takes ten seconds: test_explain.py alone asks for it."""
     if request.path.stem != "test_explain":
-        monkeypatch.setattr(explain, "PATIENCE", 0.0)
+        monkeypatch.setattr(explain, "PATIENCE_SECONDS", 0.0)
 
 
 READ = road.read

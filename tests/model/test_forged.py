@@ -158,7 +158,7 @@ def test_a_training_that_takes_too_much_is_ended_and_waits_for_a_maintainer(
     """The build's model is small: what it was trained with is its own word."""
     endless = settings(max_iter=10_000_000)
     candidate = replace(honest, params=endless).write(tmp_path / "candidate", window)
-    monkeypatch.setattr(retrain, "PATIENCE", 60)
+    monkeypatch.setattr(retrain, "PATIENCE_SECONDS", 60)
     monkeypatch.setattr(retrain, name, most)
     verdict, findings, _ = judge(candidate, base, code=())
     assert verdict == "INCONCLUSIVE" and findings["reproducible"]["verdict"] == "INCONCLUSIVE"

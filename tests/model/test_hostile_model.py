@@ -167,7 +167,7 @@ def test_a_model_that_takes_too_long_is_ended(tmp_path: Path, window, monkeypatc
     model.graph.node.remove(next(n for n in model.graph.node if "probabilities" in n.output))
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     contained = answers.Contained(tmp_path / "model.onnx")
-    monkeypatch.setattr(answers, "PATIENCE", 1.0)
+    monkeypatch.setattr(answers, "PATIENCE_SECONDS", 1.0)
     asked = {"distance": window["distance"].to_numpy(dtype=np.float32)[:5].reshape(-1, 1)}
     with pytest.raises(answers.Failed, match="has not answered within 1 s"):
         contained.predict(asked)

@@ -63,7 +63,7 @@ def test_what_the_pipeline_writes_is_read_whole(tmp_path: Path) -> None:
 def test_a_small_file_that_holds_gigabytes_is_refused_and_one_of_short_texts_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(window, "MEMORY", 1 << 30)  # is sooner full
+    monkeypatch.setattr(window, "MEMORY_BYTES", 1 << 30)  # is sooner full
     bomb = write(tmp_path / "bomb.parquet", wide("at", 1 << 20), store_schema=False)
     assert bomb.stat().st_size < 8 << 20  # and 128 GiB when it is read
     assert "it takes more than 1 GiB" in refused(bomb)
@@ -77,16 +77,16 @@ def test_more_bytes_than_the_pipeline_writes_are_refused_while_they_come(
     zeros = pa.table({KEY: pa.array(np.zeros(1 << 20, dtype=np.int64))})
     path = write(tmp_path / "zeros.parquet", zeros)
     assert path.stat().st_size < 1 << 20 and len(window.read(path, NAMES)) == 1 << 20
-    monkeypatch.setattr(window, "LARGEST", 4 << 20)  # here: the process has its own
+    monkeypatch.setattr(window, "LARGEST_BYTES", 4 << 20)  # here: the process has its own
     assert "is the most" in refused(path)
 
 
 def test_a_process_that_takes_too_much_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "window.parquet", good())
-    monkeypatch.setattr(window, "MEMORY", 64 << 20)  # not even pyarrow fits in
+    monkeypatch.setattr(window, "MEMORY_BYTES", 64 << 20)  # not even pyarrow fits in
     assert "it takes more than 0.0625 GiB" in refused(path)
     monkeypatch.undo()
-    monkeypatch.setattr(window, "PATIENCE", 0.0)
+    monkeypatch.setattr(window, "PATIENCE_SECONDS", 0.0)
     assert "has not answered" in refused(path)
 
 

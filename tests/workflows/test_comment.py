@@ -55,7 +55,7 @@ def test_a_comment_with_our_mark_by_somebody_else_stays_theirs(propose: Propose)
 def test_what_is_no_report_of_ours_is_not_posted(propose: Propose) -> None:
     proposal = judged(propose)
     report = proposal.folder / "report.md"
-    for text in ("# Report\n", comment.MARK + "x" * comment.LIMIT):
+    for text in ("# Report\n", comment.MARK + "x" * comment.LIMIT_CHARACTERS):
         report.write_text(text)
         with pytest.raises(UserError, match="is not the report"):
             run(proposal)

@@ -62,7 +62,7 @@ VALUES = {
         PARAMS.replace("miss: 3.0", "miss: &a 3.0").replace("size: 2.0", "size: *a"),
         ["params.yaml"],
     ),
-    "too large": (PARAMS + "#" * proposals.BLOB_LIMIT, ["params.yaml"]),
+    "too large": (PARAMS + "#" * proposals.BLOB_BYTES, ["params.yaml"]),
 }
 
 

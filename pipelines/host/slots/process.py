@@ -15,7 +15,7 @@ from pipelines.host.slots.slot import Slot
 from pipelines.host.supervisor import command_line, quoted
 from pipelines.serving.log import DAYS_SETTING, days_kept
 
-GRACE = 30  # seconds that a server gets to answer what it has begun
+GRACE_SECONDS = 30  # seconds that a server gets to answer what it has begun
 
 
 def start(slot: Slot, release: str, folder: Path) -> None:
@@ -41,7 +41,7 @@ def stop(slot: Slot) -> None:
     (slot.home / Served.NAME).unlink(missing_ok=True)
     render(slot)
     slot.supervisor.drop(slot.program)  # first, because it may wait for the turn of the server
-    launch.end(slot.mark, GRACE)
+    launch.end(slot.mark, GRACE_SECONDS)
 
 
 def restart(slot: Slot) -> None:
@@ -129,7 +129,7 @@ environment = {",".join(f'{name}="{quoted(value)}"' for name, value in environme
 autorestart = true
 startsecs = 0
 startretries = 1000000
-stopwaitsecs = {GRACE}
+stopwaitsecs = {GRACE_SECONDS}
 killasgroup = true
 redirect_stderr = true
 stdout_logfile = {quoted(str(slot.log))}

@@ -22,7 +22,7 @@ from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256
 from pipelines.base.github import GitHub, NotFound
-from pipelines.registry.store.folder import AGAIN, STALE, Store, fault, newest_first
+from pipelines.registry.store.folder import AGAIN, STALE_SECONDS, Store, fault, newest_first
 
 ASSET = "release.tar"
 PARTS = ("bento", "evidence", Release.NAME)
@@ -178,7 +178,7 @@ class Assets(Store):
     def _sweep_drafts(self) -> None:
         """Drafts that a killed upload left; a young one may be under way."""
         for record in self._records(drafts=True):
-            if (about := _about(record)) and time.time() - _made(about) > STALE:
+            if (about := _about(record)) and time.time() - _made(about) > STALE_SECONDS:
                 self._api.call("DELETE", f"/releases/{record['id']}")
 
 
