@@ -21,6 +21,7 @@ from pipelines.base.files import write_json, write_text
 from pipelines.core import params as parameters
 from pipelines.core import stats
 from pipelines.core.params import Params
+from pipelines.core.tasks.binary import BINARY, LOG_LOSS, ROC_AUC
 from pipelines.judge import gate, rules
 from pipelines.judge.evidence import Evidence, Scored, Window
 from pipelines.judge.rules import metrics, structure
@@ -34,8 +35,8 @@ DRAWN = 8  # windows a cut on which a pair at the margin is judged
 GROUPS = 100  # of rows, for the row bootstrap
 PROCESSES = 2
 JUDGES = ("gate", "new < old", "fixed drop", "row bootstrap")
-STATISTICS = (structure.equal, *rules.STATISTICS)  # all rules that need two models' answers and no more
-NOT_WORSE = (structure.equal, metrics.roc_auc, metrics.log_loss)
+STATISTICS = (structure.equal, *rules.statistics(PROBLEM.task))
+NOT_WORSE = (structure.equal, *map(metrics.not_worse, PROBLEM.task.compared))
 KINDS = {
     "equal: other seeds": [f"seed {seed}" for seed in _pairs.SEEDS],
     "equal: other settings": list(_pairs.SETTINGS),
@@ -156,8 +157,8 @@ def judged(
         by_rows = rules.ask(
             Evidence(params, PROBLEM, window=dealt, candidate=new_dealt, champion=old_dealt), NOT_WORSE
         )
-        lost = float(stats.log_loss(new.sums) - stats.log_loss(old.sums))
-        lost_auc = float(stats.roc_auc(old.sums) - stats.roc_auc(new.sums))
+        lost = float(LOG_LOSS.of(new.sums, None) - LOG_LOSS.of(old.sums, None))
+        lost_auc = float(ROC_AUC.of(old.sums, None) - ROC_AUC.of(new.sums, None))
         verdicts = {
             "gate": gate.fold(findings),
             "new < old": "FAIL" if lost_auc > 0 else "PASS",
@@ -185,7 +186,7 @@ def scored(window: Window, p: np.ndarray, rate: float, params: Params) -> Scored
     """As the gate scores, but rows in the order of their answers, in which pairs are counted much faster."""
     order = np.argsort(p, kind="stable")
     label, day = window.label[order], window.day[order]
-    sums = stats.day_sums(label, p[order], day, len(window.days), params.decision.threshold)
+    sums = BINARY.sums(label, p[order], day, len(window.days), rate, params.decision)
     return Scored(p, sums, rate)
 
 

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from pipelines.core import tasks
 from pipelines.core.contract import Contract
+from pipelines.core.tasks.task import Task
 
 # The module of each part. Whoever reads `problem.features` depends on features.py, and not on the others:
 # local/imports.py takes the part for an import of the file.
 PARTS = {
     "contract": "columns",
     "name": "columns",
+    "task": "columns",
     "source": "source",
     "features": "features",
     "estimators": "estimators",
@@ -39,6 +42,11 @@ class Problem:
     def name(self) -> str:
         """Of the model, the Bento and the registry."""
         return self.contract.name
+
+    @property
+    def task(self) -> Task:
+        """The kind of answer."""
+        return tasks.of(self.contract)
 
     @property
     def source(self) -> Any:

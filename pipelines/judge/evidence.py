@@ -16,6 +16,7 @@ from pipelines.core.contract import Contract, Finding
 from pipelines.core.model import Inputs, Model
 from pipelines.core.params import Data, Params, Train, load
 from pipelines.core.problem import Problem
+from pipelines.core.tasks.task import Sums, Task
 from pipelines.judge import answers, changes, contained, latency, onnx, retrain, rows
 from pipelines.judge import champion as champions
 from pipelines.judge import proposal as proposals
@@ -37,7 +38,7 @@ class Scored:
     """A model's answers on the test window and what the metrics need of them."""
 
     p: np.ndarray  # (n,)
-    sums: stats.DaySums
+    sums: Sums
     rate: float  # the label rate of its training days
     features: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)  # (n) what it was asked with
     place: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int), repr=False)  # (n) in its rows
@@ -83,6 +84,10 @@ class Evidence:
     def contract(self) -> Contract:
         return self.problem.contract
 
+    @property
+    def task(self) -> Task:
+        return self.problem.task
+
     @cached_property
     def weights(self) -> np.ndarray:
         """(B, D) how often each day of the test window is drawn, the same for all models and every metric."""
@@ -114,7 +119,7 @@ class Evidence:
         """max |Δp| of the two models on the test window."""
         if self.candidate is None or self.champion is None:
             return None
-        return float(np.abs(self.candidate.p - self.champion.p).max())
+        return float(self.task.distance(self.candidate.p, self.champion.p).max())
 
 
 def gather(
@@ -181,7 +186,7 @@ class _Gathering:
         found: Changes,
     ) -> None:
         self.params, self.base, self.proposal, self.raw = params, base, proposal, raw
-        self.problem, self.contract = problem, problem.contract
+        self.problem, self.contract, self.task = problem, problem.contract, problem.task
         self.own, self.changes = own, found  # the rows of data/, by the base's features.py: to train on
         self.findings: list[Finding] = []
         self.months: list[str] = []  # those of the test window
@@ -254,12 +259,11 @@ class _Gathering:
         return self.own is not None and not self.changes.training
 
     def has_one_class(self, window: Window) -> bool:
-        if window.label.any() and not window.label.all():
+        if (lacks := self.task.lacks(window.label)) is None:
             return False
-        only = "true" if window.label.all() else "false"
         sentence = (
-            f"{self.contract.label.name} is {only} in all {len(window.label):,} rows of the test window, and "
-            "a metric needs both: add months to the test window, or train on fewer."
+            f"{self.contract.label.name} is {lacks[0]} in all {len(window.label):,} rows of the test window, "
+            f"and a metric needs {lacks[1]}: add months to the test window, or train on fewer."
         )
         self.findings.append(Finding("classes", "INCONCLUSIVE", sentence))
         return True
@@ -298,8 +302,8 @@ class _Gathering:
             return None
 
     def _scored(self, model: Model, features: pd.DataFrame, window: Window, card: proposals.Card) -> Scored:
-        rate = _rate(self.raw, card, self.contract)
-        return _score(model, features, window, rate, self.contract, self.params)
+        rate = _rate(self.raw, card, self.problem)
+        return _score(model, features, window, rate, self.problem, self.params)
 
     def train_again(self, scored: Scored, trainers: retrain.Trainers) -> tuple[Again | None, float | None]:
         """The judge's own training, beside which the build's word does not count."""
@@ -310,7 +314,7 @@ class _Gathering:
             made = retrain.again(self.proposal.params, self.own, self.problem, trainers)
             _check_card(self.proposal.card, made)
             p = _answers(made.model, proposals.inputs(made.model, self.own_of(scored)))
-            apart = np.abs(p - scored.p)
+            apart = self.task.distance(p, scored.p)
             alike = onnx.alike(self.proposal.path.read_bytes(), made.content)
             found = Again(float(apart.max()), float(apart.mean()), alike, beside=self.beside(made))
             if not found.same:
@@ -352,7 +356,7 @@ class _Gathering:
             sentence = f"The model that was trained again cannot be scored: {error}."
             self.findings.append(Finding("reproducible", "FAIL", sentence))
             return None
-        return float(np.abs(again - scored.p).max()) if again.shape == scored.p.shape else None
+        return float(self.task.distance(again, scored.p).max()) if again.shape == scored.p.shape else None
 
     def time(
         self, scored: Scored | None, champion: Champion | None, beside: Scored | None
@@ -394,14 +398,14 @@ def _score(
     features: pd.DataFrame,
     window: Window,
     rate: float,
-    contract: Contract,
+    problem: Problem,
     params: Params,
 ) -> Scored:
     """`model` asked for every row of `window`.
 
     InvalidProposal where a row is missing or an answer is not a probability.
     """
-    key = contract.key.name
+    key, task = problem.contract.key.name, problem.task
     place = pd.Index(features[key]).get_indexer(pd.Index(window.rows[key]))
     if absent := int((place < 0).sum()):
         example = window.rows[key][place < 0].iloc[0]
@@ -413,11 +417,10 @@ def _score(
     p = _answers(model, proposals.inputs(model, asked))
     if p.shape != window.label.shape:
         raise InvalidProposal(f"the model gives {p.shape} answers for {len(window.label):,} rows")
-    if wrong := int((~((p >= 0) & (p <= 1))).sum()):
-        raise InvalidProposal(
-            f"{wrong:,} of {len(p):,} answers are no probability (NaN, infinite, below 0 or above 1)"
-        )
-    sums = stats.day_sums(window.label, p, window.day, len(window.days), params.decision.threshold)
+    wrong, kind = task.wrong(p)
+    if wrong.any():
+        raise InvalidProposal(f"{int(wrong.sum()):,} of {len(p):,} answers are no {kind}")
+    sums = task.sums(window.label, p, window.day, len(window.days), rate, params.decision)
     return Scored(p, sums, rate, asked[list(model.inputs)], place)
 
 
@@ -428,11 +431,12 @@ def _answers(model: Model, inputs: Inputs) -> np.ndarray:
         raise InvalidProposal(f"the model does not answer ({' '.join(str(error).split())[:200]})") from None
 
 
-def _rate(raw: pd.DataFrame, card: proposals.Card, contract: Contract) -> float:
+def _rate(raw: pd.DataFrame, card: proposals.Card, problem: Problem) -> float:
     """The label rate of the training days, by the base's labels and not by the model's word."""
+    contract = problem.contract
     day = raw[contract.time.name]
     trained = (day >= pd.Timestamp(card.first)) & (day < pd.Timestamp(card.last) + pd.Timedelta(days=1))
     labels = raw[contract.label.name][trained].dropna()
     if labels.empty:
         raise InvalidProposal(f"its training days {card.first} to {card.last} are not in the data")
-    return float(labels.astype(bool).mean())
+    return problem.task.constant(problem.task.labels(labels))

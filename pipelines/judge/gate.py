@@ -17,6 +17,7 @@ from pipelines.core import stats
 from pipelines.core.contract import Finding
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
+from pipelines.core.tasks.task import Task
 from pipelines.judge import explain, proposal, rules
 from pipelines.judge.champion import Champion, Production
 from pipelines.judge.evidence import Evidence, Scored, gather
@@ -78,7 +79,7 @@ def record(
         "head": head,
         "base": commit,
         "verdict": fold(findings),
-        "superior": superior(findings),
+        "superior": superior(findings, e.task),
         "findings": [_finding(finding) for finding in findings],
         "candidate": _candidate(e),
         "champion": _champion(e.champion_model, e.champion),
@@ -110,12 +111,14 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def superior(findings: Iterable[Finding]) -> bool:
+def superior(findings: Iterable[Finding], task: Task) -> bool:
     """Whether the candidate is shown better than the champion: the next anchor, once it is released."""
     by_rule = {finding.rule: finding for finding in findings}
     if fold(by_rule.values()) == "FAIL":
         return False
-    return any(metrics.shown_better(by_rule[rule]) for rule in ("roc_auc", "log_loss") if rule in by_rule)
+    return any(
+        metrics.shown_better(by_rule[metric.key], metric) for metric in task.compared if metric.key in by_rule
+    )
 
 
 def _files(base: Path, head: str) -> list[str] | None:
@@ -187,11 +190,11 @@ def _metrics(e: Evidence) -> list[dict[str, Any]]:
     if e.candidate is None:
         return []
     found = []
-    for measure in metrics.measures(e):
-        candidate, here = measure.of(e.candidate, None), measure.of(e.candidate, e.weights)
-        entry = {"name": measure.name, "better": measure.better, "candidate": _value(candidate, here)}
+    for metric in e.task.metrics:
+        candidate, here = metric.of(e.candidate.sums, None), metric.of(e.candidate.sums, e.weights)
+        entry = {"name": metric.name, "better": metric.better, "candidate": _value(candidate, here)}
         if e.champion is not None:
-            champion, there = measure.of(e.champion, None), measure.of(e.champion, e.weights)
+            champion, there = metric.of(e.champion.sums, None), metric.of(e.champion.sums, e.weights)
             entry["champion"] = _value(champion, there)
             entry["difference"] = _value(candidate - champion, here - there)
         found.append(entry)
@@ -229,7 +232,7 @@ def _months(e: Evidence) -> list[dict[str, Any]]:
         entry = {"name": str(name), "rows": int(inside.sum()), "label_rate": float(label.mean())}
         for key, scored in (("candidate", e.candidate), ("champion", e.champion)):
             if scored is not None:
-                entry[key] = slices.metrics_of(label, scored.p[inside])
+                entry[key] = slices.metrics_of(e, scored, inside)
         found.append(entry)
     return found
 
@@ -261,10 +264,11 @@ def _calibrations(e: Evidence) -> dict[str, Any]:
             "predicted": predicted,
             "observed": observed,
             "observed_interval": [_share(e, part) for part in parts],
-            "intercept": _finite(measured.intercept),
-            "intercept_interval": [_finite(end) for end in stats.interval(measured.draws["intercept"])],
-            "slope": _finite(measured.slope),
-            "slope_interval": [_finite(end) for end in stats.interval(measured.draws["slope"])],
+            **{figure: _finite(value) for figure, value in measured.figures.items()},
+            **{
+                f"{figure}_interval": [_finite(end) for end in stats.interval(draws)]
+                for figure, draws in measured.draws.items()
+            },
             "ece": sum(gaps) / len(scored.p),
         }
     return found

@@ -7,6 +7,7 @@ import pandas as pd
 
 from pipelines.base.errors import UserError
 from pipelines.core import rows as road
+from pipelines.core import tasks
 from pipelines.core.contract import Column, Contract
 from pipelines.core.params import Data
 from pipelines.core.problem import Problem
@@ -20,7 +21,7 @@ class Window:
 
     days: tuple[str, ...]  # D days
     day: np.ndarray  # (n,) 0..D-1
-    label: np.ndarray  # (n,) bool
+    label: np.ndarray  # (n,), as the task has them
     rows: pd.DataFrame  # (n) key, time and slices
 
 
@@ -46,7 +47,7 @@ def window(raw: pd.DataFrame, first: str, contract: Contract) -> Window:
     day, days = pd.factorize(later[time].dt.strftime("%Y-%m-%d"), sort=True)
     names = [contract.key.name, time, *(column.name for column in contract.slices)]
     known = later[[name for name in names if name in later.columns]].reset_index(drop=True)
-    return Window(tuple(days), day, later[label].to_numpy(dtype=bool), known)
+    return Window(tuple(days), day, tasks.of(contract).labels(later[label]), known)
 
 
 def months(window: Window) -> list[str]:

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from pipelines.core import params as parameters
-from pipelines.core import stats
 from pipelines.core.model import Inputs
+from pipelines.core.tasks.binary import BINARY
 from pipelines.judge import explain
 from pipelines.judge.evidence import Evidence, Scored, Window
 from pipelines.judge.proposal import inputs
@@ -50,7 +50,7 @@ DAY = np.repeat(np.arange(DAYS), ROWS)
 def made(answer: Answer, table: pd.DataFrame = TABLE) -> tuple[Any, Scored]:
     model = SimpleNamespace(inputs=tuple(table.columns), predict=answer)
     p = answer(inputs(model, table))
-    sums = stats.day_sums(LABEL, p, DAY, DAYS, PARAMS.decision.threshold)
+    sums = BINARY.sums(LABEL, p, DAY, DAYS, 0.3, PARAMS.decision)
     return SimpleNamespace(model=model, sha256=str(id(model)), params=PARAMS), Scored(p, sums, 0.3, table)
 
 

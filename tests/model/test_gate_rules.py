@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from pipelines.core import params as parameters
-from pipelines.core import stats
 from pipelines.core.contract import Finding
+from pipelines.core.tasks.binary import BINARY, BRIER, LOG_LOSS, ROC_AUC, SKILL, Binary
+from pipelines.core.tasks.task import Metric
 from pipelines.judge import gate, rules
 from pipelines.judge.evidence import Evidence, Scored, Window
 from pipelines.judge.rules import metrics
@@ -22,13 +23,15 @@ DRAW = np.random.default_rng(4)
 TRUTH = DRAW.normal(-1.2, 1.2, DAYS * ROWS)  # logits
 DAY = np.repeat(np.arange(DAYS), ROWS)
 LABEL = DRAW.random(len(TRUTH)) < 1 / (1 + np.exp(-TRUTH))
-COMPARISON = (metrics.roc_auc, metrics.log_loss, metrics.cost)
+roc_auc, log_loss = (metrics.not_worse(metric) for metric in (ROC_AUC, LOG_LOSS))
+floor_roc_auc, floor_brier_skill = (metrics.floor(metric) for metric in (ROC_AUC, SKILL))
+COMPARISON = (roc_auc, log_loss, metrics.cost)
 NAMES = tuple(f"2013-06-{day + 1:02}" for day in range(DAYS))
 
 
 def scored(logit: np.ndarray, rate: float = 0.28) -> Scored:
     p = 1 / (1 + np.exp(-logit))
-    return Scored(p, stats.day_sums(LABEL, p, DAY, DAYS, PARAMS.decision.threshold), rate)
+    return Scored(p, BINARY.sums(LABEL, p, DAY, DAYS, rate, PARAMS.decision), rate)
 
 
 def evidence(candidate: np.ndarray, champion: np.ndarray | None = None) -> Evidence:
@@ -48,11 +51,26 @@ def on_bad_days(days: int, by: float) -> np.ndarray:
 
 def test_a_shade_worse_is_within_the_margin() -> None:
     e = evidence(blurred(0.05), TRUTH)
-    for finding in (metrics.roc_auc(e), metrics.log_loss(e), metrics.cost(e)):
+    for finding in (roc_auc(e), log_loss(e), metrics.cost(e)):
         assert finding is not None and finding.verdict == "PASS"
 
 
-@pytest.mark.parametrize("rule", [metrics.roc_auc, metrics.log_loss, metrics.cost])
+def test_a_metric_that_a_task_compares_is_a_rule_with_the_margin_of_its_key() -> None:
+    gap = Metric("calibration", "gap of the means", "lower", lambda sums, w: abs(BRIER.of(sums, w)))
+    task = Binary()
+    task.compared = (*BINARY.compared, gap)
+    names = [getattr(rule, "__name__", "") for rule in metrics.compared(task)]
+    assert names == [
+        *("roc_auc", "log_loss", "calibration"),
+        *("anchor_roc_auc", "anchor_log_loss", "anchor_calibration"),
+        "cost",
+    ]
+    found = metrics.not_worse(gap)(evidence(blurred(0.05), TRUTH))
+    assert found is not None and found.rule == "calibration" and "Gap of the means" in found.sentence
+    assert found.numbers["margin"] == PARAMS.gate.margin.calibration
+
+
+@pytest.mark.parametrize("rule", [roc_auc, log_loss, metrics.cost])
 def test_clearly_worse_is_a_fail_and_clearly_better_is_said(rule) -> None:
     worse = rule(evidence(blurred(1.0), TRUTH))
     assert worse.verdict == "FAIL" and "shown" in worse.sentence
@@ -61,7 +79,7 @@ def test_clearly_worse_is_a_fail_and_clearly_better_is_said(rule) -> None:
     assert rule is metrics.cost or "shown better" in better.sentence
 
 
-@pytest.mark.parametrize("rule", [metrics.roc_auc, metrics.log_loss])
+@pytest.mark.parametrize("rule", [roc_auc, log_loss])
 def test_a_loss_on_few_days_is_inconclusive_and_says_how_many_days_would_decide(rule) -> None:
     finding = rule(evidence(on_bad_days(2, 1.6), TRUTH))
     assert finding.verdict == "INCONCLUSIVE"
@@ -80,7 +98,7 @@ def test_the_days_to_decide_follow_the_square_root_law() -> None:
 
 def test_sharper_probabilities_with_the_same_order_fail_on_log_loss_alone() -> None:
     e = evidence(TRUTH * 2.5, TRUTH)
-    assert metrics.roc_auc(e).verdict == "PASS" and metrics.log_loss(e).verdict == "FAIL"
+    assert roc_auc(e).verdict == "PASS" and log_loss(e).verdict == "FAIL"
 
 
 def test_acting_too_rarely_fails_on_cost() -> None:
@@ -90,31 +108,31 @@ def test_acting_too_rarely_fails_on_cost() -> None:
 
 def test_floors_fail_only_where_the_whole_interval_is_below() -> None:
     nothing = evidence(np.random.default_rng(1).normal(-1, 0.1, len(TRUTH)))
-    assert metrics.floor_roc_auc(nothing).verdict == "FAIL"
-    assert metrics.floor_roc_auc(evidence(TRUTH)).verdict == "PASS"
-    value = float(stats.roc_auc(scored(TRUTH).sums))
+    assert floor_roc_auc(nothing).verdict == "FAIL"
+    assert floor_roc_auc(evidence(TRUTH)).verdict == "PASS"
+    value = float(ROC_AUC.of(scored(TRUTH).sums, None))
     just_above = PARAMS.gate.floor.model_copy(update={"roc_auc": value + 0.001})
     strict = PARAMS.model_copy(update={"gate": PARAMS.gate.model_copy(update={"floor": just_above})})
     close = dataclasses.replace(evidence(TRUTH), params=strict)
-    assert metrics.floor_roc_auc(close).verdict == "INCONCLUSIVE"
+    assert floor_roc_auc(close).verdict == "INCONCLUSIVE"
 
 
 def test_brier_skill_is_measured_against_the_trainings_rate_and_not_vs_own() -> None:
     constant = np.full(len(TRUTH), math.log(0.28 / 0.72))
-    honest = metrics.floor_brier_skill(evidence(constant))
+    honest = floor_brier_skill(evidence(constant))
     assert honest.numbers["candidate"] == pytest.approx(0, abs=1e-9)
-    assert metrics.floor_brier_skill(evidence(TRUTH + 3)).verdict == "FAIL"
+    assert floor_brier_skill(evidence(TRUTH + 3)).verdict == "FAIL"
 
 
 def test_one_class_in_v_is_inconclusive_and_not_a_pass() -> None:
     label = np.zeros(len(TRUTH), dtype=bool)
     p = 1 / (1 + np.exp(-TRUTH))
-    alone = Scored(p, stats.day_sums(label, p, DAY, DAYS, 0.25), 0.28)
+    alone = Scored(p, BINARY.sums(label, p, DAY, DAYS, 0.28, PARAMS.decision), 0.28)
     window = Window(NAMES, DAY, label, pd.DataFrame(index=range(len(label))))
-    other = Scored(p / 2, stats.day_sums(label, p / 2, DAY, DAYS, 0.25), 0.28)
+    other = Scored(p / 2, BINARY.sums(label, p / 2, DAY, DAYS, 0.28, PARAMS.decision), 0.28)
     e = Evidence(PARAMS, PROBLEM, window=window, candidate=alone, champion=other)
-    assert metrics.roc_auc(e).verdict == "INCONCLUSIVE"
-    assert metrics.floor_roc_auc(e).verdict == "INCONCLUSIVE"
+    assert roc_auc(e).verdict == "INCONCLUSIVE"
+    assert floor_roc_auc(e).verdict == "INCONCLUSIVE"
 
 
 def test_nothing_gathered_is_inconclusive() -> None:

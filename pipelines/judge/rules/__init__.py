@@ -1,30 +1,29 @@
 """The rules of the gate: each a function from the evidence to a finding, or to None where it has no say.
 
-Those that are asked stand in the tuples here, or in metrics.COMPARED and metrics.FLOORS. A rule of a team's
-own is a function of pipelines/problem/rules.py, named in params.yaml: gate.rules.
+Those that are asked stand in the tuples here, or follow from the task's metrics (metrics.py). A rule of a
+team's own is a function of pipelines/problem/rules.py, named in params.yaml: gate.rules.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from pipelines.base.errors import UserError
 from pipelines.core.contract import Finding
 from pipelines.core.problem import Problem
+from pipelines.core.tasks.task import Task
 from pipelines.judge.evidence import Evidence
 from pipelines.judge.proposal import one_line
 from pipelines.judge.rules import calibration, leaks, metrics, serving, slices, structure
-
-Rule = Callable[[Evidence], Finding | None]
+from pipelines.judge.rules.metrics import Rule
 
 STRUCTURE: tuple[Rule, ...] = (structure.code, structure.lock, serving.compatibility, structure.days)
 LEAKS: tuple[Rule, ...] = (
     leaks.inputs,
-    leaks.trained_on_v,
+    leaks.leakage,
     leaks.single_feature,
     leaks.shuffled,
     structure.reproducible,
     structure.beside,
 )
-STATISTICS: tuple[Rule, ...] = (*metrics.COMPARED, slices.slices, calibration.calibration, *metrics.FLOORS)
 BUDGETS: tuple[Rule, ...] = (serving.size, serving.latency)
 
 
@@ -34,10 +33,15 @@ def judge(e: Evidence) -> list[Finding]:
     if e.unchanged and not any(finding.verdict == "FAIL" for finding in e.gathered):
         return [Finding("unchanged", "PASS", "No model changed: it is the champion's, byte for byte.")]
     found = [*e.gathered, *ask(e, (structure.equal, structure.first, *STRUCTURE, *LEAKS))]
-    measured = ask(e, (*STATISTICS, *BUDGETS, *own))
+    measured = ask(e, (*statistics(e.task), *BUDGETS, *own))
     if not measured and not e.equal and not any(finding.verdict != "PASS" for finding in found):
         measured = [Finding("measured", "INCONCLUSIVE", "Nothing was measured.")]  # no data never passes
     return found + measured
+
+
+def statistics(task: Task) -> tuple[Rule, ...]:
+    """The rules that need two models' answers and no more."""
+    return (*metrics.compared(task), slices.slices, calibration.calibration, *metrics.floors(task))
 
 
 def ask(e: Evidence, rules: Iterable[Rule]) -> list[Finding]:

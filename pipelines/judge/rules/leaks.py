@@ -2,9 +2,9 @@
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 
 from pipelines.core.contract import Finding
+from pipelines.core.tasks.task import Task
 from pipelines.judge.evidence import Evidence
 from pipelines.judge.proposal import one_line
 
@@ -25,7 +25,7 @@ def inputs(e: Evidence) -> Finding | None:
     return Finding("inputs", "PASS", f"All {count} inputs are known in time.", {"inputs": count})
 
 
-def trained_on_v(e: Evidence) -> Finding | None:
+def leakage(e: Evidence) -> Finding | None:
     """No day is both trained on and judged on, by the candidate's own card."""
     if e.proposal is None or e.window is None or not e.window.days:
         return None
@@ -52,7 +52,7 @@ def single_feature(e: Evidence) -> Finding | None:
         return None
     limit = e.params.gate.leak.feature
     found = {
-        str(name): alone(values, e.window.label, e.window.day)
+        str(name): alone(values, e.window.label, e.window.day, e.task)
         for name, values in e.candidate.features.items()
     }
     found = {name: auc for name, auc in found.items() if np.isfinite(auc)}
@@ -61,37 +61,41 @@ def single_feature(e: Evidence) -> Finding | None:
             "single_feature", "INCONCLUSIVE", "No feature could be tried alone on the test window."
         )
     name, auc = max(found.items(), key=lambda entry: entry[1])
-    words = f"{one_line(name, 60)!r} alone has ROC-AUC {auc:.3f} on the test window"
+    words = f"{one_line(name, 60)!r} alone has {e.task.ranking.name} {auc:.3f} on the test window"
     if auc > limit:
         sentence = f"{words}, more than {limit:g}: it looks as if it were made from the outcome."
-        return Finding("single_feature", "FAIL", sentence, {"roc_auc": auc, "limit": limit})
+        return Finding("single_feature", "FAIL", sentence, {e.task.ranking.key: auc, "limit": limit})
     return Finding(
-        "single_feature", "PASS", f"No feature tells the label: {words}.", {"roc_auc": auc, "limit": limit}
+        "single_feature",
+        "PASS",
+        f"No feature tells the label: {words}.",
+        {e.task.ranking.key: auc, "limit": limit},
     )
 
 
-def alone(values: pd.Series, label: np.ndarray, day: np.ndarray) -> float:
-    """ROC-AUC of one feature, in whichever direction tells more. NaN where the test window has one class.
+def alone(values: pd.Series, label: np.ndarray, day: np.ndarray, task: Task) -> float:
+    """How much one feature tells, as `Task.knows`, in whichever direction tells more. NaN where the test
+    window has one class.
 
     A missing number ranks below all others. A category ranks by its label rate on the days of the other half
     (odd and even), so that many rare categories do not tell their own label.
     """
     if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        return _area(label, np.nan_to_num(numbers, nan=-np.inf, neginf=-np.inf, posinf=np.inf))
+        return _area(task, label, np.nan_to_num(numbers, nan=-np.inf, neginf=-np.inf, posinf=np.inf))
     odd, rank = day % 2 == 1, np.empty(len(label))
     names = values.astype(str).to_numpy()
     for half in (odd, ~odd):
         rates = pd.Series(label[~half]).groupby(names[~half]).mean()
         rank[half] = pd.Series(names[half]).map(rates).fillna(label[~half].mean() if (~half).any() else 0)
-    areas = [_area(label[half], rank[half]) for half in (odd, ~odd) if half.any()]
+    areas = [_area(task, label[half], rank[half]) for half in (odd, ~odd) if half.any()]
     return float(np.mean(areas))
 
 
-def _area(label: np.ndarray, rank: np.ndarray) -> float:
-    if label.all() or not label.any():
+def _area(task: Task, label: np.ndarray, rank: np.ndarray) -> float:
+    if task.lacks(label):
         return float("nan")
-    auc = float(roc_auc_score(label, np.unique(rank, return_inverse=True)[1]))
+    auc = task.knows(label, np.unique(rank, return_inverse=True)[1])
     return max(auc, 1 - auc)
 
 
@@ -110,8 +114,8 @@ def shuffled(e: Evidence) -> Finding | None:
             "measures it."
         )
         return Finding("shuffled", "INCONCLUSIVE", sentence)
-    words = f"Trained on shuffled outcomes, the ROC-AUC on the test window is {auc:.3f}"
-    numbers = {"roc_auc": auc, "limit": limit}
+    words = f"Trained on shuffled outcomes, the {e.task.ranking.name} on the test window is {auc:.3f}"
+    numbers = {e.task.ranking.key: auc, "limit": limit}
     if auc > limit:
         sentence = f"{words}, more than {limit:g}: the features are made from the outcomes."
         return Finding("shuffled", "FAIL", sentence, numbers)

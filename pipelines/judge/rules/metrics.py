@@ -1,73 +1,85 @@
 """Is the candidate shown not worse than the champion and than the anchor, and good enough by itself?
 
-A metric of the gate is a function of core/stats.py and a line of `measures`, which the report shows; COMPARED
-and FLOORS, at the end, name the rules that judge by one.
+The task says by which metrics (core/tasks: `compared`, `floors`); the margin and the floor of each are those
+of its key in params.yaml: gate.
 """
 
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, Literal
 
 import numpy as np
 
 from pipelines.core import stats
 from pipelines.core.contract import Finding, Verdict
+from pipelines.core.tasks.task import Metric, Task
 from pipelines.judge.evidence import Evidence, Scored
 
-Metric = Callable[[stats.DaySums, np.ndarray | None], Any]
+Rule = Callable[[Evidence], Finding | None]
 
 
-@dataclasses.dataclass(frozen=True)
-class Measure:
-    """A metric of the report: its name, the better direction, its value of a model by weights of the days."""
-
-    name: str
-    better: Literal["higher", "lower"]
-    of: Callable[[Scored, np.ndarray | None], Any]
+def compared(task: Task) -> tuple[Rule, ...]:
+    """Not worse than the champion on each metric, nor than the anchor; and its decisions do not cost more."""
+    beside = (rule(metric) for rule in (not_worse, no_creep) for metric in task.compared)
+    return (*beside, cost)
 
 
-def measures(e: Evidence) -> tuple[Measure, ...]:
-    """The metrics that the report shows of candidate and champion, in its order."""
-    cost = cost_of(e)
-    return (
-        Measure("ROC-AUC", "higher", lambda s, w: stats.roc_auc(s.sums, w)),
-        Measure("log-loss", "lower", lambda s, w: stats.log_loss(s.sums, w)),
-        Measure("Brier score", "lower", lambda s, w: stats.brier(s.sums, w)),
-        Measure("Brier skill", "higher", lambda s, w: stats.brier_skill(s.sums, s.rate, w)),
-        Measure("cost of a decision", "lower", lambda s, w: cost(s.sums, w)),
-    )
+def floors(task: Task) -> tuple[Rule, ...]:
+    """Good enough by itself on each metric that has a floor."""
+    return tuple(floor(metric) for metric in task.floors)
 
 
-def roc_auc(e: Evidence) -> Finding | None:
-    """Not worse than the champion on ROC-AUC."""
-    margin = e.params.gate.margin.roc_auc
-    return _not_worse(e, e.champion, "roc_auc", "ROC-AUC", stats.roc_auc, margin, better=+1)
+def not_worse(metric: Metric) -> Rule:
+    """Not worse than the champion."""
+    return _named(metric.key, lambda e: _not_worse(e, e.champion, metric.key, metric))
 
 
-def log_loss(e: Evidence) -> Finding | None:
-    """Not worse than the champion on log-loss."""
-    margin = e.params.gate.margin.log_loss
-    return _not_worse(e, e.champion, "log_loss", "Log-loss", stats.log_loss, margin, better=-1)
-
-
-def anchor_roc_auc(e: Evidence) -> Finding | None:
+def no_creep(metric: Metric) -> Rule:
     """Many small losses, each within the margin, do not add up to more than one."""
-    return _no_creep(e, "anchor_roc_auc", "ROC-AUC", stats.roc_auc, e.params.gate.margin.roc_auc, better=+1)
+    name = f"anchor_{metric.key}"
+
+    def rule(e: Evidence) -> Finding | None:
+        finding = _not_worse(e, e.anchor, name, metric)
+        if finding is None or e.anchor_model is None:
+            return None
+        sentence = finding.sentence.replace("the champion's", "the anchor's")
+        return dataclasses.replace(finding, sentence=f"Since {e.anchor_model.words}: {sentence}")
+
+    return _named(name, rule)
 
 
-def anchor_log_loss(e: Evidence) -> Finding | None:
-    """The same on log-loss."""
-    return _no_creep(
-        e, "anchor_log_loss", "Log-loss", stats.log_loss, e.params.gate.margin.log_loss, better=-1
-    )
+def floor(metric: Metric) -> Rule:
+    """No model may fall below the floor. FAIL only where the whole interval is below it; where only the point
+    is, it may be chance."""
+    name = f"floor_{metric.key}"
+
+    def rule(e: Evidence) -> Finding | None:
+        if e.candidate is None or e.equal:
+            return None
+        words, least = _capital(metric.name), getattr(e.params.gate.floor, metric.key)
+        if metric is e.task.skill:
+            words += f" (against {e.task.constant_words(e.candidate.rate)})"
+        value = float(metric.of(e.candidate.sums, None))
+        low, high = stats.interval(metric.of(e.candidate.sums, e.weights))
+        numbers = _numbers(candidate=value, low=low, high=high, floor=least)
+        if not (math.isfinite(low) and math.isfinite(high)):
+            return _does_not_exist(name, words, numbers)
+        words = f"{words} is {value:.3f} [{low:.3f}, {high:.3f}]"
+        if high < least:
+            return Finding(name, "FAIL", f"{words}, shown below the floor of {least:g}.", numbers)
+        if value < least:
+            sentence = f"{words}, below the floor of {least:g}, perhaps by chance."
+            return Finding(name, "INCONCLUSIVE", sentence, numbers)
+        return Finding(name, "PASS", f"{words}; the floor is {least:g}.", numbers)
+
+    return _named(name, rule)
 
 
 def cost(e: Evidence) -> Finding | None:
     """The decision at the threshold does not cost more than the champion's, as far as can be shown."""
     if e.candidate is None or e.champion is None or e.equal:
         return None
-    candidate, champion, draws = _paired(e, cost_of(e), e.candidate, e.champion)
+    candidate, champion, draws = _paired(e, e.task.cost, e.candidate, e.champion)
     low, high = stats.interval(draws)
     difference, share = candidate - champion, e.params.gate.margin.cost
     slack = share * champion
@@ -75,79 +87,38 @@ def cost(e: Evidence) -> Finding | None:
     span = _span(difference, low, high)
     words = f"A decision costs {candidate:.3f} beside the champion's {champion:.3f} (Δ {span})"
     if not (math.isfinite(low) and math.isfinite(high)):
-        return Finding(
-            "cost", "INCONCLUSIVE", "The cost of a decision does not exist on the test window.", numbers
-        )
+        sentence = "The cost of a decision does not exist on the test window."
+        return Finding("cost", "INCONCLUSIVE", sentence, numbers)
     if low > 0 and difference > slack:
         sentence = f"{words}: shown to cost more, by over {share:.0%}."
         return Finding("cost", "FAIL", sentence, numbers)
     return Finding("cost", "PASS", f"{words}: not shown to cost over {share:.0%} more.", numbers)
 
 
-def floor_roc_auc(e: Evidence) -> Finding | None:
-    """ROC-AUC that no model may fall below."""
-    return _floor(e, "floor_roc_auc", "ROC-AUC", stats.roc_auc, e.params.gate.floor.roc_auc)
-
-
-def floor_brier_skill(e: Evidence) -> Finding | None:
-    """Better than always saying the training's label rate."""
-    if e.candidate is None:
-        return None
-    rate, floor = e.candidate.rate, e.params.gate.floor.brier_skill
-    words = f"Brier skill (against always saying the training's {rate:.1%})"
-    return _floor(e, "floor_brier_skill", words, skill_of(rate), floor)
-
-
-def shown_better(finding: Finding) -> bool:
-    """Whether a finding of `roc_auc` or `log_loss` has its whole interval on the better side of zero."""
+def shown_better(finding: Finding, metric: Metric) -> bool:
+    """Whether a finding of `not_worse` has its whole interval on the better side of zero."""
     low, high = finding.numbers.get("low"), finding.numbers.get("high")
     if low is None or high is None:
         return False
-    return low > 0 if finding.rule == "roc_auc" else high < 0
+    return low > 0 if metric.sign > 0 else high < 0
 
 
-def cost_of(e: Evidence) -> Metric:
-    """The metric of the base's decision costs."""
-    decision = e.params.decision
-    return lambda sums, weights: stats.expected_cost(sums, decision.false_alarm, decision.miss, weights)
-
-
-def skill_of(rate: float) -> Metric:
-    """The Brier skill against always saying `rate`."""
-    return lambda sums, weights: stats.brier_skill(sums, rate, weights)
-
-
-def _no_creep(
-    e: Evidence, rule: str, words: str, metric: Metric, margin: float, better: int
-) -> Finding | None:
-    finding = _not_worse(e, e.anchor, rule, words, metric, margin, better)
-    if finding is None or e.anchor_model is None:
-        return None
-    sentence = finding.sentence.replace("the champion's", "the anchor's")
-    return dataclasses.replace(finding, sentence=f"Since {e.anchor_model.words}: {sentence}")
-
-
-def _not_worse(
-    e: Evidence, other: Scored | None, rule: str, words: str, metric: Metric, margin: float, better: int
-) -> Finding | None:
+def _not_worse(e: Evidence, other: Scored | None, rule: str, metric: Metric) -> Finding | None:
     """Non-inferiority by the paired day bootstrap, interval first.
 
-    PASS where the 90 % interval of "how much worse" ends below `margin` (so the chance of a pass for a model
-    that loses the whole margin is about 5 %: Schuirmann 1987's one-sided test); else FAIL where the whole
-    interval says worse and the point is beyond half the margin; else INCONCLUSIVE.
+    PASS where the 90 % interval of "how much worse" ends below the margin (so the chance of a pass for a
+    model that loses the whole margin is about 5 %: Schuirmann 1987's one-sided test); else FAIL where the
+    whole interval says worse and the point is beyond half the margin; else INCONCLUSIVE.
     """
     if e.candidate is None or other is None or e.window is None or e.equal:
         return None
+    better, margin = metric.sign, getattr(e.params.gate.margin, metric.key)
     candidate, champion, draws = _paired(e, metric, e.candidate, other)
     low, high = stats.interval(draws)
     numbers = _numbers(champion=champion, candidate=candidate, low=low, high=high, margin=margin)
+    words = _capital(metric.name)
     if not (math.isfinite(low) and math.isfinite(high)):
-        return Finding(
-            rule,
-            "INCONCLUSIVE",
-            f"{words} does not exist on the test window, or not on each resample.",
-            numbers,
-        )
+        return _does_not_exist(rule, words, numbers)
     loss = -better * (candidate - champion)
     worse_low, worse_high = (low, high) if better < 0 else (-high, -low)
     sentence = (
@@ -179,33 +150,23 @@ def _days_to_decide(now: int, loss: float, low: float, high: float, margin: floa
     return max(now + 1, min(fine)) if fine else None
 
 
-def _floor(e: Evidence, rule: str, words: str, metric: Metric, floor: float) -> Finding | None:
-    """FAIL only where the whole interval is below the floor; where only the point is, it may be chance."""
-    if e.candidate is None or e.equal:
-        return None
-    value = float(metric(e.candidate.sums, None))
-    low, high = stats.interval(metric(e.candidate.sums, e.weights))
-    numbers = _numbers(candidate=value, low=low, high=high, floor=floor)
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return Finding(
-            rule,
-            "INCONCLUSIVE",
-            f"{words} does not exist on the test window, or not on each resample.",
-            numbers,
-        )
-    words = f"{words} is {value:.3f} [{low:.3f}, {high:.3f}]"
-    if high < floor:
-        return Finding(rule, "FAIL", f"{words}, shown below the floor of {floor:g}.", numbers)
-    if value < floor:
-        return Finding(
-            rule, "INCONCLUSIVE", f"{words}, below the floor of {floor:g}, perhaps by chance.", numbers
-        )
-    return Finding(rule, "PASS", f"{words}; the floor is {floor:g}.", numbers)
-
-
 def _paired(e: Evidence, metric: Metric, one: Scored, other: Scored) -> tuple[float, float, np.ndarray]:
-    draws = metric(one.sums, e.weights) - metric(other.sums, e.weights)
-    return float(metric(one.sums, None)), float(metric(other.sums, None)), draws
+    draws = metric.of(one.sums, e.weights) - metric.of(other.sums, e.weights)
+    return float(metric.of(one.sums, None)), float(metric.of(other.sums, None)), draws
+
+
+def _does_not_exist(rule: str, words: str, numbers: dict[str, float | None]) -> Finding:
+    sentence = f"{words} does not exist on the test window, or not on each resample."
+    return Finding(rule, "INCONCLUSIVE", sentence, numbers)
+
+
+def _named(name: str, rule: Rule) -> Rule:
+    rule.__name__ = name  # by which the gate calls it where it raises
+    return rule
+
+
+def _capital(name: str) -> str:
+    return name[0].upper() + name[1:]
 
 
 def _span(value: float, low: float, high: float) -> str:
@@ -214,7 +175,3 @@ def _span(value: float, low: float, high: float) -> str:
 
 def _numbers(**numbers: float) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-
-
-COMPARED = (roc_auc, log_loss, anchor_roc_auc, anchor_log_loss, cost)
-FLOORS = (floor_roc_auc, floor_brier_skill)

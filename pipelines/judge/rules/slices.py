@@ -27,7 +27,7 @@ class Part:
 
 
 def slices(e: Evidence) -> Finding | None:
-    """No slice is shown to lose more log-loss than allowed, all slices taken together.
+    """No slice is shown to lose more than allowed, all slices taken together.
 
     Each slice's difference is studentised by its bootstrap's standard error; t* is the 95 % quantile of the
     largest over the slices (max-statistic: Westfall & Young 1993; Romano & Wolf 2005), so that looking at
@@ -42,7 +42,7 @@ def slices(e: Evidence) -> Finding | None:
     worst = max(judged, key=lambda part: (part.low, part.difference))
     numbers = {"slices": len(judged), "difference": worst.difference, "low": worst.low, "high": worst.high}
     span = f"{worst.difference:+.4f} [{worst.low:+.4f}, {worst.high:+.4f}]"
-    words = f"{worst.slice} {worst.value}: Δ log-loss {span}"
+    words = f"{worst.slice} {worst.value}: Δ {e.task.loss.name} {span}"
     if worst.low > limits.fail:
         sentence = f"{words}, shown to lose more than {limits.fail:g}, among {len(judged)} slices."
         return Finding("slices", "FAIL", sentence, numbers)
@@ -107,7 +107,7 @@ def _bounds(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Δ log-loss of S slices and its simultaneous bounds: three arrays of shape (S,)."""
     days = len(window.days)
-    lost = stats.log_losses(window.label, one.p) - stats.log_losses(window.label, other.p)
+    lost = e.task.losses(window.label, one.p) - e.task.losses(window.label, other.p)
     rows = np.column_stack([np.bincount(window.day[part], minlength=days) for part in inside])
     sums = np.column_stack(
         [np.bincount(window.day[part], weights=lost[part], minlength=days) for part in inside]
@@ -134,14 +134,17 @@ def table(e: Evidence) -> list[dict[str, object]]:
         }
         for name, scored in (("candidate", e.candidate), ("champion", e.champion)):
             if scored is not None:
-                entry[name] = metrics_of(label, scored.p[part.inside])
+                entry[name] = metrics_of(e, scored, part.inside)
         judged = math.isfinite(part.low)
         found.append(entry | {n: getattr(part, n) if judged else None for n in ("difference", "low", "high")})
     return found
 
 
-def metrics_of(label: np.ndarray, p: np.ndarray) -> dict[str, float | None]:
-    """Log-loss and ROC-AUC of some rows, None where one does not exist."""
-    sums = stats.day_sums(label, p, np.zeros(len(p), dtype=np.int64), 1, 0.5)
-    found = {"log_loss": stats.log_loss(sums), "roc_auc": stats.roc_auc(sums)}
-    return {name: float(value) if pd.notna(value) else None for name, value in found.items()}
+def metrics_of(e: Evidence, scored: Scored, inside: np.ndarray) -> dict[str, float | None]:
+    """The compared metrics on some rows of the test window, None where one does not exist."""
+    assert e.window is not None
+    label, p = e.window.label[inside], scored.p[inside]
+    day = np.zeros(len(p), dtype=np.int64)
+    sums = e.task.sums(label, p, day, 1, scored.rate, e.params.decision)
+    found = {metric.key: metric.of(sums, None) for metric in e.task.compared}
+    return {key: float(value) if pd.notna(value) else None for key, value in found.items()}

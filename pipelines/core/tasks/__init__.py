@@ -1,0 +1,10 @@
+"""The kinds of answers: one module each, and `task` says what is asked of them."""
+
+from pipelines.core.contract import Contract
+from pipelines.core.tasks.binary import BINARY
+from pipelines.core.tasks.task import Task
+
+
+def of(contract: Contract) -> Task:
+    """The task that follows from the label's column."""
+    return {"flag": BINARY}[contract.label.type]

@@ -1,0 +1,157 @@
+"""Yes or no: the label is a flag, an answer is the probability that it is true."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.core import stats
+from pipelines.core.contract import Decision
+from pipelines.core.tasks.task import Curves, Metric
+
+if TYPE_CHECKING:
+    from pipelines.core.params import Decision as Costs  # the service has no params.yaml
+
+POINTS = 200  # of a curve, so that a plot stays small
+BINS = 20  # of the calibration plot
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the metrics need of each day, the training's label rate, and what mistakes cost."""
+
+    days: stats.DaySums
+    rate: float
+    costs: "Costs"
+
+
+def _cost(sums: Sums, weights: np.ndarray | None) -> Any:
+    return stats.expected_cost(sums.days, sums.costs.false_alarm, sums.costs.miss, weights)
+
+
+ROC_AUC = Metric("roc_auc", "ROC-AUC", "higher", lambda sums, w: stats.roc_auc(sums.days, w))
+LOG_LOSS = Metric("log_loss", "log-loss", "lower", lambda sums, w: stats.log_loss(sums.days, w))
+BRIER = Metric("brier", "Brier score", "lower", lambda sums, w: stats.brier(sums.days, w))
+SKILL = Metric(
+    "brier_skill", "Brier skill", "higher", lambda sums, w: stats.brier_skill(sums.days, sums.rate, w)
+)
+COST = Metric("expected_cost", "cost of a decision", "lower", _cost)
+
+
+class Binary:
+    """See `Task`."""
+
+    outputs: tuple[str, ...] = ("label", "probabilities")
+    metrics: tuple[Metric, ...] = (ROC_AUC, LOG_LOSS, BRIER, SKILL, COST)
+    compared: tuple[Metric, ...] = (ROC_AUC, LOG_LOSS)
+    floors: tuple[Metric, ...] = (ROC_AUC, SKILL)
+    loss, ranking, skill, cost = LOG_LOSS, ROC_AUC, SKILL, COST
+    ideal: Mapping[str, float] = {"slope": 1.0, "intercept": 0.0}
+    first: Mapping[str, float] = {"slope": 0.5, "intercept": 1.0}
+
+    def labels(self, values: Any) -> np.ndarray:
+        return np.asarray(values.to_numpy(dtype=bool))
+
+    def lacks(self, label: np.ndarray) -> tuple[str, str] | None:
+        if label.any() and not label.all():
+            return None
+        return str(bool(label.all())).lower(), "both true and false"
+
+    def read(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.asarray(outputs["probabilities"][:, 1].astype(np.float64))
+
+    def predicted(self, pipeline: Any, frame: Any) -> np.ndarray:
+        return np.asarray(pipeline.predict_proba(frame)[:, 1])
+
+    def wrong(self, answers: np.ndarray) -> tuple[np.ndarray, str]:
+        return ~((answers >= 0) & (answers <= 1)), "probability (NaN, infinite, below 0 or above 1)"
+
+    def distance(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return np.abs(one - other)
+
+    def losses(self, label: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        return stats.log_losses(label, answers)
+
+    def constant(self, label: np.ndarray) -> float:
+        return float(label.mean())
+
+    def constant_words(self, constant: float) -> str:
+        return f"always saying the training's {constant:.1%}"
+
+    def sums(
+        self,
+        label: np.ndarray,
+        answers: np.ndarray,
+        day: np.ndarray,
+        days: int,
+        constant: float,
+        costs: "Costs",
+    ) -> Sums:
+        return Sums(stats.day_sums(label, answers, day, days, costs.threshold), constant, costs)
+
+    def own_skill(self, sums: Sums, weights: np.ndarray | None = None) -> Any:
+        """1 - Brier / (rate (1 - rate)), which is (resolution - reliability) / uncertainty (Murphy 1973)."""
+        w = np.ones(len(sums.days.rows)) if weights is None else weights
+        rate = (w @ sums.days.positives) / (w @ sums.days.rows)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return 1 - stats.brier(sums.days, w) / (rate * (1 - rate))
+
+    def restated(self, skill: float, constant: float, before: float) -> float:
+        spread = constant * (1 - constant)
+        return 1 - (1 - skill) * (spread + (constant - before) ** 2) / spread if spread > 0 else float("nan")
+
+    def knows(self, label: np.ndarray, answers: np.ndarray) -> float:
+        from sklearn.metrics import roc_auc_score
+
+        return float(roc_auc_score(label, answers))
+
+    def calibration(self, label: np.ndarray, answers: np.ndarray) -> dict[str, float]:
+        intercept, slope = stats.calibration(label, answers)
+        return {"slope": slope, "intercept": intercept}
+
+    def calibration_draws(
+        self, label: np.ndarray, answers: np.ndarray, day: np.ndarray, weights: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        draws = stats.calibration_draws(label, answers, day, weights)
+        return {"slope": draws[:, 1], "intercept": draws[:, 0]}
+
+    def act(self, answers: np.ndarray, costs_threshold: float) -> np.ndarray:
+        return answers >= costs_threshold
+
+    def predictions(self, answers: np.ndarray, act: np.ndarray) -> list[dict[str, Any]]:
+        return [{"p": p, "act": acts} for p, acts in zip(answers.tolist(), act.tolist(), strict=True)]
+
+    def schema(self, decision: Decision, threshold: float) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "properties": {
+                "p": {"type": "number", "description": f"probability that {decision.positive}"},
+                "act": {"type": "boolean", "description": f"{decision.act}: p is at least {threshold:g}"},
+            },
+            "required": ["p", "act"],
+        }
+
+    def plots(self, label: np.ndarray, answers: np.ndarray) -> Curves:
+        from sklearn.metrics import precision_recall_curve, roc_curve
+
+        fpr, tpr, _ = roc_curve(label, answers)
+        precision, recall, _ = precision_recall_curve(label, answers)
+        parts = [part for part in np.array_split(np.argsort(answers, kind="stable"), BINS) if len(part)]
+        return {
+            "roc": _thin({"false_positive_rate": fpr, "true_positive_rate": tpr}),
+            "precision_recall": _thin({"recall": recall, "precision": precision}),
+            "calibration": {
+                "predicted": np.array([float(answers[part].mean()) for part in parts]),
+                "observed": np.array([float(label[part].mean()) for part in parts]),
+            },
+        }
+
+
+def _thin(curve: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    longest = len(next(iter(curve.values())))
+    kept = np.unique(np.linspace(0, longest - 1, POINTS).astype(int))
+    return {axis: values[kept] for axis, values in curve.items()}
+
+
+BINARY = Binary()
