@@ -32,7 +32,7 @@ class Month(Closed):
     mean_p: Number = None
     brier_skill: Number = None
     interval: tuple[float, float] | None = None  # 95 %, by resampling days
-    below: Number = None  # the share of resamples that lie below the floor
+    below: Number = None  # the share of resamples that are below the floor
     psi: dict[str, float] = Field(default_factory=dict)
     moved: tuple[str, ...] = ()  # features above their threshold, the farthest first
     faults: tuple[Fault, ...] = ()

@@ -114,7 +114,7 @@ class GitHub:
         return dict(_content(self._ask("POST", url, file)))
 
     def download(self, path: str, to: Path) -> None:
-        """The bytes of a release's asset; GitHub sends us to where they lie, and the token stays here."""
+        """The bytes of a release's asset; GitHub sends us to where they are, and the token stays here."""
         self._ask("GET", self._address(path), to=to)
 
     def _address(self, path: str) -> str:

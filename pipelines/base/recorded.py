@@ -19,7 +19,7 @@ from pipelines.base.errors import UserError
 LOCK = "dvc.lock"
 OBJECT = re.compile(r"[0-9a-f]{32}(\.dir)?")
 UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-OWN = (".git", ".dvc")  # wherever they lie: another repository, and DVC's settings
+OWN = (".git", ".dvc")  # wherever they are: another repository, and DVC's settings
 LONGEST = 1000  # characters of a path
 SHOWN = 80
 ELSEWHERE = ("files", "cloud")  # lists of more names, which only a cloud with versions has
@@ -105,7 +105,7 @@ def check_tracked(content: bytes, name: str, file: Path | str) -> None:
 def listed(content: bytes, name: str) -> dict[str, str]:
     """The object of each file in a folder, by its path there, from DVC's list of that name.
 
-    UserError where it is no list, or names what it may not.
+    UserError where it is not a list, or names what it may not.
     """
     file = f"DVC's list {name}"
     try:
@@ -134,7 +134,7 @@ def why_no_output(path: object) -> str | None:
 
 
 def why_no_path(path: object) -> str | None:
-    """Why that is no path of a file below a folder; None where it is."""
+    """Why that is not a path of a file below a folder; None where it is."""
     if not isinstance(path, str) or not path or len(path) > LONGEST or UNSEEN.search(path):
         return "is no path"
     if path.startswith(("/", "~")) or "\\" in path or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", path):

@@ -106,7 +106,7 @@ class _Connection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY)
-        try:  # a socket's path may have 107 bytes at most, and a home may lie deeper
+        try:  # a socket's path may have 107 bytes at most, and a home may be deeper
             self.sock.connect(f"/proc/self/fd/{folder}/{self._path.name}")
         finally:
             os.close(folder)

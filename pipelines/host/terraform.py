@@ -82,7 +82,7 @@ def down(env: str, model: str, home: Path | None = None) -> None:
 
 @dataclass(frozen=True)
 class Terraform:
-    """Terraform on one root module; state, plans and its own files lie in `folder`, never in the checkout."""
+    """Terraform on one root module; state, plans and its own files are in `folder`, never in the checkout."""
 
     module: Path
     folder: Path

@@ -239,7 +239,7 @@ def arguments(
         "GITHUB_API_URL": place.api,
     }
     if "DOCKER_HOST" not in {*os.environ, *place.environment}:
-        told["DOCKER_HOST"] = ""  # act sets it where a socket lies, whoever answers there
+        told["DOCKER_HOST"] = ""  # act sets it where a socket is, whoever answers there
     return [
         *(program("act"), event.name, "--json", "--rm", "--no-cache-server", "--action-offline-mode"),
         "--no-skip-checkout",  # else the workspace starts as a copy of the clone
@@ -360,7 +360,7 @@ class Story:
             self._output[job], self._started[job] = [], time.monotonic()
             self._print(f"{job} | {shown}")
         elif entry.get("stepResult") == "failure":
-            if job in self._tolerant:  # continue-on-error: a verdict, such as the gate's, is no crash
+            if job in self._tolerant:  # continue-on-error: a verdict, such as the gate's, is not a crash
                 self._tolerant.discard(job)
                 self._print(f"{job} | {shown}: its exit code is an answer, and the job goes on")
                 return

@@ -1,4 +1,4 @@
-"""What the stand-in of GitHub's API says of commits: branches, trees, files, what lies between two."""
+"""What the stand-in of GitHub's API says of commits: branches, trees, files, what is between two."""
 
 import base64
 from typing import Any

@@ -18,7 +18,7 @@ FILES = {"A": "added", "M": "modified", "D": "removed", "R": "renamed", "T": "ch
 
 
 class ApiError(Exception):
-    """An answer that is no success: status and message."""
+    """An answer that is not a success: status and message."""
 
     def __init__(self, status: int, message: str, **more: Any) -> None:
         super().__init__(message)

@@ -104,7 +104,7 @@ def last_pusher(forge: Forge, pull: dict[str, Any]) -> str:
 def unapproved(forge: Forge, pull: dict[str, Any], approved: set[str]) -> tuple[str, ...]:
     """Owners of a changed file, by the base's CODEOWNERS, none of whom approved; empty where there are none.
 
-    Whom GitHub does not know, or who may not write, is no owner.
+    Whom GitHub does not know, or who may not write, is not an owner.
     """
     base = pull["base"]["sha"]
     texts = (git_tried("cat-file", "blob", f"{base}:{path}", at=forge.origin) for path in PLACES)

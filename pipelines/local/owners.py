@@ -31,7 +31,7 @@ def _line(line: str) -> tuple[re.Pattern[str], tuple[str, ...]] | None:
 
 
 def _pattern(glob: str) -> re.Pattern[str]:
-    """As in a .gitignore, but that `FOLDER/*` is no file further down."""
+    """As in a .gitignore, but that `FOLDER/*` is not a file further down."""
     anchored = "/" in glob.rstrip("/")
     parts = re.split(r"(\*\*/|\*\*|\*|\?)", glob.strip("/"))
     kinds = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}

@@ -77,7 +77,7 @@ def hand_out(workflow: Path, event: Event, folder: Path) -> dict[str, str]:
 
     act knows one GITHUB_TOKEN for all jobs. So in the copy of the file that it runs, what names that token
     inside a job names a secret of the job's own; the one for all, which a local action may still name, has
-    no rights. `folder` is the run's: tokens.json lies there while it lasts.
+    no rights. `folder` is the run's: tokens.json is there while it lasts.
     """
     definition = yaml.safe_load(workflow.read_text())
     text = with_tokens(workflow)

@@ -222,7 +222,7 @@ def _run(judged: list[Month]) -> list[Month]:
     """The bad months in a row that end with the newest.
 
     The floor and the row make a control chart's run rule (Western Electric 1956). One month's interval
-    spans .2 to .3 of skill, because all events of a day share their weather, so to ask that it lie below
+    spans .2 to .3 of skill, because all events of a day share their weather, so to ask that it be below
     the floor as a whole would never speak up (2013's worst month: .01, -.10 to .09), and one month below it
     is common: of the flights' training months, each judged by a model of those before it, February and April
     are, and no two in a row. A proposal is cheap and the gate judges it, a decay that is left alone is not.

@@ -20,7 +20,7 @@ from pipelines.report import markdown
 
 ROWS = 100  # of fewer predictions nothing is said
 SKEW = 0.01  # the share of predictions that may have seen another value: sources correct a few later
-OUTSIDE = 0.001  # the share that may lie outside of the contract's range: 0.00008 of February's winds do
+OUTSIDE = 0.001  # the share that may be outside of the contract's range: 0.00008 of February's winds do
 
 
 def find(
@@ -29,7 +29,7 @@ def find(
     """The faults of a month, at most one a feature, the plainest first.
 
     `joined` are the month's predictions (see `labels.join`), `table` its events. Only days with predictions
-    are compared, so that a month that has just begun is no fault.
+    are compared, so that a month that has just begun is not a fault.
     """
     if len(joined) < ROWS:
         return []

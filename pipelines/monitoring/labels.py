@@ -113,7 +113,7 @@ def newest_month(folder: Path) -> str:
 
 def _as_the_model_takes_them(table: pd.DataFrame, columns: Iterable[Column]) -> pd.DataFrame:
     """Numbers in float32, as in training: an edge between two bins is often a value that occurs, and 8.05546
-    in float64 lies above the same in float32."""
+    in float64 is above the same in float32."""
     numbers = {
         column.name: pd.to_numeric(table[column.name], errors="coerce").astype("Float64").astype(np.float32)
         for column in columns

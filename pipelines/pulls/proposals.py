@@ -1,4 +1,4 @@
-"""A pull request as GitHub has it now: its head, its base's newest commit, and what lies between these two.
+"""A pull request as GitHub has it now: its head, its base's newest commit, and what is between these two.
 
 Runs, artifacts and events come from strangers, late or twice. So whoever speaks of a proposal asks GitHub for
 the pull request by its head, reads the base's newest commit, and takes both SHAs along.

@@ -2,7 +2,7 @@
 
 It runs with write permission, so it runs the default branch's code only. What it believes is the typed
 verdict that the gate left in this very run, for exactly the head and the base that the pull request has now;
-what it cannot see is no success.
+what it cannot see is not a success.
 """
 
 import os

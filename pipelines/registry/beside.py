@@ -19,10 +19,10 @@ AGAIN = "remove it and add it again as `ml release` made it, or write the entry 
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of what lies in a release's folder beside the Bento, in hexadecimal.
+    """SHA-256 of what is in a release's folder beside the Bento, in hexadecimal.
 
     Without what is another one when the same release of the same evidence is made again. UserError where
-    release.json is no release's.
+    release.json is not a release's.
     """
     about = Release.read(folder)
     said = {name: value for name, value in about.value.items() if name not in LATER}
@@ -32,7 +32,7 @@ def digest(folder: Path) -> str:
 
 
 def evidence(folder: Path) -> str:
-    """SHA-256 of what lies in evidence/, less the card."""
+    """SHA-256 of what is in evidence/, less the card."""
     return sha256_of_tree(folder, [p for p in folder.rglob("*") if p.is_file() and p != folder / CARD])
 
 

@@ -34,7 +34,7 @@ class Unreachable(UserError):
 
 
 class Broken(UserError):
-    """An environment's file is no entry."""
+    """An environment's file is not an entry."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class Ledger:
         return [one for one in found if not known or self._is_known(one.commit)]
 
     def released(self, environment: str) -> Entry | None:
-        """The newest entry that is no rollback: the last commit that was released here, or promoted."""
+        """The newest entry that is not a rollback: the last commit that was released here, or promoted."""
         return next((entry for entry in self.history(environment) if entry.why != "rollback"), None)
 
     def anchor(self, environment: str) -> Entry | None:
@@ -328,7 +328,7 @@ def history(environment: str) -> list[Entry]:
 
 
 def released(environment: str) -> Entry | None:
-    """The last release of the environment that is no rollback, by the ledger of this repository."""
+    """The last release of the environment that is not a rollback, by the ledger of this repository."""
     return Ledger().released(environment)
 
 

@@ -24,7 +24,7 @@ def check(entry: Entry, folder: Path, repository: Path | str = ".") -> None:
     """UserError where the release in `folder` is not what its commit holds, or the commit was not merged.
 
     Code, lock and service are the commit's by their blobs. The models are those of its dvc.lock, or, where
-    they were made again and answered as the judged one, that which the entry names by its SHA-256. What lies
+    they were made again and answered as the judged one, that which the entry names by its SHA-256. What is
     beside the Bento is what the entry names.
     """
     require_merged(entry.commit, repository)

@@ -9,7 +9,7 @@ from pipelines.registry.ledger import Ledger
 def promote(to: str = "production", source: str = "staging") -> Entry:
     """Have `to` want what `source` wants; returns the new entry.
 
-    UserError where that is no merged commit's, or where the writer signs and nobody known signed it.
+    UserError where that is not a merged commit's, or where the writer signs and nobody known signed it.
     """
     ledger = Ledger()
     entry = ledger.promote(to, source, check=lambda entry: merged.require_merged(entry.commit))

@@ -20,7 +20,7 @@ Setting = Callable[[str], str | None]  # of git's configuration
 
 @dataclass(frozen=True)
 class Person:
-    """A person's key that only ssh-keygen can use: it lies in an agent or on a token, or has a passphrase."""
+    """A person's key that only ssh-keygen can use: it is in an agent or on a token, or has a passphrase."""
 
     key: str  # what `ssh-keygen -f` takes
     public: bytes

@@ -60,7 +60,7 @@ def check_clean(repository: Path) -> None:
 
 
 def _taken(repository: Path) -> list[Path]:
-    """Whatever the Bento would take, and what lies where Python finds the code."""
+    """Whatever the Bento would take, and what is where Python finds the code."""
     found = [
         path for pattern in (*_patterns(repository), "pipelines/**/*") for path in repository.glob(pattern)
     ]
@@ -69,7 +69,7 @@ def _taken(repository: Path) -> list[Path]:
 
 
 def _is_plain(repository: Path, name: str) -> bool:
-    """Whether it is a file that no link leads to: what a link names is no part of the commit."""
+    """Whether it is a file that no link leads to: what a link names is not a part of the commit."""
     path = repository / name
     return path.is_file() and path.resolve() == repository.resolve() / name
 

@@ -110,7 +110,7 @@ class Review:
 
 
 def _review(here: Path, contract: Contract) -> Review:
-    """The report of the proposal, where one lies here; else why it is left out.
+    """The report of the proposal, where one is here; else why it is left out.
 
     Refused where it is of a model that answers otherwise, or of none where the model is another one.
     """
@@ -145,7 +145,7 @@ def _copy_evidence(here: Path, out: Path, review: Review) -> None:
 def _require_vouched(here: Path, folder: Path, ledger: Ledger, env: str, review: Review) -> None:
     """UserError where the entry would sign what somebody else put beside the Bento.
 
-    What lies there is what an entry of somebody known names, or what would be made here.
+    What is there is what an entry of somebody known names, or what would be made here.
     """
     held = beside.digest(folder)
     if ledger.signer is None or held in {one.entry.beside for one in ledger.chain(env, known=True)}:

@@ -109,7 +109,7 @@ def evidence(
     share = live / live_requests if live_requests else UNASKED
     if not new_requests or new / new_requests <= allowed(share):
         return 0.0
-    # The likelihood is concave, so the best allowed pair lies on the edge, between the two observed shares.
+    # The likelihood is concave, so the best allowed pair is on the edge, between the two observed shares.
     start, slope = allowed(0.0), allowed(1.0) - allowed(0.0)
     low, high = share, min((new / new_requests - start) / slope, UNLIKELY)
     high = max(low, high) if live_requests else UNASKED

@@ -25,7 +25,7 @@ ASKED = 30  # times for the median of one row
 def golden_rows(url: str, release: str, golden: Golden, within: float = 30.0) -> float:
     """Ask `url` for the golden rows; returns max |Δp|, at most 1e-6.
 
-    Refused where the answer is no answer, comes from another release, or differs by more.
+    Refused where the answer is not an answer, comes from another release, or differs by more.
     """
     answer = _post(f"{url}/predict", golden.rows, within)
     try:

@@ -40,7 +40,7 @@ def deploy(
     3 when it waits (for callers, or before the step `pause_before`).
 
     With `plan` only tells what would happen. UserError where there is no host, nothing is wanted, what is
-    wanted is not to be believed or is no merged commit's release, or another deploy holds the environment.
+    wanted is not to be believed or is not a merged commit's release, or another deploy holds the environment.
     """
     pause = _named(pause_before)
     host = Host.load(env, contract.name, home)

@@ -1,4 +1,4 @@
-"""`ml store list` and `ml store prune`: what lies in the store, who needs it, and what may go."""
+"""`ml store list` and `ml store prune`: what is in the store, who needs it, and what may go."""
 
 import contextlib
 from collections import defaultdict
@@ -56,7 +56,7 @@ def prune(
     """
     store = store or stores.of()
     reasons = needed(ledger, home)
-    # of the folder too: another machine may have pruned a release whose copy still lies here
+    # of the folder too: another machine may have pruned a release whose copy still is here
     known = {about.id: about for place in (Store(store.folder), store) for about in place.list()}
     lines = []
     for place, about in enumerate(stores.newest_first(list(known.values()))):
@@ -108,7 +108,7 @@ def _moved(host: Host) -> set[str]:
 
 def _back(host: Host, history: Sequence[Entry]) -> set[str]:
     journal = Journal.of(host)
-    journal.moves()  # a damaged one is no reason to remove what it would have named
+    journal.moves()  # a damaged one is not a reason to remove what it would have named
     with contextlib.suppress(UserError):
         return {rollback.safe(journal, history, trust.signers(host.folder) is not None)}
     return set()

@@ -23,7 +23,7 @@ from pipelines.core.model import Model, Row
 
 LEVELS = np.linspace(0, 1, 101)  # of the quantiles in gate.json
 SHOWN = (0.0, 0.05, 0.5, 0.95, 1.0)  # of those that are journalled
-SPREAD = 2.5  # a single day's Δp lies up to so many times the mean |Δp| from the Δp of a month
+SPREAD = 2.5  # a single day's Δp is up to so many times the mean |Δp| from the Δp of a month
 SLACK = timedelta(seconds=2)  # a process writes its lines nearly in the order of their times
 
 

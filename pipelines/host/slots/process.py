@@ -19,7 +19,7 @@ GRACE_SECONDS = 30  # seconds that a server gets to answer what it has begun
 
 
 def start(slot: Slot, release: str, folder: Path) -> None:
-    """Serve the release that lies in `folder` on the slot's port; leaves it alone if it already does.
+    """Serve the release that is in `folder` on the slot's port; leaves it alone if it already does.
 
     Refused when its environment cannot be made or its process does not start.
     """

@@ -1,4 +1,4 @@
-"""Where releases lie: a folder, or a GitHub repository. The one place where the kind is chosen.
+"""Where releases are: a folder, or a GitHub repository. The one place where the kind is chosen.
 
 A kind of your own is a subclass of Store in a module here, and a line of `of`.
 """
@@ -19,7 +19,7 @@ def of(home: Path | None = None) -> Store:
     """The store that GREENLIGHT_STORE names: `github`, `github:OWNER/REPO`, or a folder.
 
     By default the folder `store` in `home` ($GREENLIGHT_HOME), which else keeps what came from elsewhere.
-    UserError where the kind is not known, or the name is no repository's.
+    UserError where the kind is not known, or the name is not a repository's.
     """
     folder = (home or machine.home()) / "store"
     named = os.environ.get("GREENLIGHT_STORE") or str(folder)

@@ -1,6 +1,6 @@
 """Releases as those of a GitHub repository: a tag, the release.json in the notes, one asset with everything.
 
-A release is a draft, which nobody else sees, until its asset is whole. What came down lies in a folder, so a
+A release is a draft, which nobody else sees, until its asset is whole. What came down is in a folder, so a
 host can go back to what it ran while GitHub is out of reach.
 """
 
@@ -46,7 +46,7 @@ class Assets(Store):
         return f"the releases of {self.repository} on GitHub"
 
     def get(self, release: str) -> Path:
-        """As the folder's; what does not lie there, or is damaged, is downloaded and hashed first.
+        """As the folder's; what is not there, or is damaged, is downloaded and hashed first.
 
         UserError where it is missing, its asset is cut or is another release's, or GitHub is out of reach.
         """

@@ -56,7 +56,7 @@ class Store:
     def add(self, folder: Path | str) -> str:
         """Take in a release that another place made, such as a downloaded artifact; returns its id.
 
-        Where the release is here already, what lies beside its Bento is brought up to date: the ledger says
+        Where the release is here already, what is beside its Bento is brought up to date: the ledger says
         which counts. UserError where it is not whole.
         """
         folder = Path(folder)
@@ -157,7 +157,7 @@ def newest_first(releases: list[Release]) -> list[Release]:
 
 
 def fault(folder: Path, release_id: str) -> str | None:
-    """Why what lies in `folder` is not the release `release_id`, whole, the file first; None where it is."""
+    """Why what is in `folder` is not the release `release_id`, whole, the file first; None where it is."""
     try:
         about = Release.read(folder)
     except UserError as error:

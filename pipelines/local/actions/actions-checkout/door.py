@@ -41,7 +41,7 @@ def enter(checkout: Path, api: str) -> None:
 
 
 def guard(repository: Path) -> None:
-    """Write the repository's own hook, which asks where a job pushes; who is no job is the loop itself."""
+    """Write the repository's own hook, which asks where a job pushes; who is not a job is the loop itself."""
     command = shlex.join([sys.executable, "-I", str(Path(__file__).resolve()), "ask"])
     here = f'test "$GREENLIGHT_ORIGIN" = {shlex.quote(str(repository.absolute()))} || exit 0'
     api, token = '"$GITHUB_API_URL/repos/$GITHUB_REPOSITORY"', '"${GITHUB_TOKEN:-$GH_TOKEN}"'
