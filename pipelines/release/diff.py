@@ -40,9 +40,11 @@ def diff(one: str, other: str, store: Store | None = None, ledger: Ledger | None
     """
     a, b = (_side(name, store, ledger) for name in (one, other))
     both = [part for part in a.facts if a.facts[part] and b.facts[part]]
+    if "params" in both:
+        both.remove("settings")  # which are among them
     rows = [row for part in both for row in _rows(part, a.facts[part], b.facts[part])]
     head = f"A  {a.words}\nB  {b.words}\n\n"
-    if lacking := [part for part in a.facts if part not in both and (a.facts[part] or b.facts[part])]:
+    if lacking := [part for part in a.facts if bool(a.facts[part]) != bool(b.facts[part])]:
         head += f"not compared, because one of them has none: {', '.join(lacking)}\n\n"
     if not rows:
         return f"{head}nothing differs"
@@ -98,6 +100,7 @@ def _facts(models: Path, lock: Path, params: bytes | None, evidence: Path) -> di
     verdict = Verdict.read(evidence) if (evidence / Verdict.NAME).is_file() else None
     return {
         "params": _read_params(params),
+        "settings": {name: about.get(name) for name in ("estimator", "seed", "settings")},
         "data": about.get("train", {}),
         "metrics": metrics,
         "columns": {name: {**column, "required": name in required} for name, column in columns.items()},

@@ -20,6 +20,8 @@ from tests.releases import described
 Change = Callable[[dict[str, Any]], Any]
 
 MODEL: dict[str, Any] = {
+    "estimator": "plain",
+    "settings": {"weight": 1},
     "train": {"first": "2013-01-01", "last": "2013-05-31", "rows": 100},
     "schema": {
         "properties": {
@@ -126,9 +128,11 @@ def test_what_one_of_them_does_not_have_is_not_compared_and_named(
     released: Callable[..., str], tmp_path: Path
 ) -> None:
     here = model(tmp_path / "here")
-    strange = released("strange", model(tmp_path / "one", seed=8), commit="e" * 40)
+    lighter = model(tmp_path / "one", lambda value: value["settings"].update(weight=2), seed=8)
+    strange = released("strange", lighter, commit="e" * 40)
     told = diff(strange, str(here))
-    assert "not compared, because one of them has none: params\n" in told and "seed" not in told
+    assert "settings.weight 2 1 -1".split() in lines(told)  # the model's own word of them
+    assert "not compared, because one of them has none: params\n" in told and "train.seed" not in told
 
 
 @pytest.mark.parametrize(
