@@ -22,7 +22,7 @@ def main() -> None:
     if not Path("models/window.parquet").is_file():
         sys.exit("models/ is not complete: run `ml reproduce` first")
     scoring = 0.0
-    gather = evidence.gather
+    gather = gate.gather
 
     def timed(*arguments: object, **named: object) -> evidence.Evidence:
         nonlocal scoring

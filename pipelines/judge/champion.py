@@ -101,7 +101,7 @@ def _of_release(base: Path, production: Production, words: str) -> Champion | No
         if sha256(models / "model.onnx") != release.model.sha256:
             return None
         return _load(base, production.commit, words, models / "model.onnx", card, models / "golden.json")
-    except (UserError, OSError, KeyError, TypeError, proposal.InvalidProposal, ChampionUnavailable):
+    except (UserError, OSError, ChampionUnavailable):
         return None  # built again from its commit then
 
 

@@ -20,7 +20,8 @@ from pipelines.core.problem import Problem
 from pipelines.core.tasks.task import Task
 from pipelines.judge import explain, proposal, rules
 from pipelines.judge.champion import Champion, Production
-from pipelines.judge.evidence import Evidence, Scored, gather
+from pipelines.judge.evidence import Evidence, Scored
+from pipelines.judge.gather import gather
 from pipelines.judge.proposal import Card, one_line
 from pipelines.judge.rules import calibration, metrics, slices
 

@@ -10,7 +10,7 @@ import pytest
 from pipelines.core import features as core
 from pipelines.core import rows as road
 from pipelines.core.params import Data
-from pipelines.judge import champion, evidence, rows
+from pipelines.judge import champion, gather, rows
 from pipelines.judge.champion import Champion, Production
 from pipelines.problem import PROBLEM, features, source
 from pipelines.problem.columns import CONTRACT
@@ -81,7 +81,7 @@ def test_candidate_and_champion_are_asked_with_full_features(
     about = {"first": "2013-02-01", "last": "2013-02-28"}
     base = commit(Made(fitted().model, values, **about).write(tmp_path / "base"))
     other = values | {"train": TRAIN | {"seed": 8}}
-    e = evidence.gather(Made(fitted().model, other, **about).write(tmp_path / "candidate"), base, PROBLEM)
+    e = gather.gather(Made(fitted().model, other, **about).write(tmp_path / "candidate"), base, PROBLEM)
     assert e.window is not None and e.candidate is not None and e.champion is not None
     early = e.window.rows[TIME] < pd.Timestamp("2013-03-09")
     expected = lag(road.of_month("2013-03", PROBLEM))[e.window.rows[KEY]].to_numpy()
