@@ -293,6 +293,7 @@ from pipelines.core import params
 from pipelines.rollout import journal, deploy
 from pipelines.host.host import Host
 from pipelines.registry.store import Store
+from tests.delivery import tiny
 
 write, count = journal.Journal.write, 0
 
@@ -308,7 +309,8 @@ given = params.load()
 bake = params.Bake(seconds=0.6, requests=3)
 quick = given.model_copy(update={"rollout": given.rollout.model_copy(update={"bake": bake})})
 params.load = lambda: quick
-sys.exit(deploy.move(Host.load("staging", Path(sys.argv[1])), sys.argv[2], Store(sys.argv[4])))
+host = Host.load("staging", sys.argv[5], Path(sys.argv[1]))
+sys.exit(deploy.move(host, tiny.CONTRACT, sys.argv[2], Store(sys.argv[4])))
 """
 
 
@@ -329,7 +331,7 @@ def _assert_settled(host: Host, release: str) -> None:
 
 
 def _killed_deploy(host: Host, store: Store, release: str, line: int) -> int:
-    arguments = [str(host.home), release, str(line), str(store.folder)]
+    arguments = [str(host.home), release, str(line), str(store.folder), host.model]
     done = subprocess.run(
         [sys.executable, "-c", KILLED, *arguments], cwd=tiny.ROOT, capture_output=True, text=True
     )
