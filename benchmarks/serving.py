@@ -22,12 +22,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks import _load, figure, run
+from pipelines.artifacts.golden import Golden
 from pipelines.base import programs
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256_of_tree, write_text
 from pipelines.core import params as parameters
-from pipelines.core.model import Golden, Row
+from pipelines.core.model import Row
 from pipelines.host import terraform
 from pipelines.problem import PROBLEM
 from pipelines.registry.store import Store
@@ -61,7 +62,7 @@ def main() -> None:
     if not Path("models/golden.json").is_file():
         raise UserError("models/ is not complete: run `ml reproduce` first")
     _load.vegeta()
-    golden = Golden.load("models/golden.json")
+    golden = Golden.read(Path("models"))
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="greenlight-bench-")))
         services = dict(started(folder, stack))

@@ -1,10 +1,10 @@
 """drift.json: what a drift check found, month by month, and its verdict."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipelines.artifacts.file import Artifact, Closed, Number
+from pipelines.artifacts.file import Artifact, Closed, Day, Number
 from pipelines.core.params import Drift
 
 Verdict = Literal["STEADY", "INCONCLUSIVE", "RETRAIN", "FAULT"]
@@ -42,8 +42,8 @@ class Month(Closed):
 class Training(Closed):
     """What the champion was trained on, as its reference.json says."""
 
-    first: str
-    last: str
+    first: Day
+    last: Day
     label_rate: float
     thresholds: dict[str, float]
     skills: dict[str, float]  # by month, of models that had not seen it, against the month's own label rate
@@ -52,9 +52,9 @@ class Training(Closed):
 class Check(Artifact):
     """All of drift.json: the verdict, why, and all that it rests on."""
 
-    NAME: ClassVar[str] = "drift.json"
-    WRITER: ClassVar[str] = "`ml drift`"
-    WAY_OUT: ClassVar[str] = "run `ml drift`, which makes it"
+    NAME = "drift.json"
+    WRITER = "`ml drift`"
+    WAY_OUT = "run `ml drift`, which makes it"
 
     environment: str
     through: Annotated[str, Field(pattern=r"\A\d{4}-\d{2}\z")]

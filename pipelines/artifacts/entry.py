@@ -3,7 +3,7 @@
 import getpass
 import os
 from datetime import UTC, datetime
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -16,8 +16,8 @@ Why = Literal["release", "promote", "rollback"]
 class Entry(Artifact):
     """The release that an environment should run, and how that came about."""
 
-    WRITER: ClassVar[str] = "`ml`"
-    WAY_OUT: ClassVar[str] = "revert that commit on the branch"
+    WRITER = "`ml`"
+    WAY_OUT = "revert that commit on the branch"
 
     release: Digest
     commit: str

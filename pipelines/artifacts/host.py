@@ -1,7 +1,7 @@
 """ENVIRONMENT/host.json: Terraform's output `host`, which says where an environment of this machine is."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
@@ -21,11 +21,9 @@ class Slots(Closed):
 class Outputs(Artifact):
     """All of host.json. The first of the models also answers at the edge's top."""
 
-    NAME: ClassVar[str] = "host.json"
-    WRITER: ClassVar[str] = "`ml infra up`"
-    WAY_OUT: ClassVar[str] = (
-        "correct it, or remove it and run `ml infra up` in the repository of each model that it serves"
-    )
+    NAME = "host.json"
+    WRITER = "`ml infra up`"
+    WAY_OUT = "correct it, or remove it and run `ml infra up` in the repository of each model that it serves"
 
     environment: str
     home: Path

@@ -1,16 +1,14 @@
 """proposal.json: what GitHub knows of the pull request that brought a commit."""
 
-from typing import ClassVar
-
 from pipelines.artifacts.file import Artifact, Commit
 
 
 class Proposal(Artifact):
     """All of proposal.json: its head, the run that judged it, and who let it through, where somebody did."""
 
-    NAME: ClassVar[str] = "proposal.json"
-    WRITER: ClassVar[str] = "`ml ci evidence`"
-    WAY_OUT: ClassVar[str] = "run `ml ci evidence`, which makes it"
+    NAME = "proposal.json"
+    WRITER = "`ml ci evidence`"
+    WAY_OUT = "run `ml ci evidence`, which makes it"
 
     number: int
     title: str

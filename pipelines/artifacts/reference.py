@@ -1,8 +1,6 @@
 """reference.json: what production is compared with, of the rows that a model was trained on."""
 
-from typing import ClassVar
-
-from pipelines.artifacts.file import Artifact, Closed
+from pipelines.artifacts.file import Artifact, Closed, Day
 from pipelines.core import stats
 
 
@@ -34,12 +32,12 @@ class Skill(Closed):
 class Reference(Artifact):
     """All of reference.json: first and last day, the features, the skills of the newest months."""
 
-    NAME: ClassVar[str] = "reference.json"
-    WRITER: ClassVar[str] = "`ml stage train`"
-    WAY_OUT: ClassVar[str] = "release the model again"
+    NAME = "reference.json"
+    WRITER = "`ml stage train`"
+    WAY_OUT = "release the model again"
 
-    first: str
-    last: str
+    first: Day
+    last: Day
     rows: int
     label_rate: float
     features: tuple[Feature, ...]

@@ -1,9 +1,11 @@
 """A release's release.json: what it is made of, and which models were compared with the one that ships."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from pipelines.artifacts.file import Artifact, Closed, Commit, Digest
 from pipelines.core.contract import Verdict
+
+MODELS = "bento/src/models"  # in a release's folder
 
 
 class Shipped(Closed):
@@ -31,9 +33,9 @@ class Image(Closed):
 class Release(Artifact):
     """All of release.json. `image` is noted where `ml store image` makes one."""
 
-    NAME: ClassVar[str] = "release.json"
-    WRITER: ClassVar[str] = "`ml release`"
-    WAY_OUT: ClassVar[str] = "remove the folder, and make the release again with `ml release` at its commit"
+    NAME = "release.json"
+    WRITER = "`ml release`"
+    WAY_OUT = "remove the folder, and make the release again with `ml release` at its commit"
 
     id: Digest
     commit: Commit

@@ -1,6 +1,6 @@
 """serving.json: what of params.yaml the service reads. A Bento holds this module as well."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
@@ -10,9 +10,9 @@ from pipelines.artifacts.file import Artifact
 class Settings(Artifact):
     """All of serving.json."""
 
-    NAME: ClassVar[str] = "serving.json"
-    WRITER: ClassVar[str] = "`ml stage evaluate`"
-    WAY_OUT: ClassVar[str] = "run `dvc repro`, which makes it"
+    NAME = "serving.json"
+    WRITER = "`ml stage evaluate`"
+    WAY_OUT = "run `dvc repro`, which makes it"
 
     name: str
     api: int  # raised when callers must change their requests

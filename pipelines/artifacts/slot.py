@@ -1,7 +1,6 @@
 """A slot's slot.json: what it serves. A later checkout finds there what an earlier one started."""
 
 from pathlib import Path
-from typing import ClassVar
 
 from pipelines.artifacts.file import Artifact
 
@@ -9,9 +8,9 @@ from pipelines.artifacts.file import Artifact
 class Served(Artifact):
     """All of slot.json: the release, its Bento in the store, and the Python of its environment."""
 
-    NAME: ClassVar[str] = "slot.json"
-    WRITER: ClassVar[str] = "`ml deploy`"
-    WAY_OUT: ClassVar[str] = "remove it, and run `ml deploy` for this environment"
+    NAME = "slot.json"
+    WRITER = "`ml deploy`"
+    WAY_OUT = "remove it, and run `ml deploy` for this environment"
 
     release: str
     bento: Path

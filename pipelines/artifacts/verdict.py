@@ -6,7 +6,7 @@ come from a proposal: they are data, and escaped where they are shown.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -233,10 +233,10 @@ class Explanation(Closed):
 class Verdict(Artifact):
     """All of gate.json. A head or base that is None was not named, and nobody may set a status by it."""
 
-    NAME: ClassVar[str] = "gate.json"
-    WRITER: ClassVar[str] = "this version's gate"
-    WAY_OUT: ClassVar[str] = "run `ml gate`, which makes it"
-    LARGEST: ClassVar[int] = 1_000_000
+    NAME = "gate.json"
+    WRITER = "this version's gate"
+    WAY_OUT = "run `ml gate`, which makes it"
+    LARGEST = 1_000_000
 
     version: Literal[1]
     head: Commit | None
@@ -270,11 +270,11 @@ class Verdict(Artifact):
         return self
 
     @classmethod
-    def read(cls, folder: Path) -> Self:
-        """The verdict in `folder`, which a stranger may have left: UserError where it is a link, too."""
-        if folder.is_symlink() or (folder / cls.NAME).is_symlink():
-            raise UserError(f"{folder / cls.NAME} is a link, and the gate writes a file: {cls.WAY_OUT}")
-        return super().read(folder)
+    def of_file(cls, path: Path, way_out: str = "", extra: Literal["ignore"] | None = None) -> Self:
+        """The verdict that a stranger may have left: UserError where it is a link, too."""
+        if path.parent.is_symlink() or path.is_symlink():
+            raise UserError(f"{path} is a link, and the gate writes a file: {way_out or cls.WAY_OUT}")
+        return super().of_file(path, way_out, extra)
 
     @property
     def reason(self) -> str:

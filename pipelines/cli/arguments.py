@@ -44,7 +44,7 @@ def wanted(env: str) -> str:
     """The release that the ledger wants for an environment. UserError where it wants none."""
     from pipelines.registry import ledger
 
-    entry = ledger.wanted(env)
+    entry = ledger.Ledger().wanted(env)
     if entry is None:
         raise UserError(f"the ledger wants nothing for {env} yet: run `ml release`")
     return entry.release

@@ -59,7 +59,7 @@ def scope(
     if base == "ledger":
         from pipelines.registry import ledger
 
-        entry = ledger.released("staging")
+        entry = ledger.Ledger().released("staging")
         base = entry.commit if entry else "0" * 40
     finish(scope.run(base, head))
 
@@ -150,7 +150,7 @@ def rehearse() -> None:
     from pipelines.rollout.rehearse import rehearse
 
     new = wanted("staging")
-    before = (entry.release for entry in ledger.history("staging") if entry.release != new)
+    before = (entry.release for entry in ledger.Ledger().history("staging") if entry.release != new)
     finish(rehearse(new, PROBLEM.contract, next(filter(stores.of().has, before), None)))
 
 

@@ -29,11 +29,10 @@ def gate(
     """Judge a proposal: exits with 0 for PASS, 3 for INCONCLUSIVE, 4 for FAIL."""
     from pipelines.judge import gate
     from pipelines.problem import PROBLEM
-    from pipelines.registry import ledger
+    from pipelines.registry.ledger import Ledger
 
-    production, anchor = (
-        _production(entry) for entry in (ledger.wanted("production"), ledger.anchor("production"))
-    )
+    book = Ledger()
+    production, anchor = map(_production, (book.wanted("production"), book.anchor("production")))
     finish(gate.run(candidate, base, PROBLEM, out, production, anchor, head))
 
 

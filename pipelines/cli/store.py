@@ -52,7 +52,7 @@ def previous() -> None:
     from pipelines.registry import store as stores
     from pipelines.rollout.rehearse import locate, previous
 
-    finish(locate(previous(wanted("staging"), ledger.history("staging")), stores.of()))
+    finish(locate(previous(wanted("staging"), ledger.Ledger().history("staging")), stores.of()))
 
 
 @verbs.command(example="ml store image\nml store image 3fd1c09e")

@@ -1,9 +1,8 @@
-"""An ONNX model and its golden rows: load, predict, check. All that the service needs to answer."""
+"""An ONNX model: load and predict. All that the service needs to answer."""
 
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is 
 import onnxruntime
 
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json
 from pipelines.core.contract import Column
 
 Row = Mapping[str, Any]
@@ -61,32 +59,3 @@ def encode(column: Column, values: Sequence[Any] | np.ndarray) -> np.ndarray:
 
 def _is_missing(value: Any) -> bool:
     return value is None or value != value or type(value).__name__ in ("NAType", "NaTType")
-
-
-@dataclass(frozen=True)
-class Golden:
-    """Requests with the answers that they must get: `rows` of features, `p` their probabilities."""
-
-    rows: tuple[Row, ...]
-    p: tuple[float, ...]
-
-    @classmethod
-    def load(cls, path: Path | str) -> "Golden":
-        """Read golden.json. UserError where it is not what `evaluate` writes."""
-        value = read_json(path)
-        try:
-            golden = cls(tuple(value["rows"]), tuple(float(p) for p in value["p"]))
-        except (KeyError, TypeError, ValueError):
-            raise UserError(
-                f"{path}: needs the lists `rows` and `p`: run `dvc repro`, which makes it"
-            ) from None
-        if len(golden.rows) != len(golden.p) or not golden.rows:
-            raise UserError(f"{path}: has {len(golden.rows)} rows and {len(golden.p)} answers")
-        return golden
-
-    def largest_difference(self, answers: Sequence[float] | np.ndarray) -> float:
-        """max |Δp| between `answers` and what they must be; infinite where one is missing or not finite."""
-        given = np.asarray(answers, dtype=np.float64)
-        if given.shape != (len(self.p),) or not np.isfinite(given).all():
-            return math.inf
-        return float(np.max(np.abs(given - np.asarray(self.p))))

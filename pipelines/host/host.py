@@ -1,11 +1,12 @@
 """A host: the machine that holds environments. Its folders, ports and tools, as host.json tells."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.artifacts.host import Outputs, Slots
+from pydantic import Field
+
+from pipelines.artifacts.host import Outputs
 from pipelines.base import machine
 from pipelines.base.errors import UserError
 from pipelines.edge.edge import Edge
@@ -15,69 +16,48 @@ from pipelines.host.supervisor import Supervisor
 COLOURS = ("blue", "green")
 
 
-@dataclass(frozen=True)
-class Host:
-    """One environment on this machine, as Terraform's outputs describe it."""
+class Host(Outputs):
+    """One environment on this machine, as Terraform's outputs describe it, for one of its models."""
 
-    environment: str
-    home: Path
-    folder: Path
-    tools: Path
-    edge_url: str
-    admin_url: str
-    models: dict[str, dict[str, int]]  # name -> colour -> port; the first also answers at the edge's top
-    socket: Path
-    model: str  # whose slots, journal and lock this is about
+    model: str = Field(default="", exclude=True)  # whose slots, journal and lock this is about
 
     @classmethod
     def load(cls, environment: str, model: str, at: Path | None = None) -> "Host":
         """Read host.json. UserError where `ml infra up` has not made this environment for this model."""
-        path = (at or machine.home()) / environment / Outputs.NAME
-        way_out = f"run `ml infra up --env {environment}`"
-        if not path.exists():
-            raise UserError(f"no host for {environment} ({path}): {way_out}")
-        host = cls.told(Outputs.read(path.parent), model)
-        if not _same_folder(host.folder, path.parent):
-            raise UserError(
-                f"{path} is about {host.folder}, from where it was moved: move it back, or {way_out}"
-            )
-        if model not in host.models:
-            raise UserError(f"{environment} serves {', '.join(host.models)} here, not yet {model}: {way_out}")
-        return host
+        folder, way_out = (at or machine.home()) / environment, f"run `ml infra up --env {environment}`"
+        host = cls.found(folder)
+        if host is None:
+            raise UserError(f"no host for {environment} ({folder / cls.NAME}): {way_out}")
+        if not _same_folder(host.folder, folder):
+            moved = f"{folder / cls.NAME} is about {host.folder}, from where it was moved"
+            raise UserError(f"{moved}: move it back, or {way_out}")
+        if model not in host.ports_of:
+            known = ", ".join(host.ports_of)
+            raise UserError(f"{environment} serves {known} here, not yet {model}: {way_out}")
+        return host.of(model)
 
     @classmethod
-    def parse(cls, value: str | Mapping[str, Any], model: str = "") -> "Host":
-        """From Terraform's output `host`. UserError where it is none."""
-        return cls.told(Outputs.parse(value, "Terraform's output `host`", "run `ml infra up` again"), model)
-
-    @classmethod
-    def told(cls, outputs: Outputs, model: str = "") -> "Host":
-        """From what host.json holds. Without a `model` it is about the first."""
-        value = outputs.model_dump(exclude={"version"})
-        models = {each.pop("name"): each for each in value["models"]}
-        return cls(**value | {"models": models}, model=model or next(iter(models)))
-
-    def save(self) -> None:
-        """Write host.json."""
-        value = asdict(self) | {"models": [Slots(name=name, **slots) for name, slots in self.models.items()]}
-        del value["model"]
-        Outputs(**value).write(self.folder)
+    def told(cls, value: str | Mapping[str, Any], model: str = "") -> "Host":
+        """From Terraform's output `host`. Without a `model` it is about the first.
+        UserError where it is none."""
+        host = cls.parse(value, "Terraform's output `host`", "run `ml infra up` again")
+        return host.of(model or host.models[0].name)
 
     def of(self, model: str) -> "Host":
         """The same environment for another of its models."""
-        return replace(self, model=model)
+        return self.model_copy(update={"model": model})
 
     @property
     def each(self) -> list["Host"]:
         """The environment once for each model."""
-        return [self.of(model) for model in self.models]
+        return [self.of(model) for model in self.ports_of]
 
     def slot(self, colour: str) -> Slot:
         """One of the model's two slots."""
         return Slot(
             self.model,
             colour,
-            self.models[self.model][colour],
+            self.ports_of[self.model][colour],
             self.place / "slots" / colour,
             predictions=self.predictions,
             environments=self.home / "venvs",
@@ -102,17 +82,22 @@ class Host:
 
     @property
     def edge(self) -> Edge:
-        return Edge(self.folder / "edge", self.edge_url, self.admin_url, self.models, self.model)
+        return Edge(self.folder / "edge", self.edge_url, self.admin_url, self.ports_of, self.model)
 
     @property
     def supervisor(self) -> Supervisor:
         return Supervisor(self.socket)
 
     @property
+    def ports_of(self) -> dict[str, dict[str, int]]:
+        """The port of each colour, by model; the first also answers at the edge's top."""
+        return {model.name: model.model_dump(exclude={"name"}) for model in self.models}
+
+    @property
     def ports(self) -> dict[str, int]:
         """Every port of this environment, by what it is for."""
         edge, admin = (int(url.rpartition(":")[2]) for url in (self.edge_url, self.admin_url))
-        slots = {f"{slot} of {name}": port for name, of in self.models.items() for slot, port in of.items()}
+        slots = {f"{slot} of {name}": port for name, of in self.ports_of.items() for slot, port in of.items()}
         return {"edge": edge, "admin": admin, **slots}
 
     @property

@@ -165,7 +165,7 @@ def _is_ours(host: Host, holder: psutil.Process) -> bool:
 def main() -> None:
     """What Terraform's provisioners call: install, start or stop the host in $GREENLIGHT_HOST (JSON)."""
     try:
-        host = Host.parse(os.environ["GREENLIGHT_HOST"])
+        host = Host.told(os.environ["GREENLIGHT_HOST"])
         match sys.argv[1:]:
             case ["install"]:
                 install(host.tools, Path(os.environ["GREENLIGHT_LOCK"]))

@@ -12,8 +12,6 @@ from typing import Any
 
 from pipelines.base.errors import Refused
 
-STOPPED = ("STOPPED", "EXITED", "FATAL")
-
 
 class Supervisor:
     """The supervisor of one environment; its programs are `edge`, `slot-blue` and `slot-green`."""

@@ -45,16 +45,16 @@ def up(env: str, model: str, home: Path | None = None) -> Host:
     terraform = Terraform.of(env, model, home)
     with terraform.alone(f"`ml infra up --env {env}`"):
         if changes := terraform.plan():
-            host = Host.parse(terraform.planned_outputs()["host"], model)
+            host = Host.told(terraform.planned_outputs()["host"], model)
             services.check_ports(host)  # before anything starts
             step(f"{env}: {changes}")
             terraform.apply()
-        host = Host.parse(terraform.outputs()["host"], model)
+        host = Host.told(terraform.outputs()["host"], model)
         if not services.alive(host):  # a reboot is nothing that Terraform's state can know of
             step(f"{env}: the supervisor or the edge was down, starting it")
             services.install(host.tools, ROOT / "requirements" / "host.txt")
             services.start(host)
-        host.save()
+        host.write(host.folder)
     step(f"{env}: edge at {host.edge_url}" + ("" if changes else ", no changes"))
     return host
 
@@ -74,7 +74,7 @@ def down(env: str, model: str, home: Path | None = None) -> None:
         terraform.plan(destroy=True)
         terraform.apply()
         if "host" in outputs:
-            host = Host.parse(outputs["host"])
+            host = Host.told(outputs["host"])
             services.stop(host)  # also where Terraform has lost its state, or a start was killed half-way
             services.forget(host)
     step(f"{env}: down")
@@ -181,7 +181,7 @@ class Terraform:
 
 def _models(home: Path, env: str, model: str) -> list[str]:
     """The models that the environment serves, oldest first, and ours, which `up` adds."""
-    told = Outputs.read(home / env) if (home / env / Outputs.NAME).exists() else None
+    told = Outputs.found(home / env)
     known = [each.name for each in told.models] if told else []
     return [*known, *([] if model in known else [model])]
 

@@ -108,7 +108,7 @@ def _require_newer(host: Host, ledger: Ledger, found: Look, name: str) -> None:
     """What was signed once stays signed: a branch set back would deploy an old release."""
     assert found.head and found.commit
     now = Followed(head=found.head, written=found.commit, moment=ledger.moment(found.commit))
-    before = Followed.read(host.place) if (host.place / Followed.NAME).exists() else None
+    before = Followed.found(host.place)
     if before == now:
         return
     old = before and before.written != now.written and now.moment <= before.moment

@@ -5,7 +5,6 @@ service does with an answer, the figures what the ledger and the model's card sa
 """
 
 import csv
-import json
 import math
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +13,12 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.base.files import read_json
+from pipelines.artifacts.file import Artifact
+from pipelines.artifacts.golden import Golden
+from pipelines.artifacts.metrics import Metrics
+from pipelines.artifacts.model import Description
+from pipelines.artifacts.reference import Reference
+from pipelines.artifacts.serving import Settings
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model
 from pipelines.core.params import Params
@@ -26,14 +30,15 @@ FOLDS = 1e-3  # of the skills in reference.json: their models are trained, and a
 MACHINE = ("parity", "versions")  # of model.json: what the machine that trained was
 SHOWN = 40  # characters of a value
 
-FILES = tuple(
-    f"models/{name}"
-    for name in ("golden.json", "metrics.json", "model.json", "months.csv", "reference.json", "serving.json")
-)
+MONTHS = "models/months.csv"
+ARTIFACTS: dict[str, type[Artifact]] = {
+    f"models/{artifact.NAME}": artifact for artifact in (Golden, Metrics, Description, Reference, Settings)
+}
+FILES = (*ARTIFACTS, MONTHS)
 
 
 def of(
-    params: Params, rows: pd.DataFrame, model: Model, past: dict[str, Any], contract: Contract
+    params: Params, rows: pd.DataFrame, model: Model, past: Reference, contract: Contract
 ) -> dict[str, Any]:
     """What each of FILES holds, for the rows of prepared.parquet, the candidate's own answers to them, and
     `of_the_past`."""
@@ -44,18 +49,18 @@ def of(
         float(trained[label].mean()),
     )
     months = evaluate.by_month(params, rows, p, rate, contract).to_csv(index=False, lineterminator="\n")
-    found = (
+    made: list[Artifact] = [
         evaluate.golden(model, later, contract),
-        evaluate.measure(params, judged, p[judged.index].to_numpy(), rate, contract),
-        train.card(params, trained, 0.0, contract),
-        list(csv.reader(months.splitlines())),
+        Metrics(**evaluate.measure(params, judged, p[judged.index].to_numpy(), rate, contract)),
+        train.describe(params, trained, 0.0, contract),
         past,
         evaluate.serving(params, contract),
-    )
-    return dict(zip(FILES, (json.loads(json.dumps(value)) for value in found), strict=True))
+    ]
+    found = {f"models/{file.NAME}": file.value for file in made}
+    return found | {MONTHS: list(csv.reader(months.splitlines()))}
 
 
-def of_the_past(params: Params, rows: pd.DataFrame, problem: Problem) -> dict[str, Any]:
+def of_the_past(params: Params, rows: pd.DataFrame, problem: Problem) -> Reference:
     """What reference.json holds: some models of the months before are trained for it."""
     contract = problem.contract
     trained = table.training(params, rows, contract)
@@ -63,17 +68,16 @@ def of_the_past(params: Params, rows: pd.DataFrame, problem: Problem) -> dict[st
 
 
 def read(path: Path) -> Any:
-    """What one of FILES holds, as a build left it."""
-    if path.suffix == ".csv":
-        return list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
-    value = read_json(path)
-    return value if path.name != "model.json" else {k: v for k, v in value.items() if k not in MACHINE}
+    """What one of FILES holds, as a build left it. UserError where it is none, or has a field more."""
+    if artifact := ARTIFACTS.get(f"models/{path.name}"):
+        return artifact.of_file(path).value
+    return list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
 
 
 def difference(theirs: Any, ours: Any, name: str) -> str | None:
     """The first field in which what a build left is not what the judge made: "p[3] is 0.5, not 0.2"."""
-    if name.endswith("model.json"):
-        ours = {key: value for key, value in ours.items() if key not in MACHINE}
+    if name.endswith(Description.NAME):
+        theirs, ours = ({k: v for k, v in one.items() if k not in MACHINE} for one in (theirs, ours))
     return next(_differences(theirs, ours, "", name.endswith("reference.json")), None)
 
 

@@ -13,14 +13,16 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from pipelines.artifacts.release import Release
+from pipelines.artifacts.golden import Golden
+from pipelines.artifacts.model import Description
+from pipelines.artifacts.release import MODELS, Release
 from pipelines.base import git, programs
 from pipelines.base import recorded as locks
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, sha256, write_bytes, write_json, write_text
 from pipelines.core import tables
-from pipelines.core.model import Golden, Model
+from pipelines.core.model import Model
 from pipelines.judge import proposal
 from pipelines.judge.proposal import Card
 
@@ -97,7 +99,7 @@ def _of_release(base: Path, production: Production, words: str) -> Champion | No
     assert production.folder is not None
     try:
         release = Release.read(production.folder)
-        models, card = production.folder / "bento/src/models", production.folder / "evidence/model.json"
+        models, card = production.folder / MODELS, production.folder / "evidence" / Description.NAME
         if sha256(models / "model.onnx") != release.model.sha256:
             return None
         return _load(base, production.commit, words, models / "model.onnx", card, models / "golden.json")
@@ -119,12 +121,12 @@ def _load(base: Path, commit: str, words: str, model: Path, card: Path, golden: 
             sha256(model),
             model.stat().st_size,
             proposal.card(card),
-            Golden.load(golden),
+            Golden.of_file(golden, extra="ignore"),
             _api(base, commit),
             base,
             model,
         )
-    except (UserError, OSError, proposal.InvalidProposal) as error:
+    except (UserError, OSError) as error:
         raise ChampionUnavailable(f"{words} cannot be read: {error}") from None
 
 
@@ -162,7 +164,7 @@ def _cached(base: Path, recorded: list[str]) -> list[Path]:
     config = configparser.ConfigParser(interpolation=None)
     config.read([base / ".dvc/config", base / ".dvc/config.local"])
     cache = (base / ".dvc" / config.get("cache", "dir", fallback="cache") / "files/md5").resolve()
-    return [cache / md5[:2] / md5[2:] for md5 in recorded]
+    return [cache / name[:2] / name[2:] for name in recorded]
 
 
 # --- built again -------------------------------------------------------------------------------------------

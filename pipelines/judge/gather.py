@@ -241,7 +241,7 @@ class _Gathering:
         step("making what stands beside the model again")
         try:
             return proposals.differing(self.proposal.path.parents[1], made.beside(self.proposal.model))
-        except (InvalidProposal, answers.Failed, KeyError) as error:
+        except (InvalidProposal, Refused, answers.Failed, KeyError) as error:
             return f"What stands beside the model cannot be held against what the judge makes: {error}"
 
     def own_of(self, scored: Scored) -> pd.DataFrame:

@@ -1,8 +1,11 @@
-"""What a proposal's build left, read as the hostile data it may be: each file is whole or named as bad."""
+"""What a proposal's build left, read as the hostile data it may be: each file is whole or named as bad.
 
-import datetime
+A field of a file that this version does not know is ignored: a proposal's own code may write more, and the
+rule `beside` says that this is its own word. Where the base's code wrote the files, that rule wants them as
+they are made here, field by field.
+"""
+
 import os
-import re
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -12,9 +15,12 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from pipelines.artifacts.model import Description
+from pipelines.artifacts.validation import Validation
+from pipelines.artifacts.verification import Shuffled
 from pipelines.base import recorded as locks
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json, sha256
+from pipelines.base.files import sha256
 from pipelines.core.contract import Column, Contract
 from pipelines.core.model import Inputs, Model, encode
 from pipelines.core.params import Params, load
@@ -32,7 +38,6 @@ LARGEST = {
 }
 MOST_MONTHS = 120  # of the report
 NEAREST = 5
-DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 T = TypeVar("T")
 
 
@@ -153,8 +158,7 @@ def _optional(folder: Path, name: str, reader: Callable[[Path], T]) -> T | None:
 
 
 def _shuffled(path: Path) -> float | None:
-    value = read_json(path)["roc_auc"]
-    return float(value) if value is not None and 0 <= value <= 1 else None
+    return Shuffled.of_file(path, extra="ignore").roc_auc
 
 
 def _read(folder: Path, name: str, reader: Callable[[Path], T]) -> T:
@@ -196,36 +200,10 @@ def shipped(outputs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def card(path: Path) -> Card:
-    """A model.json. InvalidProposal where a field is missing or of another kind."""
-    value = read_json(path)
-    try:
-        train = value["train"]
-        first, last, rows = train["first"], train["last"], train["rows"]
-        estimator, settings = str(value["estimator"]), str(value.get("settings", ""))
-        schema = value.get("schema", {})
-        found = Card(one_line(estimator, 80), one_line(settings), first, last, rows, schema)
-        fine = (
-            isinstance(schema, dict)
-            and type(rows) is int
-            and 0 < rows < 1e12
-            and _is_day(first)
-            and _is_day(last)
-            and first <= last
-        )
-    except (KeyError, TypeError):
-        fine = False
-    if not fine:
-        raise InvalidProposal(
-            "models/model.json does not say when the model was trained (train: first, last, rows)"
-        )
-    return found
-
-
-def _is_day(text: Any) -> bool:
-    try:
-        return bool(isinstance(text, str) and DAY.fullmatch(text) and datetime.date.fromisoformat(text))
-    except ValueError:
-        return False
+    """A model.json. UserError where a field is missing or of another kind."""
+    told = Description.of_file(path, extra="ignore")
+    estimator, settings = one_line(told.estimator, 80), one_line(str(told.settings))
+    return Card(estimator, settings, told.train.first, told.train.last, told.train.rows, told.request)
 
 
 def recorded_model(path: Path) -> str:
@@ -299,13 +277,13 @@ def _validation(path: Path) -> dict[str, Any]:
     months: dict[str, list[bool]] = {}
     near: list[tuple[float, dict[str, Any]]] = []
     whats = {"expect_column_values_to_not_be_null": "missing"}
-    for result in read_json(path)["results"]:
-        month, setting, share = one_line(result["month"], 20), result["setting"], result["observed"]
-        months.setdefault(month, []).append(result["success"] is True)
-        allowed = 1 - setting.get("mostly", 1)
-        if isinstance(share, float) and 0 < share <= 1 and 0 < allowed <= 1:
-            what = whats.get(result["expectation"], "out of range")
-            column = one_line(setting["column"], 80)
+    for result in Validation.of_file(path, extra="ignore").results:
+        month, setting, share = one_line(result.month, 20), result.setting, result.observed
+        months.setdefault(month, []).append(result.success)
+        allowed = 1 - setting.mostly
+        if setting.column and isinstance(share, float) and 0 < share <= 1 and 0 < allowed <= 1:
+            what = whats.get(result.expectation, "out of range")
+            column = one_line(setting.column, 80)
             found = {"month": month, "column": column, "what": what, "share": share, "allowed": allowed}
             near.append((share / allowed, found))
     near.sort(key=lambda pair: -pair[0])

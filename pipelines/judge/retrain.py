@@ -5,7 +5,6 @@ Run as a program, this module is that process.
 """
 
 import contextlib
-import json
 import os
 import pickle
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipelines.artifacts.reference import Reference
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import write_bytes
 from pipelines.core.model import Model
@@ -68,7 +68,7 @@ class Retrained:
 
     def beside(self, model: Model) -> dict[str, Any]:
         """What stands beside the candidate's `model`, by the name of each file."""
-        past = json.loads(self.trainers[1].ask(REFERENCE))
+        past = Reference.parse(self.trainers[1].ask(REFERENCE))
         return beside.of(self.params, self.rows, model, past, self.problem.contract)
 
     def repeats_itself(self) -> bool:
@@ -162,7 +162,7 @@ def _made(
             return MADE, train.fit(params, rows, problem)
         if what == SHUFFLED:
             return MADE, repr(verify.of_shuffled_outcomes(params, raw, problem)).encode()
-        return MADE, json.dumps(beside.of_the_past(params, rows, problem)).encode()
+        return MADE, beside.of_the_past(params, rows, problem).model_dump_json().encode()
     except MemoryError:
         return TOO_MUCH, b""
     except (UserError, Refused) as error:

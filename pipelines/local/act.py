@@ -110,7 +110,7 @@ def run(
         command = [
             *arguments(event, place, number, folder, given, job, attempt),
             *("--workflows", str(file.relative_to(folder / "source"))),
-            *mappings(folder / "source", file),
+            *(f"--local-repository={k}={v}" for k, v in stand_ins(folder / "source", file).items()),
         ]
         name = definition.get("name", workflow)
         step(f"{name}: run {number}, {event.name}, commit {sha[:12]}")
@@ -197,19 +197,9 @@ def check_out(origin: Path, event: Event, folder: Path) -> str:
     """A clone at the event's commit: act takes the workflow file and `github.sha` from where it runs."""
     git("clone", "--quiet", "--shared", "--no-checkout", str(origin), str(folder))
     sha = event.sha or git("-C", str(origin), "rev-parse", "--verify", "--quiet", f"{event.ref}^0")
-    if event.ref.startswith("refs/heads/"):
-        git(
-            "-C",
-            str(folder),
-            "checkout",
-            "--quiet",
-            "--force",
-            "-B",
-            event.ref.removeprefix("refs/heads/"),
-            sha,
-        )
-    else:
-        git("-C", str(folder), "checkout", "--quiet", "--force", "--detach", sha)
+    branch = event.ref.removeprefix("refs/heads/")
+    how = ("-B", branch) if branch != event.ref else ("--detach",)
+    git("-C", str(folder), "checkout", "--quiet", "--force", *how, sha)
     return sha
 
 
@@ -252,10 +242,6 @@ def arguments(
         *(f"--env={name}={value}" for name, value in told.items()),
         *(["--job", job] if job else []),
     ]
-
-
-def mappings(root: Path, workflow: Path) -> list[str]:
-    return [f"--local-repository={name}={folder}" for name, folder in stand_ins(root, workflow).items()]
 
 
 def program(name: str) -> str:

@@ -35,10 +35,10 @@ def imported(root: Path, file: str) -> set[str]:
     templates that it names.
     """
     if file.endswith(".j2"):
-        names = frozenset(TEMPLATE.findall((root / file).read_text(encoding="utf-8")))
+        found = frozenset(TEMPLATE.findall((root / file).read_text(encoding="utf-8")))
     else:
-        names = _all_names(_parsed(root, file), file)
-    return {other for name in names for other in of_module(root, name)}
+        found = _all_names(_parsed(root, file))
+    return {other for name in found for other in of_module(root, name)}
 
 
 def of_module(root: Path, name: str) -> list[str]:
@@ -82,11 +82,11 @@ def of_function(root: Path, file: str, function: str) -> set[str]:
     while waiting:
         file, name = waiting.pop()
         seen.add((file, name))
-        defined, bound = _top(_parsed(root, file), file)
+        defined, bound = _top(_parsed(root, file))
         nodes = list(_nodes(defined[name])) if name in defined else []
         used = {node.id for node in nodes if isinstance(node, ast.Name)} - _own(nodes)
         waiting |= {(file, other) for other in used if other in defined} - seen
-        for path in (*_names(nodes, file), *(bound[other] for other in used if other in bound)):
+        for path in (*names(nodes), *(bound[other] for other in used if other in bound)):
             files = set(of_module(root, path))
             ours = {other for other in files if other.startswith(f"{CLI}/")}
             found |= files - ours
@@ -126,13 +126,13 @@ def _text(call: ast.Call, place: int | None) -> str:
     return next((str(value.value) for value in given if isinstance(value, ast.Constant)), "")
 
 
-def _top(tree: ast.Module, file: str) -> tuple[dict[str, ast.stmt], dict[str, str]]:
+def _top(tree: ast.Module) -> tuple[dict[str, ast.stmt], dict[str, str]]:
     """What a module defines, by name, and the full names of what it imports."""
     defined: dict[str, ast.stmt] = {}
     bound: dict[str, str] = {}
     for node in tree.body:
         if isinstance(node, ast.Import | ast.ImportFrom):
-            bound |= zip(_aliases(node), _names([node], file), strict=True)
+            bound |= zip(_aliases(node), names([node]), strict=True)
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             defined[node.name] = node
         elif isinstance(node, ast.Assign | ast.AnnAssign):
@@ -156,22 +156,19 @@ def _aliases(node: ast.Import | ast.ImportFrom) -> list[str]:
 
 
 @cache
-def _all_names(tree: ast.Module, file: str) -> frozenset[str]:
-    return frozenset(_names(_nodes(tree), file))
+def _all_names(tree: ast.Module) -> frozenset[str]:
+    return frozenset(names(_nodes(tree)))
 
 
-def _names(nodes: Iterable[ast.AST], file: str) -> Iterator[str]:
+def names(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """The full names that the nodes import; also a part of a problem, whose file is imported when the part is
     asked for, and a text that is a module's name (`python -m` starts it) or a template's.
     """
-    package = file.split("/")[:-1]
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            start = package[: len(package) + 1 - node.level] if node.level else []
-            module = ".".join([*start, *([node.module] if node.module else [])])
-            yield from (f"{module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):  # never a relative one: ruff bans them (pyproject.toml)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Attribute) and node.attr in PARTS and _is_problem(node.value):
             yield f"{room.PACKAGE}.{PARTS[node.attr]}"
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):

@@ -18,8 +18,9 @@ from pipelines.base.errors import UserError
 from pipelines.base.files import write_text
 from pipelines.local import imports, owners
 from pipelines.pulls import scope
+from pipelines.pulls.runs import JUDGE
 
-STAGES, BENTO, JUDGE = "dvc.yaml", "bentofile.yaml", ".github/workflows/judge.yml"
+STAGES, BENTO = "dvc.yaml", "bentofile.yaml"
 SCOPE = "pipelines/pulls/scope.py"
 
 # What imports cannot tell, in one place. Each stage runs with these packages:

@@ -14,11 +14,12 @@ from typing import Any
 
 from rich.console import Console
 
+from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.host import Outputs
 from pipelines.base import git as base_git
 from pipelines.base import loopback, programs
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json, write_json, write_text
+from pipelines.base.files import write_json, write_text
 from pipelines.core import params as parameters
 from pipelines.local import act, events, forging, github, pushes, rights
 from pipelines.local.act import Place, Run, git
@@ -37,6 +38,7 @@ ENVIRONMENTS = ("staging", "production")
 STORAGE = "storage"  # the DVC remote
 TRAIN = ("ml", "reproduce")
 MARK = "GREENLIGHT_DEMO"  # in the environment of all that the demo starts, so that `down` finds it
+REPLAY = (sys.executable, *"-m pipelines.cli ci replay --env production".split())
 REVIEWER = "maya"
 # The whole suite takes longer than the demo: `ci` runs it on GitHub, here these parts of it.
 SHORT = {
@@ -63,10 +65,7 @@ def open_stage() -> Iterator["Stage"]:
     git("push", "--quiet", str(origin), "HEAD:refs/heads/main")
     git("clone", "--quiet", str(origin), str(folder / "author"))
     with github.serve(folder / "runs", origin, REPOSITORY, rules=Rules.of()) as api:
-        environment = {
-            MARK: str(folder),
-            "GREENLIGHT_HOME": str(folder / "home"),
-        }
+        environment = {MARK: str(folder), "GREENLIGHT_HOME": str(folder / "home")}
         os.environ.update(environment)
         for name in ENVIRONMENTS:
             write_json(folder / "home" / name / "terraform.tfvars.json", {"port": free_ports(4)})
@@ -158,10 +157,8 @@ class Stage:
         self.say("The author trains the model of main and pushes it to a DVC remote, which is a folder here.")
         self.author("make", ".venv/ready")
         self.author("ml", "restore")  # from the source: a demo that was stopped may have pushed a part
-        storage = self.folder / STORAGE
-        remote = ("dvc", "remote", "add", "--default", "storage", str(storage))
-        for command in (remote, TRAIN) if storage.exists() else (TRAIN, remote):
-            self.author(*command)
+        self.author("dvc", "remote", "add", "--default", "storage", str(self.folder / STORAGE))
+        self.author(*TRAIN)
         self.author("dvc", "push", "--run-cache")
         self.author("git", "commit", "--quiet", "--all", "--message", "DVC keeps data and models in a folder")
         self.author("git", "push", "--quiet", str(self.place.origin), "HEAD:main")
@@ -272,10 +269,8 @@ class Stage:
 
     def check_drift(self, month: str, retrain: bool) -> None:
         """The workflow `drift` for a month, and its verdict."""
-        run = self.workflow(
-            "drift",
-            events.workflow_dispatch(REPOSITORY, ".github/workflows/drift.yml", {"through": month}),
-        )
+        asked = events.workflow_dispatch(REPOSITORY, ".github/workflows/drift.yml", {"through": month})
+        run = self.workflow("drift", asked)
         path = write_text(self.folder / "reports" / f"drift-{month}.md", run.summary)
         markdown.show(path)
         self.must(("RETRAIN" in run.summary) == retrain, f"the drift check's verdict for {month}: {path}")
@@ -291,24 +286,14 @@ class Stage:
             return str(json.load(answer)["release"])
 
     def golden_rows(self) -> list[dict[str, Any]]:
-        return list(read_json(self.folder / "author/models/golden.json")["rows"])
+        return list(Golden.read(self.folder / "author/models").rows)
 
     @contextmanager
     def load(self, month: str) -> Iterator[Path]:
         """Send a month's events to production, one a request, until the block ends; yields the tally."""
         tally, stop = self.folder / "tally.json", self.folder / "stop"
-        command = [
-            sys.executable,
-            "-m",
-            "pipelines.cli",
-            "ci",
-            "replay",
-            "--month",
-            month,
-            "--tally",
-            str(tally),
-        ]
-        command += ["--env", "production", "--one-row", "--rate", "100", "--until", str(stop)]
+        command = [*REPLAY, "--month", month, "--tally", str(tally)]
+        command += ["--one-row", "--rate", "100", "--until", str(stop)]
         with (self.folder / "replay.txt").open("w") as log:
             caller = programs.start(command, env=programs.environment(own_code=True), stdout=log, stderr=log)
             try:
@@ -320,17 +305,7 @@ class Stage:
 
     def send(self, month: str) -> None:
         """A whole month to production, in batches."""
-        command = [
-            sys.executable,
-            "-m",
-            "pipelines.cli",
-            "ci",
-            "replay",
-            "--month",
-            month,
-            "--env",
-            "production",
-        ]
+        command = [*REPLAY, "--month", month]
         done = programs.run(command, env=programs.environment(own_code=True), stdout=None, stderr=None)
         self.must(done.returncode == 0, f"requests of {month} were lost")
 

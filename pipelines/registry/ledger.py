@@ -122,17 +122,13 @@ class Ledger:
         unmoved = 0
         for lost in range(TRIES):
             old = self._fetch()
-            if (
-                (now := self._entry(old, environment))
-                and _same(now, entry)
-                and self._stands(old, environment)
-            ):
+            now = self._entry(old, environment)
+            if now and _same(now, entry) and self._stands(old, environment):
                 return False
             new = self._commit(old, environment, entry)
             lease = f"--force-with-lease=refs/heads/{BRANCH}:{old or ''}"
-            pushed = self._git(
-                "push", "--quiet", "--porcelain", lease, self._remote, f"{new}:refs/heads/{BRANCH}"
-            )
+            ref = f"{new}:refs/heads/{BRANCH}"
+            pushed = self._git("push", "--quiet", "--porcelain", lease, self._remote, ref)
             if pushed.code == 0:
                 return True
             unmoved = unmoved + 1 if self._fetch() == old else 0
@@ -310,31 +306,6 @@ class Ledger:
                 for role in ROLES:
                     given[f"GIT_{role}_{field}"] = os.environ.get(f"GIT_{role}_{field}", fallback)
         return given
-
-
-def wanted(environment: str) -> Entry | None:
-    """What the environment should run, by the ledger of this repository."""
-    return Ledger().wanted(environment)
-
-
-def write(environment: str, entry: Entry) -> bool:
-    """Write to the ledger of this repository."""
-    return Ledger().write(environment, entry)
-
-
-def history(environment: str) -> list[Entry]:
-    """The environment's entries, the newest first."""
-    return Ledger().history(environment)
-
-
-def released(environment: str) -> Entry | None:
-    """The last release of the environment that is not a rollback, by the ledger of this repository."""
-    return Ledger().released(environment)
-
-
-def anchor(environment: str) -> Entry | None:
-    """The anchor of the rule against creep, by the ledger of this repository."""
-    return Ledger().anchor(environment)
 
 
 def _origin(history: list[Entry], at: int) -> int:

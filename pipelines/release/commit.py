@@ -36,11 +36,6 @@ def _patterns(repository: Path) -> list[str]:
         raise UserError(f"{BENTOFILE} must be YAML with the list `include`") from None
 
 
-def head(repository: Path) -> str:
-    """The commit that is checked out."""
-    return git.head(repository)
-
-
 def check_clean(repository: Path) -> None:
     """UserError where a file that makes the release is not, byte for byte, as the commit has it.
 

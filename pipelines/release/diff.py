@@ -8,12 +8,14 @@ from typing import Any
 
 import yaml
 
+from pipelines.artifacts.metrics import Metrics
+from pipelines.artifacts.model import Description
 from pipelines.artifacts.release import Release
 from pipelines.artifacts.serving import Settings
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base import git
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json, sha256
+from pipelines.base.files import sha256
 from pipelines.registry.ledger import Ledger
 from pipelines.registry.store import Store
 from pipelines.registry.store import of as the_store
@@ -82,8 +84,6 @@ def _of_release(folder: Path, more: str = "") -> Side:
 
 def _of_folder(folder: Path) -> Side:
     models, params = folder / "models", folder / "params.yaml"
-    if not (models / "model.json").is_file():
-        raise UserError(f"{models} has no model.json: run `ml reproduce` there")
     text = params.read_bytes() if params.is_file() else None
     facts = _facts(models, folder / "requirements" / "serve.txt", text, folder / "evidence")
     facts["model"] = {"sha256": sha256(models / "model.onnx")[:12], "api": Settings.read(models).api}
@@ -92,19 +92,18 @@ def _of_folder(folder: Path) -> Side:
 
 def _facts(models: Path, lock: Path, params: bytes | None, evidence: Path) -> dict[str, dict[str, Any]]:
     """All that is compared, by its part."""
-    about, metrics = read_json(models / "model.json"), read_json(models / "metrics.json")
-    if not isinstance(about, dict) or not isinstance(metrics, dict):
-        raise UserError(f"{models}: model.json or metrics.json is not what training writes: make it again")
-    schema = about.get("schema", {})
-    columns, required = schema.get("properties", {}), schema.get("required", ())
-    verdict = Verdict.read(evidence) if (evidence / Verdict.NAME).is_file() else None
+    way_out = "run `ml reproduce` there"
+    about, metrics = Description.read(models, way_out), Metrics.read(models, way_out)
+    columns: Any = about.request.get("properties", {})
+    required: Any = about.request.get("required", ())
+    verdict = Verdict.found(evidence)
     return {
         "params": _read_params(params),
-        "settings": {name: about.get(name) for name in ("estimator", "seed", "settings")},
-        "data": about.get("train", {}),
-        "metrics": metrics,
+        "settings": about.model_dump(include={"estimator", "seed", "settings"}),
+        "data": about.train.model_dump(),
+        "metrics": metrics.model_dump(),
         "columns": {name: {**column, "required": name in required} for name, column in columns.items()},
-        "packages of the training": about.get("versions", {}),
+        "packages of the training": about.versions,
         "packages of the service": _pinned(lock),
         "gate": {"verdict": verdict and verdict.verdict, "superior": verdict and verdict.superior},
     }

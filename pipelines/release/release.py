@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts.entry import Entry
+from pipelines.artifacts.metrics import Metrics
 from pipelines.artifacts.proposal import Proposal
 from pipelines.artifacts.release import Other, Release, Shipped
 from pipelines.artifacts.serving import Settings
 from pipelines.artifacts.verdict import Verdict
-from pipelines.base import programs
+from pipelines.base import git, programs
 from pipelines.base.console import step, summary
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json, sha256, sha256_of_tree, write_text
+from pipelines.base.files import sha256, sha256_of_tree, write_text
 from pipelines.core.contract import Contract
 from pipelines.core.problem import Problem
 from pipelines.registry import beside
@@ -54,7 +55,7 @@ def release(
     tracking.ready(problem.name)  # and so is a registry that takes no model
     commit.check_clean(here)
     reviewed.take(here, trained, digest)
-    head, release_id = commit.head(here), sha256_of_tree(here, commit.files(here))
+    head, release_id = git.head(here), sha256_of_tree(here, commit.files(here))
     review = _review(here, problem.contract)
     if built := not store.has(release_id):
         step(f"building release {release_id[:12]} of commit {head[:12]}")
@@ -123,7 +124,8 @@ def _review(here: Path, contract: Contract) -> Review:
     if (judged := reviewed.judged(here, verdict, contract)) is None:
         said = "says that no model changed" if verdict.verdict == "PASS" else "judged no model"
         return _left_out(f"{REVIEW}/gate.json {said}")
-    by = Proposal.read(here / BUILD).override if (here / BUILD / Proposal.NAME).is_file() else None
+    brought = Proposal.found(here / BUILD)
+    by = brought.override if brought else None
     figures = {"verdict": verdict.verdict, "superior": verdict.superior} | ({"override": by} if by else {})
     words = verdict.verdict + (f", let through by {by}" if by else "")
     files = (REVIEW / "gate.json", REVIEW / "report.md", REVIEW / "report.html", BUILD / Proposal.NAME)
@@ -197,7 +199,7 @@ def _register(store: Store, contract: Contract, env: str, release_id: str, head:
 
 def _figures(here: Path) -> dict[str, Any]:
     """What the ledger says of the model: its figures on the test window, and which one it is."""
-    metrics = read_json(here / "models/metrics.json")
+    metrics = Metrics.read(here / "models").figures
     figures = {name: metrics[name] for name in ("roc_auc", "log_loss", "brier_skill") if name in metrics}
     return figures | {"sha256": sha256(here / "models/model.onnx")}
 

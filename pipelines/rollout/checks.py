@@ -10,11 +10,12 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from pipelines.artifacts.golden import Golden
+from pipelines.artifacts.model import Description
+from pipelines.artifacts.release import MODELS
 from pipelines.artifacts.serving import Settings
 from pipelines.base import loopback
 from pipelines.base.errors import Refused
-from pipelines.base.files import read_json
-from pipelines.core.model import Golden
 from pipelines.core.schema import refusals
 from pipelines.edge.envoy import CHECK_HEADER
 
@@ -72,7 +73,7 @@ def accepts(url: str, new: Path, live: Path | None) -> int:
             f"release {new.name[:12]} refuses what callers send to {live.name[:12]}: {reasons[0]}: "
             "raise params.yaml: serving.api if they know"
         )
-    rows = Golden.load(live / "bento" / "src" / "models" / "golden.json").rows
+    rows = Golden.read(live / MODELS).rows
     _post(f"{url}/predict", rows, 30)
     return len(rows)
 
@@ -118,10 +119,10 @@ def _post(url: str, rows: Any, within: float) -> Any:
 
 def _api(folder: Path) -> int | None:
     """Not by release.json, which its id does not cover: whoever edits it would have callers not asked for."""
-    models = folder / "bento" / "src" / "models"
-    return Settings.read(models).api if (models / Settings.NAME).exists() else None
+    settings = Settings.found(folder / MODELS)
+    return settings.api if settings else None
 
 
 def _schema(folder: Path) -> dict[str, Any]:
-    path = folder / "evidence" / "model.json"
-    return dict(read_json(path).get("schema", {})) if path.exists() else {}
+    told = Description.found(folder / "evidence")
+    return told.request if told else {}

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pipelines.base.console import step as say
 from pipelines.base.errors import Refused
@@ -13,6 +13,7 @@ from pipelines.core.contract import Contract
 from pipelines.edge.edge import Counters, Edge, Route
 from pipelines.host.host import Host
 from pipelines.host.slots import process
+from pipelines.registry.store import Store
 from pipelines.rollout.journal import Journal, Move
 
 ENDS = 2  # times that a server may end before it is ready: the first time a port may have been taken
@@ -36,52 +37,29 @@ class Step:
     once: bool = False  # a verdict that was reached stays
 
 
-class Releases(Protocol):
-    """Where releases come from: a store."""
-
-    def get(self, release: str) -> Path:
-        """The folder of a release, verified."""
-        ...
-
-    def has(self, release: str) -> bool:
-        """Whether the release can be had."""
-        ...
-
-
 class Context:
     """One move under way."""
-
-    id: str
-    release: str
-    slot: str
-    why: str
-    origin: Route | None
-    limits: params.Rollout
 
     def __init__(
         self,
         host: Host,
         contract: Contract,
-        releases: Releases,
+        releases: Store,
         journal: Journal,
         under_way: Move,
         limits: params.Rollout,
     ) -> None:
         self.host, self.contract, self.limits = host, contract, limits
         self.releases, self.journal = releases, journal
-        self.id, self.release, self.slot, self.why = (
-            under_way.id,
-            under_way.release,
-            under_way.slot,
-            under_way.why,
-        )
+        self.id, self.release, self.slot = under_way.id, under_way.release, under_way.slot
+        self.why = under_way.why
         self.origin = Route(**under_way.origin) if under_way.origin else None
         self.failing = under_way.failing
         self.done = under_way.done
         self.edge: Edge = host.edge
         self.url = host.slot(self.slot).url
         self.folder = Path()
-        self._before = under_way
+        self._begun = under_way.at
         self._ended: set[int] = set()
 
     def fetch(self) -> None:
@@ -95,7 +73,7 @@ class Context:
 
     def first_intent(self, step: str) -> str:
         """When the move first came to a step: an ISO 8601 time."""
-        return self.journal.move(self.id).intent(step) or self._before.at
+        return self.journal.move(self.id).intent(step) or self._begun
 
     def fact(self, step: str) -> dict[str, Any]:
         """What was known of a step when it was first finished."""

@@ -20,8 +20,8 @@ from pipelines.host.host import COLOURS, Host
 from pipelines.host.slots import process
 from pipelines.registry import merged
 from pipelines.registry import store as stores
+from pipelines.registry.store import Store
 from pipelines.rollout import checks
-from pipelines.rollout.context import Releases
 from pipelines.rollout.engine import Rollout
 from pipelines.rollout.journal import Journal, Move
 from pipelines.rollout.steps import NAMES, STEPS
@@ -63,7 +63,7 @@ def move(
     host: Host,
     contract: Contract,
     release: str,
-    releases: Releases,
+    releases: Store,
     why: str = "release",
     pause_before: str | None = None,
 ) -> int:
@@ -101,7 +101,7 @@ def move(
         raise UserError(f"{where}: {error.strerror}: mend that, then run the same again to go on") from None
 
 
-def tell(host: Host, contract: Contract, release: str, releases: Releases, why: str = "release") -> int:
+def tell(host: Host, contract: Contract, release: str, releases: Store, why: str = "release") -> int:
     """Print what `move` would do. Returns 0."""
     limits, journal = params.load().rollout, Journal.of(host)
     half_way = journal.half_way()

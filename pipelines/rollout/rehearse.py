@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipelines.artifacts.entry import Entry
+from pipelines.artifacts.golden import Golden
+from pipelines.artifacts.release import MODELS
 from pipelines.base import machine
 from pipelines.base.console import output, step, summary
 from pipelines.base.files import write_json
 from pipelines.base.github import GitHub
 from pipelines.base.signals import interruptible
 from pipelines.core.contract import Contract
-from pipelines.core.model import Golden
 from pipelines.host import terraform
 from pipelines.pulls.runs import left
 from pipelines.registry import store as stores
@@ -42,7 +43,7 @@ def rehearse(new: str, contract: Contract, previous: str | None = None, store: S
         if previous and (code := deploy.move(host, contract, previous, store)):
             print(f"**Rehearsal: the previous release `{previous[:12]}` does not start any more.**")
             return code
-        golden = Golden.load(folder / "bento" / "src" / "models" / "golden.json")
+        golden = Golden.read(folder / MODELS)
         bodies = [json.dumps({"rows": [row]}).encode() for row in golden.rows]
         if previous is None:
             code, load = deploy.move(host, contract, new, store), None

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pipelines.artifacts.entry import Entry
-from pipelines.artifacts.host import Outputs
 from pipelines.artifacts.release import Release
 from pipelines.base import machine
 from pipelines.base.errors import UserError
@@ -86,11 +85,7 @@ def needed(ledger: Ledger | None = None, home: Path | None = None) -> dict[str, 
 
 def _hosts(home: Path | None) -> list[Host]:
     at = home or machine.home()
-    return [
-        one
-        for path in sorted(at.glob(f"*/{Outputs.NAME}"))
-        for one in Host.told(Outputs.read(path.parent)).each
-    ]
+    return [one for path in sorted(at.glob(f"*/{Host.NAME}")) for one in Host.read(path.parent).each]
 
 
 def _running(host: Host) -> set[str]:

@@ -8,10 +8,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from pipelines.artifacts.golden import Golden
+from pipelines.artifacts.release import MODELS
 from pipelines.base.console import step as say
 from pipelines.base.errors import Refused
 from pipelines.core import params
-from pipelines.core.model import Golden, Model
+from pipelines.core.model import Model
 from pipelines.edge.edge import Counters, Route
 from pipelines.host import services
 from pipelines.host.slots import process
@@ -47,7 +49,7 @@ def stop_idle(r: Context) -> None:
 def verify(r: Context) -> Facts:
     """Healthy by the edge's own checks; right, quick, and as tolerant as what it replaces."""
     r.wait(r.is_healthy, r.limits.healthy_within, "is not healthy")
-    golden = Golden.load(r.folder / "bento" / "src" / "models" / "golden.json")
+    golden = Golden.read(r.folder / MODELS)
     difference = checks.golden_rows(r.url, r.release, golden)
     median = checks.answer_time(r.url, golden, r.limits.answer_within)
     accepted = checks.accepts(r.url, r.folder, r.live_folder()) if r.origin else 0
@@ -110,7 +112,7 @@ def _compare(r: Context, pairs: shadow.Shadow) -> shadow.Comparison:
     """
     live, least = r.live_folder(), r.limits.shadow.wasserstein
     seen, why = shadow.expected(r.folder, live) if live else (None, "the live release is not in the store")
-    model = Model(r.folder / "bento" / "src" / "models" / "model.onnx")
+    model = Model(r.folder / MODELS / "model.onnx")
     found = pairs.compare(model, r.contract.features, seen, why)
     if found.skew is not None and not found.skew <= SKEW:
         raise Refused(

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.serving import Settings
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256
 from pipelines.core.contract import Contract
-from pipelines.core.model import Golden, Model, Row
+from pipelines.core.model import Model, Row
 
 SAME = 1e-6  # max |Δp| of golden rows: onnxruntime sums in another order on another kind of processor
 
@@ -43,7 +44,7 @@ class Predictor:
         """
         folder = Path(folder)
         path = folder / "model.onnx"
-        model, golden = Model(path), Golden.load(folder / "golden.json")
+        model, golden = Model(path), Golden.read(folder)
         settings = Settings.read(folder)
         names = {feature.name for feature in contract.features}
         if settings.name != contract.name or set(model.inputs) != names:

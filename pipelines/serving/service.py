@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.serving import Settings
 from pipelines.base.errors import UserError
-from pipelines.core.model import Golden
 from pipelines.problem import PROBLEM
 from pipelines.serving.log import DAYS_SETTING, PredictionLog, days_kept
 from pipelines.serving.metrics import ByRoute
@@ -60,7 +60,7 @@ class PredictRequest(bentoml.IODescriptor):
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return READER.schema(dict(Golden.load(MODELS / "golden.json").rows[0]))
+        return READER.schema(dict(Golden.read(MODELS).rows[0]))
 
 
 class PredictAnswer(bentoml.IODescriptor):

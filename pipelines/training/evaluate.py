@@ -6,8 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipelines.artifacts.golden import Golden
+from pipelines.artifacts.metrics import Metrics
+from pipelines.artifacts.serving import Settings
 from pipelines.base.console import step
-from pipelines.base.files import write_json, write_text
+from pipelines.base.errors import Refused
+from pipelines.base.files import write_text
 from pipelines.core import stats
 from pipelines.core.contract import Column, Contract
 from pipelines.core.model import Model, Row
@@ -33,13 +37,13 @@ def run(params: Params, contract: Contract, prepared: Path = table.PREPARED, out
     label, answers = labelled[contract.label.name].to_numpy(dtype=bool), p[labelled.index].to_numpy()
     rate = float(table.training(params, rows, contract)[contract.label.name].mean())
     metrics = measure(params, labelled, answers, rate, contract)
-    write_json(out / "metrics.json", metrics)
+    Metrics(**metrics).write(out)
     for name, curve in curves(label, answers).items():
         _write_csv(out / "plots" / f"{name}.csv", curve)
     _write_csv(out / "months.csv", by_month(params, rows, p, rate, contract))
-    write_json(out / "golden.json", golden(model, v, contract))
+    golden(model, v, contract).write(out)
     table.save(v.drop(columns=contract.label.name), out / "window.parquet")
-    write_json(out / "serving.json", serving(params, contract))
+    serving(params, contract).write(out)
     step(f"ROC-AUC {metrics['roc_auc']:.3f}, log-loss {metrics['log_loss']:.4f} on {metrics['days']} days")
     if metrics["days"] < params.gate.days:
         step(f"the gate will want {params.gate.days} days, {metrics['days']} came after {params.train.last}")
@@ -107,10 +111,10 @@ def _thin(curve: pd.DataFrame) -> pd.DataFrame:
     return curve.iloc[np.unique(np.linspace(0, len(curve) - 1, POINTS).astype(int))]
 
 
-def golden(model: Model, v: pd.DataFrame, contract: Contract) -> dict[str, Any]:
+def golden(model: Model, v: pd.DataFrame, contract: Contract) -> Golden:
     """Requests with the answers that they must get: rows of the test window with whatever a caller may send
     among them: each feature missing (where it may be), at its least and at its greatest, and categories never
-    seen.
+    seen. Refused where the model has no answer to one of them.
     """
     chosen: dict[Any, None] = {}
     for column in contract.features:
@@ -129,7 +133,10 @@ def golden(model: Model, v: pd.DataFrame, contract: Contract) -> dict[str, Any]:
             rows[-1] = {**rows[-1], column.name: "never seen"}
         elif column.missing:
             rows[-2] = {**rows[-2], column.name: None}
-    return {"rows": rows, "p": model.predict_rows(contract.features, rows).tolist()}
+    p = model.predict_rows(contract.features, rows)
+    if not np.isfinite(p).all():
+        raise Refused(f"the model has no answer to {rows[int(np.argmin(np.isfinite(p)))]}")
+    return Golden(rows=tuple(rows), p=tuple(p.tolist()))
 
 
 def as_request(row: Row, contract: Contract) -> dict[str, Any]:
@@ -149,14 +156,14 @@ def _value(column: Column, value: Any) -> Any:
     return float(str(np.float32(value)))  # the shortest text that is the same float32: 10.94, not 10.93999958
 
 
-def serving(params: Params, contract: Contract) -> dict[str, Any]:
+def serving(params: Params, contract: Contract) -> Settings:
     """What the service reads of params.yaml."""
-    return {
-        "name": contract.name,
-        "api": params.serving.api,
-        "threshold": params.decision.threshold,
-        "batch": params.serving.batch,
-    }
+    return Settings(
+        name=contract.name,
+        api=params.serving.api,
+        threshold=params.decision.threshold,
+        batch=params.serving.batch,
+    )
 
 
 def _write_csv(path: Path, lines: pd.DataFrame) -> None:

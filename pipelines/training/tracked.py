@@ -83,9 +83,9 @@ class Folder:
         self._dvc("checkout", f"DVC's cache did not bring {self.folder}/")
 
     def keep(self) -> None:
-        """Put the files, which are as recorded, into DVC's cache where a remote is configured: DVC would else
+        """Put the files, which are as recorded, into DVC's cache: where there is a remote, DVC would else
         bring them from there, and a remote that is new has nothing."""
-        if self.remote and not self.in_cache():
+        if not self.in_cache():
             self._repo.commit(f"{self.folder}.dvc", force=True)
             self.__dict__.pop("recorded", None)
 

@@ -13,9 +13,10 @@ import threadpoolctl  # type: ignore[import-untyped]
 from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import InvalidParameterError
 
+from pipelines.artifacts.model import Description, Trained
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError
-from pipelines.base.files import write_bytes, write_json
+from pipelines.base.files import write_bytes
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model
 from pipelines.core.params import Params
@@ -44,9 +45,9 @@ def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: 
     model = write_bytes(out / "model.onnx", content)
     difference = parity(pipeline, Model(model), table.later(params, prepared_rows, contract), contract)
     step(f"fitted in {seconds:.1f} s; ONNX and sklearn differ by at most {difference:.1g}")
-    write_json(out / "model.json", card(params, rows, difference, contract))
+    describe(params, rows, difference, contract).write(out)
     step("how good it would have been: each month by a model of the months before")
-    write_json(out / "reference.json", reference.build(params, rows, partial(answers, problem), contract))
+    reference.build(params, rows, partial(answers, problem), contract).write(out)
     tracking.log(contract.name, params, model, rows, {"fit_seconds": seconds, "parity": difference})
 
 
@@ -158,27 +159,27 @@ def parity(pipeline: Pipeline, model: Model, rows: pd.DataFrame, contract: Contr
     return difference
 
 
-def card(params: Params, rows: pd.DataFrame, difference: float, contract: Contract) -> dict[str, Any]:
+def describe(params: Params, rows: pd.DataFrame, difference: float, contract: Contract) -> Description:
     """What model.json says of the model."""
     days = rows[contract.time.name].dt.normalize()
     packages = ("scikit-learn", "skl2onnx", "onnx", "numpy")
-    return {
-        "name": contract.name,
-        "estimator": params.train.estimator,
-        "settings": params.train.settings,
-        "seed": params.train.seed,
-        "train": {
-            "first": str(days.min().date()),
-            "last": str(days.max().date()),
-            "days": int(days.nunique()),
-            "rows": len(rows),
-            "label_rate": float(rows[contract.label.name].mean()),
-        },
-        "features": [column.name for column in contract.features],
-        "schema": request_schema(contract),
-        "parity": float(f"{difference:.1g}"),
-        "versions": {package: importlib.metadata.version(package) for package in packages},
-    }
+    return Description(
+        name=contract.name,
+        estimator=params.train.estimator,
+        settings=dict(params.train.settings),
+        seed=params.train.seed,
+        train=Trained(
+            first=str(days.min().date()),
+            last=str(days.max().date()),
+            days=int(days.nunique()),
+            rows=len(rows),
+            label_rate=float(rows[contract.label.name].mean()),
+        ),
+        features=tuple(column.name for column in contract.features),
+        schema=request_schema(contract),
+        parity=float(f"{difference:.1g}"),
+        versions={package: importlib.metadata.version(package) for package in packages},
+    )
 
 
 def answers(problem: Problem, params: Params, past: pd.DataFrame, month: pd.DataFrame) -> np.ndarray:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from pipelines.artifacts.validation import Result, Setting, Validation
 from pipelines.base.console import step
 from pipelines.base.errors import Refused
-from pipelines.base.files import write_json
 from pipelines.core import months
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
@@ -42,15 +42,15 @@ def run(params: Params, contract: Contract, folder: Path = months.DATA, out: Pat
     of_month = {name: table[month == name] for name in names}
     step(f"{len(names)} months against the contract; Great Expectations takes 5 s to start")
     results = expect(of_month, out / "data-docs", contract)
-    failed = [result for result in results if not result["success"]]
+    failed = [result for result in results if not result.success]
     if failed:
         more = f" (and {len(failed) - 1} more: {out}/data-docs/index.html)" if len(failed) > 1 else ""
         raise Refused(sentence(failed[0], folder) + more)
-    write_json(out / "validation.json", {"success": True, "results": results})
+    Validation(results=tuple(results)).write(out)
     step(f"{len(results)} expectations hold; {out}/data-docs/index.html shows them")
 
 
-def expect(tables: dict[str, pd.DataFrame], docs: Path, contract: Contract) -> list[dict[str, Any]]:
+def expect(tables: dict[str, pd.DataFrame], docs: Path, contract: Contract) -> list[Result]:
     """What each expectation found in each month, and Data Docs of it all in `docs`."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")
@@ -87,7 +87,7 @@ def expect(tables: dict[str, pd.DataFrame], docs: Path, contract: Contract) -> l
             result_format="BASIC",
         )
     )
-    results = []
+    results: list[Result] = []
     least = least_days({month: table[contract.time.name] for month, table in tables.items()})
     for month, table in tables.items():
         time = table[contract.time.name]
@@ -100,9 +100,8 @@ def expect(tables: dict[str, pd.DataFrame], docs: Path, contract: Contract) -> l
         )
         for run in checked.run_results.values():
             # The table's own expectations first: a lost column makes others fail too.
-            results += sorted(
-                (_plain(month, found) for found in run.results), key=lambda r: "column" in r["setting"]
-            )
+            plain = (_plain(month, result) for result in run.results)
+            results += sorted(plain, key=lambda result: result.setting.column is not None)
     context.build_data_docs()
     return results
 
@@ -155,32 +154,28 @@ def _days_of(month: str) -> pd.DatetimeIndex:
     return pd.date_range(month, periods=pd.Period(month).days_in_month)
 
 
-def _plain(month: str, result: Any) -> dict[str, Any]:
+def _plain(month: str, result: Any) -> Result:
     """A result of Great Expectations, without what changes from run to run."""
-    setting = {
-        key: value
-        for key, value in result.expectation_config.kwargs.items()
-        if key in ("column", "min_value", "max_value", "mostly", "value_set", "type_list", "column_list")
-    }
+    asked = result.expectation_config.kwargs.items()
+    setting = Setting(**{key: value for key, value in asked if key in Setting.model_fields})
     found = result.result or {}
     observed = found.get("observed_value")
     if observed is None and "unexpected_percent" in found:
         observed = round(float(found["unexpected_percent"] or 0) / 100, 6)
-    return {
-        "month": month,
-        "expectation": result.expectation_config.type,
-        "setting": setting,
-        "success": bool(result.success),
-        "observed": observed,
-        "examples": [str(value) for value in (found.get("partial_unexpected_list") or [])[:3]],
-    }
+    return Result(
+        month=month,
+        expectation=result.expectation_config.type,
+        setting=setting,
+        success=bool(result.success),
+        observed=observed,
+        examples=tuple(str(value) for value in (found.get("partial_unexpected_list") or [])[:3]),
+    )
 
 
-def sentence(result: dict[str, Any], folder: Path) -> str:
+def sentence(result: Result, folder: Path) -> str:
     """A failed expectation in one sentence: file, column, what was expected and what was found."""
-    setting, observed = result["setting"], result["observed"]
-    column = setting.get("column", "the columns")
-    examples = f", such as {', '.join(result['examples'])}" if result["examples"] else ""
+    setting, observed = result.setting, result.observed
+    examples = f", such as {', '.join(result.examples)}" if result.examples else ""
     share = (
         f"{observed:.1%} of the values are not{examples}"
         if isinstance(observed, float)
@@ -194,6 +189,6 @@ def sentence(result: dict[str, Any], folder: Path) -> str:
         "expect_column_values_to_be_unique": "to be unique",
         "expect_column_unique_value_count_to_be_between": "to have rows on {min_value} days or more",
     }
-    known = {"min_value": None, "max_value": None, "mostly": 1.0, **setting}
-    wanted = words.get(result["expectation"], result["expectation"]).format(**known)
-    return f"{months.path(folder, result['month'])}: expected {column} {wanted}; {share}"
+    wanted = words.get(result.expectation, result.expectation).format(**setting.model_dump())
+    where = f"{months.path(folder, result.month)}: expected {setting.column or 'the columns'}"
+    return f"{where} {wanted}; {share}"

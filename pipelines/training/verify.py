@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
+from pipelines.artifacts.verification import Shuffled
 from pipelines.base.console import step
-from pipelines.base.files import write_bytes, write_json
+from pipelines.base.files import write_bytes
 from pipelines.core import months
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
@@ -34,7 +35,7 @@ def run(
     step("training on shuffled outcomes")
     raw = months.read(folder, params.data.first, params.data.through, problem.contract)
     auc = of_shuffled_outcomes(params, raw, problem)
-    write_json(out / "shuffled.json", {"roc_auc": round(auc, 3) if math.isfinite(auc) else None})
+    Shuffled(roc_auc=round(auc, 3) if math.isfinite(auc) else None).write(out)
     step(
         f"trained on shuffled outcomes, the ROC-AUC on the test window is {auc:.3f}: 0.5 is what chance gives"
     )

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.local import imports
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pipelines"
 ROOMS = [
@@ -35,11 +37,8 @@ ROOMS = [
 
 def imports_of(source: str) -> Iterator[str]:
     """The full names of the `pipelines` modules that a source imports, inside functions too."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith("pipelines"))
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pipelines"):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    return (name for name in imports.names(nodes) if name.startswith("pipelines."))
 
 
 def room_of(module: str) -> str | None:
@@ -80,11 +79,11 @@ def test_an_import_of_a_later_room_is_found(path: str, source: str) -> None:
 
 def pairs(sources: dict[str, str]) -> set[tuple[str, str]]:
     """Two modules that import each other."""
-    imports = {
+    graph = {
         path: {name if name in sources else name.rpartition(".")[0] for name in imports_of(source)}
         for path, source in sources.items()
     }
-    return {(a, b) for a, found in imports.items() for b in found if a < b and a in imports.get(b, ())}
+    return {(a, b) for a, found in graph.items() for b in found if a < b and a in graph.get(b, ())}
 
 
 def test_no_two_files_import_each_other() -> None:

@@ -9,12 +9,17 @@ import pytest
 from pipelines.artifacts.drift import Check
 from pipelines.artifacts.file import Artifact
 from pipelines.artifacts.followed import Followed
+from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.host import Outputs
+from pipelines.artifacts.metrics import Metrics
+from pipelines.artifacts.model import Description
 from pipelines.artifacts.proposal import Proposal
 from pipelines.artifacts.reference import Reference
 from pipelines.artifacts.release import Release
 from pipelines.artifacts.serving import Settings
 from pipelines.artifacts.slot import Served
+from pipelines.artifacts.validation import Validation
+from pipelines.artifacts.verification import Shuffled
 from pipelines.base.errors import UserError
 from tests.monitoring.checks import check
 from tests.releases import about
@@ -33,7 +38,25 @@ REFERENCE = {
     ],
     "brier_skill": [{"month": "2013-05", "rows": 5, "label_rate": 0.2, "brier_skill": 0.1}],
 }
+DESCRIPTION = {
+    **{"name": "rain", "estimator": "logistic", "settings": {"C": 1}, "seed": 7, "parity": 1e-7},
+    "train": {"first": "2013-01-01", "last": "2013-05-31", "days": 151, "rows": 10, "label_rate": 0.2},
+    **{"features": ["wind"], "schema": {"type": "object"}, "versions": {"onnx": "1.19"}},
+}
+RESULT = {
+    **{"month": "2013-05", "expectation": "expect_column_values_to_not_be_null", "success": True},
+    "setting": {
+        **{"column": "wind", "mostly": 0.9, "min_value": None, "max_value": None, "value_set": None},
+        **{"type_list": ["float64"], "column_list": None},
+    },
+    **{"observed": 0.01, "examples": []},
+}
 FILES: dict[type[Artifact], dict[str, Any]] = {
+    Golden: {"rows": [{"wind": 1.5, "calm": None, "sky": "grey", "gusts": 2, "wet": True}], "p": [0.2]},
+    Metrics: {"rows": 10, "days": 2, "label_rate": 0.2, "threshold": 0.25, "roc_auc": 0.7},
+    Description: DESCRIPTION,
+    Shuffled: {"roc_auc": 0.5},
+    Validation: {"success": True, "results": [RESULT]},
     Check: json.loads(check("STEADY").model_dump_json()),
     Outputs: HOST,
     Reference: REFERENCE,
@@ -79,19 +102,30 @@ def test_another_version_is_named(artifact: type[Artifact], tmp_path: Path) -> N
 
 @each
 def test_each_field_must_be_there_and_no_other(artifact: type[Artifact], tmp_path: Path) -> None:
-    needed = [name for name, field in artifact.model_fields.items() if field.is_required()]
+    needed = [field.alias or name for name, field in artifact.model_fields.items() if field.is_required()]
     assert needed
     for gone in needed:
         value = {name: inner for name, inner in FILES[artifact].items() if name != gone}
         assert f"({gone}: " in refused(artifact, tmp_path, json.dumps(value))
         assert f"({gone}" in refused(artifact, tmp_path, json.dumps(FILES[artifact] | {gone: False}))
-    assert "(more: " in refused(artifact, tmp_path, json.dumps(FILES[artifact] | {"more": 1}))
+    assert "(more: " in refused(artifact, tmp_path, json.dumps(FILES[artifact] | {"more": "1"}))
+    (tmp_path / artifact.NAME).write_text(json.dumps(FILES[artifact] | {"more": "1"}))
+    if artifact is not Metrics:  # a stranger's, whose figures count like a field
+        assert artifact.of_file(tmp_path / artifact.NAME, extra="ignore") == artifact.parse(FILES[artifact])
 
 
 @each
 @pytest.mark.parametrize("content", ["", "{", "[" * 100_000, "[]", "null", '"\x00\x1b"'])
 def test_what_is_no_object_is_one_sentence(artifact: type[Artifact], tmp_path: Path, content: str) -> None:
     refused(artifact, tmp_path, content)
+
+
+@each
+def test_a_field_that_is_there_twice_counts_in_neither_way(artifact: type[Artifact], tmp_path: Path) -> None:
+    first = next(iter(FILES[artifact]))
+    twice = json.dumps(FILES[artifact])[:-1] + f', "{first}": {json.dumps(FILES[artifact][first])}}}'
+    assert json.loads(twice) == FILES[artifact]
+    assert f"({first}: it is there twice)" in refused(artifact, tmp_path, twice)
 
 
 @each
@@ -102,6 +136,33 @@ def test_a_missing_a_large_and_an_unreadable_file_are_one_sentence_each(
         artifact.read(tmp_path)
     monkeypatch.setattr(artifact, "LARGEST", 10)
     assert "is larger than" in refused(artifact, tmp_path, json.dumps(FILES[artifact]))
+    monkeypatch.undo()
+
+    def unreadable(path: Path) -> bytes:  # the tests may run as root, who reads anything
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", unreadable)
+    said = refused(artifact, tmp_path, json.dumps(FILES[artifact]))
+    assert "cannot be read (Permission denied)" in said
+
+
+def test_a_way_out_of_the_reader_s_own_replaces_the_writer_s(tmp_path: Path) -> None:
+    assert Served.found(tmp_path) is None
+    with pytest.raises(UserError, match=r"slot\.json does not exist: start the slot$"):
+        Served.read(tmp_path, "start the slot")
+
+
+def test_golden_rows_without_an_answer_each_are_refused(tmp_path: Path) -> None:
+    for p in ([], [0.1, 0.2], [float("nan")], ["0.1"]):
+        refused(Golden, tmp_path, json.dumps({"rows": [{"x": 1}], "p": p}))
+    refused(Golden, tmp_path, json.dumps({"rows": [], "p": []}))
+    refused(Golden, tmp_path, '{"rows": [{"x": 1e999}], "p": [0.1]}')
+
+
+def test_a_day_is_one_of_the_calendar(tmp_path: Path) -> None:
+    for day in ("2013-02-30", "10000-01-01", "2013-1-1", "20130101", "2013-01-01 ", 7, None):
+        said = refused(Reference, tmp_path, json.dumps(REFERENCE | {"first": day}))
+        assert "(first: " in said
 
 
 def test_a_number_that_is_none_is_refused(tmp_path: Path) -> None:

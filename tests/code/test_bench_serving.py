@@ -14,11 +14,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from benchmarks import _load, serving
+from pipelines.artifacts.golden import Golden
 from pipelines.base.files import write_json
-from pipelines.core.model import Golden
 from pipelines.problem.columns import CONTRACT
 
-GOLDEN = Golden(tuple({"x": float(n)} for n in range(5)), (0.0, 0.1, 0.2, 0.3, 0.4))
+GOLDEN = Golden(rows=tuple({"x": float(n)} for n in range(5)), p=(0.0, 0.1, 0.2, 0.3, 0.4))
 
 
 def turns(per_second: list[float], seconds: float = 0.002) -> list[_load.Outcome]:

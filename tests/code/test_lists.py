@@ -195,7 +195,6 @@ def test_the_judge_is_its_workflow_its_verbs_and_what_they_start() -> None:
         "from pipelines.core import rows",
         "from pipelines.core.rows import read as other",
         "import pipelines.core.rows",
-        "from ..core import rows",
         "def f():\n    if True:\n        from pipelines.core.rows import *",
         "if TYPE_CHECKING:\n    pass\nelse:\n    from pipelines.core import rows",
         'start("pipelines.core.rows", 1)',

@@ -367,6 +367,7 @@ def test_what_comes_nearest_to_being_refused_stands_first(tmp_path: Path) -> Non
             "setting": {"column": column, "mostly": mostly},
             "success": success,
             "observed": share,
+            "examples": [],
         }
 
     (tmp_path / "build").mkdir()

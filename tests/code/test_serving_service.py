@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
+from pipelines.artifacts.golden import Golden
 from pipelines.base.files import read_json, sha256, sha256_of_tree
-from pipelines.core.model import Golden
 from pipelines.host import venv
 from pipelines.problem import PROBLEM
 from pipelines.problem.columns import CONTRACT
@@ -118,7 +118,7 @@ with TestClient(Service.to_asgi()) as client:
     before = ask(300)
     print(ask(600) - before)
 """
-    golden = Golden.load(server.models / "golden.json")
+    golden = Golden.read(server.models)
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=server.models.parent,
@@ -144,7 +144,7 @@ def _wait_until_ready(server: Server) -> None:
 
 @pytest.fixture
 def row(server: Server) -> dict[str, Any]:
-    return dict(Golden.load(server.models / "golden.json").rows[0])
+    return dict(Golden.read(server.models).rows[0])
 
 
 def test_the_lock_alone_serves_and_has_no_training_in_it(server: Server) -> None:
@@ -155,7 +155,7 @@ def test_the_lock_alone_serves_and_has_no_training_in_it(server: Server) -> None
 
 
 def test_the_golden_rows_get_exactly_their_answers(server: Server) -> None:
-    golden = Golden.load(server.models / "golden.json")
+    golden = Golden.read(server.models)
     status, answer, _ = server.predict(*golden.rows)
     assert status == 200
     assert tuple(prediction["p"] for prediction in answer["predictions"]) == golden.p

@@ -33,7 +33,7 @@ def failed(table: Rows, docs: Path, other: Rows | None = None) -> list[str]:
     """What is wrong with MONTH, beside another month that tells how often events come."""
     beside = {} if other is None else {LATER: _a_month_later(other)}
     results = validate.expect({MONTH: table} | beside, docs, CONTRACT)
-    return [validate.sentence(result, Path("data")) for result in results if not result["success"]]
+    return [validate.sentence(result, Path("data")) for result in results if not result.success]
 
 
 def _a_month_later(rows: Rows) -> Rows:

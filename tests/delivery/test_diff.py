@@ -20,9 +20,9 @@ from tests.releases import described
 Change = Callable[[dict[str, Any]], Any]
 
 MODEL: dict[str, Any] = {
-    "estimator": "plain",
-    "settings": {"weight": 1},
-    "train": {"first": "2013-01-01", "last": "2013-05-31", "rows": 100},
+    **{"name": "made", "estimator": "plain", "settings": {"weight": 1}, "seed": 7},
+    **{"features": ["x", "y"], "parity": 0.0},
+    "train": {"first": "2013-01-01", "last": "2013-05-31", "days": 151, "rows": 100, "label_rate": 0.2},
     "schema": {
         "properties": {
             "x": {"type": "number", "description": "a number"},
@@ -32,7 +32,7 @@ MODEL: dict[str, Any] = {
     },
     "versions": {"numpy": "2.4.6", "onnx": "1.23.2"},
 }
-METRICS = {"roc_auc": 0.75, "log_loss": 0.5}
+METRICS = {"rows": 10, "days": 3, "label_rate": 0.2, "threshold": 0.25, "roc_auc": 0.75, "log_loss": 0.5}
 
 
 def model(folder: Path, change: Change = lambda model: None, seed: int = 7, auc: float = 0.75) -> Path:
@@ -145,9 +145,12 @@ def test_what_one_of_them_does_not_have_is_not_compared_and_named(
         ("staging", "the ledger wants nothing for staging yet: run `ml release`"),
         ("0123456789", "release 0123456789 is not in"),
         ("abcd", "'abcd' is no release id: give at least 8"),
-        ("empty", r"empty/models has no model\.json: run `ml reproduce` there"),
-        ("broken", r"broken/models/model\.json is not valid JSON"),
-        ("other", "model.json or metrics.json is not what training writes"),
+        ("empty", r"empty/models/model\.json does not exist: run `ml reproduce` there"),
+        (
+            "broken",
+            r"broken/models/model\.json is not what `ml stage train` writes .*: run `ml reproduce`",
+        ),
+        ("other", r"other/models/model\.json is not what `ml stage train` writes"),
     ],
 )
 def test_a_name_that_is_none_is_one_sentence(name: str, says: str, world: World, tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.artifacts.golden import Golden
+from pipelines.artifacts.release import MODELS
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import read_json
-from pipelines.core.model import Golden
 from pipelines.problem import PROBLEM
 from pipelines.registry.store import Store
 from pipelines.release import image as module
@@ -159,7 +160,7 @@ def test_the_real_image_answers_the_golden_rows(tmp_path: Path) -> None:
     )
     try:
         port = int(docker("port", container, "3000/tcp").rpartition(":")[2])
-        golden = Golden.load(store.get(release_id) / "bento/src/models/golden.json")
+        golden = Golden.read(store.get(release_id) / MODELS)
         answer = _ask(port, json.dumps({"rows": golden.rows}).encode())
         assert answer["release"] == release_id
         assert golden.largest_difference([prediction["p"] for prediction in answer["predictions"]]) < 1e-6

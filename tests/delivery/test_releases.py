@@ -80,7 +80,7 @@ def routes(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 def host(home: Path, env: str) -> Host:
     """A host whose processes are down."""
     folder = home / env
-    made = Host.parse(
+    made = Host.told(
         {
             "environment": env,
             **{name: str(folder / name) for name in ("tools", "socket")},
@@ -91,7 +91,7 @@ def host(home: Path, env: str) -> Host:
             "models": [{"name": tiny.CONTRACT.name, "blue": 9, "green": 9}],
         }
     )
-    made.save()
+    made.write(folder)
     return made
 
 

@@ -102,7 +102,7 @@ def want(store: Store, repository: Path) -> Callable[[str], None]:
 
     def write(release: str) -> None:
         made = merge(repository.parent / "origin.git", store.folder / release)
-        ledger.write("staging", Entry(release=release, commit=made, by="me"))
+        ledger.Ledger().write("staging", Entry(release=release, commit=made, by="me"))
 
     return write
 
@@ -126,12 +126,12 @@ def test_rollback_twice_never_brings_the_bad_one_back(
     assert "differs" not in capsys.readouterr().out
 
     assert rollback.rollback("staging", tiny.CONTRACT) == 0
-    entry, route = ledger.wanted("staging"), host.edge.route()
+    entry, route = ledger.Ledger().wanted("staging"), host.edge.route()
     assert entry and route and entry.release == route.release == first
-    assert entry.why == "rollback" and entry.commit == ledger.history("staging")[-1].commit
+    assert entry.why == "rollback" and entry.commit == ledger.Ledger().history("staging")[-1].commit
     with pytest.raises(UserError, match=f"nothing to go back to .*{second[:12]}"):
         rollback.rollback("staging", tiny.CONTRACT)
-    entry = ledger.wanted("staging")
+    entry = ledger.Ledger().wanted("staging")
     assert entry and entry.release == first
 
     want(make("unwell", p=0.9))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.artifacts.host import Slots
 from pipelines.base.locks import held
 from pipelines.core.contract import Contract
 from pipelines.edge.edge import Route
@@ -31,17 +32,17 @@ class World:
         git(self.checkout, "remote", "set-url", "--push", "origin", "/nowhere")  # it may only read
         self.home = folder / "home"
         self.host = Host(
-            "staging",
-            self.home,
-            self.home / "staging",
-            self.home / "tools",
-            "http://127.0.0.1:1",
-            "http://127.0.0.1:1",
-            {tiny.CONTRACT.name: {"blue": 1, "green": 1}},
-            self.home / "socket",
-            tiny.CONTRACT.name,
+            environment="staging",
+            home=self.home,
+            folder=self.home / "staging",
+            tools=self.home / "tools",
+            edge_url="http://127.0.0.1:1",
+            admin_url="http://127.0.0.1:1",
+            models=[Slots(name=tiny.CONTRACT.name, blue=1, green=1)],
+            socket=self.home / "socket",
+            model=tiny.CONTRACT.name,
         )
-        self.host.save()
+        self.host.write(self.host.folder)
         self.host.place.mkdir(parents=True)
         self.route: Route | None = None
         self.deployed: list[str] = []
@@ -49,7 +50,7 @@ class World:
 
     def deploy(self, env: str, contract: Contract, home: Path | None = None) -> int:
         with held(self.host.place, "the stand-in", "staging"):
-            entry = ledger.wanted(env)
+            entry = ledger.Ledger().wanted(env)
             assert entry
             self.deployed.append(entry.release)
             end = self.ends.get(entry.release, 0)

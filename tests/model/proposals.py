@@ -52,6 +52,12 @@ def settings(**values: Any) -> dict[str, Any]:
 HONEST = settings(learning_rate=0.098)  # other bytes than the champion's, and as good
 
 
+DESCRIPTION = {
+    **{"name": "made", "estimator": "made", "settings": {}, "seed": 7, "features": [], "parity": 0.0},
+    **{"versions": {}, "train": {"days": 61, "label_rate": 0.2}},
+}
+
+
 @dataclass
 class Made:
     """A model with what stands around it, as the pipeline would leave it."""
@@ -71,7 +77,7 @@ class Made:
         models = folder / "models"
         models.mkdir(parents=True, exist_ok=True)
         (models / "model.onnx").write_bytes(self.model)
-        card = {"estimator": "made", "settings": {}, "train": {}} | self.beside.get("models/model.json", {})
+        card = DESCRIPTION | self.beside.get("models/model.json", {})
         trained = {"first": self.first, "last": self.last, "rows": self.rows}
         card |= {"schema": self.schema, "train": card["train"] | trained}
         (folder / "params.yaml").write_text(yaml.safe_dump(self.params))

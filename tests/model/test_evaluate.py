@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sklearn_metrics
 
+from pipelines.artifacts.golden import Golden
 from pipelines.base.errors import UserError
 from pipelines.core.contract import Column
-from pipelines.core.model import Golden, Model
+from pipelines.core.model import Model
 from pipelines.core.params import Params
 from pipelines.judge import beside, proposal
 from pipelines.problem import PROBLEM, source
@@ -70,7 +71,7 @@ def test_golden_rows_get_their_answers_and_no_other_model_gives_them(
 ) -> None:
     from pipelines.training import train
 
-    golden = Golden.load(small_built / "models/golden.json")
+    golden = Golden.read(small_built / "models")
     assert golden.largest_difference(model.predict_rows(CONTRACT.features, golden.rows)) == 0.0
     other = small_params.model_copy(update={"train": small_params.train.model_copy(update={"seed": 1})})
     (tmp_path / "other.onnx").write_bytes(train.fit(other, rows, PROBLEM))
@@ -79,7 +80,7 @@ def test_golden_rows_get_their_answers_and_no_other_model_gives_them(
 
 
 def test_golden_rows_hold_what_a_caller_may_send(small_built: Path, rows: pd.DataFrame) -> None:
-    golden = Golden.load(small_built / "models/golden.json")
+    golden = Golden.read(small_built / "models")
     assert len(golden.rows) == evaluate.GOLDEN
 
     def values(column: Column) -> list[Any]:
@@ -132,6 +133,7 @@ def test_plots_are_small_and_what_dvc_yaml_draws(small_built: Path) -> None:
 
 def test_serving_reads_only_what_callers_rely_on(small_built: Path, small_params: Params) -> None:
     assert json.loads((small_built / "models/serving.json").read_text()) == {
+        "version": 1,
         "name": CONTRACT.name,
         "api": small_params.serving.api,
         "threshold": small_params.decision.threshold,

@@ -1,13 +1,12 @@
 """The reference that the drift check compares with: quiet on its own data, loud on a fault."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from pipelines.artifacts.reference import Reference
 from pipelines.core import stats
 from pipelines.core.params import Params
 from pipelines.problem.columns import CONTRACT
@@ -20,32 +19,32 @@ def rows(small_params: Params, small_built: Path) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def known(small_built: Path) -> dict[str, Any]:
-    return json.loads((small_built / "models/reference.json").read_text())
+def known(small_built: Path) -> Reference:
+    return Reference.read(small_built / "models")
 
 
-def drifted(known: dict[str, Any], rows: pd.DataFrame) -> list[str]:
+def drifted(known: Reference, rows: pd.DataFrame) -> list[str]:
     found = []
-    for entry in known["features"]:
-        now = reference.bins(entry).frequencies(rows[entry["name"]].to_numpy(dtype=object))
-        if stats.psi(entry["frequencies"], now) > entry["threshold"]:
-            found.append(entry["name"])
+    for feature in known.features:
+        now = feature.bins.frequencies(rows[feature.name].to_numpy(dtype=object))
+        if stats.psi(feature.frequencies, now) > feature.threshold:
+            found.append(feature.name)
     return found
 
 
-def test_every_feature_has_bins_shares_and_a_threshold(small_params: Params, known: dict[str, Any]) -> None:
-    assert [entry["name"] for entry in known["features"]] == [column.name for column in CONTRACT.features]
-    for entry in known["features"]:
-        assert sum(entry["frequencies"]) == pytest.approx(1)
-        assert entry["threshold"] >= small_params.drift.psi
+def test_every_feature_has_bins_shares_and_a_threshold(small_params: Params, known: Reference) -> None:
+    assert list(known.named) == [column.name for column in CONTRACT.features]
+    for feature in known.features:
+        assert sum(feature.frequencies) == pytest.approx(1)
+        assert feature.threshold >= small_params.drift.psi
 
 
-def test_no_month_of_the_reference_drifts_from_it(known: dict[str, Any], rows: pd.DataFrame) -> None:
+def test_no_month_of_the_reference_drifts_from_it(known: Reference, rows: pd.DataFrame) -> None:
     for _, month in rows.groupby(rows[CONTRACT.time.name].dt.to_period("M")):
         assert drifted(known, month) == []
 
 
-def test_a_fault_drifts_alone(known: dict[str, Any], rows: pd.DataFrame) -> None:
+def test_a_fault_drifts_alone(known: Reference, rows: pd.DataFrame) -> None:
     number = next(column.name for column in CONTRACT.features if column.type == "number")
     category = next(column.name for column in CONTRACT.features if column.type == "category")
     lost = rows.assign(**{number: rows[number].where(rows.index % 2 == 0)})
@@ -57,12 +56,11 @@ def test_a_fault_drifts_alone(known: dict[str, Any], rows: pd.DataFrame) -> None
 
 
 def test_each_month_but_the_first_has_a_skill_of_the_months_before(
-    small_params: Params, known: dict[str, Any], rows: pd.DataFrame
+    small_params: Params, known: Reference, rows: pd.DataFrame
 ) -> None:
-    assert [entry["month"] for entry in known["brier_skill"]] == [small_params.train.last]
-    entry = known["brier_skill"][0]
-    assert -1 < entry["brier_skill"] < 1
-    assert known["label_rate"] == pytest.approx(float(rows[CONTRACT.label.name].mean()))
+    (skill,) = known.brier_skill
+    assert skill.month == small_params.train.last and -1 < skill.brier_skill < 1
+    assert known.label_rate == pytest.approx(float(rows[CONTRACT.label.name].mean()))
 
 
 def test_skill_is_honest_a_month_is_never_answered_by_a_model_that_saw_it(
@@ -76,4 +74,4 @@ def test_skill_is_honest_a_month_is_never_answered_by_a_model_that_saw_it(
 
     built = reference.build(small_params, rows, answers, CONTRACT)
     assert seen and all(past < now for past, now in seen)
-    assert all(entry["brier_skill"] == pytest.approx(0) for entry in built["brier_skill"])
+    assert all(skill.brier_skill == pytest.approx(0) for skill in built.brier_skill)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from pipelines.artifacts.reference import Reference
-from pipelines.base.files import write_bytes, write_json
+from pipelines.base.files import write_bytes
 from pipelines.core import months, params
 from pipelines.core.model import Model
 from pipelines.core.params import Params
@@ -61,7 +61,7 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]
     raw = pd.concat([source.read(month) for month in months.between("2013-01", "2013-05")], ignore_index=True)
     prepared = prepare.prepare(raw, PROBLEM)
     known = reference.build(wanted, table.training(wanted, prepared, CONTRACT), _by_hour, CONTRACT)
-    write_json(home / "reference.json", known)
+    known.write(home)
     model = Model(write_bytes(home / "model.onnx", train.fit(wanted, prepared, PROBLEM)))
     for month in SEEN:
         write_month(home / "labels", month, source.read(month))

@@ -22,7 +22,7 @@ from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256
 from pipelines.base.github import GitHub, NotFound
-from pipelines.registry.store.folder import AGAIN, STALE_SECONDS, Store, fault, newest_first
+from pipelines.registry.store.folder import AGAIN, STALE_SECONDS, Store, newest_first, verify
 
 ASSET = "release.tar"
 PARTS = ("bento", "evidence", Release.NAME)
@@ -52,8 +52,10 @@ class Assets(Store):
         """
         release_id = self._find(release)
         folder = self.folder / release_id
-        if (damaged := self._lies_here(release_id)) and fault(folder, release_id) is None:
-            return folder
+        if damaged := self._lies_here(release_id):
+            with contextlib.suppress(UserError):
+                verify(folder, release_id)
+                return folder
         with self._new() as new:
             self._download(release_id, new)
             super()._take(new, release_id, replace=damaged)
@@ -137,14 +139,13 @@ class Assets(Store):
             _check(asset, tar)
             try:
                 _unpack(tar, new)
-                reason = fault(new, release_id)
+                verify(new, release_id, way_out)
             except (UserError, tarfile.TarError, EOFError, ValueError, FileExistsError) as error:
-                reason = str(error)
-        if reason:
-            raise UserError(
-                f"{_tag(release_id)} of {self.repository} is not the release {release_id[:12]} ({reason}): "
-                f"{way_out}"
-            )
+                reason = str(error).replace(f"{new}/", "").removesuffix(f": {way_out}")
+                raise UserError(
+                    f"{_tag(release_id)} of {self.repository} is not the release {release_id[:12]} "
+                    f"({reason}): {way_out}"
+                ) from None
         if (about := _about(record)) and about.id == release_id:
             about.write(new)  # with what was noted since
 

@@ -42,7 +42,7 @@ class Store:
         """
         release_id = self._find(release)
         folder = self.folder / release_id
-        _verify(folder, release_id)
+        verify(folder, release_id)
         return folder
 
     def has(self, release: str) -> bool:
@@ -61,7 +61,7 @@ class Store:
         """
         folder = Path(folder)
         about = Release.read(folder)
-        _verify(folder, release_id := about.id)
+        verify(folder, release_id := about.id)
         if not self.has(release_id):
             with self.put(release_id) as new:
                 shutil.copytree(folder, new, dirs_exist_ok=True)
@@ -81,7 +81,7 @@ class Store:
         """
         with self._new() as new:
             yield new
-            _verify(new, release_id)
+            verify(new, release_id)
             self._take(new, release_id)
 
     def note(self, release_id: str, image: Image) -> None:
@@ -156,25 +156,18 @@ def newest_first(releases: list[Release]) -> list[Release]:
     return sorted(releases, key=lambda release: (release.created, release.id), reverse=True)
 
 
-def fault(folder: Path, release_id: str) -> str | None:
-    """Why what is in `folder` is not the release `release_id`, whole, the file first; None where it is."""
-    try:
-        about = Release.read(folder)
-    except UserError as error:
-        return str(error).removeprefix(f"{folder}/").removesuffix(f": {Release.WAY_OUT}")
+def verify(folder: Path, release_id: str, way_out: str = f"remove the folder, and {AGAIN}") -> None:
+    """UserError where what is in `folder` is not the release `release_id`, whole."""
+    about, reason = Release.read(folder, way_out), None
     if about.id != release_id:
-        return f"release.json is not of the release {release_id[:12]}"
-    if not (folder / "bento" / "bento.yaml").is_file() or not (folder / "evidence").is_dir():
-        return "bento/bento.yaml or evidence/ is missing: the release is not whole"
-    if links := [path for path in folder.rglob("*") if path.is_symlink()]:
-        return f"{links[0].relative_to(folder)} is a link, and a release's files lie in its folder"
-    if strange := sorted({path.name for path in (folder / "bento").iterdir()} - BESIDE):
-        return f"bento/ holds {strange[0]!r}, which `ml release` never writes there"
-    if (found := sha256_of_tree(folder / "bento" / "src")) != release_id:
-        return f"bento/src was changed: it hashes to {found[:12]}"
-    return None
-
-
-def _verify(folder: Path, release_id: str) -> None:
-    if reason := fault(folder, release_id):
-        raise UserError(f"{folder}/{reason}: remove the folder, and {AGAIN}")
+        reason = f"release.json is not of the release {release_id[:12]}"
+    elif not (folder / "bento" / "bento.yaml").is_file() or not (folder / "evidence").is_dir():
+        reason = "bento/bento.yaml or evidence/ is missing: the release is not whole"
+    elif links := [path for path in folder.rglob("*") if path.is_symlink()]:
+        reason = f"{links[0].relative_to(folder)} is a link, and a release's files are in its folder"
+    elif strange := sorted({path.name for path in (folder / "bento").iterdir()} - BESIDE):
+        reason = f"bento/ holds {strange[0]!r}, which `ml release` never writes there"
+    elif (found := sha256_of_tree(folder / "bento" / "src")) != release_id:
+        reason = f"bento/src was changed: it hashes to {found[:12]}"
+    if reason:
+        raise UserError(f"{folder}/{reason}: {way_out}")

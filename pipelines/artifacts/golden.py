@@ -1,0 +1,36 @@
+"""golden.json: requests with the answers that they must get. A Bento holds this module as well."""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from pipelines.artifacts.file import Artifact
+
+Value = bool | int | float | str | None
+
+
+class Golden(Artifact):
+    """All of golden.json: `rows` of features, `p` their probabilities."""
+
+    NAME = "golden.json"
+    WRITER = "`ml stage evaluate`"
+    WAY_OUT = "run `dvc repro`, which makes it"
+
+    rows: Annotated[tuple[dict[str, Value], ...], Field(min_length=1)]
+    p: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _an_answer_for_each(self) -> "Golden":
+        if len(self.rows) != len(self.p):
+            raise ValueError(f"it has {len(self.rows)} rows and {len(self.p)} answers")
+        return self
+
+    def largest_difference(self, answers: Sequence[float] | np.ndarray) -> float:
+        """max |Δp| between `answers` and what they must be; infinite where one is missing or not finite."""
+        given = np.asarray(answers, dtype=np.float64)
+        if given.shape != (len(self.p),) or not np.isfinite(given).all():
+            return math.inf
+        return float(np.max(np.abs(given - np.asarray(self.p))))

@@ -1,0 +1,22 @@
+"""metrics.json: how good a model is on the test window."""
+
+from pipelines.artifacts.file import Artifact
+
+
+class Metrics(Artifact, extra="allow"):
+    """All of metrics.json: the labelled rows, and each of the task's figures by its name."""
+
+    NAME = "metrics.json"
+    WRITER = "`ml stage evaluate`"
+    WAY_OUT = "run `dvc repro`, which makes it"
+
+    rows: int
+    days: int
+    label_rate: float
+    threshold: float
+    __pydantic_extra__: dict[str, float]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What the task measures, by name."""
+        return dict(self.__pydantic_extra__)
