@@ -60,7 +60,7 @@ class Trusting(World):
         self.signs(None)
         return entry
 
-    def moved(self, host, release, releases, why, pause) -> int:
+    def moved(self, host, contract, release, releases, why, pause) -> int:
         self.deployed.append(release)
         self.route = Route("blue", release)
         return 0
