@@ -44,7 +44,7 @@ def test_a_second_model_comes_and_moves_while_the_first_one_serves(
 
     with Load(host.edge_url, tiny.BODIES) as load:
         other = terraform.up("staging", OTHER, home)  # another repository's
-        assert list(other.models) == [tiny.CONTRACT.name, OTHER] and other.model == OTHER
+        assert list(other.ports_of) == [tiny.CONTRACT.name, OTHER] and other.model == OTHER
         with pytest.raises(urllib.error.HTTPError, match="503"):
             release_at(other.edge.model_url)
         with held(host.place, "a deploy of the first model", "staging"):  # its lock is its own
