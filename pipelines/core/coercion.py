@@ -76,7 +76,8 @@ def _column(values: pd.Series, column: Column, where: str) -> "pa.Array":
 
     kind = tables.kind(column)
     if (whole := _at_once(values, column)) is not None:
-        return pa.array(whole, type=kind, from_pandas=True)
+        given = isinstance(whole, np.ndarray | pd.Series)  # of Arrow's own, pa.array takes one by one
+        return pa.array(whole, type=kind, from_pandas=True) if given else whole
     take, taken = TAKE[column.type], []
     known: dict[tuple[type, Any], Any] = {}  # 1, 1.0 and True are one key of a dict
     for row, value in enumerate(values.astype(object)):
@@ -152,8 +153,7 @@ def _bare(text: str) -> str:
 def _missing(value: Any, column: Column) -> bool:
     if isinstance(value, str):
         return _bare(value).casefold() in ({""} if column.type in ("text", "category") else MISSING)
-    found = pd.isna(value)
-    return isinstance(found, bool) and found
+    return pd.isna(value) is True  # of a list it is many
 
 
 def _number(value: Any) -> float:

@@ -76,12 +76,12 @@ def checked(table: "pa.Table", where: str, month: str, contract: Contract) -> pd
         values = table[column.name]
         wrong: Any = pa.nulls(0, pa.bool_())
         if column.type == "number":
-            wrong, must = pc.invert(pc.is_finite(values)), "must be a finite number, or missing"
+            wrong, must = pc.invert(pc.is_finite(values)), "be a finite number, or missing"
         elif column.type in ("text", "category"):
-            wrong, must = pc.match_substring_regex(values, "[\r\n]"), "must have no line breaks"
+            wrong, must = pc.or_(*(pc.match_substring(values, end) for end in "\r\n")), "have no line breaks"
         if (found := pc.index(wrong, True).as_py()) >= 0:
             raise UserError(
-                f"{where}, row {found + 1}: {column.name} is {values[found].as_py()!r:.80}, but {must}"
+                f"{where}, row {found + 1}: {column.name} is {values[found].as_py()!r:.80}, but must {must}"
             )
         if (column.key or column.time) and values.null_count:
             gap = pc.index(values.is_null(), True).as_py()
