@@ -53,7 +53,7 @@ def main() -> None:
                 seconds = timed(clone, "ml", "demo")
                 figure(f"demo, {kind}", seconds, "s", f"<= {goal:g}", seconds <= goal)
         finally:
-            call(clone, "ml", "down")
+            call(clone, "ml", "demo", "--down")
 
 
 def months_as_files() -> None:

@@ -118,7 +118,9 @@ def unknown_in_code(text: str) -> list[str]:
     """The same, of what code, a workflow or a unit says and calls."""
     called = re.findall(r"^\s*(?:@|[-\w =]*(?:run|cmd): |ExecStart=\S+/)(ml [a-z].*)$", text, re.MULTILINE)
     said = [span for span in SPAN.findall(text) if re.match(r"ml [a-z-]", span)]
-    return [call for call in (*called, *said) if not _known(call.split()[1:])]
+    started = re.findall(r'"(?:ml|pipelines\.cli)"((?:,\s*"[^"{]+")+)', text)
+    lists = [" ".join(("ml", *re.findall(r'"([^"]+)"', words))) for words in started]
+    return [call for call in (*called, *said, *lists) if not _known(call.split()[1:])]
 
 
 CODE = re.compile(r"(pipelines|benchmarks|infra|\.github|requirements)/.+|[^/]+")
@@ -138,6 +140,12 @@ def test_a_verb_that_is_none_is_found_in_code(line: str) -> None:
     fine = "run: ml ci scope --base x\n# `ml demo --down` and `ml VERB`\n"
     assert unknown_in_code(f"{fine}{line.format('ml scope --base x')}\n") == ["ml scope --base x"]
     assert unknown_in_code(f"{fine}{line.format('ml ci scope --base x')}\n") == []
+
+
+@pytest.mark.parametrize("line", ['run("ml", {})', '[python, "-m", "pipelines.cli", {}, path]'])
+def test_a_verb_that_is_none_is_found_where_code_starts_it(line: str) -> None:
+    assert unknown_in_code(line.replace("{}", '"down"')) == ["ml down"]
+    assert unknown_in_code(line.replace("{}", '"demo", "--down"')) == []
 
 
 @pytest.mark.parametrize("call", ["ml deplyo", "ml store put", "ml deploy --evn staging", "ml --quiet"])
