@@ -195,7 +195,7 @@ def losing(
 ) -> np.ndarray:
     """Answers that are worse than the champion's on these rows by `margin` in `loss`, to 1e-9.
 
-    They lie on the line from the champion's logits to `other`'s, which must be worse than the margin: the
+    They are on the line from the champion's logits to `other`'s, which must be worse than the margin: the
     loss is nothing at its one end, more than the margin at its other, and continuous, so there is a point
     where it is the margin.
     """

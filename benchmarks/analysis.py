@@ -122,7 +122,7 @@ def delays(kind: Kind) -> tuple[float, float, float]:
 
 
 def first_shown(played: Played, limits: Limits) -> list[int | None]:
-    """The look at which each deploy is first shown worse; between two looks lies a half-second."""
+    """The look at which each deploy is first shown worse; a half-second is between two looks."""
     return [_first(played, deploy, limits) for deploy in range(len(played.new_errors))]
 
 

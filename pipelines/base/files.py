@@ -41,7 +41,7 @@ def write_json(path: Path | str, value: Any) -> Path:
 
 
 def read_json(path: Path | str) -> Any:
-    """The value in a JSON file. UserError where the file is missing or is no JSON."""
+    """The value in a JSON file. UserError where the file is missing or is not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:

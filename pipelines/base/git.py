@@ -308,5 +308,5 @@ def _refusal(err: str, at: Path) -> Failed | None:
             f"`git config --global --add safe.directory {folder}`, or give it to the user who runs this"
         )
     if "not a git repository" in err:
-        return NoRepository(f"{at.resolve()} is no Git repository: run this in a clone")
+        return NoRepository(f"{at.resolve()} is not a Git repository: run this in a clone")
     return None

@@ -127,7 +127,7 @@ class GitHub:
             yield (answer := self._ask("GET", address))
             address = answer.links.get("next", {}).get("url", address)
             if urlsplit(address)[:2] != urlsplit(self.api)[:2]:
-                raise UserError(f"GitHub's next page lies elsewhere, at {address}, not at {self.api}")
+                raise UserError(f"GitHub's next page is elsewhere, at {address}, not at {self.api}")
 
     def _ask(
         self, method: str, url: str, body: Any = None, again: bool = False, to: Path | None = None
@@ -285,7 +285,7 @@ def _status(error: Exception) -> int | None:
 
 
 def _message(error: Exception) -> str:
-    """What GitHub says, with the fields of a 422; the start of the page where it is no JSON."""
+    """What GitHub says, with the fields of a 422; the start of the page where it is not JSON."""
     text: str = error.response.text  # type: ignore[attr-defined]
     try:
         said = json.loads(text)

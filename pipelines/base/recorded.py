@@ -136,7 +136,7 @@ def why_no_output(path: object) -> str | None:
 def why_no_path(path: object) -> str | None:
     """Why that is not a path of a file below a folder; None where it is."""
     if not isinstance(path, str) or not path or len(path) > LONGEST or UNSEEN.search(path):
-        return "is no path"
+        return "is not a path"
     if path.startswith(("/", "~")) or "\\" in path or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", path):
         return "is not a path of this repository"
     parts = path.split("/")

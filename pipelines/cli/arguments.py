@@ -16,7 +16,7 @@ def month(text: str) -> str:
     if re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text):
         return text
     if text != "latest":
-        raise UserError(f"--through {text!r} is no month: write it as 2013-06, or `latest`")
+        raise UserError(f"--through {text!r} is not a month: write it as 2013-06, or `latest`")
     from pipelines.core import rows
     from pipelines.problem import PROBLEM
 

@@ -133,7 +133,7 @@ class Contract:
 
     @cached_property
     def left_out(self) -> tuple[Column, ...]:
-        """What is known in time and is no feature for its type alone: texts and further times."""
+        """What is known in time and is not a feature for its type alone: texts and further times."""
         return tuple(
             column
             for column in self.columns

@@ -215,7 +215,7 @@ def _one_step(
 
 @dataclass(frozen=True)
 class Bins:
-    """Where a feature's values fall. A number has `edges` (a value equal to one lies above it), a category
+    """Where a feature's values fall. A number has `edges` (a value equal to one is above it), a category
     `values` and one bin for all others; a bin for missing values comes last in both."""
 
     edges: tuple[float, ...] = ()
@@ -260,7 +260,7 @@ def psi(expected: Sequence[float] | np.ndarray, observed: Sequence[float] | np.n
     """Population stability index of two lists of shares (or counts) over the same bins.
 
     sum (o - e) ln(o / e), the symmetrised Kullback-Leibler divergence (Jeffreys 1946; Yurdakul 2018). Each
-    share is at least LEAST_SHARE. NaN where either list is empty or sums to nothing: no data is no answer.
+    share is at least LEAST_SHARE. NaN where either list is empty or sums to nothing: no data is none.
     """
     e, o = np.asarray(expected, dtype=np.float64), np.asarray(observed, dtype=np.float64)
     if e.shape != o.shape:

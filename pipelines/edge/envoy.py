@@ -12,7 +12,7 @@ from typing import Any
 ROUTES = "edge"  # the name of the one route table
 CHECK_HEADER = "x-greenlight-check"  # marks the deployer's own requests to a slot; callers cannot send it
 VERSION_CHECK = "version"  # its value in the one request that the edge answers itself
-SHADOW_HEADER = "x-greenlight-shadow"  # marks copies and previews, which are no predictions of production
+SHADOW_HEADER = "x-greenlight-shadow"  # marks copies and previews, which are not predictions of production
 OURS = (CHECK_HEADER, SHADOW_HEADER)
 OPEN = ("predict", "release", "docs.json", "livez", "readyz")
 LATENCIES = "upstream_rq_time"  # Envoy's histogram of a cluster's answers, in milliseconds

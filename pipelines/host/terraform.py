@@ -141,7 +141,7 @@ class Terraform:
         )
         if "undeclared variable" in out and (name := re.search(r'named "(.+?)"', out)):
             raise UserError(
-                f"{self.variable_file}: {name[1]} is no variable of {self.module / 'variables.tf'}"
+                f"{self.variable_file}: {name[1]} is not a variable of {self.module / 'variables.tf'}"
             )
         summary = re.search(r"^Plan: (.*)$", out, re.MULTILINE)
         return "" if code == 0 else (summary[1].rstrip(".") if summary else "outputs change")

@@ -69,7 +69,7 @@ def history(host: Host, ledger: Ledger) -> list[Entry]:
             left.append(f"{written.entry.release[:12]} ({written.commit[:12]} {reason})")
     if left:
         say(
-            f"{host.environment}: what nobody listed signed is no place to go back to, and is passed over: "
+            f"{host.environment}: what nobody listed signed is not a place to go back to: passed over: "
             f"{', '.join(left[:3])}{f' and {len(left) - 3} more' if len(left) > 3 else ''}"
         )
     return found

@@ -222,7 +222,7 @@ def _run(checkout: Path, base: Path, program: str, *arguments: str) -> tuple[int
         PYTHONPATH=str(checkout.resolve()),  # before any installed copy of the package
         PATH=os.pathsep.join([str(python.parent), os.environ.get("PATH", "")]),
     )
-    environment.pop("MLFLOW_TRACKING_URI", None)  # building a champion again is no run of its own
+    environment.pop("MLFLOW_TRACKING_URI", None)  # building a champion again is not a run of its own
     last = "no word of why"
     with programs.start(
         [python, "-c", program, *arguments],

@@ -121,7 +121,7 @@ def bound(memory: int, processor: int) -> None:
 
 
 def streams() -> tuple[IO[bytes], IO[bytes]]:
-    """Where questions come from and answers go; what a library prints is no answer."""
+    """Where questions come from and answers go; what a library prints is not an answer."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return sys.stdin.buffer, out

@@ -110,7 +110,7 @@ class Subject:
                 columns[name] = values.astype(np.float32).reshape(-1, 1)
         p = self.model.predict(columns)
         if p.shape != (len(x),) or not ((p >= 0) & (p <= 1)).all():
-            raise ValueError("for rows a little different it answers what is no probability")
+            raise ValueError("for rows a little different it answers what is not a probability")
         return p
 
     def check_pace(self) -> None:

@@ -55,7 +55,7 @@ def parse(content: bytes) -> ModelProto:
     try:
         return onnx.load_model_from_string(content)
     except (DecodeError, ValueError, RecursionError):
-        raise Refused("is no whole ONNX model") from None
+        raise Refused("is not a whole ONNX model") from None
 
 
 def _check_operator(node: NodeProto, versions: dict[str, int]) -> None:
@@ -66,7 +66,9 @@ def _check_operator(node: NodeProto, versions: dict[str, int]) -> None:
     try:
         known: Any = defs.get_schema(node.op_type, versions.get(domain, 0), domain)
     except Exception:  # onnx has no class of its own for it that it exports
-        raise Refused(f"uses {name!r}, which is no operator of ONNX in the version that it names") from None
+        raise Refused(
+            f"uses {name!r}, which is not an operator of ONNX in the version that it names"
+        ) from None
     # Control flow is as random as what it holds, which is looked at too.
     by_chance = known.node_determinism == known.NodeDeterminism.NonDeterministic
     if name in CHANCE or (by_chance and not any(a.type in GRAPHS for a in node.attribute)):

@@ -98,7 +98,7 @@ def read(folder: Path, contract: Contract) -> Proposal:
 
 
 def _unlocked(folder: Path) -> str | None:
-    """A release takes each file by the name that dvc.lock has for it, wherever one lies."""
+    """A release takes each file by the name that dvc.lock has for it, wherever it is."""
     named = _read(folder, "dvc.lock", recorded)
     left = (name for name in BESIDE if name in named and os.path.lexists(folder / name))
     return next((name for name in left if _read(folder, name, locks.md5) != named[name]), None)

@@ -125,7 +125,7 @@ def bento(root: Path) -> Listed:
     module = _read(root, BENTO, "service", str).partition(":")[0]
     starts = imports.of_module(root, module)
     if f"{module.replace('.', '/')}.py" not in starts:
-        raise UserError(f"{BENTO}: service names {module}, which is no module here: correct it")
+        raise UserError(f"{BENTO}: service names {module}, which is not a module here: correct it")
     wanted = imports.read(root, dict.fromkeys(starts, "which holds the service"))
     own = {f"{folder}/__init__.py" for file in wanted for folder in Path(file).parents[:-1]} - wanted.keys()
     wanted |= {file: "which makes its folder a package" for file in own if (root / file).is_file()}

@@ -94,7 +94,7 @@ def given(workflow: Path, file: Path, place: Place) -> Event:
         if isinstance(payload, dict) and field in payload:
             return Event(kinds.get(field, field), payload, head)
     raise UserError(
-        f"{file} is no payload of pull_request, push, workflow_run, schedule or workflow_dispatch"
+        f"{file} is not a payload of pull_request, push, workflow_run, schedule or workflow_dispatch"
     )
 
 

@@ -49,7 +49,10 @@ def run(event: Path) -> int:
     elif events is None:
         state, sentence = "failure", f"#{number} has more events than GitHub lists: open another pull request"
     elif os.environ.get("GITHUB_RUN_ATTEMPT", "1") != "1":
-        state, sentence = "failure", f"#{number}: a run again is no maintainer's word: give the label again"
+        state, sentence = (
+            "failure",
+            f"#{number}: a run again is not a maintainer's word: give the label again",
+        )
     elif now is None or (now.head, now.base) != (head, base):
         state, sentence = "failure", f"#{number} got another head or base since: give the label again"
     elif not now.judged:

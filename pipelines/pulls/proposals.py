@@ -133,7 +133,7 @@ def files(github: GitHub, commit: str) -> dict[str, Entry]:
 def content(github: GitHub, entry: Entry | None) -> bytes:
     """The bytes of a plain file. UserError for anything else, and for a large one."""
     if entry is None or entry.mode != PLAIN:
-        raise UserError("it is no plain file")
+        raise UserError("it is not a plain file")
     blob = github.call("GET", f"/git/blobs/{entry.sha}")
     if blob["size"] > BLOB_BYTES or blob["encoding"] != "base64":
         raise UserError(f"it is larger than {BLOB_BYTES:,} bytes")

@@ -220,7 +220,7 @@ class Ledger:
         listed = self._git("ls-remote", "--heads", self._remote, f"refs/heads/{BRANCH}")
         if listed.code:
             raise Unreachable(
-                f"the remote {self._remote} cannot be reached ({listed.words}): the ledger lies there"
+                f"the remote {self._remote} cannot be reached ({listed.words}): the ledger is there"
             )
         if not listed.text:
             return None
@@ -322,7 +322,7 @@ def _origin(history: list[Entry], at: int) -> int:
 
 def _named(environment: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", environment):
-        raise UserError(f"{environment!r} is no environment's name: use small letters, digits and -")
+        raise UserError(f"{environment!r} is not an environment's name: use small letters, digits and -")
     return environment
 
 

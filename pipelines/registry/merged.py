@@ -35,7 +35,7 @@ def check(entry: Entry, folder: Path, repository: Path | str = ".") -> None:
     code = {path: file for path, file in files.items() if not path.startswith("models/")}
     if strange := sorted(set(code) - set(held)):
         raise UserError(
-            f"{name} holds {strange[0]!r}, which is no file {at}: it was not made by `ml release`"
+            f"{name} holds {strange[0]!r}, which is not a file {at}: it was not made by `ml release`"
         )
     blobs = git.hashes([str(path.resolve()) for path in code.values()], repository)
     for path, blob in zip(code, blobs, strict=True):
@@ -68,7 +68,7 @@ def _default(repository: Path | str, remote: str) -> tuple[str, str]:
     listed = git.tried("ls-remote", "--symref", remote, "HEAD", DEFAULT, at=repository)
     if listed.code:
         raise Unreachable(
-            f"the remote {remote} cannot be reached ({listed.words}): the default branch lies there"
+            f"the remote {remote} cannot be reached ({listed.words}): the default branch is there"
         )
     lines = [line.split("\t") for line in listed.text.splitlines() if "\t" in line]
     named = next((what.removeprefix("ref: ") for what, name in lines if what.startswith("ref: ")), DEFAULT)

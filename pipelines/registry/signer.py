@@ -99,7 +99,7 @@ def _of(named: str) -> Signer:
         except (UserError, OSError, UnicodeDecodeError):
             pass  # it has a passphrase, for which ssh-keygen asks
     if not public.is_file():
-        raise UserError(f"git's user.signingkey names {named}, and {public} is no public key: correct it")
+        raise UserError(f"git's user.signingkey names {named}, and {public} is not a public key: correct it")
     return _by_ssh_keygen(str(path), public.read_text(encoding="utf-8"), str(public))
 
 
@@ -109,7 +109,7 @@ def _by_ssh_keygen(key: str, line: str, where: str) -> Person:
     try:
         public = bytes(asyncssh.import_public_key(line).public_data)
     except (asyncssh.KeyImportError, ValueError):
-        raise UserError(f"{where} is no public SSH key: correct git's user.signingkey") from None
+        raise UserError(f"{where} is not a public SSH key: correct git's user.signingkey") from None
     if shutil.which("ssh-keygen") is None:
         raise UserError(
             f"{where} needs ssh-keygen, which is not on PATH: install OpenSSH's client, or give the key "

@@ -46,7 +46,7 @@ class Key:
             key = asyncssh.import_private_key(text.strip() + "\n")
         except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError):
             raise UserError(
-                f"{where} is no OpenSSH private key without a passphrase: "
+                f"{where} is not an OpenSSH private key without a passphrase: "
                 "`ssh-keygen -t ed25519 -N ''` makes one"
             ) from None
         _strong(key, where)
@@ -215,7 +215,9 @@ def _entry(line: str, where: str) -> "SSHAllowedSignersEntry":
         )
     for name, value in re.findall(r'(valid-\w+)="?([^",\s]*)', line):
         if not TIME.fullmatch(value):
-            raise UserError(f"{where}: {name} {value!r} is no time: write it as 20271231Z or 202712312359Z")
+            raise UserError(
+                f"{where}: {name} {value!r} is not a time: write it as 20271231Z or 202712312359Z"
+            )
     _strong(entry.key, where)
     return entry
 

@@ -67,7 +67,7 @@ def release(
             _complete_card(here, folder / "evidence", head, release_id, f"{problem.name} version {version}")
             _describe(here, release_id, head, version, rebuilt, review).write(folder)
     else:
-        step(f"release {release_id[:12]} lies in {store.where} already")
+        step(f"release {release_id[:12]} is in {store.where} already")
         _require_vouched(here, store.get(release_id), ledger, env, review)
         version = _register(store, problem.contract, env, release_id, head)
     figures, held = _figures(here) | review.figures, beside.digest(store.folder / release_id)

@@ -141,7 +141,7 @@ def _intended(host: Host, release: str, why: str) -> Move:
 
 def _named(step: str | None) -> str | None:
     if step is not None and step.upper() not in NAMES:
-        raise UserError(f"--pause-before {step!r} is no step: they are {', '.join(NAMES)}")
+        raise UserError(f"--pause-before {step!r} is not a step: they are {', '.join(NAMES)}")
     return step.upper() if step else None
 
 

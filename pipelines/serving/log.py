@@ -36,7 +36,7 @@ class Entry:
 
 
 def days_kept(told: str | None) -> int:
-    """How many days the log keeps. UserError where the setting is no number of days."""
+    """How many days the log keeps. UserError where the setting is not a number of days."""
     if not told:
         return DAYS
     if not re.fullmatch(r"[1-9][0-9]{0,4}", told):

@@ -15,7 +15,7 @@ from pipelines.core.schema import KINDS, request_schema
 LARGEST = 3.4e38  # of a float32, which is what the model takes
 LONGEST = 200  # characters of a text
 
-# Strict: "540" is no number, and true is not 1. 540.0 is an integer in JSON; 540.5 is caught below.
+# Strict: "540" is not a number, and true is not 1. 540.0 is an integer in JSON; 540.5 is caught below.
 KIND_OF: dict[str, Any] = {
     "string": Annotated[str, Field(max_length=LONGEST)],
     "number": Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)],

@@ -47,5 +47,5 @@ def leave(out: Path, problem: Problem) -> None:
 
 
 def files(stages: Mapping[str, Any]) -> dict[str, str]:
-    """Each file in models/ that a dvc.lock names, with its MD5; its folders are no part of a release."""
+    """Each file in models/ that a dvc.lock names, with its MD5; its folders are not part of a release."""
     return {path: md5 for path, md5 in recorded.files(stages) if path.startswith("models/")}

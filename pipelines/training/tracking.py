@@ -119,7 +119,7 @@ def current() -> None:
             found = MigrationContext.configure(connection).get_current_revision()
     except (SQLAlchemyError, ImportError) as error:  # a server's driver need not be installed
         reason = str(getattr(error, "orig", None) or error).splitlines()[0][:200]
-        raise UserError(f"{where} is no database that MLflow can read ({reason}): {ELSEWHERE}") from None
+        raise UserError(f"{where} is not a database that MLflow can read ({reason}): {ELSEWHERE}") from None
     migrations = _migrations()
     if found == (newest := migrations.get_current_head()) or not tables:
         return

@@ -88,7 +88,7 @@ def estimator(params: Params, problem: Problem) -> Pipeline:
     for setting, value in settings.items():
         if setting not in known:
             raise UserError(
-                f"params.yaml: train.settings.{setting} is no setting of {name}, which has "
+                f"params.yaml: train.settings.{setting} is not a setting of {name}, which has "
                 f"{', '.join(sorted(known))}"
             )
         if not _fits(value, wanted := known[setting].annotation):

@@ -254,7 +254,7 @@ def _check(params: Params, problem: Problem) -> None:
     for name, space in params.tune.space.items():
         if name not in problem.estimators:
             raise UserError(
-                f"params.yaml: tune.space.{name} is no estimator; pipelines/problem/estimators.py has "
+                f"params.yaml: tune.space.{name} is not an estimator; pipelines/problem/estimators.py has "
                 f"{', '.join(sorted(problem.estimators))}"
             )
         if not space:

@@ -184,7 +184,7 @@ def sentence(result: Result, folder: Path) -> str:
     words = {
         "expect_table_columns_to_match_ordered_list": "to be those of columns.py, in that order",
         "expect_column_values_to_be_in_type_list": "to be of the type {type_list}",
-        "expect_column_values_to_be_between": "to lie from {min_value} to {max_value}",
+        "expect_column_values_to_be_between": "to be from {min_value} to {max_value}",
         "expect_column_values_to_not_be_null": "to be there in {mostly:.1%} of the rows",
         "expect_column_values_to_be_unique": "to be unique",
         "expect_column_unique_value_count_to_be_between": "to have rows on {min_value} days or more",

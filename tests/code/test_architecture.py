@@ -132,7 +132,7 @@ def test_a_problem_is_handed_to_whoever_needs_it() -> None:
     sources = modules()
     assert not {path: found for path, source in sources if (found := taken(path, source))}
     assert not [path for path, source in sources if imported_as(source)]
-    assert "PROBLEM" in (PACKAGE / "serving/service.py").read_text()  # or it is no exception any more
+    assert "PROBLEM" in (PACKAGE / "serving/service.py").read_text()  # or it is not an exception any more
 
 
 @pytest.mark.parametrize(

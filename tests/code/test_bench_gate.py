@@ -117,7 +117,7 @@ def test_the_interval_of_a_rate_takes_cuts_for_its_unit() -> None:
     assert gate.share(alike)[0] == gate.share(mixed)[0] == 0.5
     assert gate.share(alike)[2] - gate.share(alike)[1] > 0.4 > gate.share(mixed)[2] - gate.share(mixed)[1]
     rate, low, high = gate.share(np.array([[0, 8]] * 9))
-    assert (rate, low) == (0, 0) and 0.2 < high < 0.3  # nine agreeing cuts are no proof of never
+    assert (rate, low) == (0, 0) and 0.2 < high < 0.3  # nine agreeing cuts are not proof of never
 
 
 def test_faults_change_what_they_say_and_nothing_else() -> None:

@@ -131,7 +131,7 @@ def test_commits_and_files_are_told_from_their_absence(repository: Path) -> None
 
 def test_a_folder_without_a_repository_is_a_failure_and_no_answer(tmp_path: Path) -> None:
     for ask in (git.head, lambda at: git.commit("HEAD", at), lambda at: git.blob("HEAD", "x", at), git.dirty):
-        with pytest.raises(Failed, match=r"is no Git repository: run this in a clone"):
+        with pytest.raises(Failed, match=r"is not a Git repository: run this in a clone"):
             ask(tmp_path)
     with pytest.raises(Failed, match="no Git repository"):
         git.remote_url("origin", tmp_path)

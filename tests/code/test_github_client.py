@@ -201,7 +201,7 @@ def test_a_list_of_exactly_as_many_is_whole(script: Script, github: GitHub) -> N
 
 def test_the_token_does_not_follow_a_link_elsewhere(script: Script, github: GitHub) -> None:
     script.say(200, [], Link='<http://127.0.0.1:9/x>; rel="next"')
-    with pytest.raises(UserError, match="next page lies elsewhere"):
+    with pytest.raises(UserError, match="next page is elsewhere"):
         github.list("/x")
 
 

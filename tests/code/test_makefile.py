@@ -1,4 +1,4 @@
-"""`make .venv/ready` fills the environment of its own checkout, whatever is set and wherever that lies."""
+"""`make .venv/ready` fills the environment of its own checkout, whatever is set and wherever that is."""
 
 import os
 import shutil

@@ -203,7 +203,7 @@ def test_no_other_module_starts_programs_or_makes_their_environment() -> None:
         for path in folder.rglob("*.py")
         if PACKAGE / "local/actions" not in path.parents  # run by git or a job, whose environment is theirs
     }
-    # A handler of the return type's own name is no start: the annotation `subprocess.Popen[str]`.
+    # A handler of the return type's own name is not a start: the annotation `subprocess.Popen[str]`.
     wrong = {
         str(path.relative_to(PACKAGE.parent)): found
         for path, source in read.items()

@@ -18,7 +18,7 @@ CONTRACT = Contract(
     columns=(
         Column("parcel", "text", "its number", known_at=9, key=True),
         Column("sent", "time", "local time", known_at=9, time=True),
-        Column("depot", "category", "where it lies", known_at=9, values=("north", "south")),
+        Column("depot", "category", "where it is", known_at=9, values=("north", "south")),
         Column("weight", "number", "on the scale", known_at=9, unit="kg", minimum=0, maximum=50),
         Column("stops", "integer", "until the door", known_at=9),
         Column("fragile", "flag", "says the sender", known_at=9),

@@ -126,7 +126,7 @@ def test_psi_equals_its_formula_and_survives_an_empty_bin() -> None:
     assert stats.psi(expected, observed) == pytest.approx(by_hand)
     assert stats.psi(1000 * expected, observed) == pytest.approx(by_hand)
     assert stats.psi(expected, expected) == 0
-    assert stats.psi([0.5, 0.5, 0], [0.5, 0.499, 0.001]) < 0.01  # one row in a new bin is no drift
+    assert stats.psi([0.5, 0.5, 0], [0.5, 0.499, 0.001]) < 0.01  # one row in a new bin is not a drift
     assert stats.psi([0.9, 0.1, 0], [0.5, 0.1, 0.4]) > 1
     assert math.isnan(stats.psi(expected, [0, 0, 0])) and math.isnan(stats.psi([math.nan] * 3, expected))
 

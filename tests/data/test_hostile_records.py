@@ -123,7 +123,7 @@ def stored(places: Path, content: bytes, end: str = "") -> str:
 
 
 def leading_out(places: Path, listed: str, relpath: str) -> str:
-    """The list of that name, and one file more that lies elsewhere."""
+    """The list of that name, and one file more that is elsewhere."""
     entries = json.loads((places / "files/md5" / listed[:2] / listed[2:]).read_bytes())
     entries.append({"relpath": relpath, "md5": stored(places, b"theirs")})
     return stored(places, json.dumps(entries).encode(), ".dir")

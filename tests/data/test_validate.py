@@ -81,7 +81,7 @@ def test_a_few_impossible_values_are_let_through(small_raw: Rows, tmp_path: Path
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (out_of_range, f"data/{MONTH}.parquet: expected {RANGED.name} to lie from"),
+        (out_of_range, f"data/{MONTH}.parquet: expected {RANGED.name} to be from"),
         (
             half_missing,
             f"expected {RANGED.name} to be there in 100.0% of the rows; 50.0% of the values are not",
@@ -205,6 +205,6 @@ def test_the_stage_refuses_and_leaves_no_result(
     spoilt = table.assign(**{RANGED.name: np.where(table.index % 3, 1e9, RANGED.minimum)})
     write_month(tmp_path / "data", last, spoilt)
     (tmp_path / "build/validation.json").unlink()
-    with pytest.raises(Refused, match=rf"{last}\.parquet: expected {RANGED.name} to lie from"):
+    with pytest.raises(Refused, match=rf"{last}\.parquet: expected {RANGED.name} to be from"):
         validate.run(small_params, CONTRACT, tmp_path / "data", tmp_path / "build")
     assert not (tmp_path / "build/validation.json").exists()

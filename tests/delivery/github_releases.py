@@ -1,4 +1,4 @@
-"""A stand-in of GitHub's REST API for releases, on 127.0.0.1; files lie on a server of their own.
+"""A stand-in of GitHub's REST API for releases, on 127.0.0.1; files are on a server of their own.
 
 Fields and status codes are those of docs.github.com/rest/releases (version 2022-11-28).
 """
@@ -188,7 +188,7 @@ def serve() -> Iterator[Releases]:
             return f"{'uploads' if self.path.startswith('/uploads/') else 'api'}.github.com"
 
         def send(self, status: int, body: Any) -> None:
-            """Bytes are a file, a text with 302 is where it lies; status 0 hangs up half-way."""
+            """Bytes are a file, a text with 302 is where it is; status 0 hangs up half-way."""
             sent = body if isinstance(body, bytes) else json.dumps(body).encode() if status != 204 else b""
             self.send_response(status or 200)
             kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"

@@ -66,7 +66,7 @@ def test_what_is_slow_again_and_again_is_shown_with_its_numbers() -> None:
     slow = ((100, 1), (100, 9))
     said = shown_worse(LIVE, LIVE, spells(*[slow] * 12), Limits())
     assert said is not None and "in 12 of 12 half-seconds" in said
-    assert shown_worse(LIVE, LIVE, spells(*[slow] * 5), Limits()) is None  # one pause is no slow release
+    assert shown_worse(LIVE, LIVE, spells(*[slow] * 5), Limits()) is None  # one pause is not a slow release
     equal = ((100, 1), (100, 2))  # by less than the ratio
     assert shown_worse(LIVE, LIVE, spells(*[slow, equal] * 100), Limits()) is None
 

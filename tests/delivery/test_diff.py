@@ -144,7 +144,7 @@ def test_what_one_of_them_does_not_have_is_not_compared_and_named(
         ),
         ("staging", "the ledger wants nothing for staging yet: run `ml release`"),
         ("0123456789", "release 0123456789 is not in"),
-        ("abcd", "'abcd' is no release id: give at least 8"),
+        ("abcd", "'abcd' is not a release id: give at least 8"),
         ("empty", r"empty/models/model\.json does not exist: run `ml reproduce` there"),
         (
             "broken",

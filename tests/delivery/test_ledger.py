@@ -279,7 +279,7 @@ def test_an_origin_that_refuses_is_one_sentence(clone: Path, origin: Path) -> No
 
 @pytest.mark.parametrize("name", ["", "../staging", "Staging", "a b", "staging.json"])
 def test_what_is_no_environments_name_is_refused(clone: Path, name: str) -> None:
-    with pytest.raises(UserError, match="is no environment's name"):
+    with pytest.raises(UserError, match="is not an environment's name"):
         Ledger(clone).write(name, entry(A))
 
 

@@ -64,9 +64,9 @@ def written(path: str, text: str) -> Callable[[Path], Any]:
         (written("src/bentofile.yaml", "service: evil:S\n"), r"bentofile\.yaml is not the one of the commit"),
         (
             written("src/sitecustomize.py", "evil"),
-            r"holds 'sitecustomize\.py', which is no file of the commit",
+            r"holds 'sitecustomize\.py', which is not a file of the commit",
         ),
-        (written("src/a\nb.py", "evil"), r"holds 'a\\nb\.py', which is no file of the commit"),
+        (written("src/a\nb.py", "evil"), r"holds 'a\\nb\.py', which is not a file of the commit"),
         (written("src/models/evil.py", "evil"), r"holds 'models/evil\.py', which dvc\.lock"),
         (written("src/models/model.onnx", "evil"), r"models/model\.onnx is not the one that dvc\.lock"),
         (written("bento.yaml", "service: os:S\n"), "starts another service"),

@@ -221,7 +221,7 @@ def test_the_ledger_names_every_environment(ledger: Ledger) -> None:
 def test_on_github_they_go_there_and_here(github: Releases, ledger, home, tmp_path: Path) -> None:
     assets = filled(Assets(REPOSITORY, home / "store"), tmp_path)
     r = ids(assets)
-    Assets(REPOSITORY, tmp_path / "other").remove(r["r1"])  # another machine pruned; the copy lies here
+    Assets(REPOSITORY, tmp_path / "other").remove(r["r1"])  # another machine pruned; the copy is here
     assert len(list(assets.folder.iterdir())) == 5
     want(ledger, "production", r["r2"])
     releases.prune(1, store=assets, ledger=ledger, home=home)

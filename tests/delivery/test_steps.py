@@ -82,7 +82,7 @@ def test_a_plan_of_what_is_live_says_so(
 
 
 def test_a_step_that_does_not_exist_is_one_sentence(live: Host) -> None:
-    with pytest.raises(UserError, match="--pause-before 'FLOP' is no step: they are PREPARE, VERIFY"):
+    with pytest.raises(UserError, match="--pause-before 'FLOP' is not a step: they are PREPARE, VERIFY"):
         deploy.deploy("staging", tiny.CONTRACT, pause_before="FLOP")
 
 
@@ -405,7 +405,7 @@ def test_the_history_shows_each_move_and_each_line_of_one(
 def test_a_full_disk_is_one_sentence_and_leaves_the_traffic(
     live: Host, store: Store, good: str, better: str, tmp_path: Path
 ) -> None:
-    """The journal lies on a disk that has no room."""
+    """The journal is on a disk that has no room."""
     path, disk = Journal.of(live).path, tmp_path / "disk"
     disk.mkdir()
     if os.system(f"mount -t tmpfs -o size=64k tmpfs {disk}"):

@@ -145,7 +145,7 @@ def test_an_id_that_is_not_there_is_named_with_the_way_out(store: Store, tmp_pat
 
 @pytest.mark.parametrize("given", ["", "abc", "../../etc", "main", "ABCDEF0123", "0" * 65])
 def test_what_is_no_id_is_refused(store: Store, given: str) -> None:
-    with pytest.raises(UserError, match="is no release id"):
+    with pytest.raises(UserError, match="is not a release id"):
         store.get(given)
 
 

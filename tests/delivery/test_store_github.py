@@ -279,10 +279,10 @@ ALTERED = {
         "release.json is not of",
     ),
     "no json": (lambda m: m.update({"release.json": b"{"}), "release.json is not what `ml release` writes"),
-    "outside": (lambda m: m.update({"bento/../../x": b""}), r"bento/\.\./\.\./x lies outside"),
-    "absolute": (lambda m: m.update({"/tmp/greenlight-x": b""}), "lies outside"),
-    "beside": (lambda m: m.update({"other/x": b""}), "other/x lies outside"),
-    "link": (lambda m: m.update({"link:evidence/x": b"/etc"}), "evidence/x is no plain file"),
+    "outside": (lambda m: m.update({"bento/../../x": b""}), r"bento/\.\./\.\./x is outside"),
+    "absolute": (lambda m: m.update({"/tmp/greenlight-x": b""}), "is outside"),
+    "beside": (lambda m: m.update({"other/x": b""}), "other/x is outside"),
+    "link": (lambda m: m.update({"link:evidence/x": b"/etc"}), "evidence/x is not a plain file"),
 }
 
 
@@ -363,7 +363,7 @@ def test_a_release_that_is_not_there_is_named_with_the_way_out(store: Assets) ->
         store.get("0" * 64)
     with pytest.raises(UserError, match=r"release 00000000 is not in"):
         store.get("0" * 8)
-    with pytest.raises(UserError, match="is no release id"):
+    with pytest.raises(UserError, match="is not a release id"):
         store.get("main")
 
 

@@ -245,7 +245,7 @@ def test_a_port_in_use_is_named_and_nothing_is_started(host: Host, home: Path) -
     [
         ({"port": 80}, "port must be a whole number from 1024"),
         ({"port": "many"}, "number"),
-        ({"prt": 8080}, "prt is no variable"),
+        ({"prt": 8080}, "prt is not a variable"),
         ([], "must be a mapping"),
     ],
 )

@@ -396,7 +396,7 @@ def test_a_release_that_no_listed_entry_names_is_no_place_to_go_back_to(world: T
     assert only.release[:12] in str(caught.value)
 
 
-# --- what lies beside the Bento, which the release's id does not cover --------------------------------------
+# --- what is beside the Bento, which the release's id does not cover --------------------------------------
 
 
 @pytest.mark.parametrize("name", ["evidence/reference.json", "evidence/gate.json", "release.json"])

@@ -23,7 +23,7 @@ def never(true: Callable[[], bool], during: float = 2.0) -> None:
 
 
 def runs(process: psutil.Process) -> bool:
-    """Whether the process lives, and is no zombie."""
+    """Whether the process lives, and is not a zombie."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -43,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where mlflow.db lies by default; it is not there yet."""
+    """Where mlflow.db is by default; it is not there yet."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
     tracking.LOCAL.parent.mkdir()
@@ -91,7 +91,7 @@ def test_a_file_that_is_no_database_is_named(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     file = Path("here.db") if address else database
     file.write_text("version https://git-lfs.github.com/spec/v1\n" * 40)
-    with pytest.raises(UserError, match=rf"{file} is no database that MLflow can read \(file is not a"):
+    with pytest.raises(UserError, match=rf"{file} is not a database that MLflow can read \(file is not a"):
         tracking.ready(PROBLEM.name)
 
 

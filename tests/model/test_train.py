@@ -112,8 +112,8 @@ def test_only_labelled_rows_of_the_training_months_are_trained_on(
     ("fields", "said"),
     [
         ({"estimator": "oracle"}, "train.estimator is 'oracle', but pipelines/problem/estimators.py has "),
-        ({"settings": {"never_heard_of": 1}}, "train.settings.never_heard_of is no setting of "),
-        ({"settings": {"seed": 1}}, "train.settings.seed is no setting of "),
+        ({"settings": {"never_heard_of": 1}}, "train.settings.never_heard_of is not a setting of "),
+        ({"settings": {"seed": 1}}, "train.settings.seed is not a setting of "),
     ],
 )
 def test_an_unknown_estimator_or_setting_is_one_sentence(

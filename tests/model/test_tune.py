@@ -317,9 +317,9 @@ def test_a_search_is_one_run_in_mlflow(small_params: Params, run: Callable[..., 
     [
         ({}, "tune.space names no estimator"),
         ({"plain": {}}, "tune.space.plain names no setting"),
-        ({"oracle": {"wisdom": [1, 2]}}, "tune.space.oracle is no estimator; "),
-        ({"plain": {"never_heard_of": [1, 2]}}, "tune.space.plain.never_heard_of is no setting of plain"),
-        ({"plain": {"seed": [1, 2]}}, "tune.space.plain.seed is no setting of plain"),
+        ({"oracle": {"wisdom": [1, 2]}}, "tune.space.oracle is not an estimator; "),
+        ({"plain": {"never_heard_of": [1, 2]}}, "tune.space.plain.never_heard_of is not a setting of plain"),
+        ({"plain": {"seed": [1, 2]}}, "tune.space.plain.seed is not a setting of plain"),
         (
             {"plain": {"rounds": {"low": 10, "high": 20.5}}},
             "tune.space.plain.rounds is 20.5, but plain takes",
@@ -362,7 +362,7 @@ def test_a_wrong_space_exits_with_2(tmp_path: Path) -> None:
         [sys.executable, "-m", "pipelines.cli", "tune"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("ml: params.yaml: tune.space.oracle is no estimator")
+    assert done.stderr.startswith("ml: params.yaml: tune.space.oracle is not an estimator")
 
 
 def test_a_space_that_nobody_has_written_is_one_sentence(tmp_path: Path) -> None:

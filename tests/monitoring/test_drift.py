@@ -246,7 +246,7 @@ def test_a_training_months_skill_is_restated_exactly(production: Production) -> 
 
 
 def test_numbers_are_compared_as_the_model_takes_them(production: Production) -> None:
-    # In float64 half of a popular wind speed lies beyond its own edge: a PSI of .9 from nothing.
+    # In float64 half of a popular wind speed is beyond its own edge: a PSI of .9 from nothing.
     july = month_of(production, "2013-07")
     assert july.psi["wind_speed"] < 0.5
 

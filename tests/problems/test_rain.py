@@ -93,6 +93,8 @@ def test_no_workflow_stage_or_module_of_terraform_speaks_of_flights(file: Path) 
 
 def test_a_column_outside_the_team_s_room_would_be_found(tmp_path: Path) -> None:
     bad = tmp_path / "bad.py"
-    bad.write_text('"""A flight in prose is no matter."""\nrows = table["distance"]\nprint("the flight")\n')
+    bad.write_text(
+        '"""A flight in prose does not matter."""\nrows = table["distance"]\nprint("the flight")\n'
+    )
     assert "distance" in code_words(bad)
     assert [word for word in code_words(bad) if FLIGHT_WORDS.search(word)] == ["the flight"]

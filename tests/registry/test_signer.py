@@ -59,7 +59,7 @@ def test_a_persons_key_signs_without_ssh_keygen(
     assert Signers.load(tmp_path / "allowed").who(written(clone)) == "ada"
     assert not Ledger(clone).write("staging", ENTRY), "the same is wanted already, and signed"
 
-    (tmp_path / "id").unlink()  # it lies in an agent
+    (tmp_path / "id").unlink()  # it is in an agent
     with pytest.raises(UserError, match="needs ssh-keygen, which is not on PATH"):
         Ledger(clone).write("staging", ENTRY)
 
@@ -100,7 +100,7 @@ def test_a_workflows_key_wins_and_a_bad_one_is_never_passed_over(
     monkeypatch.setenv(signer.VARIABLE, key.export_private_key().decode())
     assert Ledger(clone).signature.startswith("signed with SHA256:")
     monkeypatch.setenv(signer.VARIABLE, "rubbish")
-    with pytest.raises(UserError, match="GREENLIGHT_LEDGER_KEY is no OpenSSH private key"):
+    with pytest.raises(UserError, match="GREENLIGHT_LEDGER_KEY is not an OpenSSH private key"):
         Ledger(clone).write("staging", ENTRY)
     monkeypatch.setenv(signer.VARIABLE, "")  # a secret that is not set
     with pytest.raises(UserError, match="names /nowhere/id"):

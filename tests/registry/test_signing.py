@@ -118,7 +118,7 @@ def test_a_signature_that_was_made_for_another_use_is_not_taken(pair, listed) ->
             "line 3: valid-befor is not taken here",
         ),  # else it would be for ever
         ("ada Valid-Before=20200101Z KEY", "line 3: Valid-Before is not taken here"),
-        ("ada valid-before=7d KEY", "line 3: valid-before '7d' is no time"),
+        ("ada valid-before=7d KEY", "line 3: valid-before '7d' is not a time"),
         ("ada cert-authority KEY", "line 3: cert-authority is not taken here"),
         ('ada namespaces="git KEY', "line 3: Unbalanced quote"),
         ("", "lists no key"),
@@ -142,7 +142,7 @@ def test_a_key_that_is_none_is_one_sentence_that_does_not_print_it(pair) -> None
         asyncssh.import_private_key(pair[0]).export_private_key("pkcs8-pem", passphrase="secret").decode()
     )
     for text in ("", "rubbish-secret", pair[0][:-100], pair[1], locked):
-        with pytest.raises(UserError, match="GREENLIGHT_LEDGER_KEY is no OpenSSH private key") as caught:
+        with pytest.raises(UserError, match="GREENLIGHT_LEDGER_KEY is not an OpenSSH private key") as caught:
             Key.parse(text, "GREENLIGHT_LEDGER_KEY")
         assert "secret'" not in str(caught.value) and "rubbish" not in str(caught.value)
     key = Key.parse(pair[0].strip(), "a secret that lost its last newline")

@@ -111,7 +111,7 @@ class Proposal:
         return self.speak(self.ended(self.run(conclusion, **changes)))
 
     def speak(self, event: Path | None = None, context: str = GATE) -> tuple[str, str]:
-        """`ml ci verdict` on what lies in `folder`: state and sentence of the head's status."""
+        """`ml ci verdict` on what is in `folder`: state and sentence of the head's status."""
         self.output.write_text("")
         number = self.ran[-1] if self.ran else 0
         told = event or self.ended(json.loads((self.state / f"runs/{number}/run.json").read_text()))

@@ -242,7 +242,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 20) -> bool:
 
 
 def alive(state: Path) -> list[str]:
-    """Processes whose command line or folder lies in the state."""
+    """Processes whose command line or folder is in the state."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:

@@ -171,7 +171,7 @@ def test_a_run_that_waits_for_approval_is_listed_so_and_runs_once_approved(api, 
 def test_a_socket_that_act_finds_is_no_setting_of_the_users(
     place: Place, commit: Commit, tmp_path: Path
 ) -> None:
-    """act exports DOCKER_HOST to its steps where a socket lies, though no engine may answer there."""
+    """act exports DOCKER_HOST to its steps where a socket is, though no engine may answer there."""
     text = """
 name: tiny
 on: {push: }

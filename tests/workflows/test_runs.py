@@ -88,7 +88,7 @@ def test_what_the_build_says_of_the_commits_own_files_does_not_count(
     candidate.run(folder, proposal.pull["head"]["sha"])
     assert {path.name: path.read_text() for path in folder.iterdir()} == BETTER | {"data.dvc": data("1")}
     without = propose({"data.dvc": None}, "without")
-    with pytest.raises(UserError, match=r"data\.dvc of .* cannot be judged: it is no plain file"):
+    with pytest.raises(UserError, match=r"data\.dvc of .* cannot be judged: it is not a plain file"):
         candidate.run(folder, without.pull["head"]["sha"])
     with pytest.raises(UserError, match="not a commit's SHA"):
         candidate.run(folder, "main")

@@ -75,7 +75,7 @@ def test_what_is_not_on_the_list_waits_for_a_maintainer(
     assert proposal.judge(WORSE)[0] == "failure"
 
 
-# --- no evidence is no success -----------------------------------------------------------------------------
+# --- no evidence is not a success ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_what_cannot_be_run_is_said_in_one_sentence(checkout: Path, tmp_path: Pa
         workflow.run("propose", inputs={"month": "x"}, checkout=checkout)
     with pytest.raises(UserError, match="run `ml ci workflow propose` first"):
         workflow.run("after", checkout=checkout)
-    with pytest.raises(UserError, match=r"event\.json is no payload"):
+    with pytest.raises(UserError, match=r"event\.json is not a payload"):
         workflow.run("by-hand", event=tmp_path / "event.json", checkout=checkout)
 
 

@@ -22,7 +22,7 @@ class Part:
     value: str
     inside: np.ndarray  # (n,) bool
     difference: float = math.nan  # Δ log-loss, candidate less champion; NaN where it is too small to judge
-    low: float = math.nan  # simultaneous bounds: all slices lie above theirs in 95 of 100 resamples
+    low: float = math.nan  # simultaneous bounds: all slices are above theirs in 95 of 100 resamples
     high: float = math.nan
 
 

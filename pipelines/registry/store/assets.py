@@ -259,7 +259,7 @@ def _unpack(tar: Path, folder: Path) -> None:
         for entry in archive:
             name = Path(entry.name)
             if name.is_absolute() or ".." in name.parts or entry.name.partition("/")[0] not in PARTS:
-                raise ValueError(f"{entry.name} lies outside")
+                raise ValueError(f"{entry.name} is outside")
             target = folder / name
             if entry.type == tarfile.DIRTYPE:
                 target.mkdir(parents=True, exist_ok=True)
@@ -269,4 +269,4 @@ def _unpack(tar: Path, folder: Path) -> None:
                     shutil.copyfileobj(file, out)
                 target.chmod(entry.mode & 0o755)
             else:
-                raise ValueError(f"{entry.name} is no plain file")
+                raise ValueError(f"{entry.name} is not a plain file")

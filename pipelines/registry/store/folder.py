@@ -130,7 +130,7 @@ class Store:
         """The whole id."""
         if not re.fullmatch(rf"[0-9a-f]{{{SHORTEST},64}}", release):
             raise UserError(
-                f"{release!r} is no release id: give at least {SHORTEST} of its hexadecimal digits"
+                f"{release!r} is not a release id: give at least {SHORTEST} of its hexadecimal digits"
             )
         found = [release_id for release_id in self._ids() if release_id.startswith(release)]
         if len(found) > 1:

@@ -50,7 +50,7 @@ def test_a_file_that_the_commit_does_not_know_is_refused(checkout: Path, tmp_pat
 
 
 def test_code_that_git_s_index_hides_is_refused(checkout: Path, tmp_path: Path) -> None:
-    """Each of them is no change by `git status`, and `git diff HEAD` shows none either."""
+    """None of them is a change by `git status`, and `git diff HEAD` shows none either."""
     service, hidden = checkout / "pipelines/serving/service.py", checkout / "pipelines/serving/hidden.py"
     other = checkout / "pipelines/serving/other"
     whole, git = service.read_bytes(), functools.partial(project.git, checkout)

@@ -114,7 +114,7 @@ def test_the_same_content_is_the_same_release_and_is_not_built_twice(
     with project.inside(elsewhere):
         assert release(PROBLEM, store=store) == number
     assert (store.folder / number / "release.json").stat().st_mtime_ns == before
-    assert "lies in" in capsys.readouterr().err
+    assert f"release {number[:12]} is in " in capsys.readouterr().err
     entry = Ledger(elsewhere).wanted("staging")
     assert entry is not None and entry.commit == head
     assert entry.beside == beside.digest(store.folder / number) is not None
@@ -130,7 +130,7 @@ def test_made_again_it_holds_the_same_beside_its_bento(released, tmp_path: Path)
     assert beside.digest(one) == beside.digest(other)
     write_json(other / "evidence/reference.json", {})
     assert beside.digest(one) != beside.digest(other)
-    assert store.add(other) == number  # what was added last lies there, and the ledger says whether it counts
+    assert store.add(other) == number  # what was added last is there, and the ledger says whether it counts
     assert beside.digest(one) == beside.digest(other)
 
 

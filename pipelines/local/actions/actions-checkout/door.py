@@ -62,7 +62,7 @@ def login() -> str:
     try:
         return f"key:{asyncssh.import_private_key(key + chr(10)).get_fingerprint()}"
     except (asyncssh.KeyImportError, ValueError):
-        sys.exit("the input ssh-key is no OpenSSH private key without a passphrase")
+        sys.exit("the input ssh-key is not an OpenSSH private key without a passphrase")
 
 
 def ask(api: str, login: str) -> None:

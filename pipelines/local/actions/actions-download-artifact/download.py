@@ -13,7 +13,7 @@ def main() -> None:
     # As the real one: without a token the input run-id is not looked at.
     run = (os.environ["RUN"] if os.environ["TOKEN"] else "") or here
     if not run.isdigit():
-        sys.exit(f"download-artifact: {run!r} is no run id")
+        sys.exit(f"download-artifact: {run!r} is not a run id")
     if run != here:
         allowed(run)
     store = Path(os.environ["GREENLIGHT_ARTIFACTS"]) / run

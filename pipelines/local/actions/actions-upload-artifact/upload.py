@@ -11,7 +11,7 @@ from pathlib import Path
 def main() -> None:
     name = os.environ["NAME"]
     if not name or re.search(r'["\:<>|*?\r\n\\/]', name):
-        sys.exit(f"upload-artifact: {name!r} is no name for an artifact")
+        sys.exit(f"upload-artifact: {name!r} is not a name for an artifact")
     target = Path(os.environ["GREENLIGHT_ARTIFACTS"]) / os.environ["GITHUB_RUN_ID"] / name
     patterns = [line.strip() for line in os.environ["PATHS"].splitlines() if line.strip()]
     roots = [Path(hit) for pattern in patterns for hit in found(pattern)]
