@@ -223,12 +223,15 @@ class Bins:
 
     def frequencies(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
         """The share of `values` in each bin; NaN in all where there are no values."""
+        import pandas as pd
+
         column = np.asarray(values, dtype=object)
-        missing = np.array([_is_missing(value) for value in column], dtype=bool)
+        missing = pd.isna(column)
         given = column[~missing]
         if self.values:
             place = {value: index for index, value in enumerate(self.values)}
-            found = np.array([place.get(str(value), len(self.values)) for value in given], dtype=np.int64)
+            codes, names = pd.factorize(given)  # each value is looked up once
+            found = np.array([place.get(str(name), len(self.values)) for name in names], dtype=np.int64)[codes]
             bins = len(self.values) + 1
         else:
             found = np.searchsorted(np.array(self.edges), given.astype(np.float64), "right")
@@ -240,20 +243,17 @@ class Bins:
 def bins(values: Sequence[Any] | np.ndarray, category: bool = False, count: int = 10) -> Bins:
     """Bins that hold about equal shares of `values`: quantiles of a number (fewer where values repeat), the
     `count` most frequent values of a category."""
-    given = [value for value in np.asarray(values, dtype=object) if not _is_missing(value)]
+    import pandas as pd
+
+    given = pd.Series(np.asarray(values, dtype=object)).dropna()
     if category:
-        names, counts = np.unique([str(value) for value in given], return_counts=True)
-        order = np.argsort(-counts, kind="stable")[:count]
-        return Bins(values=tuple(sorted(str(names[index]) for index in order)))
-    if not given:
+        names = given.value_counts().sort_index().sort_values(ascending=False, kind="stable").index
+        return Bins(values=tuple(sorted(str(name) for name in names[:count])))
+    if given.empty:
         return Bins()
-    numbers = np.asarray(given, dtype=np.float64)
+    numbers = given.to_numpy(dtype=np.float64)
     edges = np.unique(np.quantile(numbers, np.linspace(0, 1, count + 1)[1:-1], method="lower"))
     return Bins(edges=tuple(float(edge) for edge in edges if edge > numbers.min()))
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
 def psi(expected: Sequence[float] | np.ndarray, observed: Sequence[float] | np.ndarray) -> float:
