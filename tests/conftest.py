@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -19,6 +20,10 @@ from tests.shared import FACTORY, once
 for name in ("DO_NOT_TRACK", "DVC_NO_ANALYTICS", "MLFLOW_DISABLE_TELEMETRY", "BENTOML_DO_NOT_TRACK"):
     os.environ.setdefault(name, "true")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+# nohup and a shell's `&` ignore Ctrl-C, and what the tests start and interrupt would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A hook that runs the tests exports GIT_DIR, by which a fixture's commit would land in this very repository;
 # and nobody's settings decide what a fixture's commit is.

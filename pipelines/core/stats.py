@@ -231,7 +231,8 @@ class Bins:
         if self.values:
             place = {value: index for index, value in enumerate(self.values)}
             codes, names = pd.factorize(given)  # each value is looked up once
-            found = np.array([place.get(str(name), len(self.values)) for name in names], dtype=np.int64)[codes]
+            bin_of = np.array([place.get(str(name), len(self.values)) for name in names], dtype=np.int64)
+            found = bin_of[codes]
             bins = len(self.values) + 1
         else:
             found = np.searchsorted(np.array(self.edges), given.astype(np.float64), "right")

@@ -108,7 +108,7 @@ class Evidence:
         """max |Δp| of the two models on the test window."""
         if self.candidate is None or self.champion is None:
             return None
-        return float(self.task.distance(self.candidate.p, self.champion.p).max())
+        return float(self.task.difference(self.candidate.p, self.champion.p).max())
 
 
 def made_of(params: Params) -> tuple[Data, Train]:

@@ -214,7 +214,7 @@ class _Gathering:
             made = retrain.again(self.proposal.params, self.own, self.problem, trainers)
             _check_card(self.proposal.card, made)
             p = _answers(made.model, proposals.inputs(made.model, self.own_of(scored)))
-            apart = self.task.distance(p, scored.p)
+            apart = self.task.difference(p, scored.p)
             alike = onnx.alike(self.proposal.path.read_bytes(), made.content)
             found = Again(float(apart.max()), float(apart.mean()), alike, beside=self.beside(made))
             if not found.same:
@@ -256,7 +256,7 @@ class _Gathering:
             sentence = f"The model that was trained again cannot be scored: {error}."
             self.findings.append(Finding("reproducible", "FAIL", sentence))
             return None
-        return float(self.task.distance(again, scored.p).max()) if again.shape == scored.p.shape else None
+        return float(self.task.difference(again, scored.p).max()) if again.shape == scored.p.shape else None
 
     def time(
         self, scored: Scored | None, champion: Champion | None, beside: Scored | None

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipelines.artifacts.host import Slots
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, write_json
 from pipelines.edge.envoy import Room
@@ -111,14 +112,16 @@ def test_a_deep_home_with_odd_letters_has_a_supervisor_that_can_be_reached(
 ) -> None:
     home = tmp_path / ("deep" * 30)
     port = free_ports()
-    deep = replace(
-        live,
+    deep = Host(
+        environment=live.environment,
         home=home,
         folder=home / "staging",
+        tools=live.tools,
         edge_url=f"http://127.0.0.1:{port}",
         admin_url=f"http://127.0.0.1:{port + 1}",
-        models={live.model: {"blue": port + 2, "green": port + 3}},
+        models=[Slots(name=live.model, blue=port + 2, green=port + 3)],
         socket=home / "staging" / "supervisor" / "socket",
+        model=live.model,
     )
     assert len(str(deep.socket)) > 107
     try:

@@ -78,10 +78,13 @@ def test_followed_by_the_verb_it_goes_on_until_ctrl_c(world: World) -> None:
     command = [sys.executable, "-m", "pipelines.cli", "logs", "--env", "staging", "-f", "--lines", "1"]
     environment = {"PYTHONPATH": str(ROOT), "GREENLIGHT_HOME": str(world.home)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stdout
-        assert [process.stdout.readline().split()[-1] for _ in range(3)] == ["4"] * 3
-        with path.open("a") as file:
-            file.write("and on\n")
-        assert process.stdout.readline() == "blue       | and on\n"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        try:
+            assert process.stdout
+            assert [process.stdout.readline().split()[-1] for _ in range(3)] == ["4"] * 3
+            with path.open("a") as file:
+                file.write("and on\n")
+            assert process.stdout.readline() == "blue       | and on\n"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 0
+        finally:
+            process.kill()

@@ -150,7 +150,8 @@ def test_training_by_the_proposals_own_code_is_its_word_and_is_said(fitted, judg
 
 
 @pytest.mark.parametrize(
-    ("name", "most", "said"), [("PATIENCE", 4, "takes more than 4 s"), ("MEMORY", 1 << 28, "0.25 GiB")]
+    ("name", "most", "said"),
+    [("PATIENCE_SECONDS", 4, "takes more than 4 s"), ("MEMORY_BYTES", 1 << 28, "0.25 GiB")],
 )
 def test_a_training_that_takes_too_much_is_ended_and_waits_for_a_maintainer(
     name, most, said, honest, base, window, tmp_path, monkeypatch

@@ -141,7 +141,7 @@ def test_the_stages_before_training_do_not_run_in_vain(
         "  prepare: {cmd: echo 1 > prepared, outs: [prepared]}\n"
         "  train: {cmd: cp prepared trained, deps: [prepared], outs: [trained]}\n"
     )
-    monkeypatch.setattr(ingest, "restore", lambda: None)
+    monkeypatch.setattr(ingest, "restore", lambda *_: None)
     monkeypatch.setattr(cache, "drop_bad", lambda *_: [])
     shutil.copy(made / "old.db", database)
     with pytest.raises(UserError, match="is of an older MLflow"):

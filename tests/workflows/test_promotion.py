@@ -11,6 +11,7 @@ import asyncssh
 import pytest
 import yaml
 
+from pipelines.artifacts.host import Slots
 from pipelines.base.errors import UserError
 from pipelines.host import trust
 from pipelines.host.host import Host
@@ -56,9 +57,17 @@ class Team:
     def host(self, environment: str) -> Host:
         """One that takes the word of this key alone."""
         home = self.main.with_name("hosts")
-        ports = {"rain": {"blue": 1, "green": 1}}
-        urls = ("http://127.0.0.1:1", "http://127.0.0.1:1")
-        host = Host(environment, home, home / environment, home / "tools", *urls, ports, home / "s", "rain")
+        host = Host(
+            environment=environment,
+            home=home,
+            folder=home / environment,
+            tools=home / "tools",
+            edge_url="http://127.0.0.1:1",
+            admin_url="http://127.0.0.1:1",
+            models=[Slots(name="rain", blue=1, green=1)],
+            socket=home / "s",
+            model="rain",
+        )
         host.place.mkdir(parents=True, exist_ok=True)
         (home / "list").write_text(f"ci {self.key.export_public_key().decode()}")
         trust.allow(home / "list", host.folder)

@@ -67,7 +67,7 @@ class Binary:
     def wrong(self, answers: np.ndarray) -> tuple[np.ndarray, str]:
         return ~((answers >= 0) & (answers <= 1)), "probability (NaN, infinite, below 0 or above 1)"
 
-    def distance(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    def difference(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         return np.abs(one - other)
 
     def losses(self, label: np.ndarray, answers: np.ndarray) -> np.ndarray:

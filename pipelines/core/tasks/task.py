@@ -68,7 +68,7 @@ class Task(Protocol):
         """Which rows have no answer of this kind, and what it would have to be."""
         ...
 
-    def distance(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    def difference(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """How far two answers to a row are apart."""
         ...
 
