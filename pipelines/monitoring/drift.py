@@ -14,7 +14,7 @@ from pipelines.artifacts.drift import Check, Fault, Month, State, Training, Verd
 from pipelines.artifacts.reference import Reference
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
-from pipelines.core import months, stats
+from pipelines.core import months, stats, tasks
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
@@ -87,7 +87,7 @@ def judge(
         for column in contract.loggable
     }
     over = {name: value / features[name].threshold for name, value in psi.items()}
-    skill = _skill(joined[joined[contract.label.name].notna()], params.drift.brier_skill, contract)
+    skill = _skill(joined[joined[contract.label.name].notna()], params, contract)
     state, why = _state(skill, wrong, params)
     return Month(
         month=month,
@@ -141,36 +141,31 @@ def conclude(
     )
 
 
-def _skill(rows: pd.DataFrame, floor: float, contract: Contract) -> dict[str, Any]:
+def _skill(rows: pd.DataFrame, params: Params, contract: Contract) -> dict[str, Any]:
     """Brier skill against the month's own label rate, and its interval by resampling days.
 
-    1 - Brier / (rate (1 - rate)) is (resolution - reliability) / uncertainty (Murphy 1973). The month's own
-    rate, not the training's, is the one to beat here: against the training's rate a model whose probabilities
-    have gone stale looks better the more the world has moved away, because the constant suffers with it.
+    The month's own rate, not the training's, is the one to beat here: against the training's rate a model
+    whose probabilities have gone stale looks better the more the world has moved away, because the constant
+    suffers with it.
     """
     day, days = pd.factorize(rows[contract.time.name].dt.normalize(), sort=True)
     numbers: dict[str, Any] = {"rows": len(rows), "days": len(days), "label_rate": None}
     numbers |= {"brier_skill": None, "interval": None, "below": None}
     if rows.empty:
         return numbers
-    label = rows[contract.label.name].to_numpy(dtype=bool)
-    numbers["label_rate"] = float(label.mean())
-    if label.all() or not label.any():
+    task = tasks.of(contract)
+    label = task.labels(rows[contract.label.name])
+    numbers["label_rate"] = rate = task.constant(label)
+    if task.lacks(label):
         return numbers
-    sums = stats.day_sums(label, rows[labels.P].to_numpy(), day, len(days), 0.5)
-    draws = _own_skill(sums, stats.day_weights(len(days), RESAMPLES, SEED))
+    sums = task.sums(label, rows[labels.P].to_numpy(), day, len(days), rate, params.decision)
+    draws = task.own_skill(sums, stats.day_weights(len(days), RESAMPLES, SEED))
     draws = draws[np.isfinite(draws)]  # a resample of one class only
     return numbers | {
-        "brier_skill": float(_own_skill(sums, np.ones(len(days)))),
+        "brier_skill": float(task.own_skill(sums)),
         "interval": stats.interval(draws, 0.95),
-        "below": float((draws < floor).mean()),
+        "below": float((draws < params.drift.brier_skill).mean()),
     }
-
-
-def _own_skill(sums: stats.DaySums, weights: np.ndarray) -> Any:
-    rate = (weights @ sums.positives) / (weights @ sums.rows)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return 1 - stats.brier(sums, weights) / (rate * (1 - rate))
 
 
 def _training(known: Reference) -> Training:

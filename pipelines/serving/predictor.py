@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.serving import Settings
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256
+from pipelines.core import tasks
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model, Row
 
@@ -23,10 +23,6 @@ class Answer:
 
     p: np.ndarray
     act: np.ndarray
-
-    def predictions(self) -> list[dict[str, Any]]:
-        """As the HTTP contract says it."""
-        return [{"p": p, "act": act} for p, act in zip(self.p.tolist(), self.act.tolist(), strict=True)]
 
 
 class Predictor:
@@ -68,4 +64,4 @@ class Predictor:
         finite = np.isfinite(p)
         if not finite.all():
             raise UserError(f"rows[{int(np.argmin(finite))}]: the model has no answer to these values")
-        return Answer(p, p >= self.settings.threshold)
+        return Answer(p, tasks.of(self.contract).act(p, self.settings.threshold))

@@ -25,7 +25,7 @@ from pipelines.serving.predictor import Predictor
 from pipelines.serving.request import Reader
 from pipelines.serving.timeout import Timeout
 
-CONTRACT = PROBLEM.contract
+CONTRACT, TASK = PROBLEM.contract, PROBLEM.task
 MODELS = Path(__file__).parents[2] / "models"
 SETTINGS = Settings.read(MODELS)
 READER = Reader(CONTRACT, SETTINGS.batch)
@@ -68,18 +68,7 @@ class PredictAnswer(bentoml.IODescriptor):
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        decision = CONTRACT.decision
-        prediction = {
-            "type": "object",
-            "properties": {
-                "p": {"type": "number", "description": f"probability that {decision.positive}"},
-                "act": {
-                    "type": "boolean",
-                    "description": f"{decision.act}: p is at least {SETTINGS.threshold:g}",
-                },
-            },
-            "required": ["p", "act"],
-        }
+        prediction = TASK.schema(CONTRACT.decision, SETTINGS.threshold)
         release = {"type": "string", "description": "the release that answered; also x-greenlight-release"}
         return {
             "title": "Answer",
@@ -134,7 +123,9 @@ class Service:
             return _response(400, number, {"error": str(error), "release": RELEASE})
         if self.log is not None and not check:
             self.log.add(number, rows, answer.p.tolist(), shadow)
-        return _response(200, number, {"release": RELEASE, "predictions": answer.predictions()})
+        return _response(
+            200, number, {"release": RELEASE, "predictions": TASK.predictions(answer.p, answer.act)}
+        )
 
     @bentoml.on_shutdown
     def close(self) -> None:
