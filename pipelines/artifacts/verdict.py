@@ -100,11 +100,12 @@ class Differences(Closed):
     quantiles: Annotated[list[float], Field(min_length=101, max_length=101)]
 
 
-class Losses(Closed):
-    """Log-loss and ROC-AUC of some rows."""
+class Losses(Closed, extra="allow"):
+    """Log-loss and ROC-AUC of some rows, and whatever else the task compares by."""
 
     log_loss: Number
     roc_auc: Number
+    __pydantic_extra__: dict[str, Number]
 
 
 class Month(Closed):

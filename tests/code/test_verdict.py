@@ -53,6 +53,18 @@ def test_what_does_not_fit_is_one_sentence(tmp_path: Path, given: Any) -> None:
     assert "gate.json" in sentence and sentence.isprintable() and len(sentence) < 500
 
 
+def test_another_metric_that_a_task_compares_by_is_a_number_beside_the_two(tmp_path: Path) -> None:
+    given = json.loads(json.dumps(gate("PASS")))
+    losses = given["months"][0]["candidate"]
+    losses["gap"] = 0.1
+    Verdict.model_validate(given).write(tmp_path)
+    assert Verdict.read(tmp_path).value["months"][0]["candidate"] == losses
+    losses["gap"] = "0.1"
+    (tmp_path / "gate.json").write_text(json.dumps(given))
+    with pytest.raises(UserError, match=r"months\.0\.candidate\.gap: "):
+        Verdict.read(tmp_path)
+
+
 def test_a_link_and_a_missing_file_are_one_sentence_each(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         Verdict.read(tmp_path)
