@@ -30,7 +30,7 @@ def promote() -> None:
     """Let the ledger want for production what staging wants."""
     from pipelines.registry.promote import promote
 
-    entry = promote("production")
+    entry = promote()
     print(f"production wants {entry.release[:12]} of commit {entry.commit[:12]}")
 
 

@@ -31,7 +31,7 @@ FILES = ("models/model.onnx", "models/model.json", "models/golden.json")
 
 @dataclass(frozen=True)
 class Production:
-    """The ledger's entry for production. The caller reads it, because delivery stands above review.
+    """The ledger's entry for production, as the caller read it.
 
     `folder` is the release in the store, verified, or None where the store cannot give it.
     """

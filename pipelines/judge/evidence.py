@@ -63,7 +63,7 @@ class Evidence:
     champion: Scored | None = None
     anchor: Scored | None = None
     repeated: float | None = None  # max |Δp| of the candidate and itself, trained again by the build
-    retrained: "Again | None" = None  # the same by the judge, wherever the base's code trains
+    retrained: Again | None = None  # the same by the judge, wherever the base's code trains
     shuffled: float | None = None  # ROC-AUC of a model of shuffled outcomes, by whoever trained again
     changes: Changes = field(default_factory=Changes)  # of the code that makes a candidate
     latency: tuple[float, float] | None = None  # seconds a row, the median: candidate, champion

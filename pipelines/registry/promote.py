@@ -6,14 +6,14 @@ from pipelines.registry import merged
 from pipelines.registry.ledger import Ledger
 
 
-def promote(to: str = "production", source: str = "staging") -> Entry:
-    """Have `to` want what `source` wants; returns the new entry.
+def promote() -> Entry:
+    """Have production want what staging wants; returns the new entry.
 
     UserError where that is not a merged commit's, or where the writer signs and nobody known signed it.
     """
     ledger = Ledger()
-    entry = ledger.promote(to, source, check=lambda entry: merged.require_merged(entry.commit))
+    entry = ledger.promote("production", "staging", check=lambda entry: merged.require_merged(entry.commit))
     rows = {"wanted": f"`{entry.release}`", "commit": f"`{entry.commit[:12]}`", "ledger": ledger.signature}
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    summary(f"### {to}\n\n| | |\n| --- | --- |\n{table}\n\nHosts that follow the ledger move there.")
+    summary(f"### production\n\n| | |\n| --- | --- |\n{table}\n\nHosts that follow the ledger move there.")
     return entry

@@ -279,7 +279,7 @@ def test_the_readme_says_what_each_folder_is_and_leaves_the_rooms_to_their_page(
 
 FILE = re.compile(r"[\w.*-]+(/[\w.*-]+)*/?")
 ENDS = "py json jsonl csv md html yaml yml parquet onnx lock dvc tf txt".split()
-STANDS_FOR = re.compile(r"\b[A-Z]{3,}\b")  # MONTH, in data/MONTH.csv
+STANDS_FOR = re.compile(r"\b[A-Z]{3,}\b")  # MONTH, in data/MONTH.parquet
 BELOW = ("", "pipelines/", "tests/")  # where a page may let a path begin
 NOT_THERE = {  # what pages speak of because it may be made, or must never be
     "rules.py": "a team's own",

@@ -98,7 +98,7 @@ def test_of_what_a_killed_deploy_left_it_says_what_finishes_and_what_undoes_it(
         == 0
     )
     (last,) = journal.moves()
-    assert last.waits == f"pause at {(*steps, 'PREPARE')[-1] if not steps else steps[-1]}: `ml abort`"
+    assert last.waits == f"pause at {(steps or ('PREPARE',))[-1]}: `ml abort`"
     assert [event["event"] for event in last.events].count("pause") == 1
     assert capsys.readouterr().out.count("`ml deploy --env staging` finishes it") == 2
 

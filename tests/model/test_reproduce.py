@@ -87,7 +87,7 @@ def test_a_stage_s_own_sentence_is_raised_again() -> None:
     ended = "ERROR: failed to reproduce 'train': failed to run: ml stage train, exited with "
     mistake = _failure(["ml: params.yaml: train.sede is not a known key", f"{ended}2"])
     assert isinstance(mistake, UserError) and "train.sede" in str(mistake)
-    verdict = _failure(["ml: data/2013-01.csv: expected", f"{ended}4"])
+    verdict = _failure(["ml: data/2013-01.parquet: expected", f"{ended}4"])
     assert isinstance(verdict, Refused)
     assert isinstance(_failure(["Traceback ...", f"{ended}1"]), RuntimeError)
     locked = _failure(["ERROR: Unable to acquire lock."])
