@@ -18,7 +18,7 @@ from scipy.optimize import brentq  # type: ignore[import-untyped]
 from sklearn.pipeline import Pipeline
 
 from pipelines import problem
-from pipelines.core import stats
+from pipelines.core import stats, tables
 from pipelines.core.params import Params
 from pipelines.problem import PROBLEM, source
 from pipelines.problem.columns import CONTRACT
@@ -82,7 +82,7 @@ def load(params: Params) -> pd.DataFrame:
         raw = pd.concat([source.read(month) for month in source.months()], ignore_index=True)
         raw = raw.sort_values([TIME, CONTRACT.key.name], kind="stable", ignore_index=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        table.save(prepare.prepare(raw[raw[LABEL].notna()].reset_index(drop=True), PROBLEM), path)
+        tables.write(path, prepare.prepare(raw[raw[LABEL].notna()].reset_index(drop=True), PROBLEM))
     return table.load(path)
 
 

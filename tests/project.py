@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from pipelines.core import params
+from pipelines.core import params, tables
 from pipelines.core.contract import Column
 from pipelines.problem import PROBLEM
 from pipelines.problem.columns import CONTRACT
@@ -50,7 +50,7 @@ def _make(folder: Path) -> None:
     with inside(folder):
         given = params.load("params.yaml")
         (folder / "build").mkdir()
-        table.save(rows(), table.PREPARED)
+        tables.write(table.PREPARED, rows())
         train.run(given, PROBLEM)
         evaluate.run(given, CONTRACT)
         lock(folder)

@@ -3,6 +3,7 @@
 The verdict rests on the Brier skill, on what users got. Features warn: they show where to look.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pipelines.core import months, stats, tasks
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
+from pipelines.core.tasks.task import Task
 from pipelines.host import host as hosts
 from pipelines.monitoring import faults, labels
 
@@ -59,7 +61,7 @@ def drift(
         judge(month, labels.events(home / "labels", month, problem), log, known, params, contract)
         for month in counted
     ]
-    return conclude(environment, _from_first_sign(judged), log, known, params)
+    return conclude(environment, _from_first_sign(judged), log, known, params, problem.task)
 
 
 def judge(
@@ -105,10 +107,10 @@ def judge(
 
 
 def conclude(
-    environment: str, judged: list[Month], log: labels.Log, known: Reference, params: Params
+    environment: str, judged: list[Month], log: labels.Log, known: Reference, params: Params, task: Task
 ) -> Check:
     """The verdict over the months, the newest of which is the one that is asked about."""
-    training = _training(known)
+    training = _training(known, task)
     newest, warnings = judged[-1], _warnings(judged, log, training, params)
     verdict: Verdict
     if newest.faults:
@@ -168,13 +170,13 @@ def _skill(rows: pd.DataFrame, params: Params, contract: Contract) -> dict[str, 
     }
 
 
-def _training(known: Reference) -> Training:
+def _training(known: Reference, task: Task) -> Training:
     thresholds = {feature.name: feature.threshold for feature in known.features}
     about = known.model_dump(include={"first", "last", "label_rate"})
-    return Training(**about, thresholds=thresholds, skills=_own_skills(known))
+    return Training(**about, thresholds=thresholds, skills=_own_skills(known, task))
 
 
-def _own_skills(known: Reference) -> dict[str, float]:
+def _own_skills(known: Reference, task: Task) -> dict[str, float]:
     """The training months' skills, restated against each month's own label rate.
 
     reference.json states them against the rate of the months before, which follows from its rows and rates.
@@ -184,10 +186,9 @@ def _own_skills(known: Reference) -> dict[str, float]:
         later = known.brier_skill[index:]
         rows = known.rows - sum(each.rows for each in later)
         positives = known.rows * known.label_rate - sum(each.rows * each.label_rate for each in later)
-        spread = month.label_rate * (1 - month.label_rate)
-        if rows > 0 and spread > 0:
-            constant = spread + (month.label_rate - positives / rows) ** 2
-            skills[month.month] = 1 - (1 - month.brier_skill) * constant / spread
+        own = task.restated(month.brier_skill, month.label_rate, positives / rows) if rows > 0 else math.nan
+        if math.isfinite(own):
+            skills[month.month] = own
     return skills
 
 

@@ -12,7 +12,7 @@ from pipelines.artifacts.serving import Settings
 from pipelines.base.console import step
 from pipelines.base.errors import Refused
 from pipelines.base.files import write_text
-from pipelines.core import stats
+from pipelines.core import tables, tasks
 from pipelines.core.contract import Column, Contract
 from pipelines.core.model import Model, Row
 from pipelines.core.params import Params
@@ -20,8 +20,6 @@ from pipelines.training import table, windows
 
 MODELS = Path("models")
 GOLDEN = 50  # rows
-POINTS = 200  # of a curve, so that a plot stays small
-BINS = 20  # of the calibration plot
 
 
 def run(params: Params, contract: Contract, prepared: Path = table.PREPARED, out: Path = MODELS) -> None:
@@ -34,17 +32,18 @@ def run(params: Params, contract: Contract, prepared: Path = table.PREPARED, out
     p = pd.Series(model.predict(table.inputs(rows, contract)), index=rows.index)
     v = table.later(params, rows, contract)
     labelled = v[v[contract.label.name].notna()]
-    label, answers = labelled[contract.label.name].to_numpy(dtype=bool), p[labelled.index].to_numpy()
+    task, answers = tasks.of(contract), p[labelled.index].to_numpy()
     rate = float(table.training(params, rows, contract)[contract.label.name].mean())
     metrics = measure(params, labelled, answers, rate, contract)
     Metrics(**metrics).write(out)
-    for name, curve in curves(label, answers).items():
-        _write_csv(out / "plots" / f"{name}.csv", curve)
+    for name, curve in task.plots(task.labels(labelled[contract.label.name]), answers).items():
+        _write_csv(out / "plots" / f"{name}.csv", pd.DataFrame(curve))
     _write_csv(out / "months.csv", by_month(params, rows, p, rate, contract))
     golden(model, v, contract).write(out)
-    table.save(v.drop(columns=contract.label.name), out / "window.parquet")
+    tables.write(out / "window.parquet", v.drop(columns=contract.label.name))
     serving(params, contract).write(out)
-    step(f"ROC-AUC {metrics['roc_auc']:.3f}, log-loss {metrics['log_loss']:.4f} on {metrics['days']} days")
+    said = ", ".join(f"{metric.name} {metrics[metric.key]:.4f}" for metric in task.compared)
+    step(f"{said} on {metrics['days']} days")
     if metrics["days"] < params.gate.days:
         step(f"the gate will want {params.gate.days} days, {metrics['days']} came after {params.train.last}")
 
@@ -53,62 +52,30 @@ def measure(
     params: Params, rows: pd.DataFrame, p: np.ndarray, rate: float, contract: Contract
 ) -> dict[str, Any]:
     """The metrics of labelled rows; `rate` is the training's label rate, from which skill is measured."""
-    sums, days = _sums(params, rows, p, contract)
+    task, label = tasks.of(contract), rows[contract.label.name]
+    day, days = pd.factorize(rows[contract.time.name].dt.normalize(), sort=True)
+    sums = task.sums(task.labels(label), p, day, len(days), rate, params.decision)
     return {
-        "roc_auc": float(stats.roc_auc(sums)),
-        "log_loss": float(stats.log_loss(sums)),
-        "brier": float(stats.brier(sums)),
-        "brier_skill": float(stats.brier_skill(sums, rate)),
-        "expected_cost": float(stats.expected_cost(sums, params.decision.false_alarm, params.decision.miss)),
+        **{metric.key: float(metric.of(sums, None)) for metric in task.metrics},
         "threshold": params.decision.threshold,
-        "label_rate": float(rows[contract.label.name].mean()),
+        "label_rate": float(label.mean()),
         "rows": len(rows),
-        "days": days,
+        "days": len(days),
     }
-
-
-def _sums(params: Params, rows: pd.DataFrame, p: np.ndarray, contract: Contract) -> tuple[stats.DaySums, int]:
-    day, names = pd.factorize(rows[contract.time.name].dt.normalize(), sort=True)
-    label = rows[contract.label.name].to_numpy(dtype=bool)
-    return stats.day_sums(label, p, day, len(names), params.decision.threshold), len(names)
 
 
 def by_month(
     params: Params, rows: pd.DataFrame, p: pd.Series, rate: float, contract: Contract
 ) -> pd.DataFrame:
     """A line a month; the model has seen those marked `trained`, so they flatter it."""
-    labelled = rows[rows[contract.label.name].notna()]
+    task, labelled = tasks.of(contract), rows[rows[contract.label.name].notna()]
     lines = []
     for month, found in labelled.groupby(labelled[contract.time.name].dt.to_period("M")):
         trained = params.train.first <= str(month) <= params.train.last
         metrics = measure(params, found, p[found.index].to_numpy(), rate, contract)
-        kept = ("rows", "label_rate", "roc_auc", "log_loss", "brier_skill")
+        kept = ("rows", "label_rate", *(metric.key for metric in (*task.compared, task.skill)))
         lines.append({"month": str(month), "trained": str(trained).lower(), **{k: metrics[k] for k in kept}})
     return pd.DataFrame(lines)
-
-
-def curves(label: np.ndarray, p: np.ndarray) -> dict[str, pd.DataFrame]:
-    """The points of the three plots in dvc.yaml."""
-    from sklearn.metrics import precision_recall_curve, roc_curve
-
-    fpr, tpr, _ = roc_curve(label, p)
-    precision, recall, _ = precision_recall_curve(label, p)
-    order = np.argsort(p, kind="stable")
-    parts = np.array_split(order, BINS)
-    return {
-        "roc": _thin(pd.DataFrame({"false_positive_rate": fpr, "true_positive_rate": tpr})),
-        "precision_recall": _thin(pd.DataFrame({"recall": recall, "precision": precision})),
-        "calibration": pd.DataFrame(
-            {
-                "predicted": [float(p[part].mean()) for part in parts if len(part)],
-                "observed": [float(label[part].mean()) for part in parts if len(part)],
-            }
-        ),
-    }
-
-
-def _thin(curve: pd.DataFrame) -> pd.DataFrame:
-    return curve.iloc[np.unique(np.linspace(0, len(curve) - 1, POINTS).astype(int))]
 
 
 def golden(model: Model, v: pd.DataFrame, contract: Contract) -> Golden:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError
-from pipelines.core import features, months
+from pipelines.core import features, months, tables
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
@@ -25,7 +25,7 @@ def run(params: Params, problem: Problem, folder: Path = months.DATA, out: Path 
     _finite(built, folder, contract)
     features.check_history(raw, built, problem)
     rows = as_the_model_takes_them(built, contract)
-    table.save(rows, out)
+    tables.write(out, rows)
     step(f"{out}: {len(rows):,} rows, {rows[contract.label.name].notna().sum():,} with a label")
 
 

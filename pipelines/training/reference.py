@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.artifacts.reference import Feature, Reference, Skill
-from pipelines.core import stats
+from pipelines.core import stats, tasks
 from pipelines.core.contract import Column, Contract
 from pipelines.core.params import Params
 
@@ -64,18 +64,17 @@ def _blocks(time: pd.Series) -> np.ndarray:
 
 
 def _skills(params: Params, rows: pd.DataFrame, answers: Answers, contract: Contract) -> Iterator[Skill]:
-    month = rows[contract.time.name].dt.to_period("M")
+    task, month = tasks.of(contract), rows[contract.time.name].dt.to_period("M")
     for name in sorted(month.unique())[1:][-FOLDS:]:
         past, now = rows[month < name], rows[month == name]
-        label = now[contract.label.name].to_numpy(dtype=bool)
-        rate = float(past[contract.label.name].mean())
-        if past[contract.label.name].nunique() < 2:
+        before, label = (task.labels(part[contract.label.name]) for part in (past, now))
+        if task.lacks(before):
             continue
-        p = answers(params, past, now)
-        sums = stats.day_sums(label, p, np.zeros(len(p), dtype=np.int64), 1, params.decision.threshold)
+        rate, day = task.constant(before), np.zeros(len(now), dtype=np.int64)
+        sums = task.sums(label, answers(params, past, now), day, 1, rate, params.decision)
         yield Skill(
             month=str(name),
             rows=len(now),
-            label_rate=float(label.mean()),
-            brier_skill=float(stats.brier_skill(sums, rate)),
+            label_rate=task.constant(label),
+            brier_skill=float(task.skill.of(sums, None)),
         )

@@ -13,13 +13,8 @@ from pipelines.core.params import Params
 PREPARED = Path("build/prepared.parquet")
 
 
-def save(rows: pd.DataFrame, path: Path = PREPARED) -> None:
-    """Write rows as Parquet, in one step; the same rows give the same bytes."""
-    tables.write(path, rows)
-
-
 def load(path: Path = PREPARED) -> pd.DataFrame:
-    """Read such a file. UserError where it is not there."""
+    """Read what `ml stage prepare` wrote. UserError where it is not there."""
     if not path.is_file():
         raise UserError(f"{path} does not exist: run `dvc repro`, which makes it")
     return tables.read(path)

@@ -17,6 +17,7 @@ from pipelines.artifacts.model import Description, Trained
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import write_bytes
+from pipelines.core import tasks
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model
 from pipelines.core.params import Params
@@ -120,7 +121,7 @@ def frame(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
 
 
 def to_onnx(pipeline: Pipeline, contract: Contract) -> bytes:
-    """The pipeline as ONNX: an input (None, 1) a feature, outputs `label` and `probabilities`."""
+    """The pipeline as ONNX: an input (None, 1) a feature, and the outputs of the task."""
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 
@@ -131,7 +132,7 @@ def to_onnx(pipeline: Pipeline, contract: Contract) -> bytes:
         initial_types=[(c.name, kinds[c.type == "category"]([None, 1])) for c in contract.features],
         options={"zipmap": False},
     )
-    for output, name in zip(graph.graph.output, ("label", "probabilities"), strict=True):
+    for output, name in zip(graph.graph.output, tasks.of(contract).outputs, strict=True):
         for node in graph.graph.node:
             node.output[:] = [name if made == output.name else made for made in node.output]
         output.name = name
@@ -143,14 +144,9 @@ def to_onnx(pipeline: Pipeline, contract: Contract) -> bytes:
 
 def parity(pipeline: Pipeline, model: Model, rows: pd.DataFrame, contract: Contract) -> float:
     """max |Δp| between the two on `rows`. Refused above PARITY: what ships must be what was judged."""
-    difference = float(
-        np.max(
-            np.abs(
-                pipeline.predict_proba(frame(rows, contract))[:, 1]
-                - model.predict(table.inputs(rows, contract))
-            )
-        )
-    )
+    task = tasks.of(contract)
+    of_sklearn = task.predicted(pipeline, frame(rows, contract))
+    difference = float(task.difference(of_sklearn, model.predict(table.inputs(rows, contract))).max())
     if not difference <= PARITY:
         raise Refused(
             f"the ONNX model differs from sklearn's by {difference:.2g} on {len(rows):,} later rows "
@@ -184,4 +180,4 @@ def describe(params: Params, rows: pd.DataFrame, difference: float, contract: Co
 
 def answers(problem: Problem, params: Params, past: pd.DataFrame, month: pd.DataFrame) -> np.ndarray:
     """P(label) of a month's rows by a model of the rows before it."""
-    return fit_pipeline(params, past, problem).predict_proba(frame(month, problem.contract))[:, 1]
+    return problem.task.predicted(fit_pipeline(params, past, problem), frame(month, problem.contract))

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 
 from pipelines.artifacts.verification import Shuffled
 from pipelines.base.console import step
@@ -56,7 +55,8 @@ def of_shuffled_outcomes(params: Params, raw: pd.DataFrame, problem: Problem) ->
     later = table.later(params, rows, contract)
     judged = later[later[contract.label.name].notna()]
     trained = table.training(params, rows, contract)
-    if judged[contract.label.name].nunique() < 2 or trained[contract.label.name].nunique() < 2:
+    task = problem.task
+    label = task.labels(judged[contract.label.name])
+    if task.lacks(label) or task.lacks(task.labels(trained[contract.label.name])):
         return math.nan  # events so rare that chance dealt them all to one side
-    p = fit_pipeline(params, trained, problem).predict_proba(frame(judged, contract))
-    return float(roc_auc_score(judged[contract.label.name].to_numpy(dtype=bool), p[:, 1]))
+    return task.knows(label, task.predicted(fit_pipeline(params, trained, problem), frame(judged, contract)))

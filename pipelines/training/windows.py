@@ -3,7 +3,7 @@
 import pandas as pd
 
 from pipelines.base.errors import UserError
-from pipelines.core import months
+from pipelines.core import months, tasks
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
 
@@ -30,11 +30,11 @@ def both_answers(params: Params, rows: pd.DataFrame, contract: Contract) -> None
 
 def _both(rows: pd.DataFrame, contract: Contract, when: str, why: str, keys: str) -> None:
     label = contract.label.name
-    found = rows[label].dropna().astype(bool)
+    task, found = tasks.of(contract), rows[label].dropna()
     if found.empty:
         raise UserError(f"{label} has no value in {when}, {why}: move {keys} in params.yaml")
-    if found.nunique() < 2:
+    if lacking := task.lacks(task.labels(found)):
         raise UserError(
-            f"{label} is always {str(bool(found.iloc[0])).lower()} in {when} ({len(found):,} rows), and "
-            f"{why} both true and false are needed: move {keys} in params.yaml"
+            f"{label} is always {lacking[0]} in {when} ({len(found):,} rows), and "
+            f"{why} {lacking[1]} are needed: move {keys} in params.yaml"
         )

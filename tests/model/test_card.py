@@ -11,6 +11,7 @@ import pytest
 
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256
+from pipelines.core import tables
 from pipelines.core.params import Params
 from pipelines.judge import evidence
 from pipelines.problem.columns import CONTRACT
@@ -115,9 +116,9 @@ def test_another_model_has_another_card(
     shutil.copytree(checkout, tmp_path / "other")
     rows = table.load(checkout / table.PREPARED)
     label = rows[CONTRACT.label.name]
-    table.save(
-        rows.assign(**{CONTRACT.label.name: label.sample(frac=1, random_state=1).to_numpy()}),
+    tables.write(
         tmp_path / "other" / table.PREPARED,
+        rows.assign(**{CONTRACT.label.name: label.sample(frac=1, random_state=1).to_numpy()}),
     )
     other = card.run(small_params, CONTRACT, tmp_path / "other").read_text()
     assert section(other, "Metrics by month") != section(text, "Metrics by month")

@@ -11,9 +11,11 @@ from sklearn import metrics as sklearn_metrics
 
 from pipelines.artifacts.golden import Golden
 from pipelines.base.errors import UserError
+from pipelines.core import tables
 from pipelines.core.contract import Column
 from pipelines.core.model import Model
 from pipelines.core.params import Params
+from pipelines.core.tasks import binary
 from pipelines.judge import beside, proposal
 from pipelines.problem import PROBLEM, source
 from pipelines.problem.columns import CONTRACT
@@ -127,7 +129,7 @@ def test_plots_are_small_and_what_dvc_yaml_draws(small_built: Path) -> None:
         for file, column in axes["y"].items():
             curve = pd.read_csv(small_built / file)
             assert {axes["x"], column} <= set(curve.columns)
-            assert 2 <= len(curve) <= evaluate.POINTS
+            assert 2 <= len(curve) <= binary.POINTS
             assert curve.notna().all(axis=None)
 
 
@@ -149,7 +151,7 @@ def test_no_labelled_later_day_is_an_error(
     shutil.copy(small_built / "models/model.onnx", tmp_path)
     later = table.later(small_params, rows, CONTRACT).index
     unlabelled = rows.assign(**{LABEL: rows[LABEL].mask(rows.index.isin(later))})
-    table.save(unlabelled, tmp_path / "prepared.parquet")
+    tables.write(tmp_path / "prepared.parquet", unlabelled)
     with pytest.raises(UserError, match="has no value in the months after"):
         evaluate.run(small_params, CONTRACT, tmp_path / "prepared.parquet", tmp_path)
     assert not (tmp_path / "metrics.json").exists()

@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pipelines.base.errors import UserError
 from pipelines.core import params as files
+from pipelines.core import tables
 from pipelines.core.params import Params, parse
 from pipelines.problem import PROBLEM
 from pipelines.problem.columns import CONTRACT
@@ -181,7 +182,7 @@ def poisoned(path: Path, params: Params, target: Path, later: bool) -> Path:
     rows.loc[chosen, CONTRACT.label.name] = ~rows.loc[chosen, CONTRACT.label.name]
     number = next(column.name for column in CONTRACT.features if column.type != "category")
     rows.loc[window, number] = np.float32(0)
-    table.save(rows[~window | (np.arange(len(rows)) % 2 == 0)], target)
+    tables.write(target, rows[~window | (np.arange(len(rows)) % 2 == 0)])
     return target
 
 

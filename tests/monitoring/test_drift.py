@@ -44,7 +44,7 @@ def month_of(production: Production, month: str, change: Change = lambda rows: r
 
 
 def verdict(production: Production, judged: list[Month]) -> Check:
-    return conclude("production", judged, production.log, production.known, production.params)
+    return conclude("production", judged, production.log, production.known, production.params, PROBLEM.task)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_bad_month_after_one_that_nobody_knows_is_the_first(production: Produc
 def test_a_log_that_is_mostly_unreadable_says_nothing(production: Production) -> None:
     log = replace(production.log, unreadable=10_000)
     judged = [month_of(production, "2013-07")]
-    concluded = conclude("production", judged, log, production.known, production.params)
+    concluded = conclude("production", judged, log, production.known, production.params, PROBLEM.task)
     assert concluded.verdict == "INCONCLUSIVE"
 
 
@@ -242,7 +242,7 @@ def test_a_training_months_skill_is_restated_exactly(production: Production) -> 
     about: dict[str, Any] = {"first": "2013-01-01", "last": "2013-02-28", "features": []}
     known = Reference.parse(about | {"rows": 100, "label_rate": rate, "brier_skill": [entry]})
     wanted = 1 - ((p - label) ** 2).mean() / label.var()
-    assert module._own_skills(known)["2013-02"] == pytest.approx(wanted)
+    assert module._own_skills(known, PROBLEM.task)["2013-02"] == pytest.approx(wanted)
 
 
 def test_numbers_are_compared_as_the_model_takes_them(production: Production) -> None:

@@ -58,9 +58,6 @@ class Binary:
             return None
         return str(bool(label.all())).lower(), "both true and false"
 
-    def read(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        return np.asarray(outputs["probabilities"][:, 1].astype(np.float64))
-
     def predicted(self, pipeline: Any, frame: Any) -> np.ndarray:
         return np.asarray(pipeline.predict_proba(frame)[:, 1])
 

@@ -56,10 +56,6 @@ class Task(Protocol):
         """Where nothing can be learnt from these labels, nor judged: what all are, and what is needed."""
         ...
 
-    def read(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The answers among an ONNX model's outputs."""
-        ...
-
     def predicted(self, pipeline: Any, frame: Any) -> np.ndarray:
         """The answers of a fitted scikit-learn pipeline."""
         ...
