@@ -1,5 +1,6 @@
 """What the rules need: the models scored on the test window, against labels that the base's code reads."""
 
+import json
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -8,7 +9,7 @@ import pandas as pd
 
 from pipelines.core import stats
 from pipelines.core.contract import Contract, Finding
-from pipelines.core.params import Data, Params, Train
+from pipelines.core.params import Params
 from pipelines.core.problem import Problem
 from pipelines.core.tasks.task import Sums, Task
 from pipelines.judge.champion import Champion
@@ -111,6 +112,6 @@ class Evidence:
         return float(self.task.difference(self.candidate.p, self.champion.p).max())
 
 
-def made_of(params: Params) -> tuple[Data, Train]:
-    """What of params.yaml makes a model."""
-    return params.data, params.train
+def made_of(params: Params) -> str:
+    """What of params.yaml makes a model, as text: 1, 1.0 and true are equal, and not to an estimator."""
+    return json.dumps([params.data.model_dump(), params.train.model_dump()], sort_keys=True)

@@ -117,7 +117,13 @@ def differing(folder: Path, made: dict[str, Any]) -> str | None:
 
 def values(folder: Path) -> Params:
     """The proposal's params.yaml."""
-    return _read(folder, "params.yaml", load)
+    return _read(folder, "params.yaml", _params)
+
+
+def _params(path: Path) -> Params:
+    found = load(path)
+    repr(found)  # ValueError for a whole number of more digits than Python writes, as the report would
+    return found
 
 
 def contained(path: Path) -> Model:

@@ -101,10 +101,12 @@ def _wrong(theirs: pd.Series, ours: pd.Series, column: Column) -> np.ndarray:
         if not (pd.api.types.is_numeric_dtype(theirs) or pd.api.types.is_bool_dtype(theirs)):
             return np.ones(len(ours), dtype=bool)
         given, true = _numbers(theirs), _numbers(ours).astype(np.float32).astype(np.float64)
-        return ~((given == true) | (np.isnan(given) & np.isnan(true)))
+        same = (given == true) & (np.signbit(given) == np.signbit(true))  # a model can tell -0.0 from 0.0
+        return ~(same | (np.isnan(given) & np.isnan(true)))
     if column.type == "time":
-        given_time = pd.to_datetime(theirs, errors="coerce").to_numpy()
-        return np.asarray(given_time != ours.to_numpy())
+        if not pd.api.types.is_datetime64_dtype(theirs):  # a text, a number or a zone leaves it open
+            return np.ones(len(ours), dtype=bool)
+        return np.asarray(theirs.to_numpy() != ours.to_numpy())
     return np.asarray(_texts(theirs) != _texts(ours))
 
 

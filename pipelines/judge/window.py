@@ -26,6 +26,7 @@ MOST_ROWS = 20_000_000
 MOST_COLUMNS = 10_000
 MOST_GROUPS = 10_000  # of rows
 LARGEST_BYTES = 2 << 30  # bytes of the columns that are read
+A_VALUE = 4  # bytes, at least: a flag is one bit here and two bytes to pandas, outside the bounds
 BATCH = 1 << 16  # rows
 ROWS, END, REFUSED = b"r", b"e", b"f"
 
@@ -54,8 +55,10 @@ def read(path: Path, names: list[str]) -> pd.DataFrame:
                 return tables.frame(pa.concat_tables(parts))
             if kind != ROWS:
                 raise Refused(said.decode("utf-8", "replace"))
-            left -= len(said)
             part = pa.ipc.open_stream(said).read_all()
+            left -= max(len(said), A_VALUE * part.num_rows * part.num_columns)
+            if left < 0:
+                raise Refused(f"it has more values than fit into {LARGEST_BYTES:,} bytes, which is the most")
             part.validate(full=True)
             _require_plain(part.schema, part.schema.names)
             parts.append(part)

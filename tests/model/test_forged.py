@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 
 from pipelines.base.files import sha256
 from pipelines.judge import retrain
+from pipelines.judge import rows as rows_of
 from pipelines.problem.columns import CONTRACT
 from tests.model.proposals import (
     HONEST,
@@ -49,6 +50,22 @@ def reads_the_fraction(column: str) -> bytes:
         helper.make_node("Concat", ["q", "p"], ["probabilities"], axis=1),
     ]
     return onnx_model([column], constants + steps)
+
+
+def test_times_that_are_texts_of_several_zones_are_a_sentence(fitted, base, window, tmp_path) -> None:
+    time = CONTRACT.time.name
+    zones = np.where(np.arange(len(window)) % 2 == 0, "+05:00", "Z")
+    texts = window.assign(**{time: window[time].dt.strftime("%Y-%m-%dT%H:%M") + zones})
+    candidate = fitted(HONEST).write(tmp_path / "candidate", texts)
+    said = judge(candidate, base)[1]["rows"]
+    assert said["verdict"] == "FAIL" and f"a raw column is not the source's: {time}" in said["sentence"]
+
+
+def test_nothing_is_hidden_in_the_sign_of_a_zero() -> None:
+    column = next(column for column in CONTRACT.raw if column.type == "number")
+    ours = pd.Series([0.0, -0.0, np.nan, 1.0])
+    assert not rows_of._wrong(ours.astype(np.float32), ours, column).any()
+    assert list(rows_of._wrong(-ours, ours, column)) == [True, True, False, True]
 
 
 def test_an_honest_proposal_of_params_alone_passes_and_the_judge_has_made_it_too(honest, judged) -> None:
@@ -111,6 +128,24 @@ def test_other_settings_beside_the_champions_own_lock_are_no_unchanged_model(
     assert judge(candidate, base, code=())[0] == "FAIL"
     shutil.rmtree(candidate / "models")
     assert judge(candidate, base, code=())[0] == "FAIL"
+
+
+def test_a_setting_of_another_type_beside_the_champions_own_lock_is_another_setting(
+    fitted, base, tmp_path
+) -> None:
+    """To Python they are equal; to many an estimator 1 is a count and 1.0 a share of all."""
+    for value, verdict in ((300, "PASS"), (300.0, "FAIL")):
+        made = Made(fitted().model, settings(min_samples_leaf=value))
+        candidate = made.write(tmp_path / f"of {value}/candidate")
+        assert judge(candidate, base, code=())[0] == verdict
+
+
+def test_a_number_that_nobody_can_write_is_a_sentence(fitted, base, window, tmp_path) -> None:
+    candidate = fitted(HONEST).write(tmp_path / "candidate", window)
+    file = candidate / "params.yaml"
+    file.write_text(file.read_text().replace("seed: 7", f"seed: 0x{'f' * 4000}"))
+    said = judge(candidate, base, code=())[1]["files"]
+    assert said["verdict"] == "FAIL" and "params.yaml cannot be read" in said["sentence"]
 
 
 def test_other_data_beside_the_champions_own_lock_are_judged(fitted, base, window, tmp_path) -> None:

@@ -81,6 +81,17 @@ def test_more_bytes_than_the_pipeline_writes_are_refused_while_they_come(
     assert "is the most" in refused(path)
 
 
+def test_flags_that_would_fill_the_judge_s_own_memory_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flag is one bit on its way and two bytes in pandas, in the process that has no bounds."""
+    flags = {name: pa.array(np.zeros(1 << 20, dtype=bool)) for name in NAMES}
+    path = write(tmp_path / "flags.parquet", pa.table(flags))
+    assert window.read(path, NAMES).shape == (1 << 20, len(NAMES))
+    monkeypatch.setattr(window, "LARGEST_BYTES", 4 << 20)
+    assert "more values than fit" in refused(path)
+
+
 def test_a_process_that_takes_too_much_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "window.parquet", good())
     monkeypatch.setattr(window, "MEMORY_BYTES", 64 << 20)  # not even pyarrow fits in
