@@ -126,7 +126,7 @@ def main(memory: str, processor: str, path: str) -> None:
     try:
         for batch in _batches(path, json.loads(next(contained.questions(asked)))):
             contained.say(out, ROWS, batch)
-    except MemoryError:
+    except (MemoryError, ImportError):  # pyarrow, which the lock has, found no room
         answer = REFUSED, f"it takes more than {int(memory) / (1 << 30):.3g} GiB to read".encode()
     except Exception as error:  # whatever pyarrow says of bytes that nobody vouches for
         said = str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"

@@ -176,9 +176,9 @@ def slow(x: Inputs) -> np.ndarray:
     ("answers", "why"),
     [
         (raising, "boom </details>"),
-        (lambda x: np.full(len(x["strong"]), np.nan), "no probability"),
-        (lambda x: good(x) + 1, "no probability"),
-        (lambda x: np.zeros(3), "no probability"),
+        (lambda x: np.full(len(x["strong"]), np.nan), "not a probability"),
+        (lambda x: good(x) + 1, "not a probability"),
+        (lambda x: np.zeros(3), "not a probability"),
         (lambda x: (_ for _ in ()).throw(RecursionError()), "RecursionError"),
         (slow, "would take"),
     ],

@@ -106,7 +106,10 @@ HOSTILE = {
         "the domain 'com.evil', which is not ONNX's own",
     ),
     "another domain in a subgraph": (lambda: hidden("Evil"), "the domain 'com.microsoft'"),
-    "no operator": (lambda: constant(helper.make_node("Nonsense", ["x"], ["e"])), "no operator of ONNX"),
+    "no operator": (
+        lambda: constant(helper.make_node("Nonsense", ["x"], ["e"])),
+        "is not an operator of ONNX",
+    ),
     "a function that hides": (function, "defines functions of its own"),
     "a huge tensor": (lambda: huge(dims=[1 << 40]), "holds the tensor 'huge'"),
     "a tensor of less than nothing": (lambda: huge(dims=[-5]), "holds the tensor 'huge'"),
