@@ -22,7 +22,7 @@ from pipelines.rollout import checks, deploy, status
 from pipelines.rollout.load import Load
 from pipelines.rollout.rehearse import free_ports
 from tests.delivery import tiny
-from tests.delivery.waiting import until
+from tests.delivery.waiting import runs, until
 
 pytestmark = pytest.mark.slow
 
@@ -56,17 +56,18 @@ def test_a_supervisor_whose_socket_was_removed_is_found_and_no_request_is_lost(
     route = live.edge.route()
     assert route
     killed = process.server(live.slot(route.slot))
+    workers = psutil.Process(killed).children(
+        recursive=True
+    )  # they answer on, until the new server ends them
     os.kill(killed, signal.SIGKILL)
+    until(lambda: not any(runs(worker) for worker in workers))
     until(lambda: process.server(live.slot(route.slot)) not in (0, killed))
-
-    def told() -> str:
-        assert status.status("staging", tiny.CONTRACT.name) == 0
-        return capsys.readouterr().out
-
-    capsys.readouterr()
-    # A worker of the killed server answers too, until the new server ends it.
-    until(lambda: f"{good[:12]}, healthy" in (said := told()) and "but" not in said)
+    until(lambda: checks.probe(live.slot(route.slot).url) == good)
+    until(lambda: live.edge.healthy(route.slot))
     assert checks.answers(live.edge_url) == good
+    capsys.readouterr()
+    assert status.status("staging", tiny.CONTRACT.name) == 0
+    assert f"{good[:12]}, healthy" in (told := capsys.readouterr().out) and "but" not in told
 
 
 def test_a_second_supervisor_does_not_start_and_one_beside_the_lock_is_ended(live: Host) -> None:
