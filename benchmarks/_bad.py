@@ -11,7 +11,7 @@ from pipelines.core.params import Bake, Shadow
 from pipelines.rollout.journal import Journal
 
 RATE = float(os.environ.get("BAD_RATE", "200"))
-RECORD_SECONDS = 10.0  # seconds in which the live release shows what is usual
+RECORD_SECONDS = 10.0  # in which the live release shows what is usual
 GOOD = {"slow": 0.04, "silent": True}  # 20 to 60 ms, so that twice as long is more than the machine's noise
 FAULTS: dict[str, tuple[dict[str, Any], float]] = {  # by what is wrong: the fault, seconds until it is back
     "every answer 500": ({"errors": 1.0}, 2.0),

@@ -33,7 +33,7 @@ KILLS = int(os.environ.get("KILLS", "200"))
 RATE = 80.0  # requests a second
 EACH = 4  # kills of one move, at most
 TIMES = 2  # how often a call is a point while a step lasts: waiting repeats the same ones
-WITHIN_SECONDS = 180.0  # seconds for one command
+WITHIN_SECONDS = 180.0  # for one command
 PACKAGE = Path(rollout.__file__).parents[1]
 OURS = (  # also what a move holds, and is left by
     *(f"{PACKAGE / room}{os.sep}" for room in ("registry", "host", "edge", "rollout")),

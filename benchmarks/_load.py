@@ -43,7 +43,7 @@ CONNECT = {KEPT: ["-http2=false"], NEW: ["-http2=false", "-keepalive=false"], H2
 HEADERS = {"content-type": "application/json"}
 RELEASE = "x-greenlight-release"  # of an answer: who gave it
 RELEASE_LINE = re.compile(rf"^{RELEASE}: *(\S+)".encode(), re.IGNORECASE | re.MULTILINE)
-TIMEOUT_SECONDS = 30.0  # seconds until a request counts as lost
+TIMEOUT_SECONDS = 30.0  # until a request counts as lost
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pipelines.rollout.journal import Journal
 FLIPS = int(os.environ.get("FLIPS", "100"))
 REQUESTS = int(os.environ.get("REQUESTS", "500000"))
 RATE = float(os.environ.get("RATE", "400"))
-AT_REST_SECONDS = 30.0  # seconds
+AT_REST_SECONDS = 30.0
 RIVALS = 3  # times each
 
 

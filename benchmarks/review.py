@@ -13,7 +13,7 @@ from pipelines.judge import evidence, gate
 from pipelines.problem import PROBLEM
 from pipelines.report import report
 
-LIMIT_SECONDS = 20.0  # seconds
+LIMIT_SECONDS = 20.0
 SEED = re.compile(r"^( *seed: *)\d+", re.MULTILINE)
 
 

@@ -18,8 +18,8 @@ from pipelines.rollout.load import Load
 from tests.delivery import tiny
 
 KILLS = 20
-EVERY_SECONDS = 0.005  # seconds between two requests of the caller that measures gaps
-GAP_SECONDS = 0.2  # seconds
+EVERY_SECONDS = 0.005  # between two requests of the caller that measures gaps
+GAP_SECONDS = 0.2
 
 
 def main() -> None:

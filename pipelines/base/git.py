@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pipelines.base.errors import UserError
 
-PATIENCE_SECONDS = 120.0  # seconds for one command; a remote that hangs is one that cannot be reached
+PATIENCE_SECONDS = 120.0  # for one command; a remote that hangs is one that cannot be reached
 
 PINNED = {
     # nobody's programs run

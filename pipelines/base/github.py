@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 API = "https://api.github.com"
 MOST = 3000  # entries of a list; GitHub itself lists no more files of a pull request
 SENTENCE_LIMIT = 140  # characters of a commit status
-PATIENCE_SECONDS = 75.0  # seconds in which a call is repeated: GitHub asks callers in a hurry to wait for 60
-CALL_SECONDS, TRANSFER_SECONDS = 30.0, 1800.0  # seconds without an answer; without the whole of a file
+PATIENCE_SECONDS = 75.0  # in which a call is repeated: GitHub asks callers in a hurry to wait for 60
+CALL_SECONDS, TRANSFER_SECONDS = 30.0, 1800.0  # without an answer; without the whole of a file
 HEADERS = {"X-GitHub-Api-Version": "2022-11-28"}
 
 

@@ -19,8 +19,8 @@ import sys
 import time
 from pathlib import Path
 
-EARLY_SECONDS = 1.0  # seconds: a command that ends sooner is not started a third time without a pause
-PAUSE_SECONDS = 5.0  # seconds, at most
+EARLY_SECONDS = 1.0  # a command that ends sooner is not started a third time without a pause
+PAUSE_SECONDS = 5.0  # at most
 LOG_BYTES = 5_000_000
 FILES = 65_536  # that a server may have open, where its hard limit allows so many
 

@@ -15,9 +15,9 @@ import numpy as np
 from pipelines.core.model import Inputs, Model
 from pipelines.judge import contained
 
-MEMORY_BYTES = 4 << 30  # bytes of address space
-PATIENCE_SECONDS = 120.0  # seconds for one answer, however many rows
-PROCESSOR_SECONDS = 900  # seconds in all
+MEMORY_BYTES = 4 << 30  # of address space
+PATIENCE_SECONDS = 120.0  # for one answer, however many rows
+PROCESSOR_SECONDS = 900  # in all
 OPENED, ANSWERED, FAILED = b"o", b"a", b"f"
 
 

@@ -29,7 +29,7 @@ EXPLAINED = 6  # rows with SHAP values, from the lowest probability to the highe
 BACKGROUND = 50  # rows that stand for "a row like any other"
 COALITIONS = 1_024  # sets of features that SHAP asks for, a row
 MOST = 40  # features in gate.json
-PATIENCE_SECONDS = 30.0  # seconds: a model that would take longer is not explained
+PATIENCE_SECONDS = 30.0  # a model that would take longer is not explained
 
 
 def explain(e: Evidence) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ STANDARD = ("", "ai.onnx", "ai.onnx.ml")  # the domains of ONNX itself: what the
 CHANCE = set(
     "Dropout Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split()
 )
-LARGEST_BYTES = 256 << 20  # bytes of the file
+LARGEST_BYTES = 256 << 20  # of the file
 MOST_NODES = 100_000
 MOST_NUMBERS = 64 << 20  # of a stored tensor
 DEEPEST = 8  # graphs in graphs

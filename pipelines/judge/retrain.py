@@ -28,9 +28,9 @@ from pipelines.core.schema import request_schema
 from pipelines.judge import beside, contained
 from pipelines.training import table, train, verify
 
-MEMORY_BYTES = 8 << 30  # bytes of address space
-PATIENCE_SECONDS = 1200  # seconds in all: the job that judges has 1800
-LARGEST_BYTES = 1 << 30  # bytes of an answer
+MEMORY_BYTES = 8 << 30  # of address space
+PATIENCE_SECONDS = 1200  # in all: the job that judges has 1800
+LARGEST_BYTES = 1 << 30  # of an answer
 MADE, REFUSED, TOO_MUCH = b"m", b"r", b"t"
 FIT, SHUFFLED, REFERENCE = b"fit", b"shuffled", b"reference"
 

@@ -19,13 +19,13 @@ from pipelines.judge import contained
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MEMORY_BYTES = 4 << 30  # bytes of address space
+MEMORY_BYTES = 4 << 30  # of address space
 PROCESSOR = 120  # seconds
-PATIENCE_SECONDS = 120.0  # seconds in all
+PATIENCE_SECONDS = 120.0  # in all
 MOST_ROWS = 20_000_000
 MOST_COLUMNS = 10_000
 MOST_GROUPS = 10_000  # of rows
-LARGEST_BYTES = 2 << 30  # bytes of the columns that are read
+LARGEST_BYTES = 2 << 30  # of the columns that are read
 A_VALUE = 4  # bytes, at least: a flag is one bit here and two bytes to pandas, outside the bounds
 BATCH = 1 << 16  # rows
 ROWS, END, REFUSED = b"r", b"e", b"f"

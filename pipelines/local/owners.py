@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 PLACES = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS")  # the first that there is
-LARGEST_BYTES = 3 * 2**20  # bytes; a larger file is not loaded
+LARGEST_BYTES = 3 * 2**20  # a larger file is not loaded
 
 
 def asked(text: str, paths: Iterable[str]) -> list[tuple[str, ...]]:

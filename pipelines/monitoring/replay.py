@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 HERE = ("127.0.0.1", "localhost", "::1")
 FRESH = 10  # each tenth request opens a connection of its own: a flip must lose neither kind
-PROGRESS_SECONDS = 2.0  # seconds between two lines of progress
+PROGRESS_SECONDS = 2.0  # between two lines of progress
 HEADER = "x-greenlight-release"
 
 

@@ -16,7 +16,7 @@ from pipelines.base.github import GitHub
 
 GATE, OVERRIDE = "greenlight/gate", "greenlight/override"
 PLAIN = "100644"  # the mode of a file that is neither executable nor a link
-BLOB_BYTES = 1_000_000  # bytes of a file that is read
+BLOB_BYTES = 1_000_000  # of a file that is read
 
 
 class Cut(Exception):

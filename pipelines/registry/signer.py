@@ -13,7 +13,7 @@ from pipelines.base.errors import UserError
 from pipelines.registry.signing import NAMESPACE, Key, Signers, Untrusted, fingerprint, public_of, with_header
 
 VARIABLE = "GREENLIGHT_LEDGER_KEY"
-PATIENCE_SECONDS = 120.0  # seconds for a person to type a passphrase, or to touch a token
+PATIENCE_SECONDS = 120.0  # for a person to type a passphrase, or to touch a token
 
 Setting = Callable[[str], str | None]  # of git's configuration
 

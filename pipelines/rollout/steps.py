@@ -20,11 +20,11 @@ from pipelines.host.slots import process
 from pipelines.rollout import again, analysis, checks, shadow
 from pipelines.rollout.context import Context, Facts, Held, Step
 
-LOOK_SECONDS = 0.1  # seconds between two looks at the edge's statistics
-SPELL_SECONDS = 0.5  # seconds whose slow requests count as one; the edge merges its histograms as often
+LOOK_SECONDS = 0.1  # between two looks at the edge's statistics
+SPELL_SECONDS = 0.5  # whose slow requests count as one; the edge merges its histograms as often
 ENOUGH = 100  # answers that tell what is slow
-UNASKED_SECONDS = 5.0  # seconds of a bake to which no caller comes
-UNWELL_SECONDS = 1.5  # seconds without health that end a bake; an edge that was killed is back sooner
+UNASKED_SECONDS = 5.0  # of a bake to which no caller comes
+UNWELL_SECONDS = 1.5  # without health that end a bake; an edge that was killed is back sooner
 SKEW = 1e-6  # max |Δp| between what was served and what the same model answers offline
 
 

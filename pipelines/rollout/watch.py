@@ -29,11 +29,11 @@ from pipelines.registry.ledger import BRANCH, Ledger, Look, Unreachable
 from pipelines.rollout import deploy
 from pipelines.rollout.journal import Journal
 
-FARTHEST_SECONDS = 300.0  # seconds between two looks at a remote that stays out of reach
+FARTHEST_SECONDS = 300.0  # between two looks at a remote that stays out of reach
 JITTER = 0.25  # so much more or less, by chance: hosts that start together do not ask together
 BUGS = 5  # rounds in a row that end the watch; systemd starts it anew
-AGAIN_SECONDS = 2.0  # seconds in which the supervisor brings back an edge that died
-LATE_SECONDS = 15.0  # seconds after which a look that is due is missed
+AGAIN_SECONDS = 2.0  # in which the supervisor brings back an edge that died
+LATE_SECONDS = 15.0  # after which a look that is due is missed
 UNIT = terraform.LOCAL / "greenlight-watch@.service"
 
 

@@ -35,7 +35,7 @@ LARGEST = 65_536 + 8_192 * SETTINGS.batch  # bytes of a body; rows of the longes
 LONGEST_ID = 128  # characters of a request id that are kept
 CHECK = "x-greenlight-check"  # on a rollout's own questions, which are not predictions; the edge strips it
 SHADOW = "x-greenlight-shadow"  # on copies of production's requests, and a preview's: logged, but as such
-SWITCH_SECONDS = 0.0005  # seconds; by default an answer waits up to 5 ms for the log's thread
+SWITCH_SECONDS = 0.0005  # by default an answer waits up to 5 ms for the log's thread
 
 traffic.TimeoutMiddleware = Timeout  # type: ignore[misc, assignment] # BentoML has no setting for it
 instruments.RunnerTrafficMetricsMiddleware = ByRoute  # type: ignore[misc] # nor for this

@@ -15,7 +15,7 @@ from pipelines.host.slots.slot import Slot
 from pipelines.host.supervisor import command_line, quoted
 from pipelines.serving.log import DAYS_SETTING, days_kept
 
-GRACE_SECONDS = 30  # seconds that a server gets to answer what it has begun
+GRACE_SECONDS = 30  # that a server gets to answer what it has begun
 
 
 def start(slot: Slot, release: str, folder: Path) -> None:

@@ -13,7 +13,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.files import sha256_of_tree
 
 SHORTEST = 8  # characters of an id's beginning
-STALE_SECONDS = 3600.0  # seconds after which what a killed release left half-written is removed
+STALE_SECONDS = 3600.0  # after which what a killed release left half-written is removed
 AGAIN = "make the release again with `ml release` at its commit"
 # What BentoML writes beside the source. The id does not cover it, and a server looks for modules in the
 # Bento's own folder before its packages: a file such as uvicorn.py there would run.
