@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -16,6 +16,13 @@ _started = time.monotonic()
 def step(text: str) -> None:
     """Print one line of progress with the seconds since the command began."""
     print(f"[{time.monotonic() - _started:5.1f} s] {text}", file=sys.stderr, flush=True)
+
+
+def aligned(rows: Sequence[Sequence[str]], widest: int = LONGEST) -> list[str]:
+    """A line a row, its cells in columns of at most `widest` characters."""
+    widths = [min(widest, max(map(len, column))) for column in zip(*rows, strict=True)]
+    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+    return ["  ".join(cells).rstrip() for cells in padded]
 
 
 def harmless(line: str) -> str:

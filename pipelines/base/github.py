@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import httpx
 
 API = "https://api.github.com"
+BOT = "github-actions[bot]"  # whose word a workflow's GITHUB_TOKEN is
 MOST = 3000  # entries of a list; GitHub itself lists no more files of a pull request
 SENTENCE_LIMIT = 140  # characters of a commit status
 PATIENCE_SECONDS = 75.0  # in which a call is repeated: GitHub asks callers in a hurry to wait for 60

@@ -11,10 +11,10 @@ import yaml
 from yaml import MappingNode
 
 from pipelines.base.files import read_json, write_json
+from pipelines.base.github import BOT
 from pipelines.local.events import Event
 from pipelines.local.uses import compose
 
-BOT = "github-actions[bot]"
 ACTIONS = 15368  # the id of GitHub Actions, the app
 EVERYTHING = "local-token"  # of the loop itself: the bot, with every right
 SCOPES = ("actions", "checks", "contents", "issues", "pull-requests", "statuses")

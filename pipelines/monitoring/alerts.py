@@ -5,20 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts.drift import Check
-from pipelines.base.github import GitHub, token
+from pipelines.base.github import BOT, GitHub, token
 
 EXIT = {"INCONCLUSIVE": 3, "FAULT": 4}  # STEADY needs nobody, RETRAIN has a pull request of its own
-BOT = "github-actions[bot]"
 MARKER = "<!-- greenlight: drift check of {} -->"
 
 
 def alert(evidence: Path, github: GitHub | None = None) -> int:
     """Read EVIDENCE/drift.json; on FAULT and INCONCLUSIVE open the environment's issue with the report, or
-    bring the one that is open up to date, and return 4 and 3, so that the scheduled job fails. On STEADY and
-    RETRAIN close the one that is open, with the report, and return 0.
+    bring the open one up to date, and return 4 and 3: the scheduled job fails. Else close it and return 0.
 
-    Without GITHUB_TOKEN and GITHUB_REPOSITORY only the sentence is printed. UserError where there is no
-    report, or GitHub refuses.
+    Without GITHUB_TOKEN and GITHUB_REPOSITORY only the sentence is printed.
     """
     check = Check.read(evidence)
     verdict, environment = check.verdict, check.environment
@@ -27,8 +24,7 @@ def alert(evidence: Path, github: GitHub | None = None) -> int:
     if github is None and token() and os.environ.get("GITHUB_REPOSITORY"):
         github = GitHub.from_environment()
     if github is not None:
-        marker = MARKER.format(environment)
-        report = (evidence / "drift.md").read_text(encoding="utf-8")
+        marker, report = MARKER.format(environment), (evidence / "drift.md").read_text(encoding="utf-8")
         content = {"title": title, "body": f"{marker}\n{report}"}
         if issue := _written(github, marker, content, wanted=verdict in EXIT):
             print(f"#{issue['number']}, {issue['state']}: {issue['html_url']}")

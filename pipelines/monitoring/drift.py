@@ -3,6 +3,7 @@
 The verdict rests on the Brier skill, on what users got. Features warn: they show where to look.
 """
 
+import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,9 +42,8 @@ def drift(
     """Judge `environment` by its months from `since` (default: after the champion's training) to `through`
     (default: the newest with labels).
 
-    Reads the prediction log of HOME/ENVIRONMENT and HOME/labels/MONTH.parquet; `known` is the running
-    release's.
-    UserError where the champion has seen these months, or has no such features.
+    Reads its prediction log and HOME/labels/MONTH.parquet; `known` is the running release's. UserError where
+    the champion has seen these months, or has no such features.
     """
     contract = problem.contract
     if lacking := [column.name for column in contract.loggable if column.name not in known.named]:
@@ -57,10 +57,8 @@ def drift(
         raise UserError(f"the champion has seen {through}: the months from {since} on count")
     log = labels.predictions(hosts.place(home, environment, contract.name) / "predictions", contract)
     step(f"{environment}: {len(log.rows):,} predictions with a key in {log.lines:,} lines of the log")
-    judged = [
-        judge(month, labels.events(home / "labels", month, problem), log, known, params, contract)
-        for month in counted
-    ]
+    known_events = {month: labels.events(home / "labels", month, problem) for month in counted}
+    judged = [judge(month, table, log, known, params, contract) for month, table in known_events.items()]
     return conclude(environment, _from_first_sign(judged), log, known, params, problem.task)
 
 
@@ -74,10 +72,12 @@ def judge(
 ) -> Month:
     """One month: its skill, its features and its faults."""
     if table is None:
-        return _unknown(month, f"its labels have not come: `ml ingest --through {month} --labels-to host`")
+        why = f"its labels have not come: `ml ingest --through {month} --labels-to host`"
+        return Month(month=month, state="unknown", why=why, events=0)
     joined = labels.join(log, table, contract)
     if joined.empty:
-        return _unknown(month, "there are no predictions of its events", events=len(table))
+        why = "there are no predictions of its events"
+        return Month(month=month, state="unknown", why=why, events=len(table))
     features = known.named
     bins = {name: feature.bins for name, feature in features.items()}
     wrong = faults.find(joined, table, bins, params.drift.psi, contract)
@@ -119,12 +119,9 @@ def conclude(
         reasons = [f"{newest.month}: {fault.feature}: {fault.sentence}" for fault in newest.faults]
     elif newest.state == "unknown":
         verdict, reasons = "INCONCLUSIVE", [f"{newest.month} says nothing: {newest.why}"]
-    elif log.lines and (log.unreadable + log.cut) / log.lines > UNREADABLE:
-        lost = log.unreadable + log.cut
-        verdict, reasons = (
-            "INCONCLUSIVE",
-            [f"{lost:,} of {log.lines:,} lines of the prediction log are unreadable"],
-        )
+    elif (lost := log.unreadable + log.cut) > UNREADABLE * log.lines:
+        verdict = "INCONCLUSIVE"
+        reasons = [f"{lost:,} of {log.lines:,} lines of the prediction log are unreadable"]
     elif len(run := _run(judged)) >= params.drift.months:
         verdict, reasons = "RETRAIN", [_bad_run(run, training, params)]
     else:
@@ -204,10 +201,6 @@ def _state(skill: Mapping[str, Any], wrong: list[Fault], params: Params) -> tupl
     return ("good" if skill["brier_skill"] >= params.drift.brier_skill else "bad"), ""
 
 
-def _unknown(month: str, why: str, events: int = 0) -> Month:
-    return Month(month=month, state="unknown", why=why, events=events)
-
-
 def _from_first_sign(judged: list[Month]) -> list[Month]:
     """Without the months before production began; the newest always stays."""
     first = next((index for index, month in enumerate(judged) if month.predictions), len(judged) - 1)
@@ -223,12 +216,7 @@ def _run(judged: list[Month]) -> list[Month]:
     is common: of the flights' training months, each judged by a model of those before it, February and April
     are, and no two in a row. A proposal is cheap and the gate judges it, a decay that is left alone is not.
     """
-    run: list[Month] = []
-    for month in reversed(judged):
-        if month.state != "bad":
-            break
-        run.insert(0, month)
-    return run
+    return list(itertools.takewhile(lambda month: month.state == "bad", reversed(judged)))[::-1]
 
 
 def _warnings(judged: list[Month], log: labels.Log, training: Training, params: Params) -> list[str]:
@@ -241,10 +229,8 @@ def _warnings(judged: list[Month], log: labels.Log, training: Training, params: 
         found += [f"{month.month} is left out: {fault.feature}: {fault.sentence}" for fault in month.faults]
     if log.cut or log.unreadable:
         found.append(f"the prediction log has {log.cut:,} cut and {log.unreadable:,} unreadable lines")
-    longest = row = 0
-    for skill in training.skills.values():
-        row = row + 1 if skill < params.drift.brier_skill else 0
-        longest = max(longest, row)
+    below = itertools.groupby(skill < params.drift.brier_skill for skill in training.skills.values())
+    longest = max((len(list(row)) for bad, row in below if bad), default=0)
     if longest >= params.drift.months:
         found.append(
             f"{longest} training months in a row were below {params.drift.brier_skill:g} too: "
@@ -255,10 +241,9 @@ def _warnings(judged: list[Month], log: labels.Log, training: Training, params: 
 
 def _bad_run(run: list[Month], training: Training, params: Params) -> str:
     each = ", ".join(f"{m.month} {m.brier_skill:.3f} ({_interval(m)})" for m in run)
-    before = [f"{skill:.3f}" for skill in training.skills.values()]
-    return f"the Brier skill was below {params.drift.brier_skill:g} in {len(run)} months in a row: {each}" + (
-        f"; in training, month by month: {', '.join(before)}" if before else ""
-    )
+    said = f"the Brier skill was below {params.drift.brier_skill:g} in {len(run)} months in a row: {each}"
+    before = ", ".join(f"{skill:.3f}" for skill in training.skills.values())
+    return said + (f"; in training, month by month: {before}" if before else "")
 
 
 def _steady(newest: Month, run: list[Month], params: Params) -> str:

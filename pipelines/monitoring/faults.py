@@ -50,12 +50,10 @@ def find(
 
 
 def _missing(column: Column, seen: pd.Series) -> str:
-    share = float(seen.isna().mean())
-    if share <= column.missing:
+    if (share := float(seen.isna().mean())) <= column.missing:
         return ""
-    return (
-        f"{_percent(share)} of the predictions had no value; the contract allows {_percent(column.missing)}"
-    )
+    allowed = _percent(column.missing)
+    return f"{_percent(share)} of the predictions had no value; the contract allows {allowed}"
 
 
 def _outside(column: Column, seen: pd.Series) -> str:
@@ -78,11 +76,8 @@ def _skewed(column: Column, seen: pd.Series, recorded: pd.Series) -> str:
         same = np.isclose(seen.to_numpy(), recorded.to_numpy(), rtol=1e-5, atol=1e-6, equal_nan=True)
     if (share := float((~same).mean())) <= SKEW:
         return ""
-    mine, its = (_text(values[~same].iloc[0]) for values in (seen, recorded))
-    return (
-        f"{_percent(share)} of the predictions saw another value than the source records "
-        f"({mine} where it says {its})"
-    )
+    pair = "{} where it says {}".format(*(_text(values[~same].iloc[0]) for values in (seen, recorded)))
+    return f"{_percent(share)} of the predictions saw another value than the source records ({pair})"
 
 
 def _elsewhere(bins: stats.Bins, asked: pd.Series, all_of_them: pd.Series, psi: float) -> str:
@@ -93,15 +88,9 @@ def _elsewhere(bins: stats.Bins, asked: pd.Series, all_of_them: pd.Series, psi: 
     if stats.psi(expected, observed) - chance <= psi:
         return ""
     most = int(np.argmax(np.abs(observed - expected)))
-    return (
-        f"{_bin(bins, most)} are {_percent(expected[most])} of the month's events "
-        f"but {_percent(observed[most])} of the predictions"
-    )
-
-
-def _bin(bins: stats.Bins, index: int) -> str:
     names = [*bins.values, "other values"] if bins.values else _ranges(bins.edges)
-    return [*names, "missing values"][index]
+    what, (of_all, of_ours) = [*names, "missing values"][most], (expected[most], observed[most])
+    return f"{what} are {_percent(of_all)} of the month's events but {_percent(of_ours)} of the predictions"
 
 
 def _ranges(edges: tuple[float, ...]) -> list[str]:

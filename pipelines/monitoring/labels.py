@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.base.errors import UserError
-from pipelines.core import months, rows
+from pipelines.core import months, rows, tasks
 from pipelines.core.contract import Column, Contract
 from pipelines.core.problem import Problem
 
@@ -48,28 +48,31 @@ def predictions(folder: Path, contract: Contract) -> Log:
     """Read FOLDER/*.jsonl as the service writes it. A line that is no prediction is left out and counted."""
     names = [column.name for column in contract.loggable]
     entries: list[Entry] = []
-    lines = cut = unreadable = 0
+    cut = unreadable = 0
     for file in sorted(folder.glob("*.jsonl")):
         with file.open("rb") as stream:
             for line in stream:
-                lines += 1
                 if (entry := _entry(line, names)) is not None:
                     entries.append(entry)
                 elif line.endswith(b"\n"):
                     unreadable += 1
                 else:
                     cut += 1
+    lines = len(entries) + cut + unreadable
     answers = pd.DataFrame(entries, columns=[SHADOW, KEY, P, RELEASE, ASKED, *names])
-    table = answers[~answers.pop(SHADOW).astype(bool)]
+    wrong, _ = tasks.of(contract).wrong(answers[P].to_numpy(dtype=float))
+    answers = answers[~wrong]
+    table = answers[~answers[SHADOW].astype(bool)].drop(columns=SHADOW)
     keyed = table[table[KEY].notna()]
-    asked = keyed.sort_values(ASKED, kind="stable")
-    asked = _as_the_model_takes_them(asked, contract.loggable)
-    without_key, repeated, shadow = (
-        len(table) - len(keyed),
-        len(keyed) - keyed[KEY].nunique(),
-        len(answers) - len(table),
+    return Log(
+        asked=_as_the_model_takes_them(keyed.sort_values(ASKED, kind="stable"), contract.loggable),
+        lines=lines,
+        cut=cut,
+        unreadable=unreadable + int(wrong.sum()),
+        without_key=len(table) - len(keyed),
+        repeated=len(keyed) - keyed[KEY].nunique(),
+        shadow=len(answers) - len(table),
     )
-    return Log(asked, lines, cut, unreadable, without_key, repeated, shadow)
 
 
 def events(folder: Path, month: str, problem: Problem) -> pd.DataFrame | None:
@@ -105,9 +108,8 @@ def newest_month(folder: Path) -> str:
     """The newest month with labels. UserError where there is none."""
     known = sorted(file.stem for file in folder.glob("????-??.parquet"))
     if not known:
-        raise UserError(
-            f"{folder} has no labels: bring a month's with `ml ingest --through MONTH --labels-to host`"
-        )
+        way_out = "bring a month's with `ml ingest --through MONTH --labels-to host`"
+        raise UserError(f"{folder} has no labels: {way_out}")
     return known[-1]
 
 
@@ -126,7 +128,7 @@ def _entry(line: bytes, names: Iterable[str]) -> Entry | None:
     try:
         value = json.loads(line)
         given, key, p = value["features"], value["key"], value["p"]
-        if not isinstance(p, float | int) or not 0 <= p <= 1:
+        if not isinstance(p, float | int):
             return None
         key = None if key is None else str(key)
         seen = (given.get(name) for name in names)

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -53,22 +53,32 @@ def replay(
     address = local_address(url)
     rows = events(month, problem)
     _listens(address, url)
-    plan = _Plan(rows, batch, rate, until, requests)
-    counted = _Counts()
-    started = time.monotonic()
-    threads = [
-        threading.Thread(target=_send, args=(plan, address, timeout, counted), daemon=True)
-        for _ in range(connections)
-    ]
+    begun, stop, answers = time.monotonic(), threading.Event(), list[_Answer]()
+    plan, lock = _requests(rows, batch, rate, until, requests, stop), threading.Lock()
+
+    def send() -> None:
+        kept = http.client.HTTPConnection(*address, timeout=timeout)
+        for number in itertools.count(1):
+            with lock:
+                if (next_rows := next(plan, None)) is None:
+                    break
+            fresh = number % FRESH == 0
+            line = http.client.HTTPConnection(*address, timeout=timeout) if fresh else kept
+            answers.append(answer := _ask(line, next_rows, close=fresh))
+            if fresh or answer.lost:
+                line.close()  # the next request on it connects anew
+        kept.close()
+
+    threads = [threading.Thread(target=send, daemon=True) for _ in range(connections)]
     for thread in threads:
         thread.start()
     try:
-        _watch(threads, plan, counted, month)
+        _watch(threads, answers, month)
     except KeyboardInterrupt:  # what was sent until now still counts
-        plan.stop()
+        stop.set()
         for thread in threads:
             thread.join(timeout)
-    result = counted.tally(month, url, time.monotonic() - started)
+    result = _counted(month, url, list(answers), time.monotonic() - begun)
     if tally is not None:
         write_json(tally, asdict(result))
     return result
@@ -156,158 +166,101 @@ def _listens(address: tuple[str, int], url: str) -> None:
     try:
         socket.create_connection(address, timeout=5).close()
     except OSError as error:
-        raise UserError(
-            f"nothing listens at {url} ({error.strerror or error}): run `ml deploy` first"
-        ) from None
+        reason = error.strerror or error
+        raise UserError(f"nothing listens at {url} ({reason}): run `ml deploy` first") from None
 
 
-class _Plan:
-    """Which request is next, and when: shared by the connections."""
-
-    def __init__(
-        self, rows: Sequence[Row], batch: int, rate: float | None, until: Until | None, requests: int | None
-    ) -> None:
-        self._batches = _batches(rows, batch, again=until is not None or requests is not None)
-        self._rate, self._until, self._requests = rate, until, requests
-        self._started = time.monotonic()
-        self._lock = threading.Lock()
-        self._taken = 0
-        self._stopped = threading.Event()
-
-    def next(self) -> Sequence[Row] | None:
-        """The rows of the next request, once it is due; None when the replay is over."""
-        with self._lock:
-            if self._over() or (rows := next(self._batches, None)) is None:
-                return None
-            number = self._taken
-            self._taken += 1
-        if self._rate is not None:
-            time.sleep(max(0.0, self._started + number / self._rate - time.monotonic()))
-        return rows
-
-    def stop(self) -> None:
-        self._stopped.set()
-
-    def _over(self) -> bool:
-        if self._stopped.is_set() or (self._requests is not None and self._taken >= self._requests):
-            return True
-        if isinstance(self._until, Path):
-            return self._until.exists()
-        return self._until is not None and time.monotonic() - self._started >= self._until
-
-
-def _batches(rows: Sequence[Row], size: int, again: bool) -> Iterator[Sequence[Row]]:
-    for _ in itertools.count() if again else range(1):
-        for first in range(0, len(rows), size):
-            yield rows[first : first + size]
-
-
-@dataclass
-class _Counts:
-    """What happened so far; every connection adds to it."""
-
-    sent: int = 0
-    rows: int = 0
-    mixed: int = 0
-    releases: Counter[str] = field(default_factory=Counter)
-    losses: Counter[str] = field(default_factory=Counter)
-    times: list[float] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(self, rows: int, answer: "_Answer", seconds: float) -> None:
-        with self.lock:
-            self.sent += 1
-            if answer.lost:
-                self.losses[answer.lost] += 1
+def _requests(
+    rows: Sequence[Row],
+    batch: int,
+    rate: float | None,
+    until: Until | None,
+    requests: int | None,
+    stop: threading.Event,
+) -> Iterator[Sequence[Row]]:
+    """The rows of each request, once it is due, until the replay is over."""
+    begun, number = time.monotonic(), itertools.count()
+    for _ in range(1) if until is None and requests is None else itertools.count():
+        for first in range(0, len(rows), batch):
+            if (taken := next(number)) == requests:
                 return
-            self.rows += rows
-            self.times.append(seconds)
-            if len(answer.releases) == 1 and None not in answer.releases:
-                self.releases[str(next(iter(answer.releases)))] += 1
-            else:
-                self.mixed += 1
-
-    def tally(self, month: str, url: str, seconds: float) -> Tally:
-        with self.lock:
-            times = sorted(self.times)
-            at = {"p50": 0.5, "p99": 0.99, "max": 1.0}
-            return Tally(
-                month=month,
-                url=url,
-                sent=self.sent,
-                answered=len(times),
-                lost=self.losses.total(),
-                mixed=self.mixed,
-                rows=self.rows,
-                seconds=round(seconds, 3),
-                releases=dict(self.releases),
-                losses=dict(self.losses.most_common()),
-                latency={n: round(times[math.ceil(q * len(times)) - 1], 6) for n, q in at.items()}
-                if times
-                else {},
-            )
+            if until.exists() if isinstance(until, Path) else until and time.monotonic() - begun >= until:
+                return
+            if stop.wait(max(0.0, begun + taken / rate - time.monotonic()) if rate else 0):
+                return
+            yield rows[first : first + batch]
 
 
 @dataclass(frozen=True)
 class _Answer:
     """Why a request was lost, else the releases that its answer names (None: it names none)."""
 
+    rows: int
+    seconds: float
     lost: str = ""
     releases: frozenset[str | None] = frozenset()
 
 
-def _send(plan: _Plan, address: tuple[str, int], timeout: float, counts: _Counts) -> None:
-    kept = http.client.HTTPConnection(*address, timeout=timeout)
-    for number in itertools.count(1):
-        if (rows := plan.next()) is None:
-            break
-        fresh = number % FRESH == 0
-        line = http.client.HTTPConnection(*address, timeout=timeout) if fresh else kept
-        body = json.dumps({"rows": rows}, separators=(",", ":")).encode()
-        began = time.monotonic()
-        answer = _ask(line, body, len(rows), close=fresh)
-        counts.add(len(rows), answer, time.monotonic() - began)
-        if fresh or answer.lost:
-            line.close()  # the next request on it connects anew
-    kept.close()
+def _counted(month: str, url: str, answers: list[_Answer], seconds: float) -> Tally:
+    good = [answer for answer in answers if not answer.lost]
+    one = [next(iter(answer.releases)) for answer in good if len(answer.releases) == 1]
+    releases = Counter(release for release in one if release is not None)
+    losses = Counter(answer.lost for answer in answers if answer.lost)
+    times = sorted(answer.seconds for answer in good)
+    at = {"p50": 0.5, "p99": 0.99, "max": 1.0} if times else {}
+    return Tally(
+        month=month,
+        url=url,
+        sent=len(answers),
+        answered=len(good),
+        lost=losses.total(),
+        mixed=len(good) - releases.total(),
+        rows=sum(answer.rows for answer in good),
+        seconds=round(seconds, 3),
+        releases=dict(releases),
+        losses=dict(losses.most_common()),
+        latency={name: round(times[math.ceil(q * len(times)) - 1], 6) for name, q in at.items()},
+    )
 
 
-def _ask(line: http.client.HTTPConnection, body: bytes, rows: int, close: bool) -> _Answer:
+def _ask(line: http.client.HTTPConnection, rows: Sequence[Row], close: bool) -> _Answer:
     request = str(uuid.uuid4())
     headers = {"content-type": "application/json", "x-request-id": request}
     if close:
         headers["connection"] = "close"
+    body = json.dumps({"rows": rows}, separators=(",", ":")).encode()
+    begun, releases, lost = time.monotonic(), frozenset[str | None](), ""
     try:
         line.request("POST", "/predict", body, headers)
         response = line.getresponse()
         content = response.read()
+        if response.status != 200:
+            lost = f"status {response.status}"
+        elif response.headers.get("x-request-id", request) != request:
+            lost = "the answer to another request"
+        else:
+            releases, lost = _read(content, response.headers.get(HEADER), len(rows))
     except (OSError, http.client.HTTPException) as error:
-        return _Answer(lost=type(error).__name__)
-    if response.status != 200:
-        return _Answer(lost=f"status {response.status}")
-    if response.headers.get("x-request-id", request) != request:
-        return _Answer(lost="the answer to another request")
-    return _read(content, response.headers.get(HEADER), rows)
+        lost = type(error).__name__
+    return _Answer(len(rows), time.monotonic() - begun, lost, releases)
 
 
-def _read(content: bytes, header: str | None, rows: int) -> _Answer:
+def _read(content: bytes, header: str | None, rows: int) -> tuple[frozenset[str | None], str]:
     try:
         body = json.loads(content)
         predictions = body["predictions"]
         whole = len(predictions) == rows and all(0.0 <= float(each["p"]) <= 1.0 for each in predictions)
         releases = {header, body.get("release")} | {r["release"] for r in predictions if "release" in r}
     except (ValueError, KeyError, TypeError, AttributeError):
-        return _Answer(lost="no answer of the contract")
-    if not whole:
-        return _Answer(lost="not a probability for each row")
-    return _Answer(releases=frozenset(releases))
+        return frozenset(), "no answer of the contract"
+    return frozenset(releases), "" if whole else "not a probability for each row"
 
 
-def _watch(threads: Sequence[threading.Thread], plan: _Plan, counts: _Counts, month: str) -> None:
+def _watch(threads: Sequence[threading.Thread], answers: Sequence[_Answer], month: str) -> None:
     shown = time.monotonic()
     while any(thread.is_alive() for thread in threads):
         time.sleep(0.05)
         if time.monotonic() - shown >= PROGRESS_SECONDS:
             shown = time.monotonic()
-            lost = f", {counts.losses.total():,} lost" if counts.losses else ""
-            step(f"replay of {month}: {counts.sent:,} requests sent{lost}")
+            lost = sum(1 for answer in answers if answer.lost)
+            step(f"replay of {month}: {len(answers):,} requests sent" + (f", {lost:,} lost" if lost else ""))

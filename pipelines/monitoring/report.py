@@ -27,10 +27,8 @@ def write(check: Check, out: Path) -> None:
 def markdown(check: Check) -> str:
     """The report: verdict, reasons, the months, what moved, and where the numbers come from."""
     known, shown = check.reference, [month for month in check.months if month.psi]
-    points = [
-        *known.skills.items(),
-        *((m.month, m.brier_skill) for m in check.months if m.brier_skill is not None),
-    ]
+    ours = [(m.month, m.brier_skill) for m in check.months if m.brier_skill is not None]
+    points = [*known.skills.items(), *ours]
     psi, limit = shown[-1].psi if shown else {}, known.thresholds
     return render(
         "drift.md.j2",
@@ -52,9 +50,8 @@ def terminal(check: Check) -> str:
     lines = [f"{check.verdict}: {check.environment} through {check.through}. {SAYS[check.verdict]}"]
     lines += [f"  {reason}" for reason in check.reasons]
     lines += [f"  note: {warning}" for warning in check.warnings]
-    lines.append(
-        f"  {'month':9}{'predictions':>12}{'label rate':>12}{'mean p':>9}{'skill':>9}  95 % interval"
-    )
+    head = f"{'predictions':>12}{'label rate':>12}{'mean p':>9}{'skill':>9}  95 % interval"
+    lines.append(f"  {'month':9}{head}")
     for month in check.months:
         interval = "{:6.3f} to {:.3f}".format(*month.interval) if month.interval else ""
         rates = f"{_share(month.label_rate):>12}{_share(month.mean_p):>9}{_number(month.brier_skill):>9}"

@@ -25,7 +25,7 @@ from pipelines.core import params
 Build = Callable[[Path, str], None]
 
 BASE = "main"
-BOT = ("greenlight", "greenlight@users.noreply.github.com")
+COMMITTER = ("greenlight", "greenlight@users.noreply.github.com")
 FILES = ("params.yaml", "data.dvc", "dvc.lock")
 NOTE = (
     "Trains on all months through {last}; {through} judges. The window grows and does not roll, so "
@@ -50,9 +50,11 @@ def propose(evidence: Path, remote: str = "origin", build: Build | None = None) 
     with tempfile.TemporaryDirectory(prefix="greenlight-retrain-") as folder:
         clone = Path(folder)
         _clone(clone, remote)
-        if not _move_on(clone / "params.yaml", through):
+        file = clone / "params.yaml"
+        if params.load(file).data.through >= through:
             step(f"nothing to propose: {BASE} knows {through} already")
             return 0
+        write_text(file, move_on(file.read_text(encoding="utf-8"), through))
         step(f"{branch}: ingest and training, in a clone of {remote}/{BASE}")
         (build or _build)(clone, through)
         _push(clone, branch, f"Train through {_before(through)}: {check.reasons[0]}")
@@ -63,13 +65,6 @@ def propose(evidence: Path, remote: str = "origin", build: Build | None = None) 
 def move_on(text: str, through: str) -> str:
     """params.yaml with data.through and train.last moved to `through` and the month before; comments stay."""
     return params.edited(text, {"data.through": through, "train.last": _before(through)})
-
-
-def _move_on(file: Path, through: str) -> bool:
-    if params.load(file).data.through >= through:
-        return False
-    write_text(file, move_on(file.read_text(encoding="utf-8"), through))
-    return True
 
 
 def _before(month: str) -> str:
@@ -92,8 +87,7 @@ def _clone(folder: Path, remote: str) -> None:
 
 def _build(clone: Path, through: str) -> None:
     """The old months must be what they were; the new ones are added; then the stages run."""
-    ml = (sys.executable, "-m", "pipelines.cli")
-    dvc = (sys.executable, "-m", "dvc")
+    ml, dvc = ((sys.executable, "-m", module) for module in ("pipelines.cli", "dvc"))
     moved = (clone / "params.yaml").read_text(encoding="utf-8")
     _git(clone, "checkout", "--quiet", "params.yaml")
     _run(clone, *ml, "restore")
@@ -111,26 +105,15 @@ def _push(clone: Path, branch: str, message: str) -> None:
     _git(clone, "add", "--", *FILES)
     _git(clone, "checkout", "--quiet", "-B", branch)
     _git(clone, "commit", "--quiet", "--message", message)
-    there = f"origin/{branch}"
-    old = git.commit(there, clone)
-    if old:
+    ref, there = f"refs/heads/{branch}", f"origin/{branch}"
+    if old := git.commit(there, clone):
         authors = set(_git(clone, "log", "--format=%ae", f"origin/{BASE}..{there}").split())
-        if authors - {BOT[1]}:
-            raise UserError(
-                f"{branch} has commits of {', '.join(sorted(authors - {BOT[1]}))}: merge or delete it"
-            )
-        same = git.changes(there, "HEAD", clone) == []
-        if same and git.is_ancestor(f"origin/{BASE}", there, clone):
+        if people := sorted(authors - {COMMITTER[1]}):
+            raise UserError(f"{branch} has commits of {', '.join(people)}: merge or delete it")
+        if not git.changes(there, "HEAD", clone) and git.is_ancestor(f"origin/{BASE}", there, clone):
             step(f"{branch} is up to date")
             return
-    _git(
-        clone,
-        "push",
-        "--quiet",
-        f"--force-with-lease=refs/heads/{branch}:{old or ''}",
-        "origin",
-        f"HEAD:refs/heads/{branch}",
-    )
+    _git(clone, "push", "--quiet", f"--force-with-lease={ref}:{old or ''}", "origin", f"HEAD:{ref}")
     step(f"{branch} is pushed")
 
 
@@ -145,11 +128,11 @@ def _open(evidence: Path, branch: str, through: str, environment: str) -> None:
     github = GitHub.from_environment()
     owner = os.environ["GITHUB_REPOSITORY"].partition("/")[0]
     open_ones = github.call("GET", f"/pulls?state=open&base={BASE}&head={owner}:{branch}")
+    fields = {"title": title, "body": body}
     if open_ones:
-        pull = github.call("PATCH", f"/pulls/{open_ones[0]['number']}", {"title": title, "body": body})
+        pull = github.call("PATCH", f"/pulls/{open_ones[0]['number']}", fields)
     else:
-        fields = {"title": title, "body": body, "head": branch, "base": BASE}
-        pull = github.call("POST", "/pulls", fields)
+        pull = github.call("POST", "/pulls", {**fields, "head": branch, "base": BASE})
     said = f"#{pull['number']} {title}: {pull['html_url']}"
     summary(f"The drift check of {environment} {'updated' if open_ones else 'opened'} {said}")
     print(said)
@@ -157,7 +140,7 @@ def _open(evidence: Path, branch: str, through: str, environment: str) -> None:
 
 def _git(folder: Path, *arguments: str) -> str:
     """Git as the bot, with GitHub's token where no list of processes shows it."""
-    settings = {"user.name": BOT[0], "user.email": BOT[1]}
+    settings = dict(zip(("user.name", "user.email"), COMMITTER, strict=True))
     if secret := token():
         server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
         credentials = base64.b64encode(f"x-access-token:{secret}".encode()).decode()
@@ -171,32 +154,19 @@ def _git(folder: Path, *arguments: str) -> str:
 def _run(folder: Path, *command: str, check: bool = True) -> str:
     """Standard output; the progress of `ml` is shown. A failed command's last sentence is the UserError."""
     errors = []
-    with (
-        tempfile.TemporaryFile("w+", encoding="utf-8") as out,
-        programs.start(
-            command,
-            cwd=folder,
-            # the clone's own code before the installed one
-            env=programs.environment(PATH=programs.path(), PYTHONPATH=str(folder)),
-            stdout=out,
-            stderr=subprocess.PIPE,
-        ) as run,
-    ):
-        assert run.stderr is not None
-        for line in run.stderr:
-            errors.append(line)
-            if "pipelines.cli" in command:
-                print(line, end="", file=sys.stderr, flush=True)
-        code = run.wait()
+    # the clone's own code before the installed one
+    env = programs.environment(PATH=programs.path(), PYTHONPATH=str(folder))
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
+        with programs.start(command, cwd=folder, env=env, stdout=out, stderr=subprocess.PIPE) as run:
+            for line in run.stderr or ():
+                errors.append(line)
+                if "pipelines.cli" in command:
+                    print(line, end="", file=sys.stderr, flush=True)
         out.seek(0)
         printed = out.read()
-    if check and code:
+    if check and run.returncode:
         said = [line for line in (errors or printed.splitlines()) if line.strip()] or ["no word"]
         words = re.sub(r"^(ml|fatal|ERROR|error): ", "", said[-1].strip())
-        shown = " ".join(
-            ("ml" if part == "pipelines.cli" else part)
-            for part in command
-            if part not in (sys.executable, "-m")
-        )
+        shown = " ".join(command[2:]).replace("pipelines.cli", "ml")  # without `python -m`
         raise UserError(f"`{shown}` failed: {words}")
     return printed

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipelines.base.console import output, step
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_text
-from pipelines.base.github import GitHub
+from pipelines.base.github import BOT, GitHub
 from pipelines.core.contract import Contract
 from pipelines.pulls import override
 from pipelines.pulls.decision import Decision
@@ -32,7 +32,7 @@ def run(number: int, file: Path) -> int:
     ours = [
         comment
         for comment in github.list(f"/issues/{number}/comments")
-        if (comment["user"] or {}).get("login") == override.BOT and (comment["body"] or "").startswith(MARK)
+        if (comment["user"] or {}).get("login") == BOT and (comment["body"] or "").startswith(MARK)
     ]
     if ours:
         github.call("PATCH", f"/issues/comments/{ours[-1]['id']}", {"body": body})

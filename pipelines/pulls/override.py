@@ -15,12 +15,11 @@ from typing import Any
 
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json
-from pipelines.base.github import GitHub, TooMany
+from pipelines.base.github import BOT, GitHub, TooMany
 from pipelines.pulls import proposals
 from pipelines.pulls.proposals import OVERRIDE, Head, Proposal
 
 LABEL = "gate:override"
-BOT = "github-actions[bot]"
 NEEDED = ("maintain", "admin")
 
 

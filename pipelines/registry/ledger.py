@@ -61,7 +61,7 @@ class Ledger:
         self._repository, self._remote = Path(repository), remote
 
     @functools.cached_property
-    def signer(self) -> signers.Signer | None:
+    def signer(self) -> signers.Key | signers.Person | None:
         """Who signs what is written here; None where nobody does. UserError where the key cannot be used."""
         return signers.signer(self._setting)
 
@@ -94,7 +94,7 @@ class Ledger:
         return git.is_ancestor(older, newer, self._repository)
 
     def content(self, commit: str) -> bytes:
-        """A commit as it was signed, or not: its very bytes."""
+        """A commit's very bytes, as it was signed or not."""
         done = git.tried("cat-file", "commit", commit, at=self._repository)
         if done.code:
             raise UserError(f"{commit[:12]} of the branch {BRANCH} cannot be read: {done.words}")
@@ -123,12 +123,11 @@ class Ledger:
         for lost in range(TRIES):
             old = self._fetch()
             now = self._entry(old, environment)
-            if now and _same(now, entry) and self._stands(old, environment):
+            if now and _same(now, entry) and self._counts(old, environment):
                 return False
-            new = self._commit(old, environment, entry)
-            lease = f"--force-with-lease=refs/heads/{BRANCH}:{old or ''}"
-            ref = f"{new}:refs/heads/{BRANCH}"
-            pushed = self._git("push", "--quiet", "--porcelain", lease, self._remote, ref)
+            ref, lease = f"refs/heads/{BRANCH}", f"--force-with-lease=refs/heads/{BRANCH}:{old or ''}"
+            new = f"{self._commit(old, environment, entry)}:{ref}"
+            pushed = self._git("push", "--quiet", "--porcelain", lease, self._remote, new)
             if pushed.code == 0:
                 return True
             unmoved = unmoved + 1 if self._fetch() == old else 0
@@ -137,62 +136,49 @@ class Ledger:
             time.sleep(random.uniform(0, 0.05 * (lost + 1)))
         raise UserError(f"{TRIES} writers were faster on origin's branch {BRANCH}: try again")
 
-    def promote(
-        self,
-        to: str = "production",
-        source: str = "staging",
-        check: Callable[[Entry], None] = lambda entry: None,
-    ) -> Entry:
-        """Make what `source` wants wanted in `to`, once `check` has not raised.
+    def promote(self, check: Callable[[Entry], None] = lambda entry: None) -> Entry:
+        """Make what staging wants wanted in production, once `check` has not raised.
 
-        UserError where `source` wants nothing, or the writer signs and nobody known signed what it wants.
+        UserError where staging wants nothing, or the writer signs and nobody known signed what it wants.
         """
-        found = self.look(source)
+        found = self.look("staging")
         if found.entry is None or found.commit is None:
-            raise UserError(f"the ledger names no release for {source}: run `ml release` first")
+            raise UserError("the ledger names no release for staging: run `ml release` first")
         check(found.entry)
-        self.require_known(source, found.commit)
+        self.require_known("staging", found.commit)
         entry = found.entry.anew("promote")
-        self.write(to, entry)
-        return self._addressed(to, entry)
+        self.write("production", entry)
+        return self._addressed("production", entry)
 
     def require_known(self, environment: str, commit: str) -> None:
         """UserError where the writer signs, and nobody that is known signed what is to be taken over.
 
         Also where somebody signed it, and here is no key: hosts with a list would refuse the new entry.
         """
-        content = self.content(commit)
+        content, name = self.content(commit), f"{environment}.json on the branch {BRANCH} ({commit[:12]})"
         if self.signer is None and public_of(content):
             raise UserError(
-                f"{environment}.json on the branch {BRANCH} ({commit[:12]}) is signed, and here is no key "
-                f"to sign with: give the job the secret {signers.VARIABLE} (docs/github.md)"
+                f"{name} is signed, and here is no key to sign with: give the job the secret "
+                f"{signers.VARIABLE} (docs/github.md)"
             )
         try:
             signers.known(content, self.signer, self._setting)
         except Untrusted as reason:
-            raise UserError(
-                f"{environment}.json on the branch {BRANCH} ({commit[:12]}) {reason}, so it is not signed "
-                f"again here: write it with `ml release` and its key"
-            ) from None
+            way_out = "write it with `ml release` and its key"
+            raise UserError(f"{name} {reason}, so it is not signed again here: {way_out}") from None
 
     def history(self, environment: str) -> list[Entry]:
-        """Each entry that the environment had, the newest first. One that was broken, and mended since, is
-        left out.
-        """
+        """Each entry that the environment had, the newest first; without one that was broken and mended."""
         return [written.entry for written in self.chain(environment)]
 
     def chain(self, environment: str, known: bool = False) -> list[Written]:
-        """The same, with the commits that wrote them; `known`: where the writer signs, those alone that
-        somebody known signed.
-        """
-        head = self._fetch()
-        if head is None:
+        """The same, with their commits; `known`: where the writer signs, those that somebody known signed."""
+        if (head := self._fetch()) is None:
             return []
         path = f":/{_named(environment)}.json"
-        commits = self._read("rev-list", "--first-parent", head, "--", path).split()
         found = []
-        for number, commit in enumerate(commits):
-            with contextlib.suppress(*(() if number == 0 else (Broken,))):
+        for number, commit in enumerate(self._read("rev-list", "--first-parent", head, "--", path).split()):
+            with contextlib.suppress(*((Broken,) if number else ())):
                 if entry := self._entry(commit, environment):
                     found.append(Written(commit, entry))
         return [one for one in found if not known or self._is_known(one.commit)]
@@ -219,9 +205,8 @@ class Ledger:
         """The branch's commit on origin, now also here; None where there is no such branch."""
         listed = self._git("ls-remote", "--heads", self._remote, f"refs/heads/{BRANCH}")
         if listed.code:
-            raise Unreachable(
-                f"the remote {self._remote} cannot be reached ({listed.words}): the ledger is there"
-            )
+            told = f"the remote {self._remote} cannot be reached ({listed.words})"
+            raise Unreachable(f"{told}: the ledger is there")
         if not listed.text:
             return None
         fetched = self._git("fetch", "--quiet", "--no-tags", self._remote, f"+refs/heads/{BRANCH}:{HERE}")
@@ -242,7 +227,7 @@ class Ledger:
         """The commit that gave the environment's file its content, along the branch's own line."""
         return self._read("rev-list", "--first-parent", "-1", head, "--", f":/{environment}.json")
 
-    def _stands(self, head: str | None, environment: str) -> bool:
+    def _counts(self, head: str | None, environment: str) -> bool:
         """Whether what is wanted needs nobody's signature, or has it."""
         return self.signer is None or head is None or self._is_known(self._wrote(head, environment))
 
@@ -282,7 +267,7 @@ class Ledger:
         return git.run("hash-object", "-t", "commit", "-w", "--stdin", at=self._repository, text=signed)
 
     def moment(self, commit: str) -> int:
-        """When a commit says that it was made, in seconds since the epoch: later than what it stands on."""
+        """When a commit says that it was made, in seconds since the epoch: later than the one before it."""
         found = re.search(rb"^committer .* (\d+) [+-]\d{4}$", self.content(commit), re.MULTILINE)
         return int(found[1]) if found else 0
 
@@ -309,14 +294,11 @@ class Ledger:
 
 
 def _origin(history: list[Entry], at: int) -> int:
-    """Where the release of the entry `at` came from: a rollback stands for the entry that it went back to."""
-    if history[at].why != "rollback":
+    """Where the release of the entry `at` came from: a rollback counts as the entry that it went back to."""
+    if (rolled := history[at]).why != "rollback":
         return at
-    same = (
-        number
-        for number in range(at, len(history))
-        if history[number].release == history[at].release and history[number].why != "rollback"
-    )
+    later = enumerate(history[at:], at)
+    same = (n for n, entry in later if entry.release == rolled.release and entry.why != "rollback")
     return max(same, default=at)
 
 

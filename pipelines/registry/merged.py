@@ -4,6 +4,7 @@ The commit must be one that the default branch was at, not only one in its histo
 commits held on the way was never reviewed.
 """
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,43 +34,39 @@ def check(entry: Entry, folder: Path, repository: Path | str = ".") -> None:
     name = f"release {entry.release[:12]}"
     held = git.tree(entry.commit, at=repository)
     code = {path: file for path, file in files.items() if not path.startswith("models/")}
+    by_hand = "it was not made by `ml release`"
     if strange := sorted(set(code) - set(held)):
-        raise UserError(
-            f"{name} holds {strange[0]!r}, which is not a file {at}: it was not made by `ml release`"
-        )
+        raise UserError(f"{name} holds {strange[0]!r}, which is not a file {at}: {by_hand}")
     blobs = git.hashes([str(path.resolve()) for path in code.values()], repository)
     for path, blob in zip(code, blobs, strict=True):
         if blob != held[path]:
-            raise UserError(f"{name}: {path} is not the one {at}: it was not made by `ml release`")
+            raise UserError(f"{name}: {path} is not the one {at}: {by_hand}")
     _check_models(files, entry, git.blob(entry.commit, LOCK, at=repository), name, at)
     _check_start(folder / "bento" / "bento.yaml", source / BENTOFILE, name)
     beside.check(entry, folder)
 
 
-def require_merged(commit: str, repository: Path | str = ".", remote: str = "origin") -> None:
-    """UserError where the default branch was never at the commit; Unreachable where the remote is."""
-    branch, head = _default(repository, remote)
+def require_merged(commit: str, repository: Path | str = ".") -> None:
+    """UserError where the default branch was never at the commit; Unreachable where origin is."""
+    branch, head = _default(repository)
     if git.commit(head, at=repository) is None:
-        fetched = git.tried(
-            *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", remote, branch), at=repository
-        )
+        options = ("--quiet", "--no-tags", "--no-write-fetch-head")
+        fetched = git.tried("fetch", *options, "origin", branch, at=repository)
         if fetched.code:
-            raise UserError(f"the branch {branch} cannot be fetched from {remote}: {fetched.words}")
+            raise UserError(f"the branch {branch} cannot be fetched from origin: {fetched.words}")
     if commit not in git.run("rev-list", "--first-parent", head, at=repository).split():
         short = branch.removeprefix("refs/heads/")
         raise UserError(
-            f"the commit {commit[:12]} was never the head of {remote}'s branch {short}, and only what was "
+            f"the commit {commit[:12]} was never the head of origin's branch {short}, and only what was "
             f"merged there is released: push it there, or run `ml release` at its head"
         )
 
 
-def _default(repository: Path | str, remote: str) -> tuple[str, str]:
-    """The remote's default branch, and its commit there now."""
-    listed = git.tried("ls-remote", "--symref", remote, "HEAD", DEFAULT, at=repository)
+def _default(repository: Path | str) -> tuple[str, str]:
+    """Origin's default branch, and its commit there now."""
+    listed = git.tried("ls-remote", "--symref", "origin", "HEAD", DEFAULT, at=repository)
     if listed.code:
-        raise Unreachable(
-            f"the remote {remote} cannot be reached ({listed.words}): the default branch is there"
-        )
+        raise Unreachable(f"the remote origin cannot be reached ({listed.words}): it has the default branch")
     lines = [line.split("\t") for line in listed.text.splitlines() if "\t" in line]
     named = next((what.removeprefix("ref: ") for what, name in lines if what.startswith("ref: ")), DEFAULT)
     heads = {name: what for what, name in lines if not what.startswith("ref: ")}
@@ -77,27 +74,21 @@ def _default(repository: Path | str, remote: str) -> tuple[str, str]:
         return named, head
     if DEFAULT in heads:
         return DEFAULT, heads[DEFAULT]
-    raise UserError(f"{remote} has no branch {named.removeprefix('refs/heads/')}: push what was merged there")
+    raise UserError(f"origin has no branch {named.removeprefix('refs/heads/')}: push what was merged there")
 
 
 def _check_models(files: Mapping[str, Path], entry: Entry, lock: bytes | None, name: str, at: str) -> None:
     models = {path: file for path, file in files.items() if path.startswith("models/")}
-    locked = _outs(lock)
+    locked: dict[str, str] = {}
+    with contextlib.suppress(UserError):
+        locked = recorded.outputs(recorded.stages(lock or b""))
     if strange := sorted(set(models) - set(locked)):
         raise UserError(f"{name} holds {strange[0]!r}, which {LOCK} {at} does not name")
     other = sorted(path for path, file in models.items() if recorded.md5(file) != locked[path])
     made_again = MODEL in models and entry.evidence.get("sha256") == sha256(models[MODEL])
     if other and not made_again:
-        raise UserError(
-            f"{name}: {other[0]} is not the one that {LOCK} {at} names, nor one that the ledger names"
-        )
-
-
-def _outs(lock: bytes | None) -> dict[str, str]:
-    try:
-        return recorded.outputs(recorded.stages(lock or b""))
-    except UserError:
-        return {}
+        fault = f"{other[0]} is not the one that {LOCK} {at} names, nor one that the ledger names"
+        raise UserError(f"{name}: {fault}")
 
 
 def _check_start(bento: Path, bentofile: Path, name: str) -> None:
@@ -105,10 +96,8 @@ def _check_start(bento: Path, bentofile: Path, name: str) -> None:
     try:
         said, meant = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in (bento, bentofile))
         same = said["service"] == meant["service"]
-        more = [key for key in ("envs", "models", "args") if said.get(key)]
-        more += [
-            key for one in said.get("services") or () for key in ("models", "dependencies") if one.get(key)
-        ]
+        more = any(said.get(key) for key in ("envs", "models", "args"))
+        more |= any(one.get(key) for one in said.get("services") or () for key in ("models", "dependencies"))
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         raise UserError(f"{name}: bento.yaml or {BENTOFILE} is not what `ml release` writes") from None
     if not same or more:

@@ -29,7 +29,7 @@ def register(
     tags = {"model_sha256": sha256(model), "git_commit": commit}
     try:
         client = tracking.client()
-        if (version := _version(client, name, tags)) is None:
+        if (version := _version(client, name, tags["model_sha256"])) is None:
             run = _run(client, name, tags)
             if not local:
                 client.log_artifact(run.info.run_id, str(model), "model")
@@ -65,16 +65,15 @@ def _crown(name: str, folder: Path) -> str:
     about = Release.read(folder)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # seconds; its own default is two minutes
     client = tracking.client()
-    if (version := _version(client, name, {"model_sha256": about.model.sha256})) is None:
+    if (version := _version(client, name, about.model.sha256)) is None:
         return f"no version of {name} is this model, so the alias champion stays where it is"
     for alias in CHAMPION:
         client.set_registered_model_alias(name, alias, version)
     return f"{name} version {version} is the champion"
 
 
-def _version(client: Any, name: str, tags: dict[str, str]) -> str | None:
-    wanted = f"name = '{name}' and tags.model_sha256 = '{tags['model_sha256']}'"
-    found = client.search_model_versions(wanted)
+def _version(client: Any, name: str, sha256: str) -> str | None:
+    found = client.search_model_versions(f"name = '{name}' and tags.model_sha256 = '{sha256}'")
     return str(found[0].version) if found else None
 
 

@@ -12,7 +12,7 @@ def promote() -> Entry:
     UserError where that is not a merged commit's, or where the writer signs and nobody known signed it.
     """
     ledger = Ledger()
-    entry = ledger.promote("production", "staging", check=lambda entry: merged.require_merged(entry.commit))
+    entry = ledger.promote(check=lambda entry: merged.require_merged(entry.commit))
     rows = {"wanted": f"`{entry.release}`", "commit": f"`{entry.commit[:12]}`", "ledger": ledger.signature}
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     summary(f"### production\n\n| | |\n| --- | --- |\n{table}\n\nHosts that follow the ledger move there.")

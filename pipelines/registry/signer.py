@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipelines.base import programs
 from pipelines.base.errors import UserError
-from pipelines.registry.signing import NAMESPACE, Key, Signers, Untrusted, fingerprint, public_of, with_header
+from pipelines.registry.signing import NAMESPACE, Key, Signer, Signers, Untrusted, public_of, with_header
 
 VARIABLE = "GREENLIGHT_LEDGER_KEY"
 PATIENCE_SECONDS = 120.0  # for a person to type a passphrase, or to touch a token
@@ -19,17 +19,12 @@ Setting = Callable[[str], str | None]  # of git's configuration
 
 
 @dataclass(frozen=True)
-class Person:
+class Person(Signer):
     """A person's key that only ssh-keygen can use: it is in an agent or on a token, or has a passphrase."""
 
     key: str  # what `ssh-keygen -f` takes
     public: bytes
     line: str = ""  # the public key itself, where git's configuration holds no file
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the public key, as ssh-keygen prints it."""
-        return fingerprint(self.public)
 
     def sign(self, commit: bytes) -> bytes:
         """The commit's bytes, signed. UserError where ssh-keygen cannot."""
@@ -43,22 +38,15 @@ class Person:
                 done = programs.run(command, input=commit, text=False, timeout=PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
                 raise UserError(
-                    f"ssh-keygen did not sign within {PATIENCE_SECONDS:g} s: run this again"
+                    f"ssh-keygen did not sign in {PATIENCE_SECONDS:g} s: run this again"
                 ) from None
         if done.returncode:
             said = " ".join(done.stderr.decode("utf-8", "replace").split())[-200:]
             raise UserError(f"ssh-keygen cannot sign with {self.key} ({said}): mend git's user.signingkey")
         return with_header(commit, done.stdout)
 
-    def signed(self, commit: bytes) -> bool:
-        """Whether this very key signed a commit."""
-        return public_of(commit) == self.public
 
-
-Signer = Key | Person
-
-
-def signer(setting: Setting) -> Signer | None:
+def signer(setting: Setting) -> Key | Person | None:
     """The key of GREENLIGHT_LEDGER_KEY, else that of git's user.signingkey with gpg.format ssh; None without.
 
     UserError where one is named and cannot be used: an entry that was to be signed is never written unsigned.
@@ -77,8 +65,7 @@ def known(commit: bytes, own: Signer | None, setting: Setting) -> None:
     """
     if own is None or own.signed(commit):
         return
-    named = setting("gpg.ssh.allowedSignersFile")
-    if named:
+    if named := setting("gpg.ssh.allowedSignersFile"):
         Signers.load(Path(named).expanduser()).who(commit)
     elif isinstance(own, Key):
         if public_of(commit) is None:
@@ -86,7 +73,7 @@ def known(commit: bytes, own: Signer | None, setting: Setting) -> None:
         raise Untrusted(f"is signed with another key than {own.fingerprint}")
 
 
-def _of(named: str) -> Signer:
+def _of(named: str) -> Key | Person:
     if named.startswith(("key::", "ssh-", "ecdsa-", "sk-")):
         line = named.removeprefix("key::")
         return _by_ssh_keygen(line, line, "git's user.signingkey")

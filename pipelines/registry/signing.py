@@ -5,7 +5,6 @@ all but that header. `git verify-commit` takes what is signed here, and what git
 """
 
 import base64
-import binascii
 import hashlib
 import re
 import time
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from asyncssh.sshsig import SSHAllowedSignersEntry
 
 NAMESPACE = "git"
+MAGIC = b"SSHSIG" + (1).to_bytes(4, "big")
 OPTIONS = {"namespaces", "valid-after", "valid-before"}  # of a line; `cert-authority` is not taken
 ALGORITHMS = re.compile(r"ssh-ed25519|ecdsa-sha2-nistp(256|384|521)|ssh-rsa|sk-(ssh-ed25519|ecdsa)\S*")
 RSA = 2048  # bits at least
@@ -31,11 +31,27 @@ class Untrusted(UserError):
     """Why a commit counts as nobody's word."""
 
 
+class Signer:
+    """Who signs, by the public key as signatures name it."""
+
+    public: bytes
+
+    @property
+    def fingerprint(self) -> str:
+        """As ssh-keygen prints it."""
+        return fingerprint(self.public)
+
+    def signed(self, commit: bytes) -> bool:
+        """Whether this very key signed a commit."""
+        return public_of(commit) == self.public
+
+
 @dataclass(frozen=True)
-class Key:
+class Key(Signer):
     """A private key that signs commits; it is kept in memory only."""
 
     _key: "SSHKey" = field(repr=False)
+    public: bytes
 
     @classmethod
     def parse(cls, text: str, where: str) -> "Key":
@@ -50,27 +66,13 @@ class Key:
                 "`ssh-keygen -t ed25519 -N ''` makes one"
             ) from None
         _strong(key, where)
-        return cls(key)
-
-    @property
-    def public(self) -> bytes:
-        """Its public half, as signatures name it."""
-        return bytes(self._key.public_data)
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the public half, as ssh-keygen prints it."""
-        return fingerprint(self.public)
+        return cls(key, bytes(key.public_data))
 
     def sign(self, commit: bytes) -> bytes:
         """The commit's bytes, signed."""
         import asyncssh
 
         return with_header(commit, asyncssh.create_sshsig(self._key, commit, namespace=NAMESPACE))
-
-    def signed(self, commit: bytes) -> bool:
-        """Whether this very key signed a commit."""
-        return public_of(commit) == self.public
 
 
 @dataclass(frozen=True)
@@ -88,15 +90,11 @@ class Signers:
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path} cannot be read ({error}): it lists who may sign the ledger") from None
         found = []
-        for number, line in enumerate(text.splitlines(), 1):
-            if line.strip() and not line.strip().startswith("#"):
-                found.append(
-                    (number, line.split()[0].strip('"'), _entry(line.strip(), f"{path}, line {number}"))
-                )
+        for number, line in enumerate(map(str.strip, text.splitlines()), 1):
+            if line and not line.startswith("#"):
+                found.append((number, line.split()[0].strip('"'), _entry(line, f"{path}, line {number}")))
         if not found:
-            raise UserError(
-                f"{path} lists no key, so nothing that the ledger names could be deployed: add one"
-            )
+            raise UserError(f"{path} lists no key, so nothing that the ledger names could deploy: add one")
         return cls(str(path), tuple(found))
 
     def who(self, commit: bytes) -> str:
@@ -133,40 +131,33 @@ def public_of(commit: bytes) -> bytes | None:
 def taken_apart(commit: bytes) -> tuple[bytes, bytes | None]:
     """A commit's bytes without their signature, and the signature; None where it has not exactly one."""
     head, blank, message = commit.partition(b"\n\n")
-    kept: list[bytes] = []
-    found: list[list[bytes]] = []
-    inside = False
-    for line in head.split(b"\n"):
-        if line.startswith(b"gpgsig ") or line.startswith(b"gpgsig-"):
-            found.append([line.partition(b" ")[2]])
-            inside = True
-        elif inside and line.startswith(b" "):
-            found[-1].append(line[1:])
-        else:
-            kept.append(line)
-            inside = False
-    return b"\n".join(kept) + blank + message, b"\n".join(found[0]) if len(found) == 1 else None
+    headers = re.split(rb"\n(?! )", head)  # a line that begins with a blank goes on with the one before
+    found = [header for header in headers if header.startswith((b"gpgsig ", b"gpgsig-"))]
+    kept = b"\n".join(header for header in headers if header not in found) + blank + message
+    return kept, found[0].partition(b" ")[2].replace(b"\n ", b"\n") if len(found) == 1 else None
 
 
 def _checked(commit: bytes) -> bytes:
     """The public key that signed the commit. Untrusted where none did."""
     import asyncssh
+    from asyncssh.packet import SSHPacket
 
     content, signature = taken_apart(commit)
     if signature is None:
         raise Untrusted("is not signed")
     try:
-        blob, namespace, algorithm, raw = _parts(signature)
-    except (ValueError, binascii.Error):
+        armoured = ARMOUR.fullmatch(signature)
+        raw = base64.b64decode(armoured[1].replace(b"\n", b""), validate=True) if armoured else b""
+        packet = SSHPacket(raw.removeprefix(MAGIC) if raw.startswith(MAGIC) else b"")
+        blob, namespace, _, _, signed = (packet.get_string() for _ in range(5))
+        kind, algorithm = (SSHPacket(part).get_string() for part in (blob, signed))
+    except ValueError:
         raise Untrusted("is not signed with an SSH key") from None
     if namespace != NAMESPACE.encode():
         raise Untrusted(f"carries a signature that was made for {namespace[:40]!r}, not for git")
     if algorithm == b"ssh-rsa":
         raise Untrusted("is signed with SHA-1, which can be forged")
-    kind = _string(blob)[0]
-    listed = (
-        b"x " + kind + b" " + base64.b64encode(blob)
-    )  # the list of this one key: only the mathematics is asked
+    listed = b"x " + kind + b" " + base64.b64encode(blob)  # this one key: only the mathematics is asked
     try:
         fits = asyncssh.validate_sshsig(content, raw, "x", listed)
     except (ValueError, KeyError):  # a kind of key or a hash that nobody uses
@@ -176,29 +167,6 @@ def _checked(commit: bytes) -> bytes:
     return blob
 
 
-def _parts(armoured: bytes) -> tuple[bytes, bytes, bytes, bytes]:
-    """Public key, namespace and algorithm of a signature, and all its bytes. ValueError where it is none."""
-    if not (match := ARMOUR.fullmatch(armoured)):
-        raise ValueError("no armour")
-    raw = base64.b64decode(match[1].replace(b"\n", b""), validate=True)
-    if raw[:10] != b"SSHSIG" + (1).to_bytes(4, "big"):
-        raise ValueError("no SSHSIG")
-    blob, rest = _string(raw[10:])
-    namespace, rest = _string(rest)
-    for _ in ("reserved", "hash"):
-        _, rest = _string(rest)
-    signature, _ = _string(rest)
-    return blob, namespace, _string(signature)[0], raw
-
-
-def _string(content: bytes) -> tuple[bytes, bytes]:
-    """The first string of SSH's wire format, and what follows it."""
-    end = 4 + int.from_bytes(content[:4], "big")
-    if len(content) < max(end, 4):
-        raise ValueError("cut")
-    return content[4:end], content[end:]
-
-
 def _entry(line: str, where: str) -> "SSHAllowedSignersEntry":
     import asyncssh
     from asyncssh.sshsig import SSHAllowedSignersEntry
@@ -206,18 +174,14 @@ def _entry(line: str, where: str) -> "SSHAllowedSignersEntry":
     try:
         entry = SSHAllowedSignersEntry(line)
     except (asyncssh.KeyImportError, ValueError) as error:
-        raise UserError(
-            f"{where}: {error}: write PRINCIPALS [OPTIONS] KEYTYPE KEY as ssh-keygen(1) says"
-        ) from None
+        way_out = "write PRINCIPALS [OPTIONS] KEYTYPE KEY as ssh-keygen(1) says"
+        raise UserError(f"{where}: {error}: {way_out}") from None
     if unknown := sorted(set(entry.options) - OPTIONS):
-        raise UserError(
-            f"{where}: {unknown[0]} is not taken here: the options are {', '.join(sorted(OPTIONS))}"
-        )
+        known = ", ".join(sorted(OPTIONS))
+        raise UserError(f"{where}: {unknown[0]} is not taken here: the options are {known}")
     for name, value in re.findall(r'(valid-\w+)="?([^",\s]*)', line):
         if not TIME.fullmatch(value):
-            raise UserError(
-                f"{where}: {name} {value!r} is not a time: write it as 20271231Z or 202712312359Z"
-            )
+            raise UserError(f"{where}: {name} {value!r} is not a time: write 20271231Z or 202712312359Z")
     _strong(entry.key, where)
     return entry
 

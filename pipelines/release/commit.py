@@ -56,9 +56,8 @@ def check_clean(repository: Path) -> None:
 
 def _taken(repository: Path) -> list[Path]:
     """Whatever the Bento would take, and what is where Python finds the code."""
-    found = [
-        path for pattern in (*_patterns(repository), "pipelines/**/*") for path in repository.glob(pattern)
-    ]
+    patterns = (*_patterns(repository), "pipelines/**/*")
+    found = (path for pattern in patterns for path in repository.glob(pattern))
     files = (path for path in found if path.is_symlink() or not path.is_dir())
     return [path for path in files if path.parent.name != "__pycache__"]
 

@@ -14,15 +14,16 @@ from pipelines.artifacts.release import Release
 from pipelines.artifacts.serving import Settings
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base import git
+from pipelines.base.console import aligned
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256
+from pipelines.registry import store as stores
 from pipelines.registry.ledger import Ledger
-from pipelines.registry.store import Store
-from pipelines.registry.store import of as the_store
 from pipelines.report.markdown import plain
 
 ENVIRONMENTS = ("staging", "production")
 RELEASE = re.compile(r"[0-9a-f]{4,64}")
+PINNED = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)  # a package of a lock
 LONGEST, WIDEST = 60, 40  # characters of a value, and of a column
 
 
@@ -34,13 +35,13 @@ class Side:
     facts: Mapping[str, Mapping[str, Any]]  # of each part, each with its name
 
 
-def diff(one: str, other: str, store: Store | None = None, ledger: Ledger | None = None) -> str:
+def diff(one: str, other: str) -> str:
     """What differs between two of: a release's id or its beginning, an environment (the release that it
     wants), a folder with models/.
 
     UserError for a name that is none of these, or where a file of one is missing or broken.
     """
-    a, b = (_side(name, store, ledger) for name in (one, other))
+    a, b = _side(one), _side(other)
     both = [part for part in a.facts if a.facts[part] and b.facts[part]]
     if "params" in both:
         both.remove("settings")  # which are among them
@@ -48,26 +49,18 @@ def diff(one: str, other: str, store: Store | None = None, ledger: Ledger | None
     head = f"A  {a.words}\nB  {b.words}\n\n"
     if lacking := [part for part in a.facts if bool(a.facts[part]) != bool(b.facts[part])]:
         head += f"not compared, because one of them has none: {', '.join(lacking)}\n\n"
-    if not rows:
-        return f"{head}nothing differs"
-    widths = [min(WIDEST, max(len(row[place]) for row in rows)) for place in range(4)]
-    return head + "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return head + ("\n".join(aligned(rows, WIDEST)) or "nothing differs")
 
 
-# --- the two -----------------------------------------------------------------------------------------------
-
-
-def _side(name: str, store: Store | None, ledger: Ledger | None) -> Side:
+def _side(name: str) -> Side:
     if name in ENVIRONMENTS:
-        if (entry := (ledger or Ledger()).wanted(name)) is None:
+        if (entry := Ledger().wanted(name)) is None:
             raise UserError(f"the ledger wants nothing for {name} yet: run `ml release`")
-        return _of_release((store or the_store()).get(entry.release), f", which {name} wants")
+        return _of_release(stores.of().get(entry.release), f", which {name} wants")
     if (Path(name) / "models").is_dir():
         return _of_folder(Path(name))
     if RELEASE.fullmatch(name):
-        return _of_release((store or the_store()).get(name))
+        return _of_release(stores.of().get(name))
     raise UserError(
         f"{name!r} is neither a release's id, nor {' or '.join(ENVIRONMENTS)}, nor a folder with models/: "
         "`ml store list` shows the releases"
@@ -97,33 +90,21 @@ def _facts(models: Path, lock: Path, params: bytes | None, evidence: Path) -> di
     columns: Any = about.request.get("properties", {})
     required: Any = about.request.get("required", ())
     verdict = Verdict.found(evidence)
+    try:
+        told = yaml.safe_load(params or b"{}")
+    except yaml.YAMLError as error:
+        raise UserError(f"a params.yaml is not valid YAML: {' '.join(str(error).split())}") from None
+    packages = lock.read_text(encoding="utf-8") if lock.is_file() else ""
     return {
-        "params": _read_params(params),
+        "params": told if isinstance(told, dict) else {},
         "settings": about.model_dump(include={"estimator", "seed", "settings"}),
         "data": about.train.model_dump(),
         "metrics": metrics.model_dump(),
         "columns": {name: {**column, "required": name in required} for name, column in columns.items()},
         "packages of the training": about.versions,
-        "packages of the service": _pinned(lock),
+        "packages of the service": dict(PINNED.findall(packages)),
         "gate": {"verdict": verdict and verdict.verdict, "superior": verdict and verdict.superior},
     }
-
-
-def _read_params(text: bytes | None) -> dict[str, Any]:
-    try:
-        value = yaml.safe_load(text or b"{}")
-    except yaml.YAMLError as error:
-        raise UserError(f"a params.yaml is not valid YAML: {' '.join(str(error).split())}") from None
-    return value if isinstance(value, dict) else {}
-
-
-def _pinned(lock: Path) -> dict[str, str]:
-    """The packages of a lock, with their versions."""
-    text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
-    return dict(re.findall(r"^([\w.-]+)==([^\s;\\]+)", text, re.MULTILINE))
-
-
-# --- what differs ------------------------------------------------------------------------------------------
 
 
 def _rows(part: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:

@@ -38,7 +38,7 @@ def image(release: str, store: Store | None = None) -> int:
         summary(f"### Image\n\nNone: {reason}.")
         return 0
     name = f"{about.name}:{about.id[:16]}"
-    if (made := about.image) is None or not _is_there(made):
+    if (made := about.image) is None or _docker("image", "inspect", made.digest).returncode:
         step(f"building the image {name} from {base}")
         _build(folder / "bento", name, base, about.id)
         digest = _docker("image", "inspect", "--format", "{{.Id}}", name).stdout.strip()
@@ -54,23 +54,16 @@ def _missing(base: str) -> str | None:
     """Why there will be no image, and how to have one; None where everything is there."""
     if not shutil.which("docker") or _docker("version", "--format", "{{.Server.Version}}").returncode:
         if host := os.environ.get("DOCKER_HOST"):
-            raise UserError(
-                f"DOCKER_HOST names an engine that does not answer ({host}): start it, or unset it"
-            )
+            raise UserError(f"DOCKER_HOST names an engine that does not answer ({host}): start or unset it")
         return "no Docker engine answers here; start one (or set DOCKER_HOST) and run `ml store image` again"
     if _docker("image", "inspect", base).returncode == 0:
         return None
-    pulled = _docker("pull", "--quiet", base)
-    if pulled.returncode == 0:
+    if (pulled := _docker("pull", "--quiet", base)).returncode == 0:
         return None
     words = f"the base image {base} cannot be had ({_end(pulled.stderr)})"
     if os.environ.get("GREENLIGHT_BASE_IMAGE"):
         raise UserError(f"{words}: GREENLIGHT_BASE_IMAGE must name an image that this engine has or can pull")
     return f"{words}; set GREENLIGHT_BASE_IMAGE to an image with python3 and venv, then run `ml store image`"
-
-
-def _is_there(image: Image) -> bool:
-    return _docker("image", "inspect", image.digest).returncode == 0
 
 
 def _build(bento: Path, name: str, base: str, release: str) -> None:

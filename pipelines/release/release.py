@@ -3,7 +3,6 @@
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.files import sha256, sha256_of_tree, write_text
 from pipelines.core.contract import Contract
 from pipelines.core.problem import Problem
+from pipelines.core.tasks.task import Task
 from pipelines.registry import beside
 from pipelines.registry import mirror as registry
 from pipelines.registry import store as stores
@@ -33,17 +33,17 @@ from pipelines.training import tracking
 
 EVIDENCE = ("models/metrics.json", "models/model.json", "models/reference.json", "models/months.csv")
 BUILD = Path("build")  # where `ml ci evidence` leaves what it found of the proposal
+ENV = "staging"  # what wants each new release
 
 
 def release(
     problem: Problem,
-    env: str = "staging",
     store: Store | None = None,
     ledger: Ledger | None = None,
     trained: Path | None = None,
     digest: str = "",
 ) -> str:
-    """Make the release of the commit that is checked out, and write it into the ledger as what `env` wants.
+    """Make the release of the commit that is checked out, and write it into the ledger as what staging wants.
 
     Returns its id. The same content is the same release and is not built again. `trained` is what
     `ml ci rebuild` left, `digest` its SHA-256; without it the model is made again here. UserError where a
@@ -56,25 +56,26 @@ def release(
     commit.check_clean(here)
     reviewed.take(here, trained, digest)
     head, release_id = git.head(here), sha256_of_tree(here, commit.files(here))
-    review = _review(here, problem.contract)
+    review, name = _review(here, problem.contract), problem.name
     if built := not store.has(release_id):
         step(f"building release {release_id[:12]} of commit {head[:12]}")
         rebuilt = reviewed.rebuilt(here, problem, trained)
         with store.put(release_id) as folder:
-            _build_bento(here, folder / "bento", problem.name, release_id)
+            _build_bento(here, folder / "bento", name, release_id)
             _copy_evidence(here, folder / "evidence", review)
-            version = _register(store, problem.contract, env, release_id, head)
-            _complete_card(here, folder / "evidence", head, release_id, f"{problem.name} version {version}")
+            version = _register(store, problem.contract, release_id, head)
+            told = {"commit": head, "release": release_id, "MLflow": f"{name} version {version}"}
+            _complete_card(here, folder / "evidence", told)
             _describe(here, release_id, head, version, rebuilt, review).write(folder)
     else:
         step(f"release {release_id[:12]} is in {store.where} already")
-        _require_vouched(here, store.get(release_id), ledger, env, review)
-        version = _register(store, problem.contract, env, release_id, head)
-    figures, held = _figures(here) | review.figures, beside.digest(store.folder / release_id)
+        _require_vouched(here, store.get(release_id), ledger, review)
+        version = _register(store, problem.contract, release_id, head)
+    figures, held = _figures(here, problem.task) | review.figures, beside.digest(store.folder / release_id)
     entry = Entry(release=release_id, commit=head, model=version, evidence=figures, beside=held)
-    written = ledger.write(env, entry)
-    step(f"{env} wants {release_id[:12]}" if written else f"{env} wants {release_id[:12]} already")
-    summary(_words(store, release_id, env, built) + f"\n| gate | {review.words} |\n| ledger | {signature} |")
+    written = ledger.write(ENV, entry)
+    step(f"{ENV} wants {release_id[:12]}" + ("" if written else " already"))
+    summary(_words(store, release_id, built) + f"\n| gate | {review.words} |\n| ledger | {signature} |")
     return release_id
 
 
@@ -82,10 +83,12 @@ def _build_bento(here: Path, out: Path, name: str, release_id: str) -> None:
     """Build the Bento in a folder that holds exactly the release's files: nothing else can slip in."""
     with tempfile.TemporaryDirectory(prefix="greenlight-") as scratch:
         source, home = Path(scratch, "source"), Path(scratch, "home")
-        _copy(commit.files(here), here, source)
-        environment = programs.environment(
-            BENTOML_HOME=str(home), BENTOML_DO_NOT_TRACK="True", PYTHONDONTWRITEBYTECODE="1"
-        )
+        for path in commit.files(here):
+            target = source / path.relative_to(here)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        environment = programs.environment(BENTOML_HOME=str(home), PYTHONDONTWRITEBYTECODE="1")
+        environment["BENTOML_DO_NOT_TRACK"] = "True"
         environment.pop("GREENLIGHT_PREDICTIONS", None)
         command = [sys.executable, "-m", "bentoml", "build", "--version", release_id[:16], "."]
         done = programs.run(command, cwd=source, env=environment)
@@ -144,13 +147,13 @@ def _copy_evidence(here: Path, out: Path, review: Review) -> None:
             shutil.copyfile(here / path, out / path.name)
 
 
-def _require_vouched(here: Path, folder: Path, ledger: Ledger, env: str, review: Review) -> None:
+def _require_vouched(here: Path, folder: Path, ledger: Ledger, review: Review) -> None:
     """UserError where the entry would sign what somebody else put beside the Bento.
 
     What is there is what an entry of somebody known names, or what would be made here.
     """
     held = beside.digest(folder)
-    if ledger.signer is None or held in {one.entry.beside for one in ledger.chain(env, known=True)}:
+    if ledger.signer is None or held in {one.entry.beside for one in ledger.chain(ENV, known=True)}:
         return
     with tempfile.TemporaryDirectory() as scratch:
         _copy_evidence(here, made := Path(scratch, "evidence"), review)
@@ -162,9 +165,8 @@ def _require_vouched(here: Path, folder: Path, ledger: Ledger, env: str, review:
         )
 
 
-def _complete_card(here: Path, out: Path, head: str, release_id: str, version: str) -> None:
+def _complete_card(here: Path, out: Path, told: dict[str, str]) -> None:
     if (here / card.CARD).is_file():
-        told = {"commit": head, "release": release_id, "MLflow": version}
         made = (here / card.CARD).read_text(encoding="utf-8")
         write_text(out / card.CARD.name, card.complete(made, told))
 
@@ -190,35 +192,28 @@ def _describe(
     )
 
 
-def _register(store: Store, contract: Contract, env: str, release_id: str, head: str) -> str:
+def _register(store: Store, contract: Contract, release_id: str, head: str) -> str:
     stored = store.folder / release_id / "bento" / "src" / "models"
-    version = registry.register(env, contract, Path("models/model.onnx"), release_id, head, stored)
-    step(f"MLflow: {contract.name} version {version} has the alias {env}")
+    version = registry.register(ENV, contract, Path("models/model.onnx"), release_id, head, stored)
+    step(f"MLflow: {contract.name} version {version} has the alias {ENV}")
     return version
 
 
-def _figures(here: Path) -> dict[str, Any]:
+def _figures(here: Path, task: Task) -> dict[str, Any]:
     """What the ledger says of the model: its figures on the test window, and which one it is."""
-    metrics = Metrics.read(here / "models").figures
-    figures = {name: metrics[name] for name in ("roc_auc", "log_loss", "brier_skill") if name in metrics}
-    return figures | {"sha256": sha256(here / "models/model.onnx")}
+    figures = Metrics.read(here / "models").figures
+    said = {m.key: figures[m.key] for m in (*task.compared, task.skill) if m.key in figures}
+    return said | {"sha256": sha256(here / "models/model.onnx")}
 
 
-def _words(store: Store, release_id: str, env: str, built: bool) -> str:
+def _words(store: Store, release_id: str, built: bool) -> str:
     about = Release.read(store.folder / release_id)
     rows = {
         "release": f"`{release_id}`",
         "commit": f"`{about.commit[:12]}`",
         "model": f"`{about.model.sha256[:12]}`, MLflow version {about.model.version}",
         "rebuilt": f"max \\|Δp\\| {about.rebuilt.max_dp:.2g} on the test window",
-        "store": store.where + ("" if built else ", where it lay already"),
-        "wanted by": env,
+        "store": store.where + ("" if built else ", where it was already"),
+        "wanted by": ENV,
     }
     return "### Release\n\n| | |\n| --- | --- |\n" + "\n".join(f"| {k} | {v} |" for k, v in rows.items())
-
-
-def _copy(files: Iterable[Path], start: Path, to: Path) -> None:
-    for path in files:
-        target = to / path.relative_to(start)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)

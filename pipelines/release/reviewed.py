@@ -5,6 +5,7 @@ judged run's file of the locked MD5 takes its place; where there is none, what w
 answers as the judged model does. Both hashes are recorded.
 """
 
+import contextlib
 import hashlib
 import tempfile
 from pathlib import Path
@@ -22,10 +23,10 @@ from pipelines.core.contract import Contract
 from pipelines.core.model import Model
 from pipelines.core.problem import Problem
 from pipelines.judge import proposal
+from pipelines.judge.evidence import SAME
 from pipelines.release import commit
 from pipelines.training import again, reproduce, table
 
-SAME = 1e-9  # max |Δp| on the test window up to which two models answer the same
 MODEL = "models/model.onnx"
 WINDOW = "models/window.parquet"  # the test window
 REVIEW = Path("evidence")  # the report of the proposal, where a workflow has brought it here
@@ -43,18 +44,19 @@ def take(here: Path, trained: Path | None = None, digest: str = "") -> None:
     made_by = (trained or here) / commit.LOCK
     committed = commit.locked(here)
     made, wanted = commit.stages(made_by), recorded.stages(committed)
-    if changed := reproduce.compare({"stages": wanted}, {"stages": made}).inputs:
-        raise UserError(
-            f"{made_by} is not of this commit's inputs ({', '.join(changed[:4])}), and a release is a "
-            f"commit: {commit.WAY_OUT}"
-        )
+    if changed := ", ".join(reproduce.compare({"stages": wanted}, {"stages": made}).inputs[:4]):
+        wrong = f"{made_by} is not of this commit's inputs ({changed})"
+        raise UserError(f"{wrong}, and a release is a commit: {commit.WAY_OUT}")
     if trained:
         for name, md5 in again.files(made).items():
             _put(trained / name, md5, here / name)
     for name, md5 in again.files(wanted).items():
         _put(here / CANDIDATE / name, md5, here / name)
     also = dict(recorded.files(made))
-    if _md5(here / MODEL) != again.files(wanted).get(MODEL) and (file := _judged_file(here, _verdict(here))):
+    verdict = None
+    with contextlib.suppress(UserError):
+        verdict = Verdict.read(here / REVIEW)
+    if _md5(here / MODEL) != again.files(wanted).get(MODEL) and (file := _judged_file(here, verdict)):
         _put(here / CANDIDATE / MODEL, file, here / MODEL)
         also[MODEL] = file
     commit.check_models(here, also, prepared=trained is None)
@@ -73,13 +75,6 @@ def _md5(path: Path) -> str | None:
     return None if path.is_symlink() or not path.is_file() else recorded.md5(path)
 
 
-def _verdict(here: Path) -> Verdict | None:
-    try:
-        return Verdict.read(here / REVIEW)
-    except UserError:
-        return None
-
-
 def _judged_file(here: Path, verdict: Verdict | None) -> str | None:
     """The MD5 of the candidate's model, where it is the very file that was judged."""
     file = here / CANDIDATE / MODEL
@@ -88,13 +83,11 @@ def _judged_file(here: Path, verdict: Verdict | None) -> str | None:
     return md5 if sha256(file) == verdict.candidate.sha256 else None
 
 
-def judged(here: Path, verdict: Verdict | None, contract: Contract) -> Other | None:
+def judged(here: Path, verdict: Verdict, contract: Contract) -> Other | None:
     """The model that the gate judged. Refused where it is another one than ships and answers otherwise.
 
-    None where no verdict names a model: none was judged, or none changed, which is held against dvc.lock.
+    None where the verdict names no model: none was judged, or none changed, which is held against dvc.lock.
     """
-    if verdict is None:
-        return None
     if verdict.candidate is None:
         _require_unchanged(here, verdict)
         return None
@@ -141,14 +134,13 @@ def rebuilt(here: Path, problem: Problem, trained: Path | None = None) -> Other:
         path = Path(folder, "model.onnx")
         path.write_bytes(content)
         max_dp = _difference(here, Model(path), problem.contract)
-    rows = len(tables.read(here / WINDOW))
+    found = f"max |Δp| is {max_dp:.2g} on the test window's {len(tables.read(here / WINDOW)):,} rows"
     if not max_dp <= SAME:
         raise Refused(
             f"{MODEL} is not what {commit.LOCK} and its seed give: the model rebuilt from them answers "
-            f"otherwise (max |Δp| is {max_dp:.2g} on the test window's {rows:,} rows; "
-            f"at most {SAME:g} passes)"
+            f"otherwise ({found}; at most {SAME:g} passes)"
         )
-    step(f"it answers as the reviewed one: max |Δp| is {max_dp:.2g} on the test window's {rows:,} rows")
+    step(f"it answers as the reviewed one: {found}")
     return Other(sha256=hashlib.sha256(content).hexdigest(), max_dp=max_dp)
 
 

@@ -1,6 +1,5 @@
 """`ml store list` and `ml store prune`: what is in the store, who needs it, and what may go."""
 
-import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,9 +7,10 @@ from pathlib import Path
 from pipelines.artifacts.entry import Entry
 from pipelines.artifacts.release import Release
 from pipelines.base import machine
+from pipelines.base.console import aligned
 from pipelines.base.errors import UserError
 from pipelines.host import trust
-from pipelines.host.host import COLOURS, Host
+from pipelines.host.host import Host
 from pipelines.host.slots import process
 from pipelines.registry import store as stores
 from pipelines.registry.ledger import Ledger
@@ -32,11 +32,9 @@ def table(store: Store | None = None, ledger: Ledger | None = None, home: Path |
     runs = _by_release((release, host.environment) for host in _hosts(home) for release in _running(host))
     listed = store.list()
     lines = [_row(about, wanted, runs) for about in listed]
-    missing = set(wanted) - {about.id for about in listed}
-    told = (
-        _aligned([HEADER, *lines]) if lines else [f"no release is in {store.where}: `ml release` makes one"]
-    )
-    for id in sorted(missing):
+    none = [f"no release is in {store.where}: `ml release` makes one"]
+    told = aligned([HEADER, *lines]) if lines else none
+    for id in sorted(set(wanted) - {about.id for about in listed}):
         told.append(f"{id[:12]} is not in {store.where}, and is wanted by {' and '.join(wanted[id])}")
     return "\n".join(told)
 
@@ -66,7 +64,7 @@ def prune(
             store.remove(id)
         done = "kept" if why else "would be removed" if dry_run else "removed"
         lines.append((id[:12], about.created, done, "; ".join(why)))
-    return "\n".join(_aligned(lines)) or f"no release is in {store.where}"
+    return "\n".join(aligned(lines)) or f"no release is in {store.where}"
 
 
 def needed(ledger: Ledger | None = None, home: Path | None = None) -> dict[str, list[str]]:
@@ -91,8 +89,8 @@ def _hosts(home: Path | None) -> list[Host]:
 def _running(host: Host) -> set[str]:
     """What the route file names and what the supervisor says of the slots."""
     route = host.edge.route()
-    slots = (process.running(host.slot(colour)) for colour in COLOURS)
-    return {release for release in (route.release if route else None, *slots) if release}
+    found = (route and route.release, *map(process.running, host.slots))
+    return {release for release in found if release}
 
 
 def _moved(host: Host) -> set[str]:
@@ -104,9 +102,10 @@ def _moved(host: Host) -> set[str]:
 def _back(host: Host, history: Sequence[Entry]) -> set[str]:
     journal = Journal.of(host)
     journal.moves()  # a damaged one is not a reason to remove what it would have named
-    with contextlib.suppress(UserError):
+    try:
         return {rollback.safe(journal, history, trust.signers(host.folder) is not None)}
-    return set()
+    except UserError:
+        return set()
 
 
 def _row(about: Release, wanted: Mapping[str, list[str]], runs: Mapping[str, list[str]]) -> tuple[str, ...]:
@@ -126,9 +125,3 @@ def _by_release(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     for release, what in pairs:
         found[release].append(what)
     return dict(found)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
-    return ["  ".join(cells).rstrip() for cells in padded]

@@ -66,14 +66,11 @@ class PredictionLog:
         self._folder, self._release, self._slot = folder, release, slot
         self._key = contract.key.name
         self._kept = tuple(column.name for column in contract.loggable)
-        self._dropped, self._capacity, self._every = dropped, capacity, every
-        self._days = days
+        self._dropped, self._capacity, self._days, self._every = dropped, capacity, days, every
         self._waiting: deque[Entry] = deque()
         self._rows = 0
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._closed = False
-        self._complained = False
+        self._lock, self._wake = threading.Lock(), threading.Event()
+        self._closed = self._complained = False
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
 
@@ -144,22 +141,13 @@ class PredictionLog:
     def _lines(self, entry: Entry) -> bytes:
         time = entry.time.isoformat(timespec="milliseconds")
         marked = {"shadow": True} if entry.shadow else {}
-        return b"".join(
-            to_json(
-                {
-                    "time": time,
-                    "request": entry.request,
-                    "row": number,
-                    "release": self._release,
-                    "features": {name: row.get(name) for name in self._kept},
-                    "key": row.get(self._key),
-                    "p": p,
-                    **marked,
-                }
-            )
-            + b"\n"
-            for number, (row, p) in enumerate(zip(entry.rows, entry.p, strict=True))
-        )
+        lines = []
+        for number, (row, p) in enumerate(zip(entry.rows, entry.p, strict=True)):
+            line = {"time": time, "request": entry.request, "row": number, "release": self._release}
+            features = {name: row.get(name) for name in self._kept}
+            line |= {"features": features, "key": row.get(self._key), "p": p, **marked}
+            lines.append(to_json(line) + b"\n")
+        return b"".join(lines)
 
     def _complain(self, error: Exception) -> None:
         if not self._complained:  # once: the counter tells the rest

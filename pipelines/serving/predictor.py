@@ -14,7 +14,7 @@ from pipelines.core import tasks
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model, Row
 
-SAME = 1e-6  # max |Δp| of golden rows: onnxruntime sums in another order on another kind of processor
+NEAR = 1e-6  # max |Δp| of golden rows: onnxruntime sums in another order on another kind of processor
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,8 @@ class Predictor:
 
         UserError where one is missing, is another problem's, or the golden rows get other answers here.
         """
-        folder = Path(folder)
-        path = folder / "model.onnx"
-        model, golden = Model(path), Golden.read(folder)
-        settings = Settings.read(folder)
+        path = Path(folder) / "model.onnx"
+        model, golden, settings = Model(path), Golden.read(path.parent), Settings.read(path.parent)
         names = {feature.name for feature in contract.features}
         if settings.name != contract.name or set(model.inputs) != names:
             odd = sorted(names.symmetric_difference(model.inputs))
@@ -51,7 +49,7 @@ class Predictor:
             )
         predictor = cls(contract, settings, model, golden)
         predictor.model_sha256 = sha256(path)
-        if (difference := golden.largest_difference(predictor.answer(golden.rows).p)) > SAME:
+        if (difference := golden.largest_difference(predictor.answer(golden.rows).p)) > NEAR:
             raise UserError(f"{path} answers the golden rows otherwise (max |Δp| {difference:.2g})")
         return predictor
 

@@ -50,10 +50,8 @@ class Reader:
         return {"rows": [{key: f"the {key} of the event", **row}]}
 
     def schema(self, row: Row | None = None) -> dict[str, Any]:
-        """The body in the words of OpenAPI 3.0, which has `nullable` where JSON schema has the type null.
-
-        `row` is its example's.
-        """
+        """The body, with `row` as its example, in the words of OpenAPI 3.0, which has `nullable` where JSON
+        schema has the type null."""
         example = {"example": self.example(row)} if row else {}
         columns = request_schema(self._contract)
         del columns["$schema"]
@@ -80,24 +78,27 @@ class Reader:
         }
 
     def _sentence(self, error: ErrorDetails) -> str:
-        where = _path(error["loc"])
-        kind, given = error["type"], error.get("input")
-        if kind == "json_invalid":
-            return f"the body is not JSON ({error['ctx']['error']})"
-        if kind == "missing":
-            return f"{where}: is missing"
-        if kind == "extra_forbidden":
-            known = "rows" if len(error["loc"]) == 1 else ", ".join(self._known())
-            return f"{where}: is not a known field; known: {known}"
-        if kind == "too_short":
-            return f"{where}: is empty, and at least one row is needed"
-        if kind == "too_long":
-            return f"{where}: has more than {self._batch:,} rows, the most that one request may carry"
-        if kind == "string_too_long":
-            return f"{where}: is longer than {LONGEST} characters"
-        if kind in ("greater_than_equal", "less_than_equal", "finite_number"):
-            return f"{where}: is {_shown(given)}, beyond the numbers that the model takes"
-        return f"{where or 'the body'}: is {_shown(given)}, and {self._needed(error['loc'])} is needed"
+        place, given = error["loc"], error.get("input")
+        parts = [f"[{part}]" if isinstance(part, int) else f".{_short(part)}" for part in place]
+        where = "".join(parts).removeprefix(".")
+        match error["type"]:
+            case "json_invalid":
+                return f"the body is not JSON ({error['ctx']['error']})"
+            case "missing":
+                return f"{where}: is missing"
+            case "extra_forbidden":
+                columns = (self._contract.key, *self._contract.features)
+                known = "rows" if len(place) == 1 else ", ".join(column.name for column in columns)
+                return f"{where}: is not a known field; known: {known}"
+            case "too_short":
+                return f"{where}: is empty, and at least one row is needed"
+            case "too_long":
+                return f"{where}: has more than {self._batch:,} rows, the most that one request may carry"
+            case "string_too_long":
+                return f"{where}: is longer than {LONGEST} characters"
+            case "greater_than_equal" | "less_than_equal" | "finite_number":
+                return f"{where}: is {_shown(given)}, beyond the numbers that the model takes"
+        return f"{where or 'the body'}: is {_shown(given)}, and {self._needed(place)} is needed"
 
     def _needed(self, where: tuple[int | str, ...]) -> str:
         if len(where) < 3:
@@ -107,9 +108,6 @@ class Reader:
             return "a text"
         column = self._contract.column(name)
         return NEEDED[KINDS[column.type]] + (" or null" if column.missing else "")
-
-    def _known(self) -> list[str]:
-        return [column.name for column in (self._contract.key, *self._contract.features)]
 
 
 def _value(column: Column) -> Any:
@@ -121,11 +119,6 @@ def _closed(name: str, fields: dict[str, Any]) -> Any:
     made = cast(Any, TypedDict)(name, fields)
     made.__pydantic_config__ = ConfigDict(strict=True, extra="forbid")
     return made
-
-
-def _path(where: tuple[int | str, ...]) -> str:
-    parts = [f"[{part}]" if isinstance(part, int) else f".{_short(part)}" for part in where]
-    return "".join(parts).removeprefix(".")
 
 
 def _shown(value: Any) -> str:

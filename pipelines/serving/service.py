@@ -20,10 +20,9 @@ from pipelines.artifacts.serving import Settings
 from pipelines.base.errors import UserError
 from pipelines.problem import PROBLEM
 from pipelines.serving.log import DAYS_SETTING, PredictionLog, days_kept
-from pipelines.serving.metrics import ByRoute
+from pipelines.serving.middleware import ByRoute, Timeout
 from pipelines.serving.predictor import Predictor
 from pipelines.serving.request import Reader
-from pipelines.serving.timeout import Timeout
 
 CONTRACT, TASK = PROBLEM.contract, PROBLEM.task
 MODELS = Path(__file__).parents[2] / "models"
@@ -106,26 +105,22 @@ class Service:
 
     @bentoml.api(route="/predict", input_spec=PredictRequest, output_spec=PredictAnswer)
     async def predict(self, body: bytes, number: str, check: bool, shadow: bool) -> Response:
-        """A probability and a decision for each row. A category that the model has not seen
-        is answered. Ranges are not enforced, they bind the data: an unusual value is answered too,
-        and shows in the drift check.
+        """A probability and a decision for each row. A category that the model has not seen is answered.
+        Ranges are not enforced, they bind the data: an unusual value shows in the drift check.
         Types are strict: a text for a number, an unknown field, or a missing one that may not be null is
         answered with 400 and {"error": "rows[3].field: ..."}.
         """
         try:
             if len(body) > LARGEST:
-                raise UserError(
-                    f"the body is larger than {LARGEST:,} bytes, the most that one request may be"
-                )
+                raise UserError(f"the body is larger than {LARGEST:,} bytes, the most that is taken")
             rows = READER.read(body)
             answer = self.predictor.answer(rows)
         except UserError as error:
             return _response(400, number, {"error": str(error), "release": RELEASE})
         if self.log is not None and not check:
             self.log.add(number, rows, answer.p.tolist(), shadow)
-        return _response(
-            200, number, {"release": RELEASE, "predictions": TASK.predictions(answer.p, answer.act)}
-        )
+        predictions = TASK.predictions(answer.p, answer.act)
+        return _response(200, number, {"release": RELEASE, "predictions": predictions})
 
     @bentoml.on_shutdown
     def close(self) -> None:

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
-from pipelines.serving.timeout import Timeout
+from pipelines.serving.middleware import Timeout
 
 
 async def answer(request: Request) -> Response:

@@ -10,7 +10,6 @@ import pytest
 from pipelines.artifacts.serving import Settings
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256_of_tree, write_json
-from pipelines.registry.ledger import Ledger
 from pipelines.registry.store import Store
 from pipelines.release.diff import diff
 from tests.delivery.world import World
@@ -160,5 +159,5 @@ def test_a_name_that_is_none_is_one_sentence(name: str, says: str, world: World,
             (world.checkout / folder / "models" / "model.json").write_text(text)
             write_json(world.checkout / folder / "models" / "metrics.json", METRICS)
     with pytest.raises(UserError, match=says) as told:
-        diff(str(model(tmp_path / "here")), name, Store(world.home / "store"), Ledger())
+        diff(str(model(tmp_path / "here")), name)
     assert "\n" not in str(told.value)

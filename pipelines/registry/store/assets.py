@@ -52,7 +52,7 @@ class Assets(Store):
         """
         release_id = self._find(release)
         folder = self.folder / release_id
-        if damaged := self._lies_here(release_id):
+        if damaged := self._is_here(release_id):
             with contextlib.suppress(UserError):
                 verify(folder, release_id)
                 return folder
@@ -83,7 +83,7 @@ class Assets(Store):
         """Take the release out of GitHub, with its tag, and out of the folder."""
         if record := self._record(release_id):
             self._delete(record)
-        self._drop(release_id)
+        super().remove(release_id)
 
     def _take(self, new: Path, release_id: str, replace: bool = False) -> None:
         """What `put` has verified goes to GitHub before it appears here."""
@@ -100,17 +100,9 @@ class Assets(Store):
         about = Release.read(folder)
         self._sweep_drafts()
         step(f"uploading release {release_id[:12]} to {self.repository}")
-        draft = self._api.call(
-            "POST",
-            "/releases",
-            {
-                "tag_name": _tag(release_id),
-                "target_commitish": about.commit,
-                "name": f"{about.name} {release_id[:12]}",
-                "body": _notes(about),
-                "draft": True,
-            },
-        )
+        told = {"name": f"{about.name} {release_id[:12]}", "body": _notes(about)}
+        told |= {"tag_name": _tag(release_id), "target_commitish": about.commit}
+        draft = self._api.call("POST", "/releases", {**told, "draft": True})
         release = f"/releases/{draft['id']}"
         try:
             with self._new() as scratch:
@@ -126,12 +118,12 @@ class Assets(Store):
             step(f"another process has uploaded release {release_id[:12]} meanwhile")
 
     def _download(self, release_id: str, new: Path) -> None:
-        record = self._record(release_id)
-        if record is None:
+        if (record := self._record(release_id)) is None:
             raise self._missing(release_id)
+        what = f"{_tag(release_id)} of {self.repository}"
         way_out = f"delete it and its tag on GitHub, and {AGAIN}"
         if (asset := _asset(record)) is None:
-            raise UserError(f"{_tag(release_id)} of {self.repository} has no whole {ASSET}: {way_out}")
+            raise UserError(f"{what} has no whole {ASSET}: {way_out}")
         step(f"downloading release {release_id[:12]} from {self.repository}")
         with self._new() as scratch:
             tar = scratch / ASSET
@@ -142,10 +134,8 @@ class Assets(Store):
                 verify(new, release_id, way_out)
             except (UserError, tarfile.TarError, EOFError, ValueError, FileExistsError) as error:
                 reason = str(error).replace(f"{new}/", "").removesuffix(f": {way_out}")
-                raise UserError(
-                    f"{_tag(release_id)} of {self.repository} is not the release {release_id[:12]} "
-                    f"({reason}): {way_out}"
-                ) from None
+                other = f"{what} is not the release {release_id[:12]} ({reason})"
+                raise UserError(f"{other}: {way_out}") from None
         if (about := _about(record)) and about.id == release_id:
             about.write(new)  # with what was noted since
 
@@ -159,17 +149,12 @@ class Assets(Store):
         try:
             found = self._api.list("/releases")
         except NotFound:
-            raise UserError(
-                f"GREENLIGHT_STORE: GitHub has no repository {self.repository} that this token may see"
-            ) from None
+            known = f"no repository {self.repository} that this token may see"
+            raise UserError(f"GREENLIGHT_STORE: GitHub has {known}") from None
         return (r for r in found if r["draft"] is drafts and str(r["tag_name"]).startswith(TAG))
 
     def _record(self, release_id: str) -> dict[str, Any] | None:
-        try:
-            found = self._api.call("GET", f"/releases/tags/{_tag(release_id)}")
-        except NotFound:
-            return None
-        return dict(found)
+        return self._api.call("GET", f"/releases/tags/{_tag(release_id)}", missing={}) or None
 
     def _delete(self, record: dict[str, Any]) -> None:
         self._api.call("DELETE", f"/releases/{record['id']}")
@@ -179,8 +164,9 @@ class Assets(Store):
     def _sweep_drafts(self) -> None:
         """Drafts that a killed upload left; a young one may be under way."""
         for record in self._records(drafts=True):
-            if (about := _about(record)) and time.time() - _made(about) > STALE_SECONDS:
-                self._api.call("DELETE", f"/releases/{record['id']}")
+            with contextlib.suppress(ValueError):  # its time may not be one
+                if (about := _about(record)) and _age(about) > STALE_SECONDS:
+                    self._api.call("DELETE", f"/releases/{record['id']}")
 
 
 def repository(name: str) -> str:
@@ -191,9 +177,8 @@ def repository(name: str) -> str:
         match = re.search(r"^(?:\w+://[^/]+/|[\w.-]+@[\w.-]+:)([\w.-]+/[\w.-]+?)(?:\.git)?/?$", origin)
         found = match[1] if match else ""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", found):
-        raise UserError(
-            f"GREENLIGHT_STORE: {found or 'origin'} names no repository on GitHub: write github:OWNER/REPO"
-        )
+        named = f"{found or 'origin'} names no repository on GitHub"
+        raise UserError(f"GREENLIGHT_STORE: {named}: write github:OWNER/REPO")
     return found
 
 
@@ -216,16 +201,12 @@ def _about(record: dict[str, Any]) -> Release | None:
     return None
 
 
-def _made(about: Release) -> float:
-    try:
-        return datetime.fromisoformat(about.created).timestamp()
-    except ValueError:
-        return time.time()
+def _age(about: Release) -> float:
+    return time.time() - datetime.fromisoformat(about.created).timestamp()
 
 
 def _asset(record: dict[str, Any]) -> dict[str, Any] | None:
-    whole = (a for a in record["assets"] if a["name"] == ASSET and a["state"] == "uploaded")
-    return next(whole, None)
+    return next((a for a in record["assets"] if (a["name"], a["state"]) == (ASSET, "uploaded")), None)
 
 
 def _check(asset: dict[str, Any], tar: Path) -> None:

@@ -47,7 +47,7 @@ class Store:
 
     def has(self, release: str) -> bool:
         """Whether a release of exactly this id is there."""
-        return self._lies_here(release)
+        return self._is_here(release)
 
     def list(self) -> list[Release]:
         """The release.json of each release, the newest first."""
@@ -65,7 +65,7 @@ class Store:
         if not self.has(release_id):
             with self.put(release_id) as new:
                 shutil.copytree(folder, new, dirs_exist_ok=True)
-        elif self._lies_here(release_id):
+        elif self._is_here(release_id):
             with self._new() as new:
                 shutil.copytree(folder / "evidence", new / "evidence")
                 (self.folder / release_id / "evidence").rename(new / "before")
@@ -91,7 +91,9 @@ class Store:
 
     def remove(self, release_id: str) -> None:
         """Take the release of exactly this id out, at once; nothing happens where it is not there."""
-        self._drop(release_id)
+        if self._is_here(release_id):
+            with self._new() as away:
+                (self.folder / release_id).rename(away / release_id)
 
     @contextmanager
     def _new(self) -> Iterator[Path]:
@@ -107,24 +109,17 @@ class Store:
     def _take(self, new: Path, release_id: str, replace: bool = False) -> None:
         """Let a verified folder appear as the release `release_id`."""
         if replace:
-            self._drop(release_id)
+            Store.remove(self, release_id)  # the copy in the folder
         new.chmod(0o755)  # mkdtemp's 0700 would hide the release from the host's other users
-        if not self._lies_here(release_id):  # else another process was faster, with the same content
+        if not self._is_here(release_id):  # else another process was faster, with the same content
             new.rename(self.folder / release_id)
 
-    def _drop(self, release_id: str) -> None:
-        if self._lies_here(release_id):
-            with self._new() as away:
-                (self.folder / release_id).rename(away / release_id)
-
-    def _lies_here(self, release_id: str) -> bool:
+    def _is_here(self, release_id: str) -> bool:
         return (self.folder / release_id / Release.NAME).is_file()
 
     def _ids(self) -> tuple[str, ...]:
-        if not self.folder.is_dir():
-            return ()
-        names = (path.name for path in self.folder.iterdir() if not path.name.startswith("."))
-        return tuple(sorted(name for name in names if self._lies_here(name)))
+        found = self.folder.glob(f"*/{Release.NAME}")
+        return tuple(sorted(file.parent.name for file in found if not file.parent.name.startswith(".")))
 
     def _find(self, release: str) -> str:
         """The whole id."""
