@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import norm  # type: ignore[import-untyped]
 
 from benchmarks import figure, run, workers
+from pipelines.core.params import Analysis
 from pipelines.rollout.analysis import Counts, Spells, shown_worse, slow_above
 
 DEPLOYS, WORSE = 10_000, 1_000  # simulated of each kind
@@ -21,16 +22,8 @@ LOOKS = 300
 BURST, CALM = 5, 95  # looks; a slow spell makes everything
 SLOWER = 3.0  # times slower
 COLD, WARM = 2.0, 20  # the new one's first requests are so many times slower; so many of them
+LIMITS = Analysis()
 LATE = 600  # looks after which a worse release counts as never found
-
-
-@dataclass(frozen=True)
-class Limits:
-    """As params.yaml: rollout.analysis."""
-
-    errors: float = 0.005
-    slower: float = 2.0
-    level: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -46,7 +39,7 @@ class Kind:
     cold: bool = False
     times: float = 1.0  # the new one's latencies
     tail: float = 1.0  # those of its requests slower than 95 of 100
-    twice: bool = False  # the new one is beyond the bound exactly `Limits.slower` times as often
+    twice: bool = False  # the new one is beyond the bound exactly `LIMITS.slower` times as often
     batch: int = 100  # requests between two looks
     earlier: int = EARLIER
 
@@ -58,7 +51,7 @@ EQUAL = [
     Kind("slow spells", bursts=True),
     Kind("cold start", cold=True),
     Kind("few requests before", earlier=200),
-    Kind("at both limits", more=Limits.errors, twice=True),
+    Kind("at both limits", more=LIMITS.errors, twice=True),
 ]
 DEGRADED = [
     Kind("every answer 500", errors=0.0, more=1.0),
@@ -89,7 +82,7 @@ def main() -> None:
     with workers(PROCESSES) as pool:
         for kind, (own, naive) in zip(equal, pool.imap(false_rollbacks, equal), strict=True):
             name = f"{steps[kind.share]}: {kind.name}"
-            percent = 100 * Limits.level
+            percent = 100 * LIMITS.level
             goal = () if kind.twice else (f"<= {percent:g}", own <= percent)  # at the limits is not equal
             figure(f"{name}: rolled back", own, "%", *goal)
             figure(f"{name}: by z at each look", naive, "%")
@@ -105,8 +98,8 @@ def false_rollbacks(kind: Kind) -> tuple[float, float]:
     two proportions at each look, each question at half the level."""
     looks = np.arange(1, LOOKS + 1) * kind.batch
     played = play(kind, DEPLOYS, looks)
-    own = np.mean([found is not None for found in first_shown(played, Limits())])
-    critical = norm.isf(Limits.level / 2)
+    own = np.mean([found is not None for found in first_shown(played, LIMITS)])
+    critical = norm.isf(LIMITS.level / 2)
     errors = z(played.new_errors, played.asked, played.live_errors, played.live_asked)
     slow = z(played.new_slow, played.asked, played.live_slow, played.live_asked)
     return 100 * float(own), 100 * float(np.mean((np.maximum(errors, slow) > critical).any(axis=1)))
@@ -116,17 +109,17 @@ def delays(kind: Kind) -> tuple[float, float, float]:
     """Requests of the new one until it is shown worse, median and p95 (infinite: not within LATE looks), and
     the percentage found at all."""
     played = play(kind, WORSE, np.arange(1, LATE + 1) * kind.batch)
-    at = [np.inf if look is None else float(played.asked[look]) for look in first_shown(played, Limits())]
+    at = [np.inf if look is None else float(played.asked[look]) for look in first_shown(played, LIMITS)]
     median, late = np.quantile(at, [0.5, 0.95], method="higher")
     return float(median), float(late), 100 * float(np.mean(np.isfinite(at)))
 
 
-def first_shown(played: Played, limits: Limits) -> list[int | None]:
+def first_shown(played: Played, limits: Analysis) -> list[int | None]:
     """The look at which each deploy is first shown worse; a half-second is between two looks."""
     return [_first(played, deploy, limits) for deploy in range(len(played.new_errors))]
 
 
-def _first(played: Played, deploy: int, limits: Limits) -> int | None:
+def _first(played: Played, deploy: int, limits: Analysis) -> int | None:
     live_errors, new_errors = played.live_errors[deploy].tolist(), played.new_errors[deploy].tolist()
     live_slow, new_slow = (
         np.diff(slow[deploy], prepend=0).tolist() for slow in (played.live_slow, played.new_slow)
@@ -163,7 +156,7 @@ def play(kind: Kind, deploys: int, looks: np.ndarray) -> Played:
     if kind.tail != 1:  # beyond the bound, or in the slow part and beyond it once it is slower
         new_share = np.minimum(0.05, exceeds(bounds[:, None], spells * kind.tail))
     if kind.twice:
-        new_share = np.minimum(1.0, Limits.slower * live_share)
+        new_share = np.minimum(1.0, LIMITS.slower * live_share)
     slow = draw.binomial(its, new_share)
     if kind.cold:
         cold = np.diff(np.minimum(asked, WARM), prepend=0)

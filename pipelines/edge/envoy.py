@@ -6,6 +6,7 @@ asked at its own port, on this machine.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -78,59 +79,51 @@ def path_of(model: str) -> str:
 
 def bootstrap(port: int, admin_port: int, clusters: Path, routes: Path, room: Room) -> dict[str, Any]:
     """What Envoy starts with: one listener; clusters and routes come from files that it watches."""
-    manager = {
-        "@type": _type("filters.network.http_connection_manager.v3.HttpConnectionManager"),
-        "stat_prefix": "edge",
-        "server_name": "greenlight",
-        "preserve_external_request_id": True,
-        "always_set_request_id_in_response": True,
+    manager = _extension(
+        "envoy.filters.network.http_connection_manager",
+        "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix="edge",
+        server_name="greenlight",
+        preserve_external_request_id=True,
+        always_set_request_id_in_response=True,
         # Who says nothing, or dribbles, gives its connection back.
-        "common_http_protocol_options": {"idle_timeout": f"{IDLE_SECONDS}s"},
-        "stream_idle_timeout": f"{IDLE_SECONDS}s",
-        "request_headers_timeout": f"{HEADERS_SECONDS}s",
-        "request_timeout": f"{SLOW_SECONDS}s",
-        "http2_protocol_options": {"max_concurrent_streams": STREAMS},
+        common_http_protocol_options={"idle_timeout": f"{IDLE_SECONDS}s"},
+        stream_idle_timeout=f"{IDLE_SECONDS}s",
+        request_headers_timeout=f"{HEADERS_SECONDS}s",
+        request_timeout=f"{SLOW_SECONDS}s",
+        http2_protocol_options={"max_concurrent_streams": STREAMS},
         # One spelling of a path, so that no other one reaches what the routes do not name.
-        "normalize_path": True,
-        "merge_slashes": True,
-        "path_with_escaped_slashes_action": "REJECT_REQUEST",
-        "early_header_mutation_extensions": [_no_orders_to_envoy()],
-        "rds": {"route_config_name": ROUTES, "config_source": _watched(routes)},
-        "http_filters": [
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": _type("filters.http.router.v3.Router")},
-            }
+        normalize_path=True,
+        merge_slashes=True,
+        path_with_escaped_slashes_action="REJECT_REQUEST",
+        # By a header x-envoy-... a caller would set timeouts and retries, or name new statistics.
+        early_header_mutation_extensions=[
+            _extension(
+                "envoy.http.early_header_mutation.header_mutation",
+                "http.early_header_mutation.header_mutation.v3.HeaderMutation",
+                mutations=[{"remove_on_match": {"key_matcher": {"prefix": "x-envoy-", "ignore_case": True}}}],
+            )
         ],
-    }
+        rds={"route_config_name": ROUTES, "config_source": _watched(routes)},
+        http_filters=[_extension("envoy.filters.http.router", "filters.http.router.v3.Router")],
+    )
     listener = {
         "name": "edge",
         "address": _address(port),
         "enable_reuse_port": False,  # else a second Envoy on the same port would take half of the traffic
-        "filter_chains": [
-            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-        ],
+        "filter_chains": [{"filters": [manager]}],
     }
+    most_callers = _extension(
+        "envoy.resource_monitors.global_downstream_max_connections",
+        "resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+        max_active_downstream_connections=room.callers,
+    )
     return {
         "node": {"id": "edge", "cluster": "greenlight"},
         "admin": {"address": _address(admin_port), "ignore_global_conn_limit": True},
-        "overload_manager": {
-            "resource_monitors": [
-                {
-                    "name": "envoy.resource_monitors.global_downstream_max_connections",
-                    "typed_config": {
-                        "@type": _type(
-                            "resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
-                        ),
-                        "max_active_downstream_connections": room.callers,
-                    },
-                }
-            ]
-        },
+        "overload_manager": {"resource_monitors": [most_callers]},
         "stats_flush_interval": "0.5s",  # merges the histograms; the default of 5 s is late for a bake
-        "stats_config": {
-            "histogram_bucket_settings": [{"match": {"suffix": LATENCIES}, "buckets": BOUNDS}],
-        },
+        "stats_config": {"histogram_bucket_settings": [{"match": {"suffix": LATENCIES}, "buckets": BOUNDS}]},
         "dynamic_resources": {"cds_config": _watched(clusters)},
         "static_resources": {"listeners": [listener]},
     }
@@ -140,10 +133,9 @@ def clusters(models: Models, room: Room) -> dict[str, Any]:
     """For each model and colour a cluster of the slot alone, and one with the other colour behind it."""
     return {
         "resources": [
-            _cluster(model, slot, fallback, slots, room)
+            _cluster(model, order, slots, room)
             for model, slots in models.items()
-            for slot in slots
-            for fallback in (None, *(other for other in slots if other != slot))
+            for order in (*((slot,) for slot in slots), *permutations(slots))
         ]
     }
 
@@ -155,27 +147,18 @@ def cluster_name(model: str, slot: str, fallback: str | None = None) -> str:
 
 def routes(table: Table) -> dict[str, Any]:
     """The route file. The first model also answers at the top; a model without a release answers 503."""
-    listed = [_model_routes(name, path_of(name), table) for name in table.routes]
-    first = next(iter(table.routes))
-    listed.append(_model_routes(first, "/", table))
-    ours = {
-        "routes": {name: asdict(route) if route else None for name, route in table.routes.items()},
-        "versions": dict(table.versions),
+    prefixes = [*((name, path_of(name)) for name in table.routes), (next(iter(table.routes)), "/")]
+    listed = [one for name, prefix in prefixes for one in _model_routes(name, prefix, table)]
+    known = {name: asdict(route) if route else None for name, route in table.routes.items()}
+    ours = {"routes": known, "versions": dict(table.versions)}
+    configuration = {
+        "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+        "name": ROUTES,
+        "validate_clusters": True,  # else a route to nowhere is taken, and answers 503
+        "metadata": {"filter_metadata": {"greenlight": ours}},
+        "virtual_hosts": [{"name": "edge", "domains": ["*"], "routes": listed}],
     }
-    return {
-        "version_info": " ".join(table.versions.values()),
-        "resources": [
-            {
-                "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
-                "name": ROUTES,
-                "validate_clusters": True,  # else a route to nowhere is taken, and answers 503
-                "metadata": {"filter_metadata": {"greenlight": ours}},
-                "virtual_hosts": [
-                    {"name": "edge", "domains": ["*"], "routes": [one for some in listed for one in some]}
-                ],
-            }
-        ],
-    }
+    return {"version_info": " ".join(table.versions.values()), "resources": [configuration]}
 
 
 def _model_routes(model: str, prefix: str, table: Table) -> list[dict[str, Any]]:
@@ -186,7 +169,8 @@ def _model_routes(model: str, prefix: str, table: Table) -> list[dict[str, Any]]
     found: list[dict[str, Any]] = [{"match": {"path": prefix, "headers": [check]}, "direct_response": told}]
     if route is None:
         nothing = {"status": 503, "body": {"inline_string": "nothing is deployed here yet\n"}}
-        return [*found, *({"match": match, "direct_response": nothing} for match in _matches(prefix))]
+        paths = ({"path": prefix + name} for name in ("", *OPEN))
+        return [*found, *({"match": path, "direct_response": nothing} for path in paths)]
     if route.preview:
         preview = {
             "request_headers_to_remove": list(OURS),
@@ -201,27 +185,8 @@ def _model_routes(model: str, prefix: str, table: Table) -> list[dict[str, Any]]
     return [*found, *(_to_slot(callers, prefix, name) for name in OPEN)]
 
 
-def _matches(prefix: str) -> list[dict[str, str]]:
-    return [{"path": prefix + name} for name in ("", *OPEN)]
-
-
-def _to_slot(how: Mapping[str, Any], prefix: str, name: str) -> dict[str, Any]:
-    return {
-        **how,
-        "match": {"path": prefix + name},
-        "route": {**how["route"], "prefix_rewrite": f"/{name}"},
-    }
-
-
-def _no_orders_to_envoy() -> dict[str, Any]:
-    """Drops x-envoy-...: by such a header a caller would set timeouts and retries, or name new statistics."""
-    return {
-        "name": "envoy.http.early_header_mutation.header_mutation",
-        "typed_config": {
-            "@type": _type("http.early_header_mutation.header_mutation.v3.HeaderMutation"),
-            "mutations": [{"remove_on_match": {"key_matcher": {"prefix": "x-envoy-", "ignore_case": True}}}],
-        },
-    }
+def _to_slot(how: dict[str, Any], prefix: str, name: str) -> dict[str, Any]:
+    return how | {"match": {"path": prefix + name}, "route": how["route"] | {"prefix_rewrite": f"/{name}"}}
 
 
 def _where(model: str, route: Route) -> dict[str, Any]:
@@ -234,13 +199,11 @@ def _where(model: str, route: Route) -> dict[str, Any]:
             # While a fallback stands by, it also answers what the slot fails at.
             "retriable_status_codes": [500, 502, 503, 504] if route.fallback else [503],
             "num_retries": 4,
-            "retry_priority": {
-                "name": "envoy.retry_priorities.previous_priorities",
-                "typed_config": {
-                    "@type": _type("retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"),
-                    "update_frequency": 1,
-                },
-            },
+            "retry_priority": _extension(
+                "envoy.retry_priorities.previous_priorities",
+                "retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+                update_frequency=1,
+            ),
         },
     }
     if route.share and route.fallback:
@@ -259,11 +222,9 @@ def _where(model: str, route: Route) -> dict[str, Any]:
     return action
 
 
-def _cluster(
-    model: str, slot: str, fallback: str | None, ports: Mapping[str, int], room: Room
-) -> dict[str, Any]:
+def _cluster(model: str, order: tuple[str, ...], ports: Mapping[str, int], room: Room) -> dict[str, Any]:
     """A slot, and the other colour behind it as the next priority where there is a fallback."""
-    order, name = [colour for colour in (slot, fallback) if colour], cluster_name(model, slot, fallback)
+    name = cluster_name(model, *order)
     # Many may wait, but not each on a connection of its own: those would use up the machine's ports.
     limits = {key: 100_000 for key in ("max_pending_requests", "max_requests", "max_retries")}
     limits["max_connections"] = room.slots
@@ -294,7 +255,7 @@ def _cluster(
         ],
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": _type("upstreams.http.v3.HttpProtocolOptions"),
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
                 # Shorter than uvicorn's 5 s, so that it is never the server that closes an idle connection.
                 "common_http_protocol_options": {"idle_timeout": "3s"},
                 "explicit_http_config": {"http_protocol_options": {}},
@@ -323,5 +284,6 @@ def _address(port: int) -> dict[str, Any]:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
-def _type(name: str) -> str:
-    return f"type.googleapis.com/envoy.extensions.{name}"
+def _extension(name: str, kind: str, **settings: Any) -> dict[str, Any]:
+    typed = {"@type": f"type.googleapis.com/envoy.extensions.{kind}", **settings}
+    return {"name": name, "typed_config": typed}

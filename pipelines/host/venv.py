@@ -33,9 +33,7 @@ def name(lock: Path) -> str:
 
 def _fill(folder: Path, lock: Path) -> None:
     if (uv := programs.find("uv")) is None:
-        raise UserError(
-            "uv is not on PATH: run this by `make`, or in the environment of requirements/dev.txt"
-        )
+        raise UserError("uv is not on PATH: run this by `make`, or in .venv")
     # The base interpreter: the caller's own environment may be a job's, and go.
     base = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
     python = str(folder / "bin" / "python")

@@ -17,15 +17,14 @@ from pipelines.rollout.journal import Journal, Move
 from pipelines.rollout.steps import NAMES
 
 BY = "`ml abort`"
-ENDS_WITHIN = 120.0  # seconds in which a rollout undoes its step: slots are drained meanwhile
+ENDS_SECONDS = 120.0  # in which a rollout undoes its step: slots are drained meanwhile
 
 
-def abort(env: str, model: str, home: Path | None = None, within: float = ENDS_WITHIN) -> int:
-    """Give the deploy that runs what Ctrl-C gives it, and leave its move to a person. Returns 0, also where
-    no rollout is under way.
+def abort(env: str, model: str, home: Path | None = None, within: float = ENDS_SECONDS) -> int:
+    """Give the deploy that runs what Ctrl-C gives it, and leave its move to a person, as one that was held or
+    killed. Returns 0, also where no rollout is under way.
 
-    A move that was held or killed gets no signal, but is left to a person too. UserError where something else
-    holds the environment, or where the deploy has not ended within so many seconds.
+    UserError where something else holds the environment, or the deploy has not ended within so many seconds.
     """
     host = Host.load(env, model, home)
     journal = Journal.of(host)
@@ -36,7 +35,7 @@ def abort(env: str, model: str, home: Path | None = None, within: float = ENDS_W
             move = journal.half_way()
             if move and not move.failing and not move.paused:
                 journal.write(move.id, "pause", step=_last_step(move), by=BY)
-    print(f"{env}: {_told(env, journal.half_way())}; {_traffic(host)}")
+    print(f"{env}: {_told(env, journal.half_way())}; {host.edge.traffic}")
     return 0
 
 
@@ -45,9 +44,7 @@ def _told(env: str, move: Move | None) -> str:
         return "no rollout is under way"
     what = f"the move to {move.release[:12]} is"
     if move.failing:
-        return (
-            f"{what} turned back already ({move.failing}), and `ml deploy --env {env}` ends what was killed"
-        )
+        return f"{what} turned back already ({move.failing}): `ml deploy --env {env}` ends what was killed"
     undo = f", `ml rollback --env {env}` undoes it" if move.origin else ""
     return f"{what} left half-way: `ml deploy --env {env}` finishes it{undo}"
 
@@ -70,10 +67,8 @@ def _interrupt(host: Host, within: float) -> None:
     until = time.monotonic() + within
     while locks.holder(host.place) == holder:
         if time.monotonic() > until:
-            raise UserError(
-                f"{holder} has not ended within {within:g} s: `kill -9 {pid}`, then run `ml deploy` or "
-                f"`ml rollback --env {host.environment}`"
-            )
+            way_out = f"`kill -9 {pid}`, then run `ml deploy` or `ml rollback --env {host.environment}`"
+            raise UserError(f"{holder} has not ended within {within:g} s: {way_out}")
         time.sleep(0.05)
 
 
@@ -90,8 +85,3 @@ def _holds(pid: int, place: Path) -> bool:
 
 def _last_step(move: Move) -> str:
     return next((str(event["step"]) for event in reversed(move.events) if "step" in event), NAMES[0])
-
-
-def _traffic(host: Host) -> str:
-    route = host.edge.route()
-    return f"{route.release[:12]} on {route.slot} has the traffic" if route else "nothing has traffic"

@@ -4,20 +4,17 @@ They go to the slots past the edge, so that nothing counts them as callers'; the
 are marked as answers to copies are, and count for nobody but `shadow`.
 """
 
-import http.client
 import json
-import urllib.error
-import urllib.request
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pipelines.base import loopback
 from pipelines.base.errors import Refused
 from pipelines.core.contract import Contract
 from pipelines.core.model import Row
 from pipelines.edge.envoy import SHADOW_HEADER
+from pipelines.rollout.checks import post
 
 DAYS = 30  # of which logged requests are asked again
 LEAST = 20  # pairs of answers, without which nothing can be said
@@ -49,9 +46,10 @@ def ask(live: str, new: str, rows: Sequence[Row], word: str) -> int:
     """
     both = 0
     for number, row in enumerate(rows):
-        if (before := _status(live, row, f"{word}{number}")) != 200:
+        headers = {"x-request-id": f"{word}{number}", SHADOW_HEADER: "1"}
+        if (before := post(live, [row], headers)[0]) != 200:
             continue
-        if (now := _status(new, row, f"{word}{number}")) not in (200, 400):
+        if (now := post(new, [row], headers)[0]) not in (200, 400):
             raise Refused(f"{new} fails ({now}) at a logged request that the live release answers ({before})")
         both += now == 200
     return both
@@ -64,17 +62,3 @@ def _callers(line: bytes, names: Sequence[str]) -> Row | None:
         return None if value.get("shadow") else {name: features[name] for name in names if name in features}
     except (ValueError, KeyError, TypeError, AttributeError):
         return None  # no prediction, or half a line
-
-
-def _status(url: str, row: Row, request: str) -> int:
-    """The status of the answer, 0 where there is none."""
-    headers = {"content-type": "application/json", "x-request-id": request, SHADOW_HEADER: "1"}
-    asked = urllib.request.Request(f"{url}/predict", json.dumps({"rows": [row]}).encode(), headers)
-    try:
-        with loopback.ask(asked, timeout=30) as answer:
-            answer.read()
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-    except (OSError, http.client.HTTPException):
-        return 0

@@ -7,14 +7,15 @@ all looks together, so there is no schedule of looks, and waiting longer costs n
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from scipy.special import betaln, xlog1py, xlogy  # type: ignore[import-untyped]
 
+from pipelines.core.params import Analysis
+
 SHARE = 0.99  # a request is slow beyond the bound that holds so many of the live colour's
 UNASKED = 0.01  # a live colour that nobody asked is taken to fail no more often than this
-UNLIKELY = 0.5  # nor does a handful of requests stand for one that fails half of them, unless it did
+UNLIKELY = 0.5  # nor are a handful of requests taken for one that fails half of them, unless it did
 PRIOR = (0.5, 5.0)  # a beta distribution: shares of failures are small, yet one of 1 is found in 5 requests
 BISECTIONS = 50
 
@@ -46,22 +47,6 @@ class Spells:
         return Spells(self.told + 1, self.slower + slower)
 
 
-class Analysis(Protocol):
-    """params.yaml: rollout.analysis."""
-
-    @property
-    def errors(self) -> float:
-        """So much more may the new one's share of errors be."""
-
-    @property
-    def slower(self) -> float:
-        """So many times the live one's may its share of slow requests be."""
-
-    @property
-    def level(self) -> float:
-        """The chance that a release no worse than this is ever called worse."""
-
-
 def shown_worse(live: Counts, new: Counts, spells: Spells, limits: Analysis) -> str | None:
     """One sentence with the numbers when the new slot is shown worse, else None: also when nothing is known.
 
@@ -74,10 +59,8 @@ def shown_worse(live: Counts, new: Counts, spells: Spells, limits: Analysis) -> 
     enough = np.log(2 / limits.level)
     more = limits.errors
     if evidence(live.errors, live.requests, new.errors, new.requests, lambda p: p + more) >= enough:
-        return (
-            f"the new release fails {_share(new)}, the live one {_share(live)}: shown to be more by over "
-            f"{100 * more:g} points"
-        )
+        both = f"the new release fails {_share(new)}, the live one {_share(live)}"
+        return f"{both}: shown to be more by over {100 * more:g} points"
     if against_a_coin(spells.slower, spells.told) >= enough:
         return (
             f"the new release is slow over {limits.slower:g} times as often as the live one in "
@@ -141,14 +124,18 @@ def slow_above(histogram: Histogram, share: float = SHARE) -> float:
     The requests beyond it tell no less of the share beyond it than others would: at an order statistic the
     binomial bound is exact (Wilks 1941).
     """
-    total = histogram[-1][1] if histogram else 0
-    return next((bound for bound, count in histogram if total and count >= share * total), float("inf"))
+    least = share * total(histogram)
+    return next((bound for bound, count in histogram if least and count >= least), float("inf"))
+
+
+def total(histogram: Histogram) -> int:
+    """How many requests it counts."""
+    return histogram[-1][1] if histogram else 0
 
 
 def beyond(histogram: Histogram, bound: float) -> int:
     """How many requests took longer than `bound`, which is one that `slow_above` gave."""
-    total = histogram[-1][1] if histogram else 0
-    return total - max((count for upper, count in histogram if upper <= bound), default=0)
+    return total(histogram) - max((count for upper, count in histogram if upper <= bound), default=0)
 
 
 def _share(counts: Counts) -> str:

@@ -7,6 +7,7 @@ import statistics
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,21 @@ from pipelines.artifacts.release import MODELS
 from pipelines.artifacts.serving import Settings
 from pipelines.base import loopback
 from pipelines.base.errors import Refused
+from pipelines.core.model import Row
 from pipelines.core.schema import refusals
 from pipelines.edge.envoy import CHECK_HEADER
 
 TOLERANCE = 1e-6
 ASKED = 30  # times for the median of one row
+TRIES = 3  # to answer at all
 
 
-def golden_rows(url: str, release: str, golden: Golden, within: float = 30.0) -> float:
+def golden_rows(url: str, release: str, golden: Golden) -> float:
     """Ask `url` for the golden rows; returns max |Δp|, at most 1e-6.
 
     Refused where the answer is not an answer, comes from another release, or differs by more.
     """
-    answer = _post(f"{url}/predict", golden.rows, within)
+    answer = _answer(url, golden.rows)
     try:
         answered, p = answer["release"], [float(prediction["p"]) for prediction in answer["predictions"]]
     except (KeyError, TypeError, ValueError):
@@ -37,10 +40,9 @@ def golden_rows(url: str, release: str, golden: Golden, within: float = 30.0) ->
         raise Refused(f"{url} answers for release {answered[:12]}, not for {release[:12]}")
     difference = golden.largest_difference(p)
     if not difference <= TOLERANCE:
-        raise Refused(
-            f"{url} answers the golden rows of release {release[:12]} otherwise than when it was trained: "
-            f"max |Δp| is {difference:.3g}, at most {TOLERANCE:g} is allowed"
-        )
+        found = f"max |Δp| is {difference:.3g}, at most {TOLERANCE:g} is allowed"
+        what = f"{url} answers the golden rows of release {release[:12]}"
+        raise Refused(f"{what} otherwise than when it was trained: {found}")
     return difference
 
 
@@ -49,14 +51,12 @@ def answer_time(url: str, golden: Golden, within: float) -> float:
     times = []
     for _, row in zip(range(ASKED), itertools.cycle(golden.rows), strict=False):
         begun = time.monotonic()
-        _post(f"{url}/predict", [row], 30)
+        _answer(url, [row])
         times.append(time.monotonic() - begun)
     median = statistics.median(times)
     if median > within:
-        raise Refused(
-            f"{url} takes {median * 1e3:.0f} ms for one row (the median of {ASKED}), at most "
-            f"{within * 1e3:g} ms is allowed (params.yaml: rollout.answer_within)"
-        )
+        most = f"at most {within * 1e3:g} ms is allowed (params.yaml: rollout.answer_within)"
+        raise Refused(f"{url} takes {median * 1e3:.0f} ms for one row (the median of {ASKED}), {most}")
     return median
 
 
@@ -69,12 +69,10 @@ def accepts(url: str, new: Path, live: Path | None) -> int:
     if live is None or _api(new) != _api(live):
         return 0
     if reasons := refusals(_schema(live), _schema(new)):
-        raise Refused(
-            f"release {new.name[:12]} refuses what callers send to {live.name[:12]}: {reasons[0]}: "
-            "raise params.yaml: serving.api if they know"
-        )
+        what = f"release {new.name[:12]} refuses what callers send to {live.name[:12]}: {reasons[0]}"
+        raise Refused(f"{what}: raise params.yaml: serving.api if they know")
     rows = Golden.read(live / MODELS).rows
-    _post(f"{url}/predict", rows, 30)
+    _answer(url, rows)
     return len(rows)
 
 
@@ -88,12 +86,9 @@ def answers(url: str, within: float = 5.0) -> str:
         raise Refused(f"{url}/release does not answer ({error})") from None
 
 
-def serves(url: str, release: str, tries: int = 3) -> bool:
+def serves(url: str, release: str) -> bool:
     """Whether that release answers there; a machine that is busy gets a few tries to answer at all."""
-    for _ in range(tries):
-        if (answer := probe(url)) is not None:
-            return answer == release
-    return False
+    return next((answer for _ in range(TRIES) if (answer := probe(url)) is not None), None) == release
 
 
 def probe(url: str) -> str | None:
@@ -104,17 +99,28 @@ def probe(url: str) -> str | None:
         return None
 
 
-def _post(url: str, rows: Any, within: float) -> Any:
-    headers = {"content-type": "application/json", CHECK_HEADER: "golden"}
-    request = urllib.request.Request(url, json.dumps({"rows": list(rows)}).encode(), headers)
+def post(url: str, rows: Sequence[Row], headers: Mapping[str, str]) -> tuple[int, bytes]:
+    """Status and content of the answer to rows; 0, and why, where there is none."""
+    content = json.dumps({"rows": list(rows)}).encode()
+    asked = urllib.request.Request(f"{url}/predict", content, {"content-type": "application/json", **headers})
     try:
-        with loopback.ask(request, timeout=within) as answer:
-            return json.loads(answer.read())
+        with loopback.ask(asked, timeout=30) as answer:
+            return answer.status, answer.read()
     except urllib.error.HTTPError as error:
-        said = error.read(300).decode(errors="replace")
-        raise Refused(f"{url} answered golden rows with status {error.code}: {said}") from None
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise Refused(f"{url} did not answer golden rows ({error})") from None
+        return error.code, error.read(300)
+    except (OSError, http.client.HTTPException) as error:
+        return 0, str(error).encode()
+
+
+def _answer(url: str, rows: Sequence[Row]) -> Any:
+    status, content = post(url, rows, {CHECK_HEADER: "golden"})
+    said = content.decode(errors="replace")[:300]
+    if status not in (0, 200):
+        raise Refused(f"{url}/predict answered golden rows with status {status}: {said}")
+    try:
+        return json.loads(content if status else b"")
+    except ValueError as error:
+        raise Refused(f"{url}/predict did not answer golden rows ({error if status else said})") from None
 
 
 def _api(folder: Path) -> int | None:

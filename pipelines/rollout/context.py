@@ -32,7 +32,7 @@ class Step:
     name: str
     says: Callable[["Context"], str]
     do: Callable[["Context"], Facts]
-    undo: Callable[["Context"], None]
+    undo: Callable[["Context"], None] = lambda context: None
     skip: Callable[["Context"], str | None] = lambda context: None
     once: bool = False  # a verdict that was reached stays
 
@@ -61,10 +61,6 @@ class Context:
         self.folder = Path()
         self._begun = under_way.at
         self._ended: set[int] = set()
-
-    def fetch(self) -> None:
-        """The release's folder, verified, from the store."""
-        self.folder = self.releases.get(self.release)
 
     def live_folder(self) -> Path | None:
         """The live release's folder, verified; None where the store does not have it any more."""
@@ -104,10 +100,8 @@ class Context:
 
     def stop(self, slot: str) -> int:
         """End a slot once nothing is in flight there; returns how many requests still were."""
-        left = 0
-        if process.running(self.host.slot(slot)):
-            left = self.edge.drain(slot, self.limits.drain_within)
-            if left:
-                say(f"{slot}: {left} requests still in flight after {self.limits.drain_within:g} s")
+        left, within = 0, self.limits.drain_within
+        if process.running(self.host.slot(slot)) and (left := self.edge.drain(slot, within)):
+            say(f"{slot}: {left} requests still in flight after {within:g} s")
         process.stop(self.host.slot(slot))
         return left

@@ -88,9 +88,10 @@ def move(
             if live := _live(host, release):
                 say(f"{host.environment}: {release[:12]} is already live on {live}")
                 return 0
-            return Rollout(
-                host, contract, releases, journal, _begin(host, journal, release, why), limits
-            ).run(pause_before)
+            new = _intended(host, release, why)  # to the slot that has no traffic
+            details = {"release": new.release, "slot": new.slot, "from": new.origin, "why": new.why}
+            journal.write(new.id, "begin", **details)
+            return Rollout(host, contract, releases, journal, journal.move(new.id), limits).run(pause_before)
     except Interrupted as signal:
         say(f"{host.environment}: ended by {signal}; run the same again to go on")
         raise
@@ -117,18 +118,8 @@ def tell(host: Host, contract: Contract, release: str, releases: Store, why: str
         reason = step.skip(rollout)
         done = "done; " if step.name in rollout.done else ""
         print(f"  {step.name:8} {done}{f'left out: {reason}' if reason else step.says(rollout)}")
-    print(
-        "  ROLLBACK where a step refuses: its work and that of the steps before it is undone, traffic first"
-    )
+    print("  ROLLBACK where a step refuses: its work and the earlier steps' is undone, traffic first")
     return 0
-
-
-def _begin(host: Host, journal: Journal, release: str, why: str) -> Move:
-    """A new move, to the slot that has no traffic."""
-    new = _intended(host, release, why)
-    details = {"release": new.release, "slot": new.slot, "from": new.origin, "why": new.why}
-    journal.write(new.id, "begin", **details)
-    return journal.move(new.id)
 
 
 def _intended(host: Host, release: str, why: str) -> Move:

@@ -55,11 +55,10 @@ class Rollout(Context):
             for step in reversed(STEPS):
                 with finishing():
                     step.undo(self)
-            to = (
-                f"is with {self.origin.release[:12]} on {self.origin.slot}" if self.origin else "goes nowhere"
-            )
+            old = self.origin
+            to = f"is with {old.release[:12]} on {old.slot}" if old else "goes nowhere"
         else:  # the edge has both to choose from
-            to = f"stays as it is, because {self.origin.slot if self.origin else None} is not healthy either"
+            to = f"stays as it is, because {self.origin and self.origin.slot} is not healthy either"
         full = self._note("end", result="failed", reason=reason) or full
         if words and refused:
             say(f"the last lines of slot {self.slot}:\n{words}")
@@ -123,9 +122,7 @@ class Rollout(Context):
         with finishing():
             step.undo(self)
             self.journal.write(self.id, "interrupted", step=step.name, by=signal)
-        route = self.edge.route()
-        traffic = f"{route.release[:12]} on {route.slot} has the traffic" if route else "nothing has traffic"
-        say(f"{self.host.environment}: {step.name} was undone after {signal}; {traffic}")
+        say(f"{self.host.environment}: {step.name} was undone after {signal}; {self.edge.traffic}")
 
     def _note(self, event: str, **details: Any) -> OSError | None:
         """Journal it, or return why that failed: a full disk must not keep traffic from returning."""
@@ -137,8 +134,7 @@ class Rollout(Context):
 
     def _can_return(self) -> bool:
         """Whether the slot of before can have the traffic. One that only stalls gets some time for it; one
-        that hangs is ended, and started again by the supervisor.
-        """
+        that hangs is ended, and started again by the supervisor."""
         route = self.edge.route()
         if self.origin is None or route is None or route.slot == self.origin.slot:
             return True

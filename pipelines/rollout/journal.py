@@ -29,10 +29,12 @@ class Journal:
 
     def write(self, move: str, event: str, **details: Any) -> None:
         """Append one line and have it on the disk before returning."""
-        line = json.dumps({"at": _now(), "move": move, "event": event, **details}, ensure_ascii=False)
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"at": at, "move": move, "event": event, **details}, ensure_ascii=False)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab+") as file:
-            file.truncate(self._whole(file.seek(0, os.SEEK_END)))
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)  # what a kill left of a line goes
             file.write(line.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -52,9 +54,8 @@ class Journal:
         moves: dict[str, Move] = {}
         for line in self.read():
             if line["event"] == "begin":
-                moves[line["move"]] = Move(
-                    line["move"], line["release"], line["slot"], line["from"], line["why"], line["at"]
-                )
+                about = (line[name] for name in ("move", "release", "slot", "from", "why", "at"))
+                moves[line["move"]] = Move(*about)
             elif line["move"] in moves:
                 moves[line["move"]].events.append(line)
         return list(moves.values())
@@ -85,12 +86,6 @@ class Journal:
         ended = [m for m in self.moves() if (m.release, m.slot, m.result) == (release, slot, "completed")]
         return ended[-1].events[-1].get("counted") if ended else None
 
-    def _whole(self, size: int) -> int:
-        """The length of the file up to its last newline."""
-        if size == 0:
-            return 0
-        return self.path.read_bytes().rfind(b"\n") + 1
-
 
 @dataclass
 class Move:
@@ -116,11 +111,22 @@ class Move:
 
     def fact(self, step: str) -> dict[str, Any] | None:
         """What was known of a step when it was first finished."""
-        return next((e for e in self.events if e["event"] == "fact" and e["step"] == step), None)
+        return self._first("fact", step)
 
     def intent(self, step: str) -> str | None:
         """When the move first came to a step."""
-        return next((e["at"] for e in self.events if e["event"] == "intent" and e["step"] == step), None)
+        return (self._first("intent", step) or {}).get("at")
+
+    @property
+    def steps(self) -> list[str]:
+        """The steps that were finished, and not left out."""
+        return [e["step"] for e in self.events if e["event"] == "fact" and "skipped" not in e]
+
+    @property
+    def seconds(self) -> float:
+        """From its beginning to its last event."""
+        begun, last = (datetime.fromisoformat(at) for at in (self.at, self.events[-1]["at"]))
+        return (last - begun).total_seconds()
 
     @property
     def done(self) -> set[str]:
@@ -144,12 +150,8 @@ class Move:
     def table(self, env: str) -> list[str]:
         """Markdown: where the move went, how it ended, and what each step found."""
         origin = f"`{self.origin['release'][:12]}`" if self.origin else "nothing"
-        lines = [
-            f"### {env}: {origin} to `{self.release[:12]}` on {self.slot}, {self.ended}",
-            "",
-            "| step | at | found |",
-            "| --- | --- | --- |",
-        ]
+        lines = [f"### {env}: {origin} to `{self.release[:12]}` on {self.slot}, {self.ended}", ""]
+        lines += ["| step | at | found |", "| --- | --- | --- |"]
         for event in self.events:
             if event["event"] == "fact":
                 found = ", ".join(f"{name} {value}" for name, value in shown(event).items())
@@ -161,6 +163,9 @@ class Move:
         """Whether a person asked the move to wait."""
         return bool(self.events) and self.events[-1]["event"] == "pause"
 
+    def _first(self, event: str, step: str) -> dict[str, Any] | None:
+        return next((e for e in self.events if (e["event"], e.get("step")) == (event, step)), None)
+
     def _last(self, event: str, key: str) -> str | None:
         found = [e[key] for e in self.events if e["event"] == event]
         return str(found[-1]) if found else None
@@ -169,7 +174,3 @@ class Move:
 def shown(event: Mapping[str, Any]) -> dict[str, Any]:
     """What of a line people read: histograms are for machines."""
     return {name: value for name, value in event.items() if name not in COLUMNS + HISTOGRAMS}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

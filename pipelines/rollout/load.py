@@ -17,9 +17,7 @@ class Load:
     different releases. Nothing is sent twice.
     """
 
-    def __init__(
-        self, url: str, bodies: Sequence[bytes], per_second: float = 200.0, threads: int = 4
-    ) -> None:
+    def __init__(self, url: str, bodies: Sequence[bytes], per_second: float = 200, threads: int = 4) -> None:
         self.url, self.bodies, self.pause = url, bodies, threads / per_second
         self.lost: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()  # by release

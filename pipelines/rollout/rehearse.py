@@ -6,6 +6,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterable
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 
 from pipelines.artifacts.entry import Entry
@@ -31,8 +32,7 @@ WORKFLOW, ARTIFACT = "release.yml", "release"
 @interruptible()  # it takes all down
 def rehearse(new: str, contract: Contract, previous: str | None = None, store: Store | None = None) -> int:
     """Flip from the release `previous` (None: from nothing) to `new` under load, and take all down again.
-
-    Prints Markdown for a job summary. Returns 4 when the new release was refused or a request was lost.
+    Returns 4 when the new release was refused or a request was lost.
     """
     store = store or stores.of()
     folder = store.get(new)
@@ -43,13 +43,9 @@ def rehearse(new: str, contract: Contract, previous: str | None = None, store: S
         if previous and (code := deploy.move(host, contract, previous, store)):
             print(f"**Rehearsal: the previous release `{previous[:12]}` does not start any more.**")
             return code
-        golden = Golden.read(folder / MODELS)
-        bodies = [json.dumps({"rows": [row]}).encode() for row in golden.rows]
-        if previous is None:
-            code, load = deploy.move(host, contract, new, store), None
-        else:
-            with Load(host.edge_url, bodies) as load:
-                code = deploy.move(host, contract, new, store)
+        bodies = [json.dumps({"rows": [row]}).encode() for row in Golden.read(folder / MODELS).rows]
+        with Load(host.edge_url, bodies) if previous else nullcontext() as load:
+            code = deploy.move(host, contract, new, store)
         words = _summary(new, previous, code, load)
         print(words)
         summary(words)
@@ -78,59 +74,45 @@ def previous(new: str, history: Iterable[Entry]) -> Entry | None:
 
 
 def locate(entry: Entry | None, store: Store) -> int:
-    """Write the id of the workflow run that still has this release to the step's outputs, as `run`.
+    """Set the step's output `run` to the workflow run that still has this release; returns 0.
 
-    Where there is none, the output is empty and the summary says why; where the store has the release, it is
-    empty too. Returns 0.
+    It is empty where the store has it, and where there is none any more, which the summary says.
     """
+    found = ""
     if entry is None or store.has(entry.release):
         step(f"{store.where} has it" if entry else "this is the first release: there is none before it")
-        output("run", "")
-        return 0
-    github = GitHub.from_environment()
-    made = github.list(f"/actions/workflows/{WORKFLOW}/runs?head_sha={entry.commit}", "workflow_runs")
-    found = next((str(run["id"]) for run in made if left(github, run["id"], ARTIFACT)), "")
-    said = f"the release {entry.release[:12]} of commit {entry.commit[:12]}"
-    step(f"run {found} has {said}" if found else f"no run has {said} any more")
-    if not found:
-        summary(
-            f"Rehearsed from nothing: no run of {WORKFLOW} has {said} any more, its artifact has expired."
-        )
+    else:
+        github, asked = GitHub.from_environment(), f"{WORKFLOW}/runs?head_sha={entry.commit}"
+        made = github.list(f"/actions/workflows/{asked}", "workflow_runs")
+        found = next((str(run["id"]) for run in made if left(github, run["id"], ARTIFACT)), "")
+        said = f"has the release {entry.release[:12]} of commit {entry.commit[:12]}"
+        step(f"run {found} {said}" if found else f"no run {said} any more")
+        if not found:
+            summary(f"Rehearsed from nothing: no run of {WORKFLOW} {said} any more: its artifact expired.")
     output("run", found)
     return 0
 
 
 def _summary(new: str, previous: str | None, code: int, load: Load | None) -> str:
-    lines = [
-        "### Rehearsal (no host is attached)",
-        "",
-        "| | |",
-        "| --- | --- |",
-        f"| from | {f'`{previous[:12]}`' if previous else 'nothing'} |",
-        f"| to | `{new[:12]}`: {'refused' if code else 'took the traffic'} |",
-    ]
+    rows = {"from": f"`{previous[:12]}`" if previous else "nothing"}
+    rows["to"] = f"`{new[:12]}`: {'refused' if code else 'took the traffic'}"
     if load:
         lost = ", ".join(f"{count} × {reason}" for reason, count in load.lost.most_common())
-        lines += [
-            f"| requests sent | {load.sent} |",
-            f"| lost | {load.lost.total()}{f' ({lost})' if lost else ''} |",
-            *(f"| answered by `{release[:12]}` | {count} |" for release, count in load.answered.items()),
-        ]
-    return "\n".join(lines) + "\n"
+        rows |= {
+            "requests sent": f"{load.sent}",
+            "lost": f"{load.lost.total()}" + (f" ({lost})" if lost else ""),
+        }
+        rows |= {f"answered by `{release[:12]}`": f"{count}" for release, count in load.answered.items()}
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return f"### Rehearsal (no host is attached)\n\n| | |\n| --- | --- |\n{table}\n"
 
 
 def free_ports() -> int:
     """The first of eight neighbours that nobody listens on: an edge's, and the slots' of three models."""
     blocks = range(20_000, 32_000, 8)  # below the range from which the kernel gives ports to callers
     for first in random.sample(blocks, len(blocks)):  # two who look at the same moment do not find the same
-        probes = [socket.socket() for _ in range(8)]
-        try:
-            for offset, probe in enumerate(probes):
-                probe.bind(("127.0.0.1", first + offset))
+        with ExitStack() as probes, suppress(OSError):
+            for port in range(first, first + 8):
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
             return first
-        except OSError:
-            continue
-        finally:
-            for probe in probes:
-                probe.close()
     raise OSError("no eight free ports between 20000 and 32000")

@@ -22,11 +22,7 @@ HEADER = ("RELEASE", "COMMIT", "CREATED", "MLFLOW", "VERDICT", "WANTED BY", "RUN
 
 
 def table(store: Store | None = None, ledger: Ledger | None = None, home: Path | None = None) -> str:
-    """The releases in the store, the newest first, with the environments that want them and run them here.
-
-    A release that the ledger names and the store lacks gets a line of its own. UserError where the store or
-    the ledger is out of reach.
-    """
+    """The releases in the store, the newest first, and those that only the ledger names; who wants them."""
     store, ledger = store or stores.of(), ledger or Ledger()
     wanted = _by_release((entry.release, env) for env, entry in ledger.entries().items())
     runs = _by_release((release, host.environment) for host in _hosts(home) for release in _running(host))
@@ -48,8 +44,7 @@ def prune(
 ) -> str:
     """Remove all but the newest `keep` releases and those that `needed` names; tells of each what and why.
 
-    A store on GitHub loses them there, and the copies here. UserError, with nothing removed, where the
-    ledger or a journal cannot be read.
+    UserError, with nothing removed, where the ledger or a journal cannot be read.
     """
     store = store or stores.of()
     reasons = needed(ledger, home)

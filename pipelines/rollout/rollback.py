@@ -24,24 +24,21 @@ def rollback(env: str, contract: Contract, home: Path | None = None) -> int:
     host = Host.load(env, contract.name, home)
     book, listed = ledger.Ledger(), trust.signers(host.folder) is not None
     if listed and book.signer is None:
-        raise UserError(
-            f"{env} deploys what a listed key signed, and there is none here: set git's gpg.format to ssh "
-            f"and user.signingkey to yours, give {VARIABLE}, or run the workflow `rollback`"
-        )
+        mine = "set git's gpg.format to ssh and user.signingkey to yours"
+        way_out = f"{mine}, give {VARIABLE}, or run the workflow `rollback`"
+        raise UserError(f"{env} deploys what a listed key signed, and there is none here: {way_out}")
     history = trust.history(host, book)
     release = safe(Journal.of(host), history, listed)
-    known = next((entry for entry in history if entry.release == release), None)
-    entry = known or Entry(release=release, commit=_commit(home, release))
+    entry = next((entry for entry in history if entry.release == release), None)
+    if entry is None:
+        entry = Entry(release=release, commit=Release.read(stores.of(home).get(release)).commit)
     book.write(env, entry.anew("rollback"))
     say(f"{env}: the ledger now wants {release[:12]}")
     return deploy.deploy(env, contract, home)
 
 
 def in_ledger(env: str) -> int:
-    """Have the ledger want the release before, where no host's journal is at hand; returns 0.
-
-    Hosts that follow the ledger move there by themselves. UserError where there is nothing to go back to.
-    """
+    """Have the ledger want the release before, where no host's journal is at hand; returns 0."""
     book = ledger.Ledger()
     chain = book.chain(env, known=True)
     if book.signer:  # a host with a list takes no entry of an earlier version, which names no evidence
@@ -62,39 +59,35 @@ def in_ledger(env: str) -> int:
 def before(wanted: Entry | None, history: Sequence[Entry], env: str) -> Entry:
     """The newest entry of the ledger's history whose release is neither wanted nor was rolled back from.
 
-    Whether its rollout completed only a host knows: one that was refused there is refused again, and the next
-    rollback passes it over. UserError where there is none.
+    Whether its rollout completed only a host knows, which refuses it again; UserError where there is none.
     """
-    barred = {wanted.release} if wanted else set()
-    barred |= {older.release for newer, older in pairwise(history) if newer.why == "rollback"}
+    barred = _left(history) | ({wanted.release} if wanted else set())
     for entry in history:
         if entry.release not in barred:
             return entry
-    gone = ", ".join(sorted(release[:12] for release in barred)) or "none"
-    raise UserError(
-        f"the ledger's history of {env} names no other release that may be gone back to (wanted now, or "
-        f"rolled back from: {gone}; `ml release` at a commit releases it again)"
-    )
+    none = f"the ledger's history of {env} names no other release that may be gone back to"
+    raise UserError(f"{none} ({_told(barred)})")
 
 
 def safe(journal: Journal, history: Sequence[Entry], named: bool = False) -> str:
     """The newest release whose rollout completed, but not the wanted one nor one that was rolled back from.
 
-    `history` is the ledger's, newest first; `named`: only what it names is a place to go back to. UserError
-    where there is none.
+    `history`: the ledger's, newest first; `named`: only what it names counts. UserError where there is none.
     """
     known = {entry.release for entry in history}
-    barred = {history[0].release} if history else set()
-    barred |= {older.release for newer, older in pairwise(history) if newer.why == "rollback"}
+    barred = _left(history) | {entry.release for entry in history[:1]}
     for done in reversed([m for m in journal.moves() if m.result == "completed"]):
         if done.release not in barred and (done.release in known or not named):
             return done.release
+    none = f"{journal.path} tells of no other release that completed its rollout"
+    raise UserError(f"{none}: nothing to go back to ({_told(barred)})")
+
+
+def _left(history: Sequence[Entry]) -> set[str]:
+    """The releases that were rolled back from."""
+    return {older.release for newer, older in pairwise(history) if newer.why == "rollback"}
+
+
+def _told(barred: set[str]) -> str:
     gone = ", ".join(sorted(release[:12] for release in barred)) or "none"
-    raise UserError(
-        f"{journal.path} tells of no other release that completed its rollout: nothing to go back to "
-        f"(wanted now, or rolled back from: {gone}; `ml release` at a commit releases it again)"
-    )
-
-
-def _commit(home: Path | None, release: str) -> str:
-    return Release.read(stores.of(home).get(release)).commit
+    return f"wanted now, or rolled back from: {gone}; `ml release` at a commit releases it again"

@@ -32,9 +32,7 @@ class Comparison:
     """Δp is the new release's p minus the live one's, row by row. Where a number is None, `why` says why."""
 
     pairs: int
-    unpaired_live: int  # rows that only the live slot logged: their copy was lost, or its line comes yet
-    unpaired_new: int
-    repeated: int  # requests left out, as their id stood for more than one
+    repeated: int  # requests left out, as their id was that of more than one
     skew: float | None  # max |served p - p of the same model here, on the row that was logged|
     dp: tuple[float, ...]  # quantiles at SHOWN; empty without pairs
     wasserstein: float | None  # Wasserstein-1 between Δp here and on the gate's test window, in p
@@ -67,10 +65,7 @@ class Shadow:
         self._slots = {live: False, new: True}
 
     def read(self) -> int:
-        """Read what was logged since the last time, and return the number of pairs.
-
-        A last line that is half-written waits for the next time.
-        """
+        """Read the whole lines that were logged since the last time, and return the number of pairs."""
         for path in sorted(self._folder.glob("*.jsonl")):
             day, slot, *_ = path.name.split(".")
             if slot in self._slots and day >= f"{(self._since - SLACK).astimezone(UTC):%Y-%m-%d}":
@@ -98,18 +93,9 @@ class Shadow:
         apart = None
         if len(dp) and expected is not None:
             apart = float(wasserstein_distance(np.quantile(dp, LEVELS), expected))
-        unpaired = [sum(1 for key in self._unrepeated(copy)) - len(pairs) for copy in (False, True)]
-        why = [why_no_skew, why_not]
-        return Comparison(
-            pairs=len(pairs),
-            unpaired_live=unpaired[0],
-            unpaired_new=unpaired[1],
-            repeated=len(self._repeated),
-            skew=skew,
-            dp=tuple(np.quantile(dp, SHOWN).tolist()) if len(dp) else (),
-            wasserstein=apart,
-            why=tuple(reason for reason in why if reason),
-        )
+        shown = tuple(np.quantile(dp, SHOWN).tolist()) if len(dp) else ()
+        why = tuple(filter(None, (why_no_skew, why_not)))
+        return Comparison(len(pairs), len(self._repeated), skew, shown, apart, why)
 
     def _take(self, line: bytes, copy: bool) -> None:
         try:
@@ -117,10 +103,8 @@ class Shadow:
             marked, again = bool(value.get("shadow")), str(value["request"]).startswith(self.again)
             if marked != (copy or again) or datetime.fromisoformat(value["time"]) < self._since:
                 return
-            key, taken = (
-                (str(value["request"]), int(value["row"])),
-                Line(float(value["p"]), value["features"]),
-            )
+            key = (str(value["request"]), int(value["row"]))
+            taken = Line(float(value["p"]), value["features"])
         except (ValueError, KeyError, TypeError, AttributeError):
             return  # not a prediction: the drift check counts such lines
         lines, other = self._lines[copy], self._lines[not copy].get(key)
@@ -128,12 +112,9 @@ class Shadow:
             self._repeated.add(key[0])
         lines[key] = taken
 
-    def _unrepeated(self, copy: bool) -> Iterator[tuple[str, int]]:
-        return (key for key in self._lines[copy] if key[0] not in self._repeated)
-
     def _paired(self) -> Iterator[tuple[Line, Line]]:
         live, new = self._lines[False], self._lines[True]
-        return ((live[key], new[key]) for key in self._unrepeated(True) if key in live)
+        return ((live[key], new[key]) for key in new if key in live and key[0] not in self._repeated)
 
     def _new_lines(self, path: Path) -> Iterator[bytes]:
         with path.open("rb") as file:

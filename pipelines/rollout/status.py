@@ -1,6 +1,5 @@
 """`ml status` and `ml history`: what an environment runs now, and what the journal tells of its past."""
 
-from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -24,8 +23,7 @@ def status(env: str, model: str, home: Path | None = None) -> int:
     route, ready = host.edge.route(), host.edge.ready()
     print(f"{env}: {host.edge.model_url}")
     try:
-        ledger = Ledger()
-        found = ledger.look(env)
+        found = (ledger := Ledger()).look(env)
         wanted = found.entry.release if found.entry else None
         print(f"  wanted   {wanted[:12] if wanted else 'nothing'}")
         print(f"  signed   {_signed(host, ledger, found)}")
@@ -62,21 +60,14 @@ def _signed(host: Host, ledger: Ledger, found: Look) -> str:
 
 
 def history(env: str, model: str, move: str | None = None, home: Path | None = None) -> int:
-    """Print the moves of an environment, oldest first, or each line of one of them. Returns 0.
-
-    UserError where there is no such move.
-    """
+    """Print the moves of an environment, oldest first, or each line of one of them. Returns 0."""
     host = Host.load(env, model, home)
     moves = Journal.of(host).moves()
-    if move is None:
-        _show(_moves(env, moves))
-        return 0
-    found = [one for one in moves if one.id.startswith(move)]
-    if len(found) != 1:
-        raise UserError(
-            f"--move {move!r} is the id of {len(found)} moves: `ml history --env {env}` lists them"
-        )
-    _show(_lines(found[0]))
+    found = [one for one in moves if move and one.id.startswith(move)]
+    if move is not None and len(found) != 1:
+        known = f"`ml history --env {env}` lists them"
+        raise UserError(f"--move {move!r} is the id of {len(found)} moves: {known}")
+    _console().print(_lines(found[0]) if found else _moves(env, moves))
     return 0
 
 
@@ -122,8 +113,8 @@ def _moves(env: str, moves: list[Move]) -> Table:
         "result": lambda move: move.ended,
         "from": lambda move: move.origin["release"][:12] if move.origin else "nothing",
         "slot": lambda move: move.slot,
-        "steps": _steps,
-        "seconds": _seconds,
+        "steps": lambda move: f"to {move.steps[-1]}" if move.steps else "none",
+        "seconds": lambda move: f"{move.seconds:.1f}" if move.events else "",
     }
     shown = list(known) if _console().width >= WIDE_ENOUGH else list(known)[:5]
     whole = ("at", "move", "to", "from")  # ids are copied
@@ -131,18 +122,6 @@ def _moves(env: str, moves: list[Move]) -> Table:
     for move in moves:
         table.add_row(*(known[name](move) for name in shown))
     return table
-
-
-def _steps(move: Move) -> str:
-    """The last step that was finished."""
-    done = [e["step"] for e in move.events if e["event"] == "fact" and "skipped" not in e]
-    return f"to {done[-1]}" if done else "none"
-
-
-def _seconds(move: Move) -> str:
-    if not move.events:
-        return ""
-    return f"{(_time(move.events[-1]['at']) - _time(move.at)).total_seconds():.1f}"
 
 
 def _lines(move: Move) -> Table:
@@ -153,14 +132,6 @@ def _lines(move: Move) -> Table:
     return table
 
 
-def _show(table: Table) -> None:
-    _console().print(table)
-
-
 def _console() -> Console:
     console = Console()
     return console if console.is_terminal else Console(width=WIDE)  # a log has no width
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)

@@ -5,7 +5,6 @@ whether it was finished, half done or never begun.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 
 from pipelines.artifacts.golden import Golden
@@ -30,12 +29,12 @@ SKEW = 1e-6  # max |Δp| between what was served and what the same model answers
 
 def prepare(r: Context) -> Facts:
     """The release, hashed against its id, starts in the idle slot; nobody asks it yet."""
-    r.fetch()
-    if process.running(r.host.slot(r.slot)) != r.release:
-        process.stop(r.host.slot(r.slot))
+    r.folder, slot = r.releases.get(r.release), r.host.slot(r.slot)
+    if process.running(slot) != r.release:
+        process.stop(slot)
         r.wait(lambda: not r.edge.healthy(r.slot), 10, "is still called healthy after its stop")
         services.check_ports(r.host)
-        process.start(r.host.slot(r.slot), r.release, r.folder)
+        process.start(slot, r.release, r.folder)
     return {}
 
 
@@ -95,11 +94,9 @@ def _ask_again(r: Context, pairs: shadow.Shadow, most: int) -> int:
 
 def _too_few_pairs(found: int, limits: params.Shadow) -> str:
     where = "params.yaml: rollout.shadow"
-    more = (
-        f"and fewer than {again.LEAST} with what the log of {again.DAYS} days has"
-        if limits.ask_again
-        else f"with {where}.ask_again: true the logged requests of {again.DAYS} days are asked again"
-    )
+    more = f"with {where}.ask_again: true the logged requests of {again.DAYS} days are asked again"
+    if limits.ask_again:
+        more = f"and fewer than {again.LEAST} with what the log of {again.DAYS} days has"
     return (
         f"{found:,} of {limits.pairs:,} pairs of answers after {limits.patience:g} s "
         f"({where}.pairs and patience); callers' requests are still copied; {more}"
@@ -107,18 +104,14 @@ def _too_few_pairs(found: int, limits: params.Shadow) -> str:
 
 
 def _compare(r: Context, pairs: shadow.Shadow) -> shadow.Comparison:
-    """Refused where the answers are not the model's own, or differ from the live ones otherwise than in the
-    test window.
-    """
+    """Refused where answers are not the model's own, or differ from the live ones as the gate did not see."""
     live, least = r.live_folder(), r.limits.shadow.wasserstein
     seen, why = shadow.expected(r.folder, live) if live else (None, "the live release is not in the store")
     model = Model(r.folder / MODELS / "model.onnx")
     found = pairs.compare(model, r.contract.features, seen, why)
     if found.skew is not None and not found.skew <= SKEW:
-        raise Refused(
-            f"{r.slot} serves other answers than its model gives offline: max |Δp| is {found.skew:.3g} in "
-            f"{found.pairs:,} answers, at most {SKEW:g} is allowed"
-        )
+        why = f"max |Δp| is {found.skew:.3g} in {found.pairs:,} answers, at most {SKEW:g} is allowed"
+        raise Refused(f"{r.slot} serves other answers than its model gives offline: {why}")
     apart, most = found.wasserstein, shadow.limit(least, seen) if seen else least
     if apart is not None and not apart <= most:
         raise Refused(
@@ -143,22 +136,20 @@ def canary(r: Context) -> Facts:
         while time.monotonic() < begun + part.seconds or watched.new.requests < part.requests:
             watched.look()
             if time.monotonic() > begun + part.seconds + part.patience:
-                raise Held(
-                    f"{watched.new.requests:,} of {part.requests:,} requests at {part.share:g} % after "
-                    f"{part.seconds + part.patience:g} s: it waits for callers"
-                )
+                came = f"{watched.new.requests:,} of {part.requests:,} requests at {part.share:g} %"
+                raise Held(f"{came} after {part.seconds + part.patience:g} s: it waits for callers")
             time.sleep(LOOK_SECONDS)
         reached.append({"share": part.share, **watched.facts()})
     return {"steps": reached}
 
 
 def flip(r: Context) -> Facts:
-    """All traffic goes to the slot; the old one stands behind it, and gets copies to be compared with."""
+    """All traffic goes to the slot; the old one is behind it, and gets copies to be compared with."""
     old = r.origin.slot if r.origin else None
     watched = Watched(r, copies=old)
     seconds = r.edge.route_to(Route(r.slot, r.release, fallback=old, mirror=old))
     say(f"{r.slot}: has all traffic, {seconds * 1e3:.0f} ms after the command")
-    return {"seconds": round(seconds, 4), "start": watched.start()}
+    return {"seconds": round(seconds, 4), "start": watched.since}
 
 
 def bake(r: Context) -> Facts:
@@ -172,10 +163,8 @@ def bake(r: Context) -> Facts:
         own, baked = own + 1, time.monotonic() - begun
         enough = limits.seconds if watched.new.requests > own else enough
         if baked > limits.seconds + 60:
-            raise Held(
-                f"{watched.new.requests} of {limits.requests} requests reached {r.slot}"
-                + ("" if answers else ", and it does not answer")
-            )
+            came = f"{watched.new.requests} of {limits.requests} requests reached {r.slot}"
+            raise Held(came + ("" if answers else ", and it does not answer"))
         time.sleep(LOOK_SECONDS)
     say(f"{r.slot}: {watched.new.requests} requests in {baked:.1f} s, {watched.new.errors} failed")
     return watched.facts()
@@ -193,10 +182,6 @@ def bring_back(r: Context) -> None:
         r.edge.route_to(r.origin)
 
 
-def nothing(r: Context) -> None:
-    """The step changes nothing that would have to be undone."""
-
-
 class Watched:
     """The new slot beside the live colour, over the same time, as the edge counts both.
 
@@ -205,14 +190,13 @@ class Watched:
     """
 
     def __init__(self, r: Context, copies: str | None = None, since: Facts | None = None) -> None:
-        """`copies` is the slot that answers copies, if any; `since` what `start` gave in an earlier run."""
+        """`copies` is the slot that answers copies, if any; `since` what an earlier run began with."""
         self._r, old = r, r.origin.slot if r.origin else None
-        self._clusters = {
-            slot: None if slot == copies else other for slot, other in ((r.slot, old), (old, r.slot)) if slot
-        }
+        pairs = ((r.slot, old), (old, r.slot))
+        self._clusters = {slot: None if slot == copies else other for slot, other in pairs if slot}
         now = {slot: self._counters(slot) for slot in self._clusters}
-        self._since = since or {slot: asdict(counted) for slot, counted in now.items()}
-        self._before = {slot: Counters.parse(value) for slot, value in self._since.items()}
+        self.since = since or {slot: asdict(counted) for slot, counted in now.items()}  # for the journal
+        self._before = {slot: Counters.parse(value) for slot, value in self.since.items()}
         self._bound = analysis.slow_above(r.record_of_live().times)
         self._spells, self._spell, self._unwell = analysis.Spells(), (time.monotonic(), now), 0.0
         self.new = self.live = analysis.Counts(0, 0)
@@ -233,10 +217,6 @@ class Watched:
         elif time.monotonic() > self._unwell + UNWELL_SECONDS:
             raise Refused(f"{r.slot} is no longer healthy")
 
-    def start(self) -> Facts:
-        """What the edge had counted at the beginning, for the journal."""
-        return self._since
-
     def facts(self) -> Facts:
         """What came since, for the journal."""
         return {"new": asdict(self.new), "live": asdict(self.live), "spells": asdict(self._spells)}
@@ -248,10 +228,10 @@ class Watched:
             return
         now = {slot: self._counters(slot) for slot in self._clusters}
         its = [now[slot].since(before[slot]).times for slot in (old, self._r.slot)]
-        live, new = ((_answers(times), analysis.beyond(times, self._bound)) for times in its)
+        live, new = ((analysis.total(times), analysis.beyond(times, self._bound)) for times in its)
         self._spells = self._spells.and_then(live, new, self._r.limits.analysis)
         self._spell, so_far = (time.monotonic(), now), now[old].since(self._before[old]).times
-        if _answers(so_far) >= ENOUGH:
+        if analysis.total(so_far) >= ENOUGH:
             self._bound = analysis.slow_above(so_far)
 
     def _counters(self, slot: str) -> Counters:
@@ -262,10 +242,6 @@ class Watched:
         return analysis.Counts(since.requests, since.errors)
 
 
-def _answers(times: Sequence[tuple[float, int]]) -> int:
-    return times[-1][1] if times else 0
-
-
 def _not_beside_live(r: Context) -> str | None:
     if r.origin is None:
         return "nothing is live yet"
@@ -273,9 +249,8 @@ def _not_beside_live(r: Context) -> str | None:
 
 
 def _no_shadow(r: Context) -> str | None:
-    listed = r.limits.shadow.environments
-    elsewhere = None if r.host.environment in listed else "not in params.yaml: rollout.shadow.environments"
-    return _not_beside_live(r) or elsewhere
+    listed = r.host.environment in r.limits.shadow.environments
+    return _not_beside_live(r) or (None if listed else "not in params.yaml: rollout.shadow.environments")
 
 
 def _no_canary(r: Context) -> str | None:
@@ -296,13 +271,10 @@ STEPS: tuple[Step, ...] = (
             f"{checks.TOLERANCE:g}, a row in {r.limits.answer_within * 1e3:g} ms, what the live one accepts"
         ),
         verify,
-        nothing,
     ),
     Step(
         "SHADOW",
-        lambda r: (
-            f"copies of live requests to {r.slot}, until {r.limits.shadow.pairs:,} pairs of answers agree"
-        ),
+        lambda r: f"copies of live requests to {r.slot}, until {r.limits.shadow.pairs:,} pairs agree",
         mirror,
         bring_back,
         _no_shadow,
@@ -325,14 +297,12 @@ STEPS: tuple[Step, ...] = (
             + (f", {r.origin.slot} behind it with copies to compare" if r.origin else "")
         ),
         bake,
-        nothing,
         once=True,
     ),
     Step(
         "RETIRE",
         lambda r: f"let {r.origin.slot} finish its requests, and stop it" if r.origin else "nothing to stop",
         retire,
-        nothing,
     ),
 )
 NAMES = tuple(step.name for step in STEPS)

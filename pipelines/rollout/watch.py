@@ -38,7 +38,7 @@ UNIT = terraform.LOCAL / "greenlight-watch@.service"
 
 
 def watch(
-    env: str, contract: Contract, every: float = 30.0, once: bool = False, home: Path | None = None
+    env: str, contract: Contract, every: float = 30, once: bool = False, home: Path | None = None
 ) -> int:
     """Deploy what the ledger names, until SIGTERM or SIGINT; with `once`, after one look.
 
@@ -58,11 +58,8 @@ def watch(
 
 
 def pause(every: float, unreached: int = 0) -> float:
-    """Seconds until the next look: `every`, times 0.75 to 1.25 by chance.
-
-    Doubled for each look in a row that found the remote out of reach, up to FARTHEST_SECONDS (or `every`, if
-    longer).
-    """
+    """Seconds until the next look: `every`, times 0.75 to 1.25 by chance; doubled for each look in a row that
+    found the remote out of reach, up to FARTHEST_SECONDS (or `every`, if longer)."""
     doubled = every * 2.0 ** min(unreached, 30)
     return min(doubled, max(FARTHEST_SECONDS, every)) * random.uniform(1 - JITTER, 1 + JITTER)
 
@@ -171,8 +168,7 @@ class Watch:
         self._save(again=None)
         self.host = Host.load(self.env, self.contract.name, self.home)
         self._revive()
-        ledger = Ledger()
-        found = ledger.look(self.env)
+        found = (ledger := Ledger()).look(self.env)
         self.seen.looked = datetime.now(UTC)
         if found.entry is None:
             raise UserError(f"the ledger names no release for {self.env}")
@@ -182,23 +178,21 @@ class Watch:
         self.seen.head, self.seen.rewritten = found.head, None
         half_way = Journal.of(self.host).half_way()
         if half_way and half_way.paused and half_way.release == found.entry.release:
-            verb = f"`ml deploy --env {self.env}`"
-            raise UserError(f"a person paused the rollout ({half_way.waits}): {verb} goes on with it")
-        if half_way is None:
-            if runs:
-                self.seen.refused = None
-                return 0
-            if self.seen.refused and self.seen.refused.commit == found.commit:
-                raise self._refused()
+            way_on = f"`ml deploy --env {self.env}` goes on with it"
+            raise UserError(f"a person paused the rollout ({half_way.waits}): {way_on}")
+        if half_way is None and runs:
+            self.seen.refused = None
+            return 0
+        if half_way is None and self.seen.refused and self.seen.refused.commit == found.commit:
+            raise self._refused(self.seen.refused)
         return self._deploy(found, found.entry)
 
     def _revive(self) -> None:
         """After a reboot nothing runs; an edge that only died is back in a moment, by its supervisor."""
-        if services.alive(self.host):
-            return
-        time.sleep(AGAIN_SECONDS)
         if not services.alive(self.host):
-            terraform.up(self.env, self.contract.name, self.home)
+            time.sleep(AGAIN_SECONDS)
+            if not services.alive(self.host):
+                terraform.up(self.env, self.contract.name, self.home)
 
     def _require_trust(self, ledger: Ledger, found: Look, runs: bool) -> None:
         """UserError where the entry would move the host and is not to be followed."""
@@ -226,10 +220,9 @@ class Watch:
             return
         if first is None or not ledger.holds(head, first):
             self.seen.rewritten = head
-        raise UserError(
-            f"the branch {BRANCH} was rewritten ({(self.seen.rewritten or head)[:12]} does not come after "
-            f"{before[:12]}): write {self.env}.json once more, or run `ml deploy --env {self.env}` here"
-        )
+        why = f"{(self.seen.rewritten or head)[:12]} does not come after {before[:12]}"
+        way_out = f"write {self.env}.json once more, or run `ml deploy --env {self.env}` here"
+        raise UserError(f"the branch {BRANCH} was rewritten ({why}): {way_out}")
 
     def _deploy(self, found: Look, entry: Entry) -> int:
         self._save(again=None, doing=f"deploys {entry.release[:12]} since {datetime.now(UTC):%H:%M:%S} UTC")
@@ -242,12 +235,10 @@ class Watch:
             moves = Journal.of(self.host).moves()
             why = (moves[-1].failing if moves else None) or "the journal says why"
             self.seen.refused = Refusal(commit=found.commit or "", release=entry.release, why=why)
-            raise self._refused()
+            raise self._refused(self.seen.refused)
         return code
 
-    def _refused(self) -> Refused:
-        refusal = self.seen.refused
-        assert refusal
+    def _refused(self, refusal: Refusal) -> Refused:
         return Refused(
             f"{refusal.release[:12]} was refused ({refusal.why}): it is tried again when another commit "
             f"writes {self.env}.json, or by `ml deploy --env {self.env}`"
@@ -277,10 +268,7 @@ class Watch:
 
 
 def unit() -> str:
-    """The systemd unit of infra/local for this checkout, this user and this $GREENLIGHT_HOME.
-
-    UserError where a path has a character that systemd would read as its own.
-    """
+    """The systemd unit of infra/local for this checkout, this user and this $GREENLIGHT_HOME."""
     text = UNIT.read_text(encoding="utf-8")
     values = {"USER": getpass.getuser(), "CHECKOUT": str(terraform.ROOT), "HOME": str(machine.home())}
     for name, value in values.items():

@@ -125,7 +125,7 @@ def test_looking_after_every_batch_keeps_the_level_also_where_both_limits_are_me
     kind = simulated.Kind("at both limits", share=0.5, more=Limits.errors, twice=True)
     looks = np.arange(1, 101) * 100
     played = simulated.play(kind, 500, looks)
-    shown = sum(found is not None for found in simulated.first_shown(played, simulated.Limits()))
+    shown = sum(found is not None for found in simulated.first_shown(played, simulated.LIMITS))
     assert shown <= 5
     critical = 2.58
     naive = simulated.z(played.new_errors, played.asked, played.live_errors, played.live_asked) > critical
@@ -134,7 +134,7 @@ def test_looking_after_every_batch_keeps_the_level_also_where_both_limits_are_me
 
 def test_a_worse_release_of_the_simulation_is_found() -> None:
     kind = simulated.Kind("5 % errors", share=0.5, errors=0.0, more=0.05)
-    found = simulated.first_shown(simulated.play(kind, 50, np.arange(1, 101) * 100), simulated.Limits())
+    found = simulated.first_shown(simulated.play(kind, 50, np.arange(1, 101) * 100), simulated.LIMITS)
     assert None not in found
 
 

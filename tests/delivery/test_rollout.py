@@ -73,9 +73,9 @@ def test_the_load_sees_what_is_lost(live: Host) -> None:
 def test_a_release_that_is_live_already_is_left_alone(
     live: Host, sides: Sides, store: Store, good: str
 ) -> None:
-    pid, lines = process.pid(live.slot(sides.busy)), len(Journal.of(live).read())
+    pid, lines = live.supervisor.pid(live.slot(sides.busy).program), len(Journal.of(live).read())
     assert deploy.move(live, tiny.CONTRACT, good, store) == 0
-    assert process.pid(live.slot(sides.busy)) == pid
+    assert live.supervisor.pid(live.slot(sides.busy).program) == pid
     assert len(Journal.of(live).read()) == lines
 
 
@@ -159,13 +159,13 @@ def test_a_second_deploy_says_who_holds_the_environment(live: Host, store: Store
 def test_a_worker_that_outlived_its_server_does_not_keep_the_port(
     live: Host, sides: Sides, store: Store, good: str
 ) -> None:
-    master = psutil.Process(process.pid(live.slot(sides.busy)))
+    master = psutil.Process(live.supervisor.pid(live.slot(sides.busy).program))
     (worker,) = master.children()
     master.kill()
     until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
     until(lambda: not live.edge.healthy(sides.busy))  # its checks take a moment to notice
     until(lambda: live.edge.healthy(sides.busy))
-    assert process.pid(live.slot(sides.busy)) not in (0, master.pid)
+    assert live.supervisor.pid(live.slot(sides.busy).program) not in (0, master.pid)
     assert checks.answers(live.slot(sides.busy).url) == good
 
 

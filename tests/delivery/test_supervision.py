@@ -96,7 +96,7 @@ def test_a_killed_supervisor_loses_nothing_and_the_next_command_finds_its_childr
         assert services.revive(live)
         assert services.alive(live) and process.running(live.slot(slot)) == good
         assert (services.edge_process(live), process.server(live.slot(slot))) == (edge, server)
-        assert process.pid(live.slot(slot)) not in (0, server)  # it waits for its turn
+        assert live.supervisor.pid(live.slot(slot).program) not in (0, server)  # it waits for its turn
         assert deploy.move(live, tiny.CONTRACT, better, store) == 0
         time.sleep(0.3)
     assert not load.lost, load.lost
@@ -107,7 +107,7 @@ def test_a_killed_supervisor_loses_nothing_and_the_next_command_finds_its_childr
 def test_an_orphan_that_is_killed_is_replaced_by_the_one_that_waits(live: Host, slot: str, good: str) -> None:
     _kill(_supervisor(live))
     services.revive(live)
-    server, waits = process.server(live.slot(slot)), process.pid(live.slot(slot))
+    server, waits = process.server(live.slot(slot)), live.supervisor.pid(live.slot(slot).program)
     (worker,) = psutil.Process(server).children()
     _kill(server)
     until(lambda: process.server(live.slot(slot)) == waits)

@@ -35,7 +35,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 from bentoml._internal.server.http import traffic
-from timeout import Timeout
+from middleware import Timeout
 
 traffic.TimeoutMiddleware = Timeout  # as the template's own service
 FAULT = json.loads((pathlib.Path(__file__).parent / "models" / "fault.json").read_text())
@@ -89,7 +89,7 @@ def build(folder: Path) -> Path:
     (source / "requirements").mkdir(parents=True)
     shutil.copy(ROOT / "requirements" / "serve.txt", source / "requirements" / "serve.txt")
     (source / "service.py").write_text(SERVICE)
-    shutil.copy(ROOT / "pipelines" / "serving" / "timeout.py", source)
+    shutil.copy(ROOT / "pipelines" / "serving" / "middleware.py", source)
     write_json(source / "models" / "fault.json", {})
     write_json(source / "bentofile.yaml", {"service": "service:Tiny", "include": ["*.py", "*/*"]})
     command = [sys.executable, "-m", "bentoml", "build", "--output", "tag", "."]

@@ -12,17 +12,15 @@ from pipelines.base.files import write_text
 from pipelines.host import keeper, venv
 from pipelines.host.slots import launch
 from pipelines.host.slots.slot import Slot
-from pipelines.host.supervisor import command_line, quoted
+from pipelines.host.supervisor import program
 from pipelines.serving.log import DAYS_SETTING, days_kept
 
 GRACE_SECONDS = 30  # that a server gets to answer what it has begun
+STARTS_SECONDS = 10.0  # in which its process begins
 
 
 def start(slot: Slot, release: str, folder: Path) -> None:
-    """Serve the release that is in `folder` on the slot's port; leaves it alone if it already does.
-
-    Refused when its environment cannot be made or its process does not start.
-    """
+    """Serve the release in `folder` on the slot's port, unless it does. Refused where it does not start."""
     if running(slot) == release:
         return
     stop(slot)
@@ -33,7 +31,11 @@ def start(slot: Slot, release: str, folder: Path) -> None:
     Served(release=release, bento=folder / "bento", python=environment / "bin" / "python").write(home)
     render(slot)
     slot.supervisor.take(slot.program)
-    _wait_until_started(slot)
+    until = time.monotonic() + STARTS_SECONDS
+    while slot.supervisor.state(slot.program) != "RUNNING":
+        if time.monotonic() > until:
+            raise Refused(f"the supervisor does not start slot {slot.colour}: {last_words(slot, 3)}")
+        time.sleep(0.05)
 
 
 def stop(slot: Slot) -> None:
@@ -52,7 +54,7 @@ def restart(slot: Slot) -> None:
 
 def running(slot: Slot) -> str | None:
     """The release that the slot runs, also without a supervisor, or None."""
-    supervised = state(slot) in ("RUNNING", "STARTING")
+    supervised = slot.supervisor.state(slot.program) in ("RUNNING", "STARTING")
     if not (slot.home / Served.NAME).exists() or not (supervised or server(slot)):
         return None
     return Served.read(slot.home).release
@@ -63,29 +65,16 @@ def server(slot: Slot) -> int:
     return keeper.holder(slot.lock)
 
 
-def state(slot: Slot) -> str:
-    """What the supervisor says of the slot's program, such as `RUNNING`."""
-    return slot.supervisor.state(slot.program)
-
-
 def ended(slot: Slot) -> int:
-    """When the slot's server, which has ended by itself, was started, in seconds since the epoch; else 0.
-
-    The supervisor starts it again.
-    """
-    has_ended = state(slot) in ("EXITED", "FATAL", "BACKOFF")
+    """When the slot's server, which has ended by itself, was started, in seconds since the epoch; else 0."""
+    has_ended = slot.supervisor.state(slot.program) in ("EXITED", "FATAL", "BACKOFF")
     return slot.supervisor.started(slot.program) if has_ended else 0
-
-
-def pid(slot: Slot) -> int:
-    """The supervisor's own child of the slot, or 0; it may still wait for its turn (see `server`)."""
-    return slot.supervisor.pid(slot.program)
 
 
 def last_words(slot: Slot, lines: int = 20) -> str:
     """The end of the slot's log."""
-    path = slot.log
-    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
+    words = slot.log.read_text(errors="replace") if slot.log.exists() else ""
+    return "\n".join(words.splitlines()[-lines:])
 
 
 def render(slot: Slot) -> None:
@@ -98,13 +87,10 @@ def render(slot: Slot) -> None:
     launcher, waiter = (slot.supervised / name for name in ("launch.py", "keeper.py"))
     write_text(launcher, Path(launch.__file__).read_text())
     write_text(waiter, Path(keeper.__file__).read_text())
+    options = ("--host", "127.0.0.1", "--port", str(slot.port), "--api-workers", "1")
     python = str(served.python)
-    command = [
-        *(python, str(waiter), "once", str(slot.lock), str(slot.log)),
-        *(python, str(launcher)),
-        *(python, "-m", "bentoml", "serve", str(served.bento)),
-        *("--host", "127.0.0.1", "--port", str(slot.port), "--api-workers", "1"),
-    ]
+    wait = (python, str(waiter), "once", str(slot.lock), str(slot.log))
+    command = [*wait, python, str(launcher), python, "-m", "bentoml", "serve", str(served.bento), *options]
     environment = {
         launch.MARK: slot.mark,
         "GREENLIGHT_RELEASE": served.release,
@@ -114,33 +100,10 @@ def render(slot: Slot) -> None:
         "BENTOML_HOME": str(home / "bentoml"),
         "BENTOML_DO_NOT_TRACK": "True",
         "DO_NOT_TRACK": "true",
-        "PYTHONPYCACHEPREFIX": str(
-            served.python.parents[1] / "pycache"
-        ),  # the store stays as it was verified
+        # the store stays as it was verified
+        "PYTHONPYCACHEPREFIX": str(served.python.parents[1] / "pycache"),
         "PYTHONUNBUFFERED": "1",
     }
-    write_text(
-        conf,
-        f"""\
-[program:{slot.program}]
-command = {command_line(command)}
-directory = {quoted(str(home))}
-environment = {",".join(f'{name}="{quoted(value)}"' for name, value in environment.items())}
-autorestart = true
-startsecs = 0
-startretries = 1000000
-stopwaitsecs = {GRACE_SECONDS}
-killasgroup = true
-redirect_stderr = true
-stdout_logfile = {quoted(str(slot.log))}
-stdout_logfile_maxbytes = 0
-""",
-    )
-
-
-def _wait_until_started(slot: Slot, within: float = 10.0) -> None:
-    until = time.monotonic() + within
-    while state(slot) != "RUNNING":
-        if time.monotonic() > until:
-            raise Refused(f"the supervisor does not start slot {slot.colour}: {last_words(slot, 3)}")
-        time.sleep(0.05)
+    told = ",".join(f'{name}="{value}"' for name, value in environment.items())
+    settings = {"directory": home, "environment": told, "stopwaitsecs": GRACE_SECONDS}
+    write_text(conf, program(slot.program, command, slot.log, **settings))
