@@ -10,9 +10,7 @@ from pipelines.cli.groups import Verbs
 
 verbs = Verbs(help="What the workflow files run; `ml ci workflow NAME` runs such a file here.")
 
-Event = Annotated[
-    Path, typer.Option(help="The payload of a workflow_run, or of a pull_request_target event.")
-]
+Event = Annotated[Path, typer.Option(help="The payload of a workflow_run or a pull_request_target event.")]
 Drift = Annotated[Path, typer.Argument(help="The folder of drift.json and drift.md.")]
 DRIFT = Path("build/drift")
 
@@ -21,12 +19,8 @@ DRIFT = Path("build/drift")
 def workflow(
     name: Annotated[str, typer.Argument(help="A file of .github/workflows, without .yml.")] = "",
     event: Annotated[Path | None, typer.Option(help="A payload, as JSON; by default one is made.")] = None,
-    inputs: Annotated[
-        list[str] | None, typer.Option("--input", help="NAME=VALUE of a dispatched run.")
-    ] = None,
-    variables: Annotated[
-        list[str] | None, typer.Option("--var", help="NAME=VALUE of the repository.")
-    ] = None,
+    inputs: Annotated[list[str] | None, typer.Option("--input", help="NAME=VALUE of a dispatch.")] = None,
+    variables: Annotated[list[str] | None, typer.Option("--var", help="The repository's NAME=VALUE.")] = None,
     job: Annotated[str | None, typer.Option(help="Only this job and those that it needs.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show all output.")] = False,
     show: Annotated[bool, typer.Option("--list", help="Show the workflows and what starts them.")] = False,
@@ -35,17 +29,11 @@ def workflow(
     from pipelines.local import workflow
 
     if show or not name:
-        for known, triggers in workflow.names().items():
-            print(f"{known:10} {', '.join(triggers)}")
+        for file, triggers in workflow.names().items():
+            print(f"{file:10} {', '.join(triggers)}")
         return
-    finish(
-        workflow.run(
-            name, event=event, inputs=pairs(inputs), variables=pairs(variables), job=job, verbose=verbose
-        )
-    )
-
-
-# --- propose, judge ----------------------------------------------------------------------------------------
+    given, known = pairs(inputs), pairs(variables)
+    finish(workflow.run(name, event=event, inputs=given, variables=known, job=job, verbose=verbose))
 
 
 @verbs.command(example="ml ci scope --base main --head HEAD")
@@ -106,9 +94,7 @@ def verdict(
 @verbs.command(example="ml ci comment --number 12 evidence/report.md")
 def comment(
     number: Annotated[int, typer.Option(help="The pull request.")],
-    report: Annotated[Path, typer.Argument(help="The report of `ml ci verdict`.")] = Path(
-        "evidence/report.md"
-    ),
+    report: Annotated[Path, typer.Argument(help="What `ml ci verdict` left.")] = Path("evidence/report.md"),
 ) -> None:
     """Bring the report's comment on a pull request up to date; where there is none, say so."""
     from pipelines.pulls import comment
@@ -116,12 +102,9 @@ def comment(
     finish(comment.run(number, report))
 
 
-# --- release -----------------------------------------------------------------------------------------------
-
-
 @verbs.command(example="ml ci rebuild trained")
 def rebuild(
-    out: Annotated[Path, typer.Argument(help="The folder for the models; it does not exist yet.")],
+    out: Annotated[Path, typer.Argument(help="The models' folder; it does not exist yet.")],
 ) -> None:
     """Train again from lock and seed, and leave the models for `ml release --trained`."""
     from pipelines.problem import PROBLEM
@@ -149,12 +132,9 @@ def rehearse() -> None:
     from pipelines.registry import store as stores
     from pipelines.rollout.rehearse import rehearse
 
-    new = wanted("staging")
-    before = (entry.release for entry in ledger.Ledger().history("staging") if entry.release != new)
+    new, history = wanted("staging"), ledger.Ledger().history("staging")
+    before = (entry.release for entry in history if entry.release != new)
     finish(rehearse(new, PROBLEM.contract, next(filter(stores.of().has, before), None)))
-
-
-# --- drift -------------------------------------------------------------------------------------------------
 
 
 @verbs.command(example="ml ci retrain build/drift")
@@ -181,7 +161,7 @@ def replay(
     one_row: Annotated[bool, typer.Option("--one-row", help="One row a request, not 100.")] = False,
     rate: Annotated[float | None, typer.Option(help="At most so many requests a second.")] = None,
     until: Annotated[
-        str | None, typer.Option(help="Go round until this file exists, or for so many seconds.")
+        str | None, typer.Option(help="Go round until this file exists, or so many seconds.")
     ] = None,
     tally: Annotated[Path | None, typer.Option(help="Write the counts there, as JSON.")] = None,
 ) -> None:

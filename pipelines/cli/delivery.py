@@ -14,7 +14,7 @@ verbs = Verbs("Release and deploy")
 @verbs.command(example="ml release")
 def release(
     trained: Annotated[
-        Path | None, typer.Option(help="What `ml ci rebuild` left: then nothing is trained here.")
+        Path | None, typer.Option(help="What `ml ci rebuild` left, to train nothing here.")
     ] = None,
     sha256: Annotated[str, typer.Option(help="The SHA-256 of that folder, as `ml ci rebuild` says it.")] = "",
 ) -> None:
@@ -40,9 +40,7 @@ def deploy(
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would happen.")] = False,
     pause_before: Annotated[
         str | None,
-        typer.Option(
-            metavar="STEP", help="Wait before this step (such as FLIP), with a preview of the idle slot."
-        ),
+        typer.Option(metavar="STEP", help="Wait before this step (such as FLIP), with a preview."),
     ] = None,
 ) -> None:
     """Move an environment to the release that the ledger wants.
@@ -69,21 +67,12 @@ def _unit(asked: bool) -> None:
 def watch(
     env: Env,
     every: Annotated[
-        float, typer.Option(min=1, help="Seconds between two looks, more or less a quarter by chance.")
+        float, typer.Option(min=1, help="Seconds between two looks, give or take a quarter.")
     ] = 30.0,
     unit: Annotated[
-        bool,
-        typer.Option(
-            "--unit",
-            is_eager=True,
-            callback=_unit,
-            help="Only print a systemd unit that runs this for each environment, for this checkout and user.",
-        ),
+        bool, typer.Option("--unit", is_eager=True, callback=_unit, help="Only print a systemd unit of it.")
     ] = False,
-    once: Annotated[
-        bool,
-        typer.Option("--once", help="Look once, and exit as `ml deploy` does; for a timer of your own."),
-    ] = False,
+    once: Annotated[bool, typer.Option("--once", help="Look once, and exit as `ml deploy` does.")] = False,
 ) -> None:
     """Follow the ledger and deploy what it names, until stopped: the host pulls, GitHub holds no key to it.
 
@@ -103,8 +92,7 @@ def watch(
 def rollback(
     env: Env,
     ledger_only: Annotated[
-        bool,
-        typer.Option("--ledger-only", help="Only write the ledger, by its history: the host follows it."),
+        bool, typer.Option("--ledger-only", help="Only write the ledger: the host follows it.")
     ] = False,
 ) -> None:
     """Return to the newest release before this one whose rollout completed."""

@@ -12,7 +12,7 @@ verbs = Verbs("On this machine")
 
 @verbs.command(example="ml demo\nml demo --down")
 def demo(
-    down: Annotated[bool, typer.Option("--down", help="Stop what the demo left running.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="Stop what it left running.")] = False,
 ) -> None:
     """The whole loop, in .greenlight/demo."""
     from pipelines.local import demo
@@ -25,9 +25,7 @@ def demo(
 
 @verbs.command(example="ml lint\nml lint --fix")
 def lint(
-    fix: Annotated[
-        bool, typer.Option("--fix", help="Write the lists of dvc.yaml and bentofile.yaml first.")
-    ] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Write the lists first.")] = False,
 ) -> None:
     """Compare the lists of code with the imports: the stages' `deps` in dvc.yaml, the Bento's `include` in
     bentofile.yaml, and what guards the judge (CODEOWNERS and the allow-list of pulls/scope.py).

@@ -50,9 +50,7 @@ def logs(
 @verbs.command(example="ml drift --env production --through 2013-07")
 def drift(
     env: Env,
-    through: Annotated[
-        str, typer.Option(help="The newest month to look at; `latest` is the source's.")
-    ] = "latest",
+    through: Annotated[str, typer.Option(help="The newest month; `latest` is the source's.")] = "latest",
     out: Annotated[Path, typer.Option(help="Where drift.json and drift.md go.")] = Path("build/drift"),
 ) -> None:
     """Compare what production saw with the training data: 0 STEADY, 3 INCONCLUSIVE, 4 RETRAIN or FAULT."""

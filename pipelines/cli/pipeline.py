@@ -13,17 +13,11 @@ verbs = Verbs("Make a model")
 @verbs.command(example="ml ingest\nml ingest --through 2013-07 --labels-to host")
 def ingest(
     through: Annotated[
-        str,
-        typer.Option(
-            help="The newest month, such as 2013-06, or `latest`; by default params.yaml: data.through."
-        ),
+        str, typer.Option(help="The newest month, or `latest`; by default params.yaml: data.through.")
     ] = "",
     labels_to: Annotated[
         str,
-        typer.Option(
-            help="Write the months after data.through into this folder, not into data/; "
-            "`host` is the labels of $GREENLIGHT_HOME."
-        ),
+        typer.Option(help="Only the months after data.through, into this folder; `host`: the host's."),
     ] = "",
 ) -> None:
     """Make data/ what params.yaml says: the source's months, a file each, the same bytes each time."""
@@ -45,7 +39,7 @@ def restore() -> None:
 @verbs.command(example="ml reproduce")
 def reproduce(
     locked: Annotated[
-        bool, typer.Option("--locked", help="Refuse when dvc.lock is not the one that was committed.")
+        bool, typer.Option("--locked", help="Refuse when dvc.lock is not the committed one.")
     ] = False,
 ) -> None:
     """All stages: bring the data back, run what has changed, compare with the committed dvc.lock."""
@@ -58,14 +52,13 @@ def reproduce(
 @verbs.command(example="ml tune --minutes 5")
 def tune(
     trials: Annotated[
-        int | None, typer.Option(min=1, help="So many trials in all; by default params.yaml: tune.trials.")
+        int | None, typer.Option(min=1, help="Trials in all; else params.yaml: tune.trials.")
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="Start no trial after so many minutes; again goes on.")
+        float | None, typer.Option(min=0, help="Start no trial after them; again goes on.")
     ] = None,
     write: Annotated[
-        bool,
-        typer.Option("--write/--dry-run", help="Put better settings into params.yaml, or only show them."),
+        bool, typer.Option("--write/--dry-run", help="Write better settings into params.yaml, or show them.")
     ] = True,
 ) -> None:
     """Search params.yaml: tune for better settings, inside the training months; Ctrl-C keeps the best."""

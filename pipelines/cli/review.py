@@ -17,13 +17,9 @@ verbs = Verbs("Judge a proposal")
 
 @verbs.command(example="ml gate --candidate ../proposal --head proposal")
 def gate(
-    candidate: Annotated[
-        Path, typer.Option(help="What the proposal's build left: models/, params.yaml, dvc.lock.")
-    ],
+    candidate: Annotated[Path, typer.Option(help="What the proposal's build left: models/, dvc.lock, ...")],
     base: Annotated[Path, typer.Option(help="The checkout that judges: its code, its thresholds.")] = Path(),
-    head: Annotated[
-        str | None, typer.Option(help="The proposal's commit, for the list of changed files.")
-    ] = None,
+    head: Annotated[str | None, typer.Option(help="The proposal's commit, for what it changes.")] = None,
     out: Annotated[Path, typer.Option(help="Where gate.json goes.")] = Path("evidence"),
 ) -> None:
     """Judge a proposal: exits with 0 for PASS, 3 for INCONCLUSIVE, 4 for FAIL."""
@@ -65,11 +61,7 @@ def report(
 @verbs.command(example="ml diff staging production\nml diff 3fd1c09e .")
 def diff(
     one: Annotated[
-        str,
-        typer.Argument(
-            metavar="A",
-            help="A release's id or its beginning, `staging`, `production`, or a folder with models/.",
-        ),
+        str, typer.Argument(metavar="A", help="A release, `staging`, `production`, a folder with models/.")
     ],
     other: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
 ) -> None:

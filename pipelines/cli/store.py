@@ -33,7 +33,7 @@ def prune(
 
 @verbs.command(example="ml store add release  # a downloaded artifact")
 def add(
-    folder: Annotated[Path, typer.Argument(help="A folder of releases, such as a downloaded artifact.")],
+    folder: Annotated[Path, typer.Argument(help="A folder of releases: a downloaded artifact.")],
 ) -> None:
     """Take in releases that another machine built; each is hashed against its id."""
     from pipelines.registry import store as stores
@@ -57,9 +57,7 @@ def previous() -> None:
 
 @verbs.command(example="ml store image\nml store image 3fd1c09e")
 def image(
-    release: Annotated[
-        str, typer.Argument(help="A release id, or its beginning; staging's by default.")
-    ] = "",
+    release: Annotated[str, typer.Argument(help="An id, or its beginning; staging's by default.")] = "",
 ) -> None:
     """Build a release's container image, where a Docker engine answers."""
     from pipelines.release.image import image

@@ -4,7 +4,6 @@ import base64
 from typing import Any
 
 from pipelines.base import git
-from pipelines.base.errors import UserError
 from pipelines.local.forge import ApiError, Forge, route
 
 TREE_LIMIT = 100_000  # entries
@@ -12,10 +11,7 @@ TREE_LIMIT = 100_000  # entries
 
 @route("GET", "/git/ref/heads/{path}", "contents:read")
 def get_branch(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    try:
-        sha = forge.git("rev-parse", "--verify", "--quiet", f"refs/heads/{at['path']}^0")
-    except UserError:
-        raise ApiError(404, "Not Found") from None
+    sha = forge.ask("rev-parse", "--verify", "--quiet", f"refs/heads/{at['path']}^0")
     return 200, {"ref": f"refs/heads/{at['path']}", "object": {"type": "commit", "sha": sha}}
 
 
@@ -23,10 +19,7 @@ def get_branch(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
 def get_tree(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     """A tree, or that of a commit, with the trees in it where `recursive` is given, whatever its value."""
     deep = ["-r", "-t"] if "recursive" in at else []
-    try:
-        listed = forge.git("ls-tree", "-z", *deep, "--end-of-options", at["sha"])
-    except UserError:
-        raise ApiError(404, "Not Found") from None
+    listed = forge.ask("ls-tree", "-z", *deep, "--end-of-options", at["sha"])
     entries = []
     for line in listed.split("\0")[:-1] if listed else []:
         about, _, path = line.partition("\t")
@@ -49,10 +42,7 @@ def get_blob(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[in
 def compare(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     """What the workflows read of a comparison: where the two part, and how far each is from there."""
     ends = [forge.commit(end) for end in at["path"].split("...", 1)]
-    try:
-        merge_base = forge.git("merge-base", *ends)
-    except UserError:
-        raise ApiError(404, "No common ancestor between these two") from None
+    merge_base = forge.ask("merge-base", *ends, missing="No common ancestor between these two")
     behind, ahead = forge.git("rev-list", "--left-right", "--count", "...".join(ends)).split()
     state = {(True, True): "diverged", (True, False): "behind", (False, True): "ahead"}
     return 200, {

@@ -22,16 +22,9 @@ class Event:
 
 def pull_request(pull: Mapping[str, Any], action: str = "synchronize") -> Event:
     """A pull request, as the API gives it, was opened or got new commits. It runs on its merge commit."""
-    payload = {
-        "action": action,
-        "number": pull["number"],
-        "pull_request": dict(pull),
-        "repository": pull["base"]["repo"],
-        "sender": pull["user"],
-    }
     return Event(
         "pull_request",
-        payload,
+        _about(pull, action, pull["user"]),
         sha=pull.get("merge_commit_sha") or pull["head"]["sha"],
         ref=f"refs/pull/{pull['number']}/merge",
         head_sha=pull["head"]["sha"],
@@ -41,21 +34,18 @@ def pull_request(pull: Mapping[str, Any], action: str = "synchronize") -> Event:
 
 def label(pull: Mapping[str, Any], action: str, name: str, sender: str) -> Event:
     """A label was put on a pull request or taken from it: a run of the default branch's commit."""
-    payload = {
-        "action": action,
-        "number": pull["number"],
-        "label": {"name": name},
-        "pull_request": dict(pull),
-        "repository": pull["base"]["repo"],
-        "sender": user(sender),
-    }
-    return Event("pull_request_target", payload)
+    return Event("pull_request_target", _about(pull, action, user(sender)) | {"label": {"name": name}})
 
 
-def push(repository: str, before: str, after: str, branch: str = MAIN) -> Event:
-    """Commits `before`..`after` arrived on a branch; `before` is forty zeros for a new one."""
+def _about(pull: Mapping[str, Any], action: str, sender: Any) -> dict[str, Any]:
+    told = {"action": action, "number": pull["number"], "pull_request": dict(pull)}
+    return told | {"repository": pull["base"]["repo"], "sender": sender}
+
+
+def push(repository: str, before: str, after: str) -> Event:
+    """Commits `before`..`after` arrived on the default branch; `before` is forty zeros for a new one."""
     payload = {
-        "ref": f"refs/heads/{branch}",
+        "ref": f"refs/heads/{MAIN}",
         "before": before,
         "after": after,
         "created": not before.strip("0"),
@@ -64,11 +54,10 @@ def push(repository: str, before: str, after: str, branch: str = MAIN) -> Event:
         "compare": f"https://github.com/{repository}/compare/{before[:12]}...{after[:12]}",
         "commits": [],
         "head_commit": {"id": after},
-        "repository": describe(repository),
         "pusher": {"name": owner(repository)},
-        "sender": user(owner(repository)),
+        **_by_owner(repository),
     }
-    return Event("push", payload, after, f"refs/heads/{branch}", after, branch)
+    return Event("push", payload, sha=after, head_sha=after)
 
 
 def workflow_run(repository: str, run: Mapping[str, Any]) -> Event:
@@ -77,26 +66,23 @@ def workflow_run(repository: str, run: Mapping[str, Any]) -> Event:
         "action": "completed",
         "workflow": {"name": run["name"], "path": run["path"], "state": "active"},
         "workflow_run": dict(run),
-        "repository": describe(repository),
-        "sender": user(owner(repository)),
+        **_by_owner(repository),
     }
     return Event("workflow_run", payload)
 
 
-def schedule(repository: str, cron: str = "0 6 1 * *") -> Event:
-    return Event("schedule", {"schedule": cron, "repository": describe(repository)})
+def schedule(repository: str) -> Event:
+    return Event("schedule", {"schedule": "0 6 1 * *", "repository": describe(repository)})
 
 
-def workflow_dispatch(repository: str, path: str, inputs: Mapping[str, str], branch: str = MAIN) -> Event:
+def workflow_dispatch(repository: str, path: str, inputs: Mapping[str, str]) -> Event:
     """Somebody pressed "Run workflow". Inputs are text, as GitHub sends them."""
-    payload = {
-        "inputs": dict(inputs),
-        "ref": f"refs/heads/{branch}",
-        "workflow": path,
-        "repository": describe(repository),
-        "sender": user(owner(repository)),
-    }
-    return Event("workflow_dispatch", payload, ref=f"refs/heads/{branch}", head_branch=branch)
+    told = {"inputs": dict(inputs), "ref": f"refs/heads/{MAIN}", "workflow": path}
+    return Event("workflow_dispatch", told | _by_owner(repository))
+
+
+def _by_owner(repository: str) -> dict[str, Any]:
+    return {"repository": describe(repository), "sender": user(owner(repository))}
 
 
 def describe(repository: str, fork: bool = False) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The repository behind the stand-in of GitHub's API, and its pull requests: what each route answers."""
 
+import contextlib
 import re
 import tempfile
 import threading
@@ -22,37 +23,37 @@ class ApiError(Exception):
 
     def __init__(self, status: int, message: str, **more: Any) -> None:
         super().__init__(message)
-        self.status, self.body = (
-            status,
-            {"message": message, "documentation_url": DOCS, "status": str(status), **more},
-        )
+        self.status = status
+        self.body = {"message": message, "documentation_url": DOCS, "status": str(status), **more}
+
+
+def invalid(**fault: str) -> ApiError:
+    """GitHub's 422 for a body that it does not take."""
+    return ApiError(422, "Validation Failed", errors=[fault])
 
 
 class Forge:
-    """The pull requests and what was said of them; each change is on disk before it is answered.
-
-    Runs and artifacts are those that `act.run` leaves in the same folder.
-    """
+    """The pull requests and what was said of them, on disk before an answer, beside the runs of `act.run`."""
 
     def __init__(self, folder: Path, origin: Path, repository: str, rules: Rules) -> None:
         self.folder, self.file, self.origin = folder, folder / "github.json", origin.absolute()
         self.repository, self.rules = repository, rules
         self.lock = threading.RLock()
+        lists = ("pulls", "issues", "comments", "statuses", "events", "reviews", "unexpected")
         self.state: dict[str, Any] = {
+            **{name: [] for name in lists},
             "last": 0,
-            "pulls": [],
-            "issues": [],
-            "comments": [],
-            "statuses": [],
-            "events": [],
-            "reviews": [],
             "keys": {},  # deploy keys, by fingerprint
             "pushers": {},  # of each ref: its commit, and who pushed that
             "roles": {owner(repository): "admin"},
-            "unexpected": [],
         }
         if self.file.exists():
             self.state |= read_json(self.file)
+
+    @property
+    def author(self) -> tuple[str, ...]:
+        """Who makes GitHub's own commits, as options of git."""
+        return ("-c", f"user.name={owner(self.repository)}", "-c", "user.email=noreply@github.com")
 
     def save(self) -> None:
         write_json(self.file, self.state)
@@ -64,18 +65,21 @@ class Forge:
     def git(self, *arguments: str) -> str:
         return git("-C", str(self.origin), *arguments)
 
+    def ask(self, *arguments: str, missing: str = "Not Found", status: int = 404) -> str:
+        """As `git`; ApiError where that fails."""
+        try:
+            return self.git(*arguments)
+        except UserError:
+            raise ApiError(status, missing) from None
+
     def commit(self, ref: str) -> str:
         """The SHA of a branch, a ref or a commit; 422 when there is none, as GitHub says it."""
         other, _, branch = ref.partition(":")  # a fork's branch; forks share their objects with us
         fork = (f"refs/forks/{other}/{branch}",) if branch else ()
         for name in (*fork, f"refs/heads/{ref}", ref):
-            try:
+            with contextlib.suppress(UserError):
                 return self.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^0")
-            except UserError:
-                continue
         raise ApiError(422, f"No commit found for SHA: {ref}")
-
-    # --- pull requests ------------------------------------------------------------------------------------
 
     def pull(self, number: int) -> dict[str, Any]:
         return self.describe(self.record(number))
@@ -140,28 +144,25 @@ class Forge:
 
     def test_merge(self, record: dict[str, Any]) -> str | None:
         """refs/pull/N/head and refs/pull/N/merge, as GitHub makes them; None when the two ends conflict."""
-        number = record["number"]
-        self.git("update-ref", f"refs/pull/{number}/head", record["head"])
-        merged = self.merge(record["base"], record["head"], f"Merge {record['head']} into {record['base']}")
-        if merged:
-            self.git("update-ref", f"refs/pull/{number}/merge", merged)
+        ref, base, head = f"refs/pull/{record['number']}", record["base"], record["head"]
+        self.git("update-ref", f"{ref}/head", head)
+        if merged := self.merge(base, head, f"Merge {head} into {base}"):
+            self.git("update-ref", f"{ref}/merge", merged)
         return merged
 
     def merge(self, base: str, head: str, message: str) -> str | None:
-        """A merge commit of two commits, made in a clone that is thrown away; None when they conflict."""
+        """A merge commit of two commits; None when they conflict."""
+        return self.made(base, "merge", "--quiet", "--no-ff", "--message", message, head)
+
+    def made(self, start: str, *command: str) -> str | None:
+        """The commit that a command of git makes at another, in a clone that is thrown away; None when it
+        fails."""
         with tempfile.TemporaryDirectory() as folder:
             git("clone", "--quiet", "--shared", "--no-checkout", str(self.origin), folder)
-            here = (
-                "-C",
-                folder,
-                "-c",
-                f"user.name={owner(self.repository)}",
-                "-c",
-                "user.email=noreply@github.com",
-            )
-            git(*here, "checkout", "--quiet", "--detach", base)
+            here = ("-C", folder, *self.author)
+            git(*here, "checkout", "--quiet", "--detach", start)
             try:
-                git(*here, "merge", "--quiet", "--no-ff", "--message", message, head)
+                git(*here, *command)
             except UserError:
                 return None
             made = git(*here, "rev-parse", "HEAD")
@@ -179,8 +180,6 @@ class Forge:
             found.append({"filename": parts.pop(0), "status": FILES[kind], **previous})
         return found
 
-
-# --- routes -----------------------------------------------------------------------------------------------
 
 Route = Callable[["Forge", dict[str, str], dict[str, Any]], tuple[int, Any]]
 ROUTES: list[tuple[str, re.Pattern[str], tuple[str, ...], Route]] = []
@@ -204,19 +203,13 @@ def get_repository(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tu
 
 @route("GET", "/pulls", "pull-requests:read")
 def list_pulls(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    found = [forge.describe(record) for record in reversed(forge.state["pulls"])]
-    for field, wanted in (
-        ("state", at.get("state", "open")),
-        ("head", at.get("head")),
-        ("base", at.get("base")),
-    ):
-        if wanted and (field, wanted) != ("state", "all"):
-            found = [pull for pull in found if wanted == shown(pull, field)]
+    wanted = {"state": at.get("state", "open"), "head": at.get("head"), "base": at.get("base")}
+    found = []
+    for pull in map(forge.describe, reversed(forge.state["pulls"])):
+        shown = {"state": pull["state"], "head": pull["head"]["label"], "base": pull["base"]["ref"]}
+        if all(value in (None, "", "all", shown[field]) for field, value in wanted.items()):
+            found.append(pull)
     return 200, found
-
-
-def shown(pull: Mapping[str, Any], field: str) -> str:
-    return str({"state": pull["state"], "head": pull["head"]["label"], "base": pull["base"]["ref"]}[field])
 
 
 @route("POST", "/pulls", "pull-requests:write")
@@ -224,23 +217,15 @@ def create_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple
     (other, _, head), base = text(body, "head").rpartition(":"), text(body, "base")
     fork = other if other not in ("", owner(forge.repository)) else None
     pair = {"head_ref": head, "base_ref": base, "fork": fork}
-    if any(
-        old["state"] == "open" and pair.items() <= ({"fork": None} | old).items()
-        for old in forge.state["pulls"]
-    ):
+    open_ones = ({"fork": None} | old for old in forge.state["pulls"] if old["state"] == "open")
+    if any(pair.items() <= old.items() for old in open_ones):
         message = f"A pull request already exists for {other or owner(forge.repository)}:{head}."
-        raise ApiError(422, "Validation Failed", errors=[{"resource": "PullRequest", "message": message}])
+        raise invalid(resource="PullRequest", message=message)
     ends = {"head": forge.commit(head_name(pair)), "base": forge.commit(base)}
     if ends["head"] == ends["base"]:
-        message = f"No commits between {base} and {head}"
-        raise ApiError(422, "Validation Failed", errors=[{"resource": "PullRequest", "message": message}])
-    record = {
-        "number": forge.next_id(),
-        "title": text(body, "title"),
-        "body": body.get("body"),
-        "state": "open",
-    }
-    record |= {**pair, **ends, "created_at": now(), "merged_at": None}
+        raise invalid(resource="PullRequest", message=f"No commits between {base} and {head}")
+    record = {"number": forge.next_id(), "title": text(body, "title"), "body": body.get("body")}
+    record |= {**pair, **ends, "state": "open", "created_at": now(), "merged_at": None}
     if at["job"]:
         record["by"] = at["by"]  # a workflow opened it
     forge.state["pulls"].append(record)
@@ -294,7 +279,7 @@ def latest(forge: Forge, sha: str) -> list[dict[str, Any]]:
 
 def text(body: Mapping[str, Any], field: str) -> str:
     if not isinstance(value := body.get(field), str) or not value:
-        raise ApiError(422, "Validation Failed", errors=[{"field": field, "code": "missing_field"}])
+        raise invalid(field=field, code="missing_field")
     return value
 
 

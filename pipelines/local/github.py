@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from pipelines.base.github import BOT, GitHub
-from pipelines.local import commits, issues, marks, merges, pushes  # noqa: F401 (their routes)
+from pipelines.local import commits, marks, merges, pushes  # noqa: F401 (their routes)
 from pipelines.local.forge import ROUTES, ApiError, Forge
 from pipelines.local.rights import EVERYTHING, holder
 from pipelines.local.rules import Rules
@@ -34,9 +34,8 @@ def serve(
 ) -> Iterator[str]:
     """Serve the API while the block runs; its address is what `GITHUB_API_URL` must be.
 
-    `folder`: where its state goes, and where `act.run` leaves runs and artifacts (`Place.state`).
-    `rules`: of the default branch. `failing`: every so many calls one gets 502 and does nothing, or 429 with
-    Retry-After, by turns.
+    `folder`: `Place.state`. `rules`: of the default branch. `failing`: every so many calls one gets 502 and
+    does nothing, or 429 with Retry-After, by turns.
     """
     forge = Forge(folder, origin, repository, rules or Rules())
     pushes.guard(origin)
@@ -51,9 +50,7 @@ def serve(
         server.server_close()
 
 
-def call(
-    url: str, method: str = "GET", body: Mapping[str, Any] | None = None, token: str = EVERYTHING
-) -> Any:
+def call(url: str, method: str = "GET", body: Any = None, token: str = EVERYTHING) -> Any:
     """Call the API. UserError with GitHub's message for any answer but 2xx."""
     api, _, rest = url.partition("/repos/")
     owner, name, *path = re.split(r"(?=[/?])", rest, maxsplit=2)
@@ -82,33 +79,27 @@ def handler(forge: Forge, failing: int = 0) -> type[BaseHTTPRequestHandler]:
             self.send(status, body, url.path, dict(parse_qsl(url.query)))
 
         def fail(self, status: int) -> None:
-            page = b"<html><title>Unicorn!</title></html>"
-            self.send_response(status)
-            self.send_header("Content-Type", "text/html")
-            self.send_header("Content-Length", str(len(page)))
-            if status == 429:
-                self.send_header("Retry-After", "1")
-            self.end_headers()
-            self.wfile.write(page)
+            headers = {"Content-Type": "text/html"} | ({"Retry-After": "1"} if status == 429 else {})
+            self.write(status, b"<html><title>Unicorn!</title></html>", headers)
 
         def send(self, status: int, body: Any, path: str, query: dict[str, str]) -> None:
-            link, name = "", listed(body)
-            entries = body if isinstance(body, list) else body[name] if name else []
+            headers, name = {"Content-Type": "application/json; charset=utf-8"}, listed(body)
             if isinstance(body, list) or name:
+                entries = body[name] if name else body
                 size, page = min(int(query.get("per_page", 30)), 100), int(query.get("page", 1))
                 if page * size < len(entries):
                     more = urlencode(query | {"page": str(page + 1)})
-                    link = f'<http://{self.headers["Host"]}{path}?{more}>; rel="next"'
+                    headers["Link"] = f'<http://{self.headers["Host"]}{path}?{more}>; rel="next"'
                 entries = entries[(page - 1) * size : page * size]
                 body = body | {name: entries} if name else entries
-            payload = b"" if body is None else json.dumps(body).encode()
+            self.write(status, b"" if body is None else json.dumps(body).encode(), headers)
+
+        def write(self, status: int, content: bytes, headers: Mapping[str, str]) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", "application/json; charset=utf-8")
-            self.send_header("Content-Length", str(len(payload)))
-            if link:
-                self.send_header("Link", link)
+            for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(payload)
+            self.wfile.write(content)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

@@ -31,9 +31,7 @@ def read(root: Path, starts: Mapping[str, str], without: frozenset[str] = frozen
 
 
 def imported(root: Path, file: str) -> set[str]:
-    """The files that `file` imports, inside functions too, but not those that only its types need; and the
-    templates that it names.
-    """
+    """The files that `file` imports, less those that only its types need, and the templates that it names."""
     if file.endswith(".j2"):
         found = frozenset(TEMPLATE.findall((root / file).read_text(encoding="utf-8")))
     else:
@@ -61,14 +59,8 @@ def of_module(root: Path, name: str) -> list[str]:
     return found
 
 
-# --- verbs: a function of cli/ imports what its verb needs -------------------------------------------------
-
-
 def of_verb(root: Path, words: list[str]) -> set[str] | None:
-    """The files that `ml WORDS` imports; None where there is no such verb. Its arguments may follow it.
-
-    The files of cli/ are left out: they only hand on what a verb was given.
-    """
+    """The files, less those of cli/, that `ml WORDS` imports; None where there is no such verb."""
     verbs = _verbs(root)
     verb = next((verbs[name] for name in (" ".join(words[:2]), *words[:1]) if name in verbs), None)
     return of_function(root, *verb) if verb else None
@@ -150,9 +142,6 @@ def _own(nodes: list[ast.AST]) -> set[str]:
 
 def _aliases(node: ast.Import | ast.ImportFrom) -> list[str]:
     return [alias.asname or alias.name for alias in node.names]
-
-
-# --- sources -----------------------------------------------------------------------------------------------
 
 
 @cache

@@ -27,19 +27,13 @@ SCOPE = "pipelines/pulls/scope.py"
 PACKAGES = "requirements/train.txt"
 # These change no file that a stage leaves: what a run prints, and where it is logged. Nor does cli/
 # (imports.of_verb), nor an `__init__.py` without code (imports.of_module).
-SILENT = frozenset(
-    {"pipelines/base/console.py", "pipelines/base/errors.py", "pipelines/training/tracking.py"}
-)
+SILENT = frozenset(f"pipelines/{file}.py" for file in ("base/console", "base/errors", "training/tracking"))
 # Data that code reads, such as report/rates.json and models/, and params are listed by hand; so is all that a
 # stage needs whose command starts no Python of ours.
 
 
 def run(root: Path = Path(), fix: bool = False) -> int:
-    """`ml lint`: print a sentence for each difference. Returns 0 where there is none, else 2.
-
-    `fix`: bring the lists of dvc.yaml and bentofile.yaml up to date first. UserError where a file cannot be
-    read.
-    """
+    """`ml lint`: a sentence for each difference; `fix` writes the lists first. Returns 0 for none, else 2."""
     if fix:
         for listed in (*stages(root), bento(root)):
             write(root, listed)
@@ -53,14 +47,9 @@ def differences(root: Path) -> list[str]:
     lists = [*stages(root), bento(root)]
     wrong = [sentence for listed in lists for sentence in listed.sentences()]
     made_of = {file for listed in lists for file in listed.wanted if not scope.changes_model([file])}
-    if harmless := _some(made_of):
-        wrong.append(
-            f"{SCOPE}: HARMLESS covers {harmless}, of which a model or a release is made: take it out"
-        )
+    if used := _some(made_of):
+        wrong.append(f"{SCOPE}: HARMLESS covers {used}, of which a model or a release is made: take it out")
     return wrong + list(guards(root, judge(root)))
-
-
-# --- lists in YAML files -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -119,9 +108,7 @@ def stages(root: Path) -> list[Listed]:
 
 
 def bento(root: Path) -> Listed:
-    """The code of bentofile.yaml: what the service imports, and all its packages' own files: a folder without
-    one would be any package of that name that Python finds first.
-    """
+    """The code of bentofile.yaml: what the service imports, and all its packages' own files."""
     module = _read(root, BENTO, "service", str).partition(":")[0]
     starts = imports.of_module(root, module)
     if f"{module.replace('.', '/')}.py" not in starts:
@@ -184,9 +171,6 @@ def _verb(root: Path, where: str, words: list[str]) -> set[str]:
     if (found := imports.of_verb(root, words)) is None:
         raise UserError(f"{where} runs `ml {' '.join(words)}`, and `ml --help` has no such verb: correct it")
     return found
-
-
-# --- the judge ---------------------------------------------------------------------------------------------
 
 
 def judge(root: Path) -> set[str]:

@@ -1,24 +1,52 @@
-"""What people and workflows leave on a pull request or a commit: comments, labels, statuses, runs, files."""
+"""What people and workflows leave on a pull request or a commit, and issues, which GitHub lists with them."""
 
 import base64
 from collections.abc import Mapping
 from typing import Any
 
 from pipelines.base import git
-from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, write_text
 from pipelines.local.events import MAIN, describe, user
-from pipelines.local.forge import ApiError, Forge, latest, now, route, text, whole
+from pipelines.local.forge import ApiError, Forge, invalid, latest, now, route, text, whole
 
 BODY_LIMIT = 65536  # characters of a comment
-ROLES = {  # of a repository, the least first: the role, and what `permission` calls it
-    "read": "read",
-    "triage": "read",
-    "write": "write",
-    "maintain": "write",
-    "admin": "admin",
-}
+# Of a repository, the least first: the role, and what `permission` calls it
+ROLES = dict(read="read", triage="read", write="write", maintain="write", admin="admin")
 RIGHTS = ("pull", "triage", "push", "maintain", "admin")
+REASONS = ("completed", "not_planned", "duplicate", "reopened")  # for the state of an issue
+
+
+@route("GET", "/issues", "issues:read")
+def list_issues(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    wanted = at.get("state", "open")
+    pulls = [
+        {name: pull[name] for name in ("number", "title", "body", "state", "user", "html_url", "created_at")}
+        | {"pull_request": {"html_url": pull["html_url"], "merged_at": pull["merged_at"]}}
+        for pull in map(forge.describe, forge.state["pulls"])
+    ]
+    found = [one for one in (*forge.state["issues"], *pulls) if wanted in (one["state"], "all")]
+    return 200, sorted(found, key=lambda one: -one["number"])
+
+
+@route("POST", "/issues", "issues:write")
+def create_issue(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    issue = {"number": (number := forge.next_id()), "title": text(body, "title"), "body": body.get("body")}
+    issue |= {"state": "open", "state_reason": None, "user": user(at["by"]), "created_at": now()}
+    issue["html_url"] = f"https://github.com/{forge.repository}/issues/{number}"
+    forge.state["issues"].append(issue)
+    return 201, issue
+
+
+@route("PATCH", "/issues/{number}", "issues:write")
+def update_issue(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    for issue in forge.state["issues"]:
+        if issue["number"] == whole(at["number"]):
+            for name, choices in (("state", ("open", "closed")), ("state_reason", REASONS)):
+                if name in body and body[name] not in choices:
+                    raise invalid(field=name, code="invalid")
+            issue |= {k: body[k] for k in ("title", "body", "state", "state_reason") if k in body}
+            return 200, issue
+    raise ApiError(404, "Not Found")
 
 
 @route("GET", "/issues/{number}/comments", "issues:read", "pull-requests:read")
@@ -58,16 +86,10 @@ def update_comment(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tu
 def create_status(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     sha, state, description = forge.commit(at["sha"]), text(body, "state"), body.get("description")
     if state not in ("error", "failure", "pending", "success"):
-        raise ApiError(
-            422, "Validation Failed", errors=[{"resource": "Status", "field": "state", "code": "custom"}]
-        )
+        raise invalid(resource="Status", field="state", code="custom")
     if description is not None and len(description) > 140:
         message = "description is too long (maximum is 140 characters)"
-        raise ApiError(
-            422,
-            "Validation Failed",
-            errors=[{"resource": "Status", "field": "description", "message": message}],
-        )
+        raise invalid(resource="Status", field="description", message=message)
     status = {
         "id": forge.next_id(),
         "state": state,
@@ -94,35 +116,17 @@ def combined_status(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> t
     statuses = latest(forge, sha)
     states = {status["state"] for status in statuses}
     state = "failure" if states & {"error", "failure"} else "success" if states == {"success"} else "pending"
-    count = len(statuses)
-    return 200, {
-        "state": state,
-        "statuses": statuses,
-        "sha": sha,
-        "total_count": count,
-        "repository": describe(forge.repository),
-    }
+    told = {"state": state, "statuses": statuses, "sha": sha, "total_count": len(statuses)}
+    return 200, told | {"repository": describe(forge.repository)}
 
 
 @route("GET", "/contents/{path}", "contents:read")
 def get_contents(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     sha = forge.commit(at.get("ref", MAIN))
-    try:
-        blob = forge.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{sha}:{at['path']}")
-    except UserError:
-        raise ApiError(404, "Not Found") from None
+    blob = forge.ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{sha}:{at['path']}")
     content = git.tried("cat-file", "blob", blob, at=forge.origin).out
-    coded = base64.encodebytes(content).decode()
-    return 200, {
-        "type": "file",
-        "encoding": "base64",
-        "size": len(content),
-        "path": at["path"],
-        "content": coded,
-    }
-
-
-# --- labels and roles -------------------------------------------------------------------------------------
+    told = {"type": "file", "encoding": "base64", "size": len(content), "path": at["path"]}
+    return 200, told | {"content": base64.encodebytes(content).decode()}
 
 
 @route("POST", "/issues/{number}/labels", "issues:write", "pull-requests:write")
@@ -162,7 +166,7 @@ def may_write(forge: Forge, login: str) -> bool:
 def add_collaborator(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     role = {"pull": "read", "push": "write"}.get(body["permission"], body["permission"])
     if role not in ROLES:
-        raise ApiError(422, "Validation Failed")
+        raise invalid(field="permission", code="invalid")
     forge.state["roles"][at["login"]] = role
     return 204, None
 
@@ -176,20 +180,16 @@ def get_permission(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tu
     return 200, {"permission": ROLES[role], "role_name": role, "user": about}
 
 
-# --- runs and their artifacts -----------------------------------------------------------------------------
-
-
 @route("GET", "/actions/workflows/{file}/runs", "actions:read")
 def list_runs(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     path = f".github/workflows/{at['file']}"
     found = [run for run in runs(forge) if run["path"] == path]
-    for field in ("head_sha", "event", "status"):
-        wanted = at.get(field)  # `status` names a conclusion too
-        found = [
-            run
-            for run in found
-            if wanted in (None, run.get(field), field == "status" and run.get("conclusion"))
-        ]
+    for field, other in (
+        ("head_sha", ""),
+        ("event", ""),
+        ("status", "conclusion"),
+    ):  # `status` is both
+        found = [run for run in found if at.get(field) in (None, run.get(field), run.get(other))]
     return 200, {"total_count": len(found), "workflow_runs": found}
 
 
@@ -241,9 +241,5 @@ def runs(forge: Forge) -> list[dict[str, Any]]:
 def comment_body(body: Mapping[str, Any]) -> str:
     if len(text(body, "body")) > BODY_LIMIT:
         message = f"body is too long (maximum is {BODY_LIMIT} characters)"
-        raise ApiError(
-            422,
-            "Validation Failed",
-            errors=[{"resource": "IssueComment", "field": "body", "message": message}],
-        )
+        raise invalid(resource="IssueComment", field="body", message=message)
     return text(body, "body")

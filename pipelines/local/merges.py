@@ -1,13 +1,10 @@
 """Merges of the repository behind the stand-in: what the branch rules ask for, the three methods, reviews."""
 
-import tempfile
 from typing import Any
 
-from pipelines.base.errors import UserError
 from pipelines.base.git import tried as git_tried
-from pipelines.local.act import git
-from pipelines.local.events import MAIN, now, owner, user
-from pipelines.local.forge import ApiError, Forge, latest, route, whole
+from pipelines.local.events import MAIN, now, user
+from pipelines.local.forge import ApiError, Forge, invalid, latest, route, whole
 from pipelines.local.marks import may_write, runs
 from pipelines.local.owners import LARGEST_BYTES, PLACES, asked
 from pipelines.local.rights import ACTIONS
@@ -24,7 +21,7 @@ def merge_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
     record, method = forge.record(pull["number"]), body.get("merge_method", "merge")
     base, head = pull["base"]["sha"], pull["head"]["sha"]
     if method not in NAMES:
-        raise ApiError(422, "Validation Failed", errors=[{"field": "merge_method", "code": "invalid"}])
+        raise invalid(field="merge_method", code="invalid")
     if body.get("sha", head) != head:
         raise ApiError(409, "Head branch was modified. Review and try the merge again.")
     if pull["state"] != "open" or not pull["mergeable"]:
@@ -70,9 +67,7 @@ def violation(forge: Forge, pull: dict[str, Any], merge_base: str) -> str | None
 
 def standing(forge: Forge, sha: str) -> dict[str, tuple[str, int | None]]:
     """What counts for required checks, with the app that said it: commit statuses, and the jobs of runs of a
-    `pull_request` event.
-
-    Jobs of other runs have check runs on the commit too, but GitHub does not count them.
+    `pull_request` event, but not of other runs.
     """
     found: dict[str, tuple[str, int | None]] = {}
     for run in reversed(runs(forge)):  # the newest wins
@@ -102,10 +97,7 @@ def last_pusher(forge: Forge, pull: dict[str, Any]) -> str:
 
 
 def unapproved(forge: Forge, pull: dict[str, Any], approved: set[str]) -> tuple[str, ...]:
-    """Owners of a changed file, by the base's CODEOWNERS, none of whom approved; empty where there are none.
-
-    Whom GitHub does not know, or who may not write, is not an owner.
-    """
+    """Owners of a changed file, by the base's CODEOWNERS, none of whom approved; they are who may write."""
     base = pull["base"]["sha"]
     texts = (git_tried("cat-file", "blob", f"{base}:{path}", at=forge.origin) for path in PLACES)
     found = next((done.out for done in texts if done.code == 0), b"")
@@ -125,28 +117,14 @@ def merged(forge: Forge, method: str, base: str, head: str, message: str) -> str
     if method == "squash":
         if (both := forge.merge(base, head, message)) is None:
             return None
-        name = owner(forge.repository)
-        author = ("-c", f"user.name={name}", "-c", "user.email=noreply@github.com")
-        return forge.git(*author, "commit-tree", f"{both}^{{tree}}", "-p", base, "-m", message)
-    with tempfile.TemporaryDirectory() as folder:
-        git("clone", "--quiet", "--shared", "--no-checkout", str(forge.origin), folder)
-        here = ("-C", folder, "-c", "user.name=somebody", "-c", "user.email=noreply@github.com")
-        git(*here, "checkout", "--quiet", "--detach", head)
-        try:
-            git(*here, "rebase", "--quiet", "--force-rebase", base)
-        except UserError:
-            return None
-        made = git(*here, "rev-parse", "HEAD")
-        git(*here, "push", "--quiet", "origin", f"+{made}:refs/stand-in/merge")
-        return made
+        return forge.git(*forge.author, "commit-tree", f"{both}^{{tree}}", "-p", base, "-m", message)
+    return forge.made(head, "rebase", "--quiet", "--force-rebase", base)
 
 
 @route("POST", "/pulls/{number}/reviews", "pull-requests:write")
 def create_review(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    pull, kinds = (
-        forge.pull(whole(at["number"])),
-        {"APPROVE": "APPROVED", "REQUEST_CHANGES": "CHANGES_REQUESTED"},
-    )
+    pull = forge.pull(whole(at["number"]))
+    kinds = {"APPROVE": "APPROVED", "REQUEST_CHANGES": "CHANGES_REQUESTED"}
     if body.get("event") == "APPROVE" and at["by"] == pull["user"]["login"]:
         raise ApiError(422, "Unprocessable Entity", errors=["Can not approve your own pull request"])
     review = {
@@ -164,11 +142,9 @@ def create_review(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tup
 def delete_ref(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     """A branch goes; what was proposed into it moves to where the branch itself was merged, or is closed."""
     branch = at["path"].removeprefix("heads/")
-    try:
-        forge.git("rev-parse", "--verify", "--quiet", f"refs/{at['path']}")
-    except UserError:
-        raise ApiError(422, "Reference does not exist") from None
-    if why := forge.rules.broken(Push(f"refs/{at['path']}", forge.commit(branch), NOTHING)):
+    ref = f"refs/{at['path']}"
+    forge.ask("rev-parse", "--verify", "--quiet", ref, missing="Reference does not exist", status=422)
+    if why := forge.rules.broken(Push(ref, forge.commit(branch), NOTHING)):
         raise ApiError(422, f"{BROKEN}{why[0]}.")
     followed = [p for p in forge.state["pulls"] if p["head_ref"] == branch and p["merged_at"]]
     for record in forge.state["pulls"]:
@@ -182,5 +158,5 @@ def delete_ref(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
             elif not record.get("fork") or record["base_ref"] == branch:
                 record["state"] = "closed"
                 forge.happened(record["number"], "closed", at["by"])
-    forge.git("update-ref", "-d", f"refs/{at['path']}")
+    forge.git("update-ref", "-d", ref)
     return 204, None

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from itertools import takewhile
 
 PLACES = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS")  # the first that there is
 LARGEST_BYTES = 3 * 2**20  # a larger file is not loaded
@@ -20,11 +21,7 @@ def asked(text: str, paths: Iterable[str]) -> list[tuple[str, ...]]:
 
 def _line(line: str) -> tuple[re.Pattern[str], tuple[str, ...]] | None:
     """A line's pattern and its owners, without the @; None for a comment and for what GitHub passes over."""
-    words: list[str] = []
-    for word in line.split():
-        if word.startswith("#"):
-            break
-        words.append(word)
+    words = list(takewhile(lambda word: not word.startswith("#"), line.split()))
     if not words or words[0].startswith(("!", "\\#")) or "[" in words[0]:
         return None
     return _pattern(words[0]), tuple(word.removeprefix("@") for word in words[1:])

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.base import programs
 from pipelines.base.errors import UserError
-from pipelines.local.forge import ApiError, Forge, route
+from pipelines.local.forge import ApiError, Forge, invalid, route
 from pipelines.local.marks import may_write
 from pipelines.local.rules import Push
 from pipelines.local.uses import STAND_INS
@@ -21,10 +21,9 @@ DOOR = STAND_INS / "actions-checkout" / "door.py"
 @route("POST", "/git-receive-pack")
 def receive(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     """Each of these updates may be, or none is. Whose push a branch had last is written down."""
-    if at["key"]:
-        if at["key"] == "read-only":
-            raise ApiError(403, "ERROR: The key you are authenticating with has been marked as read only.")
-    elif at["writes"] != "yes" or not (at["job"] or may_write(forge, at["by"])):
+    if at["key"] == "read-only":
+        raise ApiError(403, "ERROR: The key you are authenticating with has been marked as read only.")
+    if not at["key"] and not (at["writes"] and (at["job"] or may_write(forge, at["by"]))):
         raise ApiError(403, f"Permission to {forge.repository}.git denied to {at['by']}.")
     for update in body["updates"]:
         push = Push(update["ref"], update["before"], update["after"], update["forced"], bool(at["key"]))
@@ -45,7 +44,7 @@ def create_key(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
         fingerprint = asyncssh.import_public_key(body["key"]).get_fingerprint()
     except (KeyError, ValueError, asyncssh.KeyImportError):
         message = "key is invalid. You must supply a key in OpenSSH public key format"
-        raise ApiError(422, "Validation Failed", errors=[{"field": "key", "message": message}]) from None
+        raise invalid(field="key", message=message) from None
     key = {"title": body.get("title", ""), "read_only": bool(body.get("read_only")), "id": forge.next_id()}
     forge.state["keys"][fingerprint] = key
     return 201, key
@@ -53,15 +52,16 @@ def create_key(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
 
 def guard(origin: Path) -> None:
     """Hold the pushes of jobs to what the API says, whichever clone they come from."""
-    done = programs.run([sys.executable, "-I", str(DOOR), "guard", str(origin)])
-    if done.returncode:
-        raise UserError(f"{origin} cannot be guarded: {done.stderr.strip()[-300:]}")
+    _door("guard", str(origin))
 
 
 def through_the_door(checkout: Path, api: str, login: str) -> None:
     """Have a person's pushes from a checkout come with their login; `api` ends with the repository."""
-    environment = programs.environment(TOKEN=login)
-    command = [sys.executable, "-I", str(DOOR), "enter", str(checkout), api]
-    done = programs.run(command, env=environment)
+    _door("enter", str(checkout), api, login=login)
+
+
+def _door(verb: str, folder: str, *more: str, login: str = "") -> None:
+    command = [sys.executable, "-I", str(DOOR), verb, folder, *more]
+    done = programs.run(command, env=programs.environment(TOKEN=login))
     if done.returncode:
-        raise UserError(f"{checkout} cannot push: {done.stderr.strip()[-300:]}")
+        raise UserError(f"the pushes of {folder} cannot be guarded: {done.stderr.strip()[-300:]}")

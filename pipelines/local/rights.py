@@ -35,9 +35,8 @@ class Holder:
         """Whether one of `needs`, such as `issues:read`, is given; write includes read."""
         if self.rights is None or not needs:
             return True
-        given = {f"{scope}:{level}" for scope, level in self.rights.items()}
-        given |= {f"{scope}:read" for scope, level in self.rights.items() if level == "write"}
-        return bool(given & set(needs))
+        pairs = (need.split(":") for need in needs)
+        return any(self.rights.get(scope) in (level, "write") for scope, level in pairs)
 
     def told(self) -> dict[str, str]:
         """What a route reads of it."""
@@ -61,10 +60,8 @@ def holder(token: str, state: Path, keys: Mapping[str, Any]) -> Holder | None:
         return Holder(name)
     if kind == "app" and name.isdigit():
         return Holder(f"app-{name}[bot]", app=int(name))
-    if kind == "key" and name in keys:
-        return Holder(
-            f"deploy key {keys[name]['title']}", {}, key="read-only" if keys[name]["read_only"] else "write"
-        )
+    if kind == "key" and (known := keys.get(name)):
+        return Holder(f"deploy key {known['title']}", {}, key="read-only" if known["read_only"] else "write")
     for file in state.glob("runs/*/tokens.json"):
         for job in read_json(file).values():
             if secrets.compare_digest(job["token"], token):
@@ -145,7 +142,7 @@ def from_fork(event: Event) -> bool:
 
 
 def spans(workflow: Path) -> dict[str, tuple[int, int]]:
-    """Where each job stands in the text."""
+    """Where each job is in the text."""
     jobs = next(value for key, value in compose(workflow).value if key.value == "jobs")
     return {key.value: (value.start_mark.index, value.end_mark.index) for key, value in jobs.value}
 

@@ -92,18 +92,15 @@ class Rules:
         found = {rule["type"]: rule.get("parameters", {}) for rule in read_json(file)["rules"]}
         checks, pulls = found.get("required_status_checks", {}), found.get("pull_request", {})
         beside = [read_json(path) for path in sorted(file.parent.glob("*.json"))]
+        asked = checks.get("required_status_checks", ())
         return cls(
-            tuple(check["context"] for check in checks.get("required_status_checks", ())),
+            tuple(check["context"] for check in asked),
             checks.get("strict_required_status_checks_policy", False),
             tuple(pulls.get("allowed_merge_methods", cls.methods)),
             pulls.get("required_approving_review_count", 0),
             pulls.get("require_last_push_approval", False),
             pulls.get("require_code_owner_review", False),
-            {
-                check["context"]: check["integration_id"]
-                for check in checks.get("required_status_checks", ())
-                if check.get("integration_id") is not None
-            },
+            {one["context"]: app for one in asked if (app := one.get("integration_id")) is not None},
             tuple(Guard.of(one) for one in beside if one["enforcement"] == "active"),
         )
 

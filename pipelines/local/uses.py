@@ -14,7 +14,7 @@ STAND_INS = Path(__file__).parent / "actions"
 
 @dataclass(frozen=True)
 class Use:
-    """One `uses:` of a remote action: `OWNER/NAME[/SUB]@REF`, where it stands and what it is given."""
+    """One `uses:` of a remote action: `OWNER/NAME[/SUB]@REF`, where it is and what it is given."""
 
     name: str
     ref: str
@@ -41,16 +41,12 @@ def stand_ins(root: Path, workflow: Path) -> dict[str, Path]:
         folder = STAND_INS / use.repository.replace("/", "-")
         definition = folder.joinpath(*use.name.split("/")[2:], "action.yml")
         if not definition.is_file():
-            raise UserError(
-                f"{use} has no stand-in to run here; write pipelines/local/actions/"
-                f"{definition.relative_to(STAND_INS)}, or use an action that has one"
-            )
+            missing = f"pipelines/local/actions/{definition.relative_to(STAND_INS)}"
+            raise UserError(f"{use} has no stand-in here; write {missing}, or use an action that has one")
         known = yaml.safe_load(definition.read_text()).get("inputs", {})
-        for name in use.inputs:
-            if name not in known:
-                raise UserError(
-                    f"{use} sets the input {name!r}, which its stand-in {definition} does not know"
-                )
+        if strange := [name for name in use.inputs if name not in known]:
+            sets = f"{use} sets the input {strange[0]!r}"
+            raise UserError(f"{sets}, which its stand-in {definition} does not know")
         found[f"{use.repository}@{use.ref}"] = folder
     return found
 
@@ -63,18 +59,17 @@ def remote_uses(root: Path, workflow: Path) -> Iterator[Use]:
         if file in seen:
             continue
         seen.add(file)
+        shown = file.relative_to(root) if file.is_relative_to(root) else file
         for node, given in uses_of(compose(file)):
-            value, shown = node.value, file.relative_to(root) if file.is_relative_to(root) else file
+            value, line = node.value, node.start_mark.line + 1
             if value.startswith("./"):
-                waiting.append(local_action(root, value, f"{shown}, line {node.start_mark.line + 1}"))
+                waiting.append(local_action(root, value, f"{shown}, line {line}"))
             elif "@" in value and not value.startswith("docker://"):
                 name, _, ref = value.partition("@")
-                yield Use(name, ref, shown, node.start_mark.line + 1, given)
+                yield Use(name, ref, shown, line, given)
             else:
-                line = node.start_mark.line + 1
-                raise UserError(
-                    f"{shown}, line {line}: uses: {value} cannot run here; name OWNER/NAME@SHA or ./FOLDER"
-                )
+                way_out = "name OWNER/NAME@SHA or ./FOLDER"
+                raise UserError(f"{shown}, line {line}: uses: {value} cannot run here; {way_out}")
 
 
 def local_action(root: Path, value: str, where: str) -> Path:

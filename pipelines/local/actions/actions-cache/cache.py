@@ -35,25 +35,17 @@ def main() -> None:
 
 def name(folder: str, key: str) -> str:
     """GitHub too keeps entries of different paths apart."""
-    return (
-        f"{hashlib.sha256(folder.encode()).hexdigest()[:12]}-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
-    )
+    one, other = (hashlib.sha256(text.encode()).hexdigest() for text in (folder, key))
+    return f"{one[:12]}-{other[:24]}"
 
 
 def seen(store: Path, folder: str, key: str, prefixes: list[str]) -> Path | None:
-    exact = store / name(folder, key)
-    return exact if exact.exists() else newest(store, folder, prefixes)
-
-
-def newest(store: Path, folder: str, prefixes: list[str]) -> Path | None:
-    start = name(folder, "").split("-")[0]
+    """The entry of the key, else the newest of the first prefix that has any."""
+    if (exact := store / name(folder, key)).exists():
+        return exact
+    keys = {path.with_suffix(""): path.read_text() for path in store.glob(f"{exact.name[:12]}-*.key")}
     for prefix in prefixes:
-        entries = [
-            path.with_suffix("")
-            for path in store.glob(f"{start}-*.key")
-            if path.read_text().startswith(prefix) and path.with_suffix("").is_dir()
-        ]
-        if entries:
+        if entries := [entry for entry, text in keys.items() if text.startswith(prefix) and entry.is_dir()]:
             return max(entries, key=lambda path: path.stat().st_mtime_ns)
     return None
 

@@ -19,13 +19,13 @@ NOTHING = "0" * 40
 
 
 def main() -> None:
-    verb, *given = sys.argv[1:]
-    if verb == "enter":
-        enter(Path(given[0]), given[1])
-    elif verb == "guard":
-        guard(Path(given[0]))
-    else:
-        ask(*given)
+    match sys.argv[1:]:
+        case ["enter", checkout, api]:
+            enter(Path(checkout), api)
+        case ["guard", repository]:
+            guard(Path(repository))
+        case [_, api, login]:
+            ask(api, login)
 
 
 def enter(checkout: Path, api: str) -> None:

@@ -16,10 +16,8 @@ def main() -> None:
         sys.exit(f"download-artifact: {run!r} is not a run id")
     if run != here:
         allowed(run)
-    store = Path(os.environ["GREENLIGHT_ARTIFACTS"]) / run
-    folder = Path(os.environ["FOLDER"]).expanduser()
-    name = os.environ["NAME"]
-    if name:
+    store, folder = Path(os.environ["GREENLIGHT_ARTIFACTS"]) / run, Path(os.environ["FOLDER"]).expanduser()
+    if name := os.environ["NAME"]:
         if "/" in name or name.startswith(".") or not (store / name).is_dir():
             sys.exit(f"download-artifact: run {run} has no artifact {name!r}")
         shutil.copytree(store / name, folder, dirs_exist_ok=True)
@@ -33,9 +31,8 @@ def main() -> None:
 
 def allowed(run: str) -> None:
     """Another run's artifacts are asked for at the API, with the token's `actions: read`."""
-    url = (
-        f"{os.environ['GITHUB_API_URL']}/repos/{os.environ['GITHUB_REPOSITORY']}/actions/runs/{run}/artifacts"
-    )
+    repository = f"{os.environ['GITHUB_API_URL']}/repos/{os.environ['GITHUB_REPOSITORY']}"
+    url = f"{repository}/actions/runs/{run}/artifacts"
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {os.environ['TOKEN']}"})
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

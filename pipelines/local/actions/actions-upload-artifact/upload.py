@@ -7,6 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
+HIDDEN = os.environ["HIDDEN"] == "true"
+
 
 def main() -> None:
     name = os.environ["NAME"]
@@ -17,9 +19,8 @@ def main() -> None:
     roots = [Path(hit) for pattern in patterns for hit in found(pattern)]
     files = sorted({file.absolute() for root in roots for file in within(root)})
     if not files:
-        none = os.environ["NONE"]
-        print(f"upload-artifact: no files were found at {', '.join(patterns)}: {none}")
-        sys.exit(1 if none == "error" else 0)
+        print(f"upload-artifact: no files were found at {', '.join(patterns)}: {os.environ['NONE']}")
+        sys.exit(os.environ["NONE"] == "error")
     if target.exists():
         if os.environ["OVERWRITE"] != "true":
             sys.exit(f"upload-artifact: 409 Conflict: this run has an artifact {name!r}; overwrite is false")
@@ -36,17 +37,13 @@ def main() -> None:
 
 
 def found(pattern: str) -> list[str]:
-    return sorted(glob.glob(pattern, recursive=True, include_hidden=hidden()))  # noqa: PTH207 (hidden)
-
-
-def hidden() -> bool:
-    return os.environ["HIDDEN"] == "true"
+    return sorted(glob.glob(pattern, recursive=True, include_hidden=HIDDEN))  # noqa: PTH207 (hidden)
 
 
 def within(root: Path) -> list[Path]:
     paths = [root] if root.is_file() else [path for path in root.rglob("*") if path.is_file()]
     inner = [(path, path.relative_to(root).parts or (path.name,)) for path in paths]
-    return [path for path, parts in inner if hidden() or not any(part.startswith(".") for part in parts)]
+    return [path for path, parts in inner if HIDDEN or not any(part.startswith(".") for part in parts)]
 
 
 def common(roots: list[Path]) -> Path:

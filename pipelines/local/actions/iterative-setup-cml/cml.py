@@ -32,12 +32,11 @@ def main() -> None:
     body = f'{wanted.file.read_text(encoding="utf-8")}\n\n![](https://cml.dev/watermark.png#1 "{title}")'
     if len(body) > LIMIT:
         sys.exit(f"cml: the comment has {len(body)} characters; the limit is {LIMIT}")
-    comments = f"/repos/{os.environ['GITHUB_REPOSITORY']}/issues/{number}/comments"
+    issues = f"/repos/{os.environ['GITHUB_REPOSITORY']}/issues"
+    comments = f"{issues}/{number}/comments"
     old = [comment for comment in call("GET", comments) if f'"{title}")' in comment["body"]]
     if wanted.verb == "update" and old:
-        answer = call(
-            "PATCH", f"/repos/{os.environ['GITHUB_REPOSITORY']}/issues/comments/{old[-1]['id']}", body
-        )
+        answer = call("PATCH", f"{issues}/comments/{old[-1]['id']}", body)
     else:
         answer = call("POST", comments, body)
     print(answer["html_url"])
