@@ -32,10 +32,7 @@ def alert(evidence: Path, github: GitHub | None = None) -> int:
 
 
 def _written(github: GitHub, marker: str, content: dict[str, str], wanted: bool) -> Any:
-    """The open issue of ours with this content, or a new one; closed, or none, where nobody needs to look.
-
-    An issue of somebody else's with the marker is not ours.
-    """
+    """Our open issue with this content, or a new one; closed, or none, where nobody needs to look."""
     if not wanted:
         content = {**content, "state": "closed", "state_reason": "completed"}
     for issue in github.list("/issues?state=open"):

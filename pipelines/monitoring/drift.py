@@ -47,10 +47,8 @@ def drift(
     """
     contract = problem.contract
     if lacking := [column.name for column in contract.loggable if column.name not in known.named]:
-        raise UserError(
-            f"the champion's reference.json has no feature {lacking[0]}, which columns.py has: "
-            "run the drift check at the commit of the running release"
-        )
+        why = f"the champion's reference.json has no feature {lacking[0]}, which columns.py has"
+        raise UserError(f"{why}: run the drift check at the commit of the running release")
     through = through or labels.newest_month(home / "labels")
     since = since or str(pd.Period(known.last, freq="M") + 1)
     if not (counted := months.between(since, through)):

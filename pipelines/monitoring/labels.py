@@ -33,7 +33,7 @@ class Log:
     asked: pd.DataFrame  # KEY, P, RELEASE, ASKED and the loggable features, the first asked first
     lines: int  # in all files
     cut: int  # last lines without an end: their process was killed while it wrote
-    unreadable: int  # other lines that are no prediction
+    unreadable: int  # other lines that are not predictions
     without_key: int  # predictions that no label can be joined to
     repeated: int  # predictions of a key that had been asked before
     shadow: int  # answers to copies of requests, or to the deployer, that nobody acted on: no predictions
@@ -45,7 +45,7 @@ class Log:
 
 
 def predictions(folder: Path, contract: Contract) -> Log:
-    """Read FOLDER/*.jsonl as the service writes it. A line that is no prediction is left out and counted."""
+    """Read FOLDER/*.jsonl as the service writes it. Lines that are not predictions are only counted."""
     names = [column.name for column in contract.loggable]
     entries: list[Entry] = []
     cut = unreadable = 0
@@ -76,10 +76,7 @@ def predictions(folder: Path, contract: Contract) -> Log:
 
 
 def events(folder: Path, month: str, problem: Problem) -> pd.DataFrame | None:
-    """The month's events as the source records them afterwards: key, time, label, features.
-
-    None where FOLDER/MONTH.parquet has not come yet. UserError where the file is not what `ml ingest` writes.
-    """
+    """The month's events as the source records them later; None where FOLDER/MONTH.parquet is not there."""
     if not months.path(folder, month).is_file():
         return None
     table = rows.of_month(month, problem, rows.read_from(folder, problem))

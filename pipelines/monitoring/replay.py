@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipelines.base.console import step
+from pipelines.base.console import aligned, step
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_json
 from pipelines.core import rows as road
@@ -121,8 +121,7 @@ class Tally:
         if self.answered:
             times = ", ".join(f"{name} {1000 * value:.1f} ms" for name, value in self.latency.items())
             lines.append(("latency", times))
-        width = max(len(name) for name, _ in lines)
-        return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
+        return "\n".join(aligned(lines))
 
 
 def parse_until(text: str | None) -> Until | None:
@@ -139,10 +138,8 @@ def local_address(url: str) -> tuple[str, int]:
     """Host and port of `url`. UserError where it is not this machine's: a replay is load, not a caller."""
     parts = urlsplit(url)
     if parts.scheme != "http" or parts.hostname not in HERE:
-        raise UserError(
-            f"replay sends load to this machine only, and {url} is not http://127.0.0.1:PORT: "
-            "run it on the host of the environment"
-        )
+        why = f"replay sends load to this machine only, and {url} is not http://127.0.0.1:PORT"
+        raise UserError(f"{why}: run it on the host of the environment")
     return parts.hostname, parts.port or 80
 
 

@@ -25,6 +25,7 @@ from pipelines.core import params
 Build = Callable[[Path, str], None]
 
 BASE = "main"
+CLI = "pipelines.cli"
 COMMITTER = ("greenlight", "greenlight@users.noreply.github.com")
 FILES = ("params.yaml", "data.dvc", "dvc.lock")
 NOTE = (
@@ -87,7 +88,8 @@ def _clone(folder: Path, remote: str) -> None:
 
 def _build(clone: Path, through: str) -> None:
     """The old months must be what they were; the new ones are added; then the stages run."""
-    ml, dvc = ((sys.executable, "-m", module) for module in ("pipelines.cli", "dvc"))
+    ml = (sys.executable, "-m", CLI)
+    dvc = (sys.executable, "-m", "dvc")
     moved = (clone / "params.yaml").read_text(encoding="utf-8")
     _git(clone, "checkout", "--quiet", "params.yaml")
     _run(clone, *ml, "restore")
@@ -160,13 +162,13 @@ def _run(folder: Path, *command: str, check: bool = True) -> str:
         with programs.start(command, cwd=folder, env=env, stdout=out, stderr=subprocess.PIPE) as run:
             for line in run.stderr or ():
                 errors.append(line)
-                if "pipelines.cli" in command:
+                if CLI in command:
                     print(line, end="", file=sys.stderr, flush=True)
         out.seek(0)
         printed = out.read()
     if check and run.returncode:
         said = [line for line in (errors or printed.splitlines()) if line.strip()] or ["no word"]
         words = re.sub(r"^(ml|fatal|ERROR|error): ", "", said[-1].strip())
-        shown = " ".join(command[2:]).replace("pipelines.cli", "ml")  # without `python -m`
+        shown = " ".join(command[2:]).replace(CLI, "ml")  # without `python -m`
         raise UserError(f"`{shown}` failed: {words}")
     return printed

@@ -19,11 +19,7 @@ AGAIN = "remove it and add it again as `ml release` made it, or write the entry 
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of what is in a release's folder beside the Bento, in hexadecimal.
-
-    Without what is another one when the same release of the same evidence is made again. UserError where
-    release.json is not a release's.
-    """
+    """SHA-256 of what is in a release's folder beside the Bento, less what another making of it changes."""
     about = Release.read(folder)
     said = {name: value for name, value in about.value.items() if name not in LATER}
     said["model"] = {"sha256": about.model.sha256}
@@ -39,7 +35,5 @@ def evidence(folder: Path) -> str:
 def check(entry: Entry, folder: Path) -> None:
     """UserError where evidence/ or release.json is another one than the entry names, where it names one."""
     if entry.beside is not None and digest(folder) != entry.beside:
-        raise UserError(
-            f"release {entry.release[:12]}: evidence/ or release.json in {folder} is not what the ledger's "
-            f"entry names: {AGAIN}"
-        )
+        what = f"release {entry.release[:12]}: evidence/ or release.json in {folder}"
+        raise UserError(f"{what} is not what the ledger's entry names: {AGAIN}")

@@ -102,8 +102,7 @@ class Ledger:
 
     def merges(self, commit: str, head: str) -> list[str]:
         """The merges among a commit of the branch and what came on top of it."""
-        own = [commit] if len(self._read("rev-list", "--parents", "-1", commit).split()) > 2 else []
-        return own + self._read("rev-list", "--merges", f"{commit}..{head}").split()
+        return self._read("rev-list", "--merges", head, "--not", f"{commit}^@").split()
 
     def entries(self) -> dict[str, Entry]:
         """The entry of every environment, by its name; empty before the first release. As `wanted`."""
@@ -137,10 +136,7 @@ class Ledger:
         raise UserError(f"{TRIES} writers were faster on origin's branch {BRANCH}: try again")
 
     def promote(self, check: Callable[[Entry], None] = lambda entry: None) -> Entry:
-        """Make what staging wants wanted in production, once `check` has not raised.
-
-        UserError where staging wants nothing, or the writer signs and nobody known signed what it wants.
-        """
+        """Make what staging wants wanted in production, once `check` passed. UserError as `require_known`."""
         found = self.look("staging")
         if found.entry is None or found.commit is None:
             raise UserError("the ledger names no release for staging: run `ml release` first")
@@ -157,10 +153,8 @@ class Ledger:
         """
         content, name = self.content(commit), f"{environment}.json on the branch {BRANCH} ({commit[:12]})"
         if self.signer is None and public_of(content):
-            raise UserError(
-                f"{name} is signed, and here is no key to sign with: give the job the secret "
-                f"{signers.VARIABLE} (docs/github.md)"
-            )
+            way_out = f"give the job the secret {signers.VARIABLE} (docs/github.md)"
+            raise UserError(f"{name} is signed, and there is no key here to sign with: {way_out}")
         try:
             signers.known(content, self.signer, self._setting)
         except Untrusted as reason:

@@ -56,10 +56,9 @@ def require_merged(commit: str, repository: Path | str = ".") -> None:
             raise UserError(f"the branch {branch} cannot be fetched from origin: {fetched.words}")
     if commit not in git.run("rev-list", "--first-parent", head, at=repository).split():
         short = branch.removeprefix("refs/heads/")
-        raise UserError(
-            f"the commit {commit[:12]} was never the head of origin's branch {short}, and only what was "
-            f"merged there is released: push it there, or run `ml release` at its head"
-        )
+        why = f"the commit {commit[:12]} was never the head of origin's branch {short}"
+        way_out = "push it there, or run `ml release` at its head"
+        raise UserError(f"{why}, and only what was merged there is released: {way_out}")
 
 
 def _default(repository: Path | str) -> tuple[str, str]:

@@ -14,9 +14,7 @@ from pipelines.training import tracking
 CHAMPION = ("champion", "production")  # the aliases of what production runs
 
 
-def register(
-    environment: str, contract: Contract, model: Path, release: str, commit: str, stored: Path
-) -> str:
+def register(env: str, contract: Contract, model: Path, release: str, commit: str, stored: Path) -> str:
     """The version of this model in the registry, made where it has none, under the environment's alias.
 
     The registry is MLFLOW_TRACKING_URI's, by default sqlite in .greenlight/, which points at `stored`, the
@@ -37,13 +35,12 @@ def register(
             _make_registered(client, contract)
             made = client.create_model_version(name, source, run_id=run.info.run_id, tags=tags)
             version = str(made.version)
-        client.set_registered_model_alias(name, environment, version)
+        client.set_registered_model_alias(name, env, version)
         client.set_model_version_tag(name, version, "release", release)
     except MlflowException as error:
-        raise UserError(
-            f"MLFLOW_TRACKING_URI names a server that does not take the model "
-            f"({str(error).splitlines()[0][:200]}): start it, or unset the variable to use {tracking.LOCAL}"
-        ) from None
+        said = f"a server that does not take the model ({str(error).splitlines()[0][:200]})"
+        way_out = f"start it, or unset the variable to use {tracking.LOCAL}"
+        raise UserError(f"MLFLOW_TRACKING_URI names {said}: {way_out}") from None
     return version
 
 

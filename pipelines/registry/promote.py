@@ -7,10 +7,7 @@ from pipelines.registry.ledger import Ledger
 
 
 def promote() -> Entry:
-    """Have production want what staging wants; returns the new entry.
-
-    UserError where that is not a merged commit's, or where the writer signs and nobody known signed it.
-    """
+    """Have production want what staging wants, where that was merged; returns the new entry."""
     ledger = Ledger()
     entry = ledger.promote(check=lambda entry: merged.require_merged(entry.commit))
     rows = {"wanted": f"`{entry.release}`", "commit": f"`{entry.commit[:12]}`", "ledger": ledger.signature}

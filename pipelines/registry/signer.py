@@ -37,9 +37,7 @@ class Person(Signer):
             try:
                 done = programs.run(command, input=commit, text=False, timeout=PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
-                raise UserError(
-                    f"ssh-keygen did not sign in {PATIENCE_SECONDS:g} s: run this again"
-                ) from None
+                raise UserError(f"ssh-keygen did not sign in {PATIENCE_SECONDS:g} s: try again") from None
         if done.returncode:
             said = " ".join(done.stderr.decode("utf-8", "replace").split())[-200:]
             raise UserError(f"ssh-keygen cannot sign with {self.key} ({said}): mend git's user.signingkey")
@@ -98,8 +96,6 @@ def _by_ssh_keygen(key: str, line: str, where: str) -> Person:
     except (asyncssh.KeyImportError, ValueError):
         raise UserError(f"{where} is not a public SSH key: correct git's user.signingkey") from None
     if shutil.which("ssh-keygen") is None:
-        raise UserError(
-            f"{where} needs ssh-keygen, which is not on PATH: install OpenSSH's client, or give the key "
-            f"without a passphrase as {VARIABLE}"
-        )
+        way_out = f"install OpenSSH's client, or give the key without a passphrase as {VARIABLE}"
+        raise UserError(f"{where} needs ssh-keygen, which is not on PATH: {way_out}")
     return Person(key, public, line if key == line else "")

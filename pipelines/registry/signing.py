@@ -61,10 +61,8 @@ class Key(Signer):
         try:
             key = asyncssh.import_private_key(text.strip() + "\n")
         except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError):
-            raise UserError(
-                f"{where} is not an OpenSSH private key without a passphrase: "
-                "`ssh-keygen -t ed25519 -N ''` makes one"
-            ) from None
+            what = f"{where} is not an OpenSSH private key without a passphrase"
+            raise UserError(f"{what}: `ssh-keygen -t ed25519 -N ''` makes one") from None
         _strong(key, where)
         return cls(key, bytes(key.public_data))
 

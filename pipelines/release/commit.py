@@ -49,9 +49,8 @@ def check_clean(repository: Path) -> None:
     plain = [name for name in named if _is_plain(repository, name)]
     hashes = dict(zip(plain, git.hashes(plain, repository), strict=True))
     if wrong := [name for name in named if name not in committed or hashes.get(name) != committed[name]]:
-        raise UserError(
-            f"{wrong[0]} is not as the commit has it, and a release is a commit: commit or remove it first"
-        )
+        other = f"{wrong[0]} is not as the commit has it, and a release is a commit"
+        raise UserError(f"{other}: commit or remove it first")
 
 
 def _taken(repository: Path) -> list[Path]:

@@ -61,10 +61,8 @@ def _side(name: str) -> Side:
         return _of_folder(Path(name))
     if RELEASE.fullmatch(name):
         return _of_release(stores.of().get(name))
-    raise UserError(
-        f"{name!r} is neither a release's id, nor {' or '.join(ENVIRONMENTS)}, nor a folder with models/: "
-        "`ml store list` shows the releases"
-    )
+    none = f"{name!r} is neither a release's id, nor {' or '.join(ENVIRONMENTS)}, nor a folder with models/"
+    raise UserError(f"{none}: `ml store list` shows the releases")
 
 
 def _of_release(folder: Path, more: str = "") -> Side:

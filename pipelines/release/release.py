@@ -39,7 +39,6 @@ ENV = "staging"  # what wants each new release
 def release(
     problem: Problem,
     store: Store | None = None,
-    ledger: Ledger | None = None,
     trained: Path | None = None,
     digest: str = "",
 ) -> str:
@@ -50,7 +49,7 @@ def release(
     file is not the commit's or dvc.lock's; Refused where the rebuilt or the judged model answers otherwise on
     the test window.
     """
-    store, ledger, here = store or stores.of(), ledger or Ledger(), Path()
+    store, ledger, here = store or stores.of(), Ledger(), Path()
     signature = ledger.signature  # a key that cannot be used is told before the long work
     tracking.ready(problem.name)  # and so is a registry that takes no model
     commit.check_clean(here)
@@ -64,9 +63,11 @@ def release(
             _build_bento(here, folder / "bento", name, release_id)
             _copy_evidence(here, folder / "evidence", review)
             version = _register(store, problem.contract, release_id, head)
-            told = {"commit": head, "release": release_id, "MLflow": f"{name} version {version}"}
-            _complete_card(here, folder / "evidence", told)
-            _describe(here, release_id, head, version, rebuilt, review).write(folder)
+            if card.CARD.is_file():
+                told = {"commit": head, "release": release_id, "MLflow": f"{name} version {version}"}
+                made = card.complete(card.CARD.read_text(encoding="utf-8"), told)
+                write_text(folder / "evidence" / card.CARD.name, made)
+            _describe(release_id, head, version, rebuilt, review).write(folder)
     else:
         step(f"release {release_id[:12]} is in {store.where} already")
         _require_vouched(here, store.get(release_id), ledger, review)
@@ -159,34 +160,25 @@ def _require_vouched(here: Path, folder: Path, ledger: Ledger, review: Review) -
         _copy_evidence(here, made := Path(scratch, "evidence"), review)
         same = beside.evidence(made) == beside.evidence(folder / "evidence")
     if not same or Release.read(folder).model.sha256 != sha256(here / "models/model.onnx"):
-        raise UserError(
-            f"{folder}: evidence/ or release.json is neither what the ledger names nor what this commit has, "
-            "so it is not signed: remove the release from the store, and run this again"
-        )
+        why = "evidence/ or release.json is neither what the ledger names nor what this commit has"
+        way_out = "remove the release from the store, and run this again"
+        raise UserError(f"{folder}: {why}, so it is not signed: {way_out}")
 
 
-def _complete_card(here: Path, out: Path, told: dict[str, str]) -> None:
-    if (here / card.CARD).is_file():
-        made = (here / card.CARD).read_text(encoding="utf-8")
-        write_text(out / card.CARD.name, card.complete(made, told))
-
-
-def _describe(
-    here: Path, release_id: str, head: str, version: str, rebuilt: Other, review: Review
-) -> Release:
+def _describe(release_id: str, head: str, version: str, rebuilt: Other, review: Review) -> Release:
     """release.json, each field of it given: what is not given is not written."""
-    settings = Settings.read(here / "models")
+    settings = Settings.read(Path("models"))
     return Release(
         version=1,
         id=release_id,
         commit=head,
         name=settings.name,
         api=settings.api,
-        model=Shipped(sha256=sha256(here / "models/model.onnx"), version=version),
+        model=Shipped(sha256=sha256("models/model.onnx"), version=version),
         rebuilt=rebuilt,
         judged=review.judged,
         verdict=review.figures.get("verdict"),
-        lock=sha256(here / "requirements/serve.txt"),
+        lock=sha256("requirements/serve.txt"),
         image=None,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -53,12 +53,11 @@ def take(here: Path, trained: Path | None = None, digest: str = "") -> None:
     for name, md5 in again.files(wanted).items():
         _put(here / CANDIDATE / name, md5, here / name)
     also = dict(recorded.files(made))
-    verdict = None
-    with contextlib.suppress(UserError):
-        verdict = Verdict.read(here / REVIEW)
-    if _md5(here / MODEL) != again.files(wanted).get(MODEL) and (file := _judged_file(here, verdict)):
-        _put(here / CANDIDATE / MODEL, file, here / MODEL)
-        also[MODEL] = file
+    if _md5(here / MODEL) != again.files(wanted).get(MODEL):
+        with contextlib.suppress(UserError):  # a report that is no report takes no model in
+            if file := _judged_file(here, Verdict.read(here / REVIEW)):
+                _put(here / CANDIDATE / MODEL, file, here / MODEL)
+                also[MODEL] = file
     commit.check_models(here, also, prepared=trained is None)
     if made != wanted and trained is None:
         step(f"the same inputs gave other bytes than {commit.LOCK} names; it stays as the commit has it")
@@ -75,10 +74,10 @@ def _md5(path: Path) -> str | None:
     return None if path.is_symlink() or not path.is_file() else recorded.md5(path)
 
 
-def _judged_file(here: Path, verdict: Verdict | None) -> str | None:
+def _judged_file(here: Path, verdict: Verdict) -> str | None:
     """The MD5 of the candidate's model, where it is the very file that was judged."""
     file = here / CANDIDATE / MODEL
-    if verdict is None or verdict.candidate is None or (md5 := _md5(file)) is None:
+    if verdict.candidate is None or (md5 := _md5(file)) is None:
         return None
     return md5 if sha256(file) == verdict.candidate.sha256 else None
 
@@ -101,10 +100,8 @@ def judged(here: Path, verdict: Verdict, contract: Contract) -> Other | None:
         raise Refused(f"{said}, and {WINDOW} is not the one of {commit.LOCK}: propose this commit again")
     max_dp = _difference(here, Model(file), contract)
     if not max_dp <= SAME:
-        raise Refused(
-            f"{said}, which answers otherwise (max |Δp| on the test window is {max_dp:.2g}, at most {SAME:g} "
-            "passes): propose this commit again"
-        )
+        found = f"max |Δp| on the test window is {max_dp:.2g}, at most {SAME:g} passes"
+        raise Refused(f"{said}, which answers otherwise ({found}): propose this commit again")
     step(f"it has other bytes than the judged model ({named[:12]}) and answers as it does")
     return Other(sha256=named, max_dp=max_dp)
 
@@ -136,10 +133,8 @@ def rebuilt(here: Path, problem: Problem, trained: Path | None = None) -> Other:
         max_dp = _difference(here, Model(path), problem.contract)
     found = f"max |Δp| is {max_dp:.2g} on the test window's {len(tables.read(here / WINDOW)):,} rows"
     if not max_dp <= SAME:
-        raise Refused(
-            f"{MODEL} is not what {commit.LOCK} and its seed give: the model rebuilt from them answers "
-            f"otherwise ({found}; at most {SAME:g} passes)"
-        )
+        why = f"the model rebuilt from them answers otherwise ({found}; at most {SAME:g} passes)"
+        raise Refused(f"{MODEL} is not what {commit.LOCK} and its seed give: {why}")
     step(f"it answers as the reviewed one: {found}")
     return Other(sha256=hashlib.sha256(content).hexdigest(), max_dp=max_dp)
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import groupby
 from pathlib import Path
 
 from pydantic_core import to_json
@@ -45,10 +46,7 @@ def days_kept(told: str | None) -> int:
 
 
 class PredictionLog:
-    """Appends to FOLDER/DAY.SLOT.PROCESS.jsonl: a file a process, so that no two ever write to one.
-
-    Where it begins a file it deletes those of days that are no longer kept.
-    """
+    """Appends to FOLDER/DAY.SLOT.PROCESS.jsonl, which no other process writes; deletes days not kept now."""
 
     def __init__(
         self,
@@ -108,14 +106,12 @@ class PredictionLog:
     def _write(self) -> None:
         with self._lock:
             entries, self._waiting, self._rows = self._waiting, deque(), 0
-        days: dict[str, list[Entry]] = {}
-        for entry in entries:
-            days.setdefault(f"{entry.time:%Y-%m-%d}", []).append(entry)
-        for day, of_day in days.items():
+        for day, of_day in groupby(entries, lambda entry: f"{entry.time:%Y-%m-%d}"):
+            those = list(of_day)
             try:
-                self._append(day, b"".join(self._lines(entry) for entry in of_day))
+                self._append(day, b"".join(self._lines(entry) for entry in those))
             except Exception as error:  # a thread that ended would end the log for good
-                self._dropped(sum(len(entry.rows) for entry in of_day))
+                self._dropped(sum(len(entry.rows) for entry in those))
                 self._complain(error)
 
     def _append(self, day: str, lines: bytes) -> None:

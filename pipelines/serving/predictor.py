@@ -34,19 +34,13 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: Path | str, contract: Contract) -> "Predictor":
-        """From a folder with model.onnx, golden.json and serving.json.
-
-        UserError where one is missing, is another problem's, or the golden rows get other answers here.
-        """
+        """From a folder's files. UserError where they are another problem's, or golden rows differ here."""
         path = Path(folder) / "model.onnx"
         model, golden, settings = Model(path), Golden.read(path.parent), Settings.read(path.parent)
         names = {feature.name for feature in contract.features}
         if settings.name != contract.name or set(model.inputs) != names:
-            odd = sorted(names.symmetric_difference(model.inputs))
-            raise UserError(
-                f"{path} is not a model of {contract.name}'s features ({', '.join(odd) or settings.name}): "
-                "run `dvc repro`"
-            )
+            odd = ", ".join(sorted(names.symmetric_difference(model.inputs))) or settings.name
+            raise UserError(f"{path} is not a model of {contract.name}'s features ({odd}): run `dvc repro`")
         predictor = cls(contract, settings, model, golden)
         predictor.model_sha256 = sha256(path)
         if (difference := golden.largest_difference(predictor.answer(golden.rows).p)) > NEAR:
@@ -54,10 +48,7 @@ class Predictor:
         return predictor
 
     def answer(self, rows: Sequence[Row]) -> Answer:
-        """Answers for n rows that have been checked; fields that are no features are not looked at.
-
-        UserError with the row where the model gives no finite answer.
-        """
+        """Answers for n checked rows. UserError with the row where the model gives no finite answer."""
         p = self.model.predict_rows(self.contract.features, rows)
         finite = np.isfinite(p)
         if not finite.all():

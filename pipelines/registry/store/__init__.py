@@ -27,8 +27,6 @@ def of(home: Path | None = None) -> Store:
     if kind == "github":
         return Assets(repository(name), folder)
     if re.fullmatch(r"[\w+.-]+:.*", named) and not Path(named).exists():  # else s3://NAME were a folder here
-        raise UserError(
-            f"GREENLIGHT_STORE is {named!r}, and there is no store of the kind {kind!r}: "
-            "name `github`, `github:OWNER/REPO` or a folder"
-        )
+        strange = f"GREENLIGHT_STORE is {named!r}, and there is no store of the kind {kind!r}"
+        raise UserError(f"{strange}: name `github`, `github:OWNER/REPO` or a folder")
     return Store(named)

@@ -46,10 +46,7 @@ class Assets(Store):
         return f"the releases of {self.repository} on GitHub"
 
     def get(self, release: str) -> Path:
-        """As the folder's; what is not there, or is damaged, is downloaded and hashed first.
-
-        UserError where it is missing, its asset is cut or is another release's, or GitHub is out of reach.
-        """
+        """As the folder's; what is not there, or is damaged, is downloaded and hashed first."""
         release_id = self._find(release)
         folder = self.folder / release_id
         if damaged := self._is_here(release_id):
@@ -63,8 +60,7 @@ class Assets(Store):
 
     def has(self, release: str) -> bool:
         """Whether GitHub has it, whole; a copy here does not count."""
-        record = self._record(release)
-        return record is not None and _asset(record) is not None
+        return _asset(self._record(release)) is not None
 
     def list(self) -> list[Release]:
         """The release.json of each release on GitHub, the newest first; notes that were edited are named."""
@@ -87,8 +83,7 @@ class Assets(Store):
 
     def _take(self, new: Path, release_id: str, replace: bool = False) -> None:
         """What `put` has verified goes to GitHub before it appears here."""
-        record = self._record(release_id)
-        if record is None or _asset(record) is None:
+        if _asset(record := self._record(release_id)) is None:
             if record:  # its asset was cut, or somebody has deleted it
                 self._delete(record)
             self._upload(new, release_id)
@@ -205,8 +200,9 @@ def _age(about: Release) -> float:
     return time.time() - datetime.fromisoformat(about.created).timestamp()
 
 
-def _asset(record: dict[str, Any]) -> dict[str, Any] | None:
-    return next((a for a in record["assets"] if (a["name"], a["state"]) == (ASSET, "uploaded")), None)
+def _asset(record: dict[str, Any] | None) -> dict[str, Any] | None:
+    assets = record["assets"] if record else ()
+    return next((a for a in assets if (a["name"], a["state"]) == (ASSET, "uploaded")), None)
 
 
 def _check(asset: dict[str, Any], tar: Path) -> None:

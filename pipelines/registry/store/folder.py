@@ -124,9 +124,8 @@ class Store:
     def _find(self, release: str) -> str:
         """The whole id."""
         if not re.fullmatch(rf"[0-9a-f]{{{SHORTEST},64}}", release):
-            raise UserError(
-                f"{release!r} is not a release id: give at least {SHORTEST} of its hexadecimal digits"
-            )
+            way_out = f"give at least {SHORTEST} of its hexadecimal digits"
+            raise UserError(f"{release!r} is not a release id: {way_out}")
         found = [release_id for release_id in self._ids() if release_id.startswith(release)]
         if len(found) > 1:
             raise UserError(f"{release} begins {len(found)} releases in {self.where}: give more of the id")
@@ -135,10 +134,8 @@ class Store:
         return found[0]
 
     def _missing(self, release: str) -> UserError:
-        return UserError(
-            f"release {release[:12]} is not in {self.where}: make it with `ml release` at its commit, "
-            "or add it with `ml store add FOLDER`"
-        )
+        way_out = "make it with `ml release` at its commit, or add it with `ml store add FOLDER`"
+        return UserError(f"release {release[:12]} is not in {self.where}: {way_out}")
 
     def _sweep(self) -> None:
         for path in self.folder.glob(".new-*"):
