@@ -6,15 +6,16 @@ import shutil
 import signal
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
-from pipelines.core.params import Params, parse
-from pipelines.problem import PROBLEM
-from tests.problems.yours import REPOSITORY, make_it_yours, with_data
+from pipelines.core.params import Params
+from tests.problems.parcels import PARAMS_FILE, PROBLEM
+from tests.problems.yours import build, make_it_yours, three_months, with_data
 from tests.shared import FACTORY, once
 
 for name in ("DO_NOT_TRACK", "DVC_NO_ANALYTICS", "MLFLOW_DISABLE_TELEMETRY", "BENTOML_DO_NOT_TRACK"):
@@ -50,57 +51,41 @@ def factory(tmp_path_factory: pytest.TempPathFactory) -> None:
     FACTORY.append(tmp_path_factory)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def frozen_problem() -> Iterator[None]:
+    """The verbs take the tests' own problem, whatever is in the room."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipelines.problem.PROBLEM", PROBLEM)
+        yield
+
+
 @pytest.fixture(scope="session")
 def small_params() -> Params:
-    """params.yaml on three months: two to train, one to judge."""
-    from pipelines.problem import source
-
-    value = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
-    first, second, third = source.months()[:3]
-    value["data"] = {"first": first, "through": third}
-    value["train"] |= {"first": first, "last": second}
-    return parse(value)
+    return three_months(PARAMS_FILE, PROBLEM)
 
 
 @pytest.fixture(scope="session")
-def small_data(small_params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data/ of three months."""
-    from pipelines.training.ingest import ingest
+def small_built(small_params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data/, build/prepared.parquet and models/ of three months."""
+    return once(tmp_path_factory, "built", partial(build, small_params, PROBLEM))
 
-    def make(folder: Path) -> None:
-        ingest(PROBLEM, small_params.data.through, first=small_params.data.first, folder=folder / "data")
 
-    return once(tmp_path_factory, "small", make) / "data"
+@pytest.fixture(scope="session")
+def small_data(small_built: Path) -> Path:
+    return small_built / "data"
 
 
 @pytest.fixture(scope="session")
 def small_raw(small_params: Params, small_data: Path) -> pd.DataFrame:
     from pipelines.core import months
-    from pipelines.problem.columns import CONTRACT
 
-    return months.read(small_data, small_params.data.first, small_params.data.through, CONTRACT)
-
-
-@pytest.fixture(scope="session")
-def small_built(small_params: Params, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the build/prepared.parquet and models/ of three months."""
-    from pipelines.training import evaluate, prepare, train
-
-    def make(folder: Path) -> None:
-        prepared, models = folder / "build/prepared.parquet", folder / "models"
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-            prepare.run(small_params, PROBLEM, small_data, prepared)
-            train.run(small_params, PROBLEM, prepared, models)
-            evaluate.run(small_params, PROBLEM.contract, prepared, models)
-
-    return once(tmp_path_factory, "built", make)
+    return months.read(small_data, small_params.data.first, small_params.data.through, PROBLEM.contract)
 
 
 @pytest.fixture(scope="session")
 def yours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This repository made somebody's own with the second problem, its pipeline run and committed. Copy it to
-    change it: `copy_of`.
+    """This repository with the tests' own problem in its room, its pipeline run and committed. To change it,
+    take `copy_of_yours`.
     """
     return once(tmp_path_factory, "yours", lambda folder: with_data(make_it_yours(folder)))
 

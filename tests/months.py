@@ -7,7 +7,7 @@ import pandas as pd
 from pipelines.base.files import write_bytes
 from pipelines.core import months, rows, tables
 from pipelines.core.contract import Contract
-from pipelines.problem.columns import CONTRACT
+from tests.problems.parcels.columns import CONTRACT
 
 
 def in_order(table: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame:

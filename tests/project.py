@@ -1,4 +1,4 @@
-"""A small project of the template's own problem: made-up rows, a real model, a commit to release."""
+"""A small project of the tests' own problem: made-up rows, a real model, a commit to release."""
 
 import contextlib
 import functools
@@ -15,10 +15,11 @@ import pandas as pd
 import yaml
 
 from pipelines.core import params, tables
-from pipelines.core.contract import Column
-from pipelines.problem import PROBLEM
-from pipelines.problem.columns import CONTRACT
+from pipelines.core.contract import Column, Contract
 from pipelines.training import evaluate, table, train
+from tests.problems.parcels import PARAMS_FILE, PROBLEM
+from tests.problems.parcels.columns import CONTRACT
+from tests.problems.yours import furnish
 from tests.shared import FACTORY, once
 
 ROOT = Path(__file__).parents[1]
@@ -34,17 +35,29 @@ SETTINGS = {
 
 
 @functools.cache
+def code() -> Path:
+    """A folder whose `pipelines` has the tests' own problem in the room: for $PYTHONPATH of a verb."""
+
+    def make(folder: Path) -> None:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "pipelines", folder / "pipelines", ignore=ignored)
+        furnish(folder, PARAMS_FILE.parent)
+
+    return once(FACTORY[0], "code", make)
+
+
+@functools.cache
 def made() -> Path:
     """The project's checkout, made once for all workers; take a copy before you change it."""
     return once(FACTORY[0], "project", _make)
 
 
 def _make(folder: Path) -> None:
-    shutil.copytree(ROOT / "pipelines", folder / "pipelines", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(code(), folder, dirs_exist_ok=True)
     (folder / "requirements").mkdir()
     for name in ("bentofile.yaml", "dvc.yaml", "requirements/serve.txt", ".gitignore", ".gitattributes"):
         shutil.copyfile(ROOT / name, folder / name)
-    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    settings = yaml.safe_load(PARAMS_FILE.read_text())
     settings["train"] |= {"estimator": "hist_gradient_boosting", "settings": SETTINGS}
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
     with inside(folder):
@@ -67,21 +80,21 @@ def copy(folder: Path) -> Path:
     return folder
 
 
-def rows(seed: int = 1) -> pd.DataFrame:
+def rows(seed: int = 1, contract: Contract = CONTRACT) -> pd.DataFrame:
     """Made-up rows of all months, in which the first number raises the probability of the label."""
     random = np.random.default_rng(seed)
     days = pd.date_range("2013-01-01", "2013-06-30")
     time = pd.Series(np.repeat(days, ROWS_A_DAY)) + pd.Timedelta(hours=12)
     count = len(time)
     made: dict[str, pd.Series] = {
-        CONTRACT.key.name: pd.Series([f"event {n}" for n in range(count)]),
-        CONTRACT.time.name: time,
+        contract.key.name: pd.Series([f"event {n}" for n in range(count)]),
+        contract.time.name: time,
     }
-    for column in dict.fromkeys((*CONTRACT.slices, *CONTRACT.features)):
+    for column in dict.fromkeys((*contract.slices, *contract.features)):
         made[column.name] = _values(column, count, random)
-    number = next(column for column in CONTRACT.features if column.type == "number")
+    number = next(column for column in contract.features if column.type == "number")
     raised = made[number.name].fillna(0).rank(pct=True)
-    made[CONTRACT.label.name] = pd.Series(random.random(count) < 0.1 + 0.5 * raised).astype("boolean")
+    made[contract.label.name] = pd.Series(random.random(count) < 0.1 + 0.5 * raised).astype("boolean")
     return pd.DataFrame(made)
 
 

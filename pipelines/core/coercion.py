@@ -22,6 +22,7 @@ from pipelines.core.contract import Column, Contract
 if TYPE_CHECKING:
     import pyarrow as pa
 
+NO_SIGN = 0.0  # added to -0.0, which equals 0.0 and has other bytes, it gives 0.0
 EXACT = 1 << 53  # from here on a float no longer tells one whole number from the next
 LONGEST = 1 << 63  # of int64
 MISSING = {"", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none"}  # in columns that are no texts
@@ -116,7 +117,7 @@ def _at_once(values: pd.Series, column: Column) -> "np.ndarray | pd.Series | pa.
     elif column.type in ("number", "integer") and types.is_float_dtype(dtype):
         found = values.to_numpy(np.float64, na_value=np.nan)
         if column.type == "number":
-            return found
+            return found + NO_SIGN
         if ((np.abs(found) <= EXACT) & (found == np.floor(found)) | np.isnan(found)).all():
             return pd.Series(found).astype("Int64")
     elif column.type == "flag" and types.is_bool_dtype(dtype):
@@ -163,12 +164,12 @@ def _number(value: Any) -> float:
             text = text.replace(",", "")
         if not NUMBER.fullmatch(text):
             raise _Doubt(COMMA if "," in text else "")
-        return float(text)
+        return float(text) + NO_SIGN
     if isinstance(value, numbers.Integral) and abs(int(value)) > EXACT:
         raise _Doubt("a number has 53 bits: a category, a text or an integer has all digits")
     if not isinstance(value, numbers.Real | decimal.Decimal | np.bool_):
         raise _Doubt
-    return float(value)
+    return float(value) + NO_SIGN
 
 
 def _integer(value: Any) -> int:

@@ -10,13 +10,12 @@ import pandas as pd
 import pytest
 
 from benchmarks import _pairs, gate
-from pipelines.core import params as parameters
 from pipelines.core import stats
-from pipelines.problem.columns import CONTRACT
+from pipelines.problem.columns import CONTRACT  # the benchmark measures the problem in the room
 from tests import project
+from tests.problems.parcels import PARAMS
 
 ROOT = Path(__file__).parents[2]
-PARAMS = parameters.load(ROOT / "params.yaml")
 DAYS, ROWS = 56, 60  # a day
 DRAW = np.random.default_rng(8)
 TRUTH = DRAW.normal(-1.0, 1.2, DAYS * ROWS)  # logits
@@ -121,14 +120,13 @@ def test_the_interval_of_a_rate_takes_cuts_for_its_unit() -> None:
 
 
 def test_faults_change_what_they_say_and_nothing_else() -> None:
-    rows = project.rows()
+    rows = project.rows(contract=CONTRACT)
     assert changed(rows, _pairs.metric(rows)) == {
         name for name in _pairs.MEASURED if CONTRACT.column(name).unit in _pairs.METRIC
     }
     late = _pairs.clock(rows)
-    assert changed(rows, late) == set(_pairs.CLOCK) and _pairs.CLOCK
+    assert changed(rows, late) == set(_pairs.CLOCK)
     assert all(((late[name] - rows[name]) % 1440 == 60).all() for name in _pairs.CLOCK)
-    assert _pairs.MEASURED and len(_pairs.MEASURED) < len(CONTRACT.features)
 
 
 def changed(one: pd.DataFrame, other: pd.DataFrame) -> set[str]:

@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from benchmarks import _load, serving
 from pipelines.artifacts.golden import Golden
 from pipelines.base.files import write_json
-from pipelines.problem.columns import CONTRACT
+from pipelines.problem.columns import CONTRACT  # the benchmark measures the problem in the room
 
 GOLDEN = Golden(rows=tuple({"x": float(n)} for n in range(5)), p=(0.0, 0.1, 0.2, 0.3, 0.4))
 

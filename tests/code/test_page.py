@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 import pytest
 
 from pipelines.artifacts.verdict import Verdict
-from pipelines.problem import PROBLEM
 from pipelines.report import figures, findings, markdown, page, report
 from tests.code.test_report import HOSTILE, gate, written
+from tests.problems.parcels import PROBLEM
 
 
 class Tags(HTMLParser):

@@ -8,15 +8,16 @@ import yaml
 
 from pipelines.base.errors import UserError
 from pipelines.core.params import edited, load, parse
+from tests.problems.parcels import PARAMS_FILE
 
 
 @pytest.fixture
 def value() -> dict[str, Any]:
-    return yaml.safe_load(Path("params.yaml").read_text())
+    return yaml.safe_load(PARAMS_FILE.read_text())
 
 
-def test_the_repository_s_own_params_are_accepted(value: dict[str, Any]) -> None:
-    assert parse(value) == load()
+def test_a_whole_file_is_accepted(value: dict[str, Any]) -> None:
+    assert parse(value) == load(PARAMS_FILE)
 
 
 def test_threshold_follows_from_the_costs(value: dict[str, Any]) -> None:
@@ -87,7 +88,7 @@ def test_a_missing_file_and_broken_yaml_are_one_sentence(tmp_path: Path) -> None
 
 
 def test_a_mistyped_key_is_named_rather_than_the_one_that_is_missing(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "params.yaml").read_text().replace("  days: 28", "  dayz: 28")
+    text = PARAMS_FILE.read_text().replace("  days: 28", "  dayz: 28")
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(UserError, match=r"gate\.dayz is not a known key"):
         load(tmp_path / "params.yaml")
@@ -95,16 +96,14 @@ def test_a_mistyped_key_is_named_rather_than_the_one_that_is_missing(tmp_path: P
 
 @pytest.mark.parametrize("number", [".nan", ".inf"])
 def test_no_number_that_is_none_switches_the_gate_off(tmp_path: Path, number: str) -> None:
-    text = (
-        (Path(__file__).parents[2] / "params.yaml").read_text().replace("roc_auc: 0.65", f"roc_auc: {number}")
-    )
+    text = PARAMS_FILE.read_text().replace("roc_auc: 0.65", f"roc_auc: {number}")
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(UserError, match=r"gate\.floor\.roc_auc"):
         load(tmp_path / "params.yaml")
 
 
 def test_an_edit_keeps_comments_blank_lines_and_the_way_of_writing() -> None:
-    text = (Path(__file__).parents[2] / "params.yaml").read_text()
+    text = PARAMS_FILE.read_text()
     train = yaml.safe_load(text)["train"]
     assert edited(text, {}) == text
     last = list(train["settings"])[-1]
@@ -116,7 +115,7 @@ def test_an_edit_keeps_comments_blank_lines_and_the_way_of_writing() -> None:
 
 
 def test_a_setting_that_goes_takes_nothing_along() -> None:
-    text = (Path(__file__).parents[2] / "params.yaml").read_text()
+    text = PARAMS_FILE.read_text()
     settings = yaml.safe_load(text)["train"]["settings"]
     for gone in (next(iter(settings)), list(settings)[-1]):
         kept = {name: value for name, value in settings.items() if name != gone}
@@ -125,6 +124,6 @@ def test_a_setting_that_goes_takes_nothing_along() -> None:
 
 
 def test_an_edit_that_may_not_be_is_refused() -> None:
-    text = (Path(__file__).parents[2] / "params.yaml").read_text()
+    text = PARAMS_FILE.read_text()
     with pytest.raises(UserError, match=r"train\.seed is 'x'"):
         edited(text, {"train.seed": "x"})

@@ -10,11 +10,11 @@ import pytest
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base.errors import UserError
 from pipelines.judge import proposal
-from pipelines.problem import PROBLEM
 from pipelines.pulls import comment
 from pipelines.pulls.decision import Decision
 from pipelines.pulls.proposals import Head, Proposal
 from pipelines.report import findings, markdown, report
+from tests.problems.parcels import PROBLEM
 
 HOSTILE = (
     "</details><script>alert(1)</script><img src=x onerror=y>|`a`|[x](javascript:y)![i](http://e.org)"

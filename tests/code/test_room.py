@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.base.errors import UserError
 from pipelines.core import room
+from tests.problems.parcels import PARAMS_FILE
 from tests.problems.yours import environment
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("room")
     shutil.copytree(ROOT / "pipelines", folder / "pipelines", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "params.yaml", folder)
+    shutil.copy(PARAMS_FILE, folder)
     return folder
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pipelines.base.errors import UserError
-from pipelines.problem.columns import CONTRACT
 from pipelines.serving.log import DAYS, PredictionLog, days_kept
+from tests.problems.parcels.columns import CONTRACT
 
 SECRET = next(column for column in CONTRACT.raw if not column.loggable and not column.key)
 

@@ -19,12 +19,12 @@ import pytest
 from pipelines.artifacts.golden import Golden
 from pipelines.base.files import read_json, sha256, sha256_of_tree
 from pipelines.host import venv
-from pipelines.problem import PROBLEM
-from pipelines.problem.columns import CONTRACT
 from pipelines.release import release
 from pipelines.release.commit import files
 from pipelines.serving.predictor import Predictor
 from tests import project
+from tests.problems.parcels import PROBLEM
+from tests.problems.parcels.columns import CONTRACT
 
 RELEASE = "5e" * 32
 FIRST = next(column for column in CONTRACT.features if column.type == "number" and not column.missing)

@@ -202,3 +202,9 @@ def test_what_is_taken_reads_back_the_same(tmp_path: Any) -> None:
     table = rows.typed(given(count=[1, None, 3]), MONTH, CONTRACT)
     months.path(tmp_path, MONTH).write_bytes(tables.encoded(table))
     pd.testing.assert_frame_equal(months.read(tmp_path, MONTH, MONTH, CONTRACT), tables.frame(table))
+
+
+@pytest.mark.parametrize("values", [[-0.0, 0.0, 1.0], objects(0.0, -0.0, 1.0), ["-0", "-0.0", "1"]])
+def test_a_zero_has_no_sign_however_it_is_given(values: Any) -> None:
+    found = rows.typed(given(size=values), MONTH, CONTRACT)["size"].to_numpy()
+    assert not np.signbit(found).any()

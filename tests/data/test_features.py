@@ -10,9 +10,9 @@ import pytest
 from pipelines.base.errors import Refused, UserError
 from pipelines.core import features as made_of
 from pipelines.core import months
-from pipelines.problem import PROBLEM, features
-from pipelines.problem.columns import CONTRACT
 from pipelines.training import prepare
+from tests.problems.parcels import PROBLEM, features
+from tests.problems.parcels.columns import CONTRACT
 
 Rows = pd.DataFrame
 Build = Callable[[Rows], Rows]
@@ -95,7 +95,7 @@ def test_prepared_rows_are_key_time_label_slices_and_features_only(raw: Rows) ->
 def test_a_contract_feature_that_nobody_makes_is_named(raw: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     extra = dataclasses.replace(CONTRACT.features[-1], name="never_made", derived=True)
     contract = dataclasses.replace(CONTRACT, columns=(*CONTRACT.columns, extra))
-    monkeypatch.setattr("pipelines.problem.columns.CONTRACT", contract)
+    monkeypatch.setattr("tests.problems.parcels.columns.CONTRACT", contract)
     with pytest.raises(UserError, match=r"features\.py: build\(\) makes no never_made"):
         made_of.built(raw, PROBLEM)
 

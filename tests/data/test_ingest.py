@@ -7,10 +7,10 @@ import pytest
 
 from pipelines.base import files
 from pipelines.base.errors import UserError
-from pipelines.core import months, params
-from pipelines.problem import PROBLEM, source
-from pipelines.problem.columns import CONTRACT
+from pipelines.core import months
 from pipelines.training.ingest import ingest
+from tests.problems.parcels import PARAMS, PARAMS_FILE, PROBLEM, source
+from tests.problems.parcels.columns import CONTRACT
 
 
 def test_the_same_month_is_the_same_bytes_and_left_alone(small_data: Path, tmp_path: Path) -> None:
@@ -40,9 +40,9 @@ def test_a_month_that_the_source_does_not_have_names_those_it_has(tmp_path: Path
 
 
 def test_labels_of_later_months_never_go_into_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    through = params.load().data.through
+    through = PARAMS.data.through
     later = months.between(through, str(pd.Period(through, "M") + 1))[1]
-    (tmp_path / "params.yaml").write_text(Path("params.yaml").read_text())
+    (tmp_path / "params.yaml").write_text(PARAMS_FILE.read_text())
     monkeypatch.chdir(tmp_path)
     assert ingest(PROBLEM, later, labels_to=Path("labels")) == [Path("labels") / f"{later}.parquet"]
     assert not Path("data").exists()
@@ -56,7 +56,7 @@ def test_data_are_made_what_params_say_and_what_goes_is_named(
     small_raw: pd.DataFrame,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    wanted = params.load().data
+    wanted = PARAMS.data
     before, after = (
         str(pd.Period(month, "M") + by) for month, by in ((wanted.first, -1), (wanted.through, 1))
     )

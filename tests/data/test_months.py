@@ -14,8 +14,8 @@ import pytest
 from pipelines.base.errors import UserError
 from pipelines.core import months, rows, tables
 from pipelines.core.contract import Column
-from pipelines.problem import source
-from pipelines.problem.columns import CONTRACT
+from tests.problems.parcels import source
+from tests.problems.parcels.columns import CONTRACT
 
 MONTH = source.months()[0]
 NAMES = [column.name for column in CONTRACT.raw]

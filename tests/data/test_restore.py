@@ -25,7 +25,7 @@ def change(folder: Path) -> bytes:
     file = folder / MONTH
     content = file.read_bytes()
     table = tables.read(file)
-    tables.write(file, table.assign(wind=table["wind"] + 1))
+    tables.write(file, table.assign(wind_speed=table["wind_speed"] + 1))
     assert file.read_bytes() != content
     return content
 

@@ -9,13 +9,13 @@ import pytest
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_bytes
 from pipelines.core import features as made
-from pipelines.core import months, params, rows, tables
+from pipelines.core import months, rows, tables
 from pipelines.core.params import Params
 from pipelines.monitoring import labels, replay
-from pipelines.problem import PROBLEM, features, source
-from pipelines.problem.columns import CONTRACT
 from pipelines.training import prepare, table
 from tests.months import in_order
+from tests.problems.parcels import PROBLEM, features, source
+from tests.problems.parcels.columns import CONTRACT
 
 KEY, TIME = CONTRACT.key.name, CONTRACT.time.name
 LAG = CONTRACT.derived[0]  # takes the place of a feature that looks back
@@ -97,7 +97,3 @@ def test_an_infinite_feature_is_named_with_file_row_and_column(
     monkeypatch.setattr(features, "build", divides_by_nothing)
     with pytest.raises(UserError, match=rf"{last}\.parquet, row 5: {NUMBER.name} is inf"):
         prepare.run(small_params, PROBLEM, tmp_path / "data", tmp_path / "prepared.parquet")
-
-
-def test_rows_of_this_repository_look_back_as_features_say() -> None:
-    assert made.history_days(PROBLEM) >= 0 and params.load().data.first in source.months()

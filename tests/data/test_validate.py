@@ -12,10 +12,10 @@ import pytest
 from pipelines.base.errors import Refused, UserError
 from pipelines.core import months
 from pipelines.core.params import Params
-from pipelines.problem import source
-from pipelines.problem.columns import CONTRACT
 from pipelines.training import validate, windows
 from tests.months import write_month
+from tests.problems.parcels import source
+from tests.problems.parcels.columns import CONTRACT
 
 MONTH, LATER = source.months()[:2]
 RANGED = next(c for c in CONTRACT.raw if c.type == "number" and c.maximum is not None)

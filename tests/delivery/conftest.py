@@ -20,6 +20,7 @@ from pipelines.rollout.rehearse import free_ports
 from tests.delivery import github_releases, tiny
 from tests.delivery.github_releases import Releases
 from tests.delivery.world import World
+from tests.problems.parcels import PARAMS
 from tests.releases import HEAD
 from tests.shared import once
 
@@ -81,7 +82,7 @@ def better(make: Callable[..., str]) -> str:
 @pytest.fixture(autouse=True)
 def limits(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Shorter waits than the template's; a test may set others."""
-    given = params.load()
+    given = PARAMS
 
     def use(**values: Any) -> None:
         # A busy machine may take its time; test_steps.py tries what is too slow.

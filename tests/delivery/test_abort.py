@@ -14,9 +14,9 @@ from pipelines.base.locks import held
 from pipelines.rollout.abort import abort
 from pipelines.rollout.deploy import DEPLOY
 from pipelines.rollout.journal import Journal
+from tests import project
 from tests.delivery import tiny
 from tests.delivery.world import A, B, World
-from tests.project import ROOT
 
 MOVE = {"release": A, "slot": "green", "from": {"slot": "blue", "release": B}, "why": "release"}
 DEPLOYER = """
@@ -43,7 +43,7 @@ with held(place, what, "staging"), interruptible():
 def deployer(world: World, *more: str, what: str = f"{DEPLOY} {A[:12]}") -> Iterator[subprocess.Popen[str]]:
     """A process that holds the environment as a rollout does, and undoes its step when it is interrupted."""
     command = [sys.executable, "-c", DEPLOYER, str(world.host.place), what, *more]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(project.code())}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"

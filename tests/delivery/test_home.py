@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from pipelines.host.host import Host
-from pipelines.problem import PROBLEM
 from pipelines.registry.store import Store
 from pipelines.rollout import checks, deploy
+from tests.problems.parcels import PROBLEM
 
 pytestmark = pytest.mark.slow
 HOME = "home of Ada"

@@ -15,13 +15,13 @@ from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.release import MODELS
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import read_json
-from pipelines.problem import PROBLEM
 from pipelines.registry.store import Store
 from pipelines.release import image as module
 from pipelines.release.image import image
 from pipelines.release.release import release
 from tests import project
 from tests.delivery.test_store import fill
+from tests.problems.parcels import PROBLEM
 
 Engine = Callable[[str], Path]
 

@@ -9,9 +9,9 @@ import pytest
 
 from pipelines.base.errors import UserError
 from pipelines.host.logs import Log, show
+from tests import project
 from tests.delivery import tiny
 from tests.delivery.world import World
-from tests.project import ROOT
 
 
 def written(world: World) -> dict[str, Path]:
@@ -76,7 +76,7 @@ def test_a_log_is_followed_through_a_cut_line_a_trim_and_a_new_file(tmp_path: Pa
 def test_followed_by_the_verb_it_goes_on_until_ctrl_c(world: World) -> None:
     path = written(world)["blue"]
     command = [sys.executable, "-m", "pipelines.cli", "logs", "--env", "staging", "-f", "--lines", "1"]
-    environment = {"PYTHONPATH": str(ROOT), "GREENLIGHT_HOME": str(world.home)}
+    environment = {"PYTHONPATH": str(project.code()), "GREENLIGHT_HOME": str(world.home)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             assert process.stdout

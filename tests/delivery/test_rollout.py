@@ -23,6 +23,7 @@ from pipelines.rollout.journal import Journal
 from pipelines.rollout.load import Load
 from tests.delivery import tiny
 from tests.delivery.waiting import until
+from tests.problems.parcels import PARAMS_FILE
 
 pytestmark = pytest.mark.slow
 
@@ -305,7 +306,7 @@ def counted(*arguments, **details):
     write(*arguments, **details)
 
 journal.Journal.write = counted
-given = params.load()
+given = params.load(sys.argv[6])
 bake = params.Bake(seconds=0.6, requests=3)
 quick = given.model_copy(update={"rollout": given.rollout.model_copy(update={"bake": bake})})
 params.load = lambda: quick
@@ -331,7 +332,7 @@ def _assert_settled(host: Host, release: str) -> None:
 
 
 def _killed_deploy(host: Host, store: Store, release: str, line: int) -> int:
-    arguments = [str(host.home), release, str(line), str(store.folder), host.model]
+    arguments = [str(host.home), release, str(line), str(store.folder), host.model, str(PARAMS_FILE)]
     done = subprocess.run(
         [sys.executable, "-c", KILLED, *arguments], cwd=tiny.ROOT, capture_output=True, text=True
     )

@@ -25,10 +25,12 @@ from pipelines.rollout import deploy as rollout
 from pipelines.rollout import watch as watching
 from pipelines.rollout.journal import Journal
 from pipelines.rollout.watch import told, watch
+from tests import project
 from tests.delivery import tiny
 from tests.delivery.merging import merge
 from tests.delivery.world import A, B, C, World, file_of, lines
-from tests.project import ROOT, git
+from tests.problems.parcels import PARAMS_FILE
+from tests.project import git
 
 # --- what it deploys --------------------------------------------------------------------------------------
 
@@ -230,12 +232,12 @@ def followed(tmp_path: Path, host: Host, home: Path, monkeypatch: pytest.MonkeyP
     git(world, "init", "--quiet", "--bare", "origin.git")
     git(world, "clone", "--quiet", str(world / "origin.git"), "checkout")
     git(world, "clone", "--quiet", str(world / "origin.git"), "writer")
-    shutil.copyfile(ROOT / "params.yaml", world / "checkout" / "params.yaml")
+    shutil.copyfile(PARAMS_FILE, world / "checkout" / "params.yaml")
     with (world / "log").open("wb") as log:
         running = subprocess.Popen(
             [sys.executable, "-m", "pipelines.cli", "watch", "--env", "staging", "--every", "1"],
             cwd=world / "checkout",
-            env={**os.environ, "PYTHONPATH": str(ROOT), "GREENLIGHT_HOME": str(home)},
+            env={**os.environ, "PYTHONPATH": str(project.code()), "GREENLIGHT_HOME": str(home)},
             stderr=log,
             start_new_session=True,
         )

@@ -11,8 +11,8 @@ from typing import Any
 
 from pipelines.base.files import sha256_of_tree, write_json
 from pipelines.core.contract import Column, Contract, Decision
-from pipelines.problem import PROBLEM
 from pipelines.registry.store import Store
+from tests.problems.parcels import PROBLEM
 from tests.releases import described
 
 ROOT = Path(__file__).parents[2]

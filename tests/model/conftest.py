@@ -15,12 +15,12 @@ from pipelines.base.files import read_json, write_bytes, write_json
 from pipelines.core import params as parameters
 from pipelines.core import rows as road
 from pipelines.judge import contained, explain
-from pipelines.problem import PROBLEM, source
-from pipelines.problem.columns import CONTRACT
 from pipelines.training import prepare, train
 from pipelines.training import table as tables
 from tests.model import warm
 from tests.model.proposals import HONEST, LABEL, PARAMS, Made, commit, judge, whole
+from tests.problems.parcels import PROBLEM, source
+from tests.problems.parcels.columns import CONTRACT
 from tests.shared import once
 
 

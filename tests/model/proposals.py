@@ -20,16 +20,15 @@ from pipelines.core.model import Model
 from pipelines.core.schema import request_schema
 from pipelines.judge import beside, gate
 from pipelines.judge.champion import Production
-from pipelines.problem import PROBLEM, source
-from pipelines.problem.columns import CONTRACT
 from pipelines.training import evaluate, prepare
 from tests.months import in_order
+from tests.problems.parcels import PARAMS_FILE, PROBLEM, source
+from tests.problems.parcels.columns import CONTRACT
 from tests.releases import NONE, described
 
-ROOT = Path(__file__).parents[2]
 LABEL = CONTRACT.label.name
 GOLDEN = "models/golden.json"
-PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text()) | {
+PARAMS: dict[str, Any] = yaml.safe_load(PARAMS_FILE.read_text()) | {
     "data": {"first": "2013-04", "through": "2013-06"},
     "train": {
         "first": "2013-04",

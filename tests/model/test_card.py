@@ -14,9 +14,9 @@ from pipelines.base.files import sha256
 from pipelines.core import tables
 from pipelines.core.params import Params
 from pipelines.judge import evidence
-from pipelines.problem.columns import CONTRACT
 from pipelines.report import card
 from pipelines.training import table
+from tests.problems.parcels.columns import CONTRACT
 
 
 @pytest.fixture(scope="module")

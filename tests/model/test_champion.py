@@ -7,7 +7,8 @@ import onnx
 import pytest
 
 from pipelines.judge.champion import Production
-from tests.model.proposals import ROOT, Made, commit, cut, git, judge, released, settings
+from tests import project
+from tests.model.proposals import Made, commit, cut, git, judge, released, settings
 
 
 def test_a_champion_cut_in_half_comes_from_dvcs_cache(fitted, base, window, tmp_path) -> None:
@@ -122,7 +123,7 @@ def test_a_release_of_a_commit_that_was_never_merged_is_inconclusive(
 def test_a_champion_is_scored_with_its_own_feature_code(fitted, window, tmp_path) -> None:
     """Production's features.py called midnight every departure; the base has put that right since."""
     folder = fitted().write(tmp_path / "base")
-    shutil.copytree(ROOT / "pipelines", folder / "pipelines", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(project.code(), folder, dirs_exist_ok=True)
     code = folder / "pipelines/problem/features.py"
     right = code.read_text()
     code.write_text(right.replace("departure.dt.hour * 60 + departure.dt.minute", "0"))

@@ -17,10 +17,10 @@ from pipelines.core.model import Model
 from pipelines.core.params import Params
 from pipelines.core.tasks import binary
 from pipelines.judge import beside, proposal
-from pipelines.problem import PROBLEM, source
-from pipelines.problem.columns import CONTRACT
 from pipelines.training import evaluate, prepare, table
 from tests.months import in_order
+from tests.problems.parcels import PROBLEM, source
+from tests.problems.parcels.columns import CONTRACT
 
 LABEL = CONTRACT.label.name
 

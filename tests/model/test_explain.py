@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,16 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.core import params as parameters
 from pipelines.core.model import Inputs
 from pipelines.core.tasks.binary import BINARY
 from pipelines.judge import explain
 from pipelines.judge.evidence import Evidence, Scored, Window
 from pipelines.judge.proposal import inputs
-from pipelines.problem import PROBLEM
-from pipelines.problem.columns import CONTRACT
+from tests.problems.parcels import PARAMS, PROBLEM
+from tests.problems.parcels.columns import CONTRACT
 
-PARAMS = parameters.load(Path(__file__).parents[2] / "params.yaml")
 DAYS, ROWS = 10, 60  # a day
 DRAW = np.random.default_rng(3)
 TABLE = pd.DataFrame(

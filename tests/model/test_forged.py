@@ -13,7 +13,6 @@ from onnx import TensorProto, helper
 from pipelines.base.files import sha256
 from pipelines.judge import retrain
 from pipelines.judge import rows as rows_of
-from pipelines.problem.columns import CONTRACT
 from tests.model.proposals import (
     HONEST,
     LABEL,
@@ -26,6 +25,7 @@ from tests.model.proposals import (
     settings,
     whole,
 )
+from tests.problems.parcels.columns import CONTRACT
 
 
 def with_the_label_in(column: str, window: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,6 @@ from pipelines.artifacts.verdict import Verdict
 from pipelines.base import programs
 from pipelines.judge import answers, changes, contained, gate, retrain, rules
 from pipelines.judge.proposal import InvalidProposal, differing
-from pipelines.problem import PROBLEM
 from tests.model import proposals
 from tests.model.proposals import (
     PARAMS,
@@ -25,6 +24,7 @@ from tests.model.proposals import (
     refused,
     whole,
 )
+from tests.problems.parcels import PROBLEM
 
 # --- what stands beside the model -------------------------------------------------------------------------
 

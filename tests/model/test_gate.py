@@ -16,8 +16,6 @@ from pipelines.base.errors import UserError
 from pipelines.core import params as parameters
 from pipelines.core.model import Model
 from pipelines.judge import gate
-from pipelines.problem import PROBLEM
-from pipelines.problem.columns import CONTRACT
 from pipelines.training import evaluate
 from pipelines.training.table import inputs
 from tests.model.proposals import (
@@ -34,6 +32,8 @@ from tests.model.proposals import (
     refused,
     settings,
 )
+from tests.problems.parcels import PROBLEM
+from tests.problems.parcels.columns import CONTRACT
 
 # --- the three proposals ----------------------------------------------------------------------------------
 

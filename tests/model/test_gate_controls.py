@@ -15,8 +15,6 @@ from pipelines.core.contract import Finding
 from pipelines.core.schema import refusals, request_schema
 from pipelines.judge import gate, latency, rules
 from pipelines.judge.champion import Production
-from pipelines.problem import PROBLEM, source
-from pipelines.problem.columns import CONTRACT
 from tests.model.proposals import (
     HONEST,
     LABEL,
@@ -33,6 +31,8 @@ from tests.model.proposals import (
     released,
     settings,
 )
+from tests.problems.parcels import PROBLEM, source
+from tests.problems.parcels.columns import CONTRACT
 
 SCHEMA = request_schema(CONTRACT)
 FEATURE = next(column for column in CONTRACT.features if column.type != "category")
@@ -283,12 +283,13 @@ def own_rules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import sys
     from importlib.util import module_from_spec, spec_from_file_location
 
+    name = f"{PROBLEM.package}.rules"
     (tmp_path / "rules.py").write_text(STRICT)
-    spec = spec_from_file_location("pipelines.problem.rules", tmp_path / "rules.py")
+    spec = spec_from_file_location(name, tmp_path / "rules.py")
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setitem(sys.modules, "pipelines.problem.rules", module)
+    monkeypatch.setitem(sys.modules, name, module)
 
 
 def test_a_rule_of_ones_own_is_a_function_and_a_line(own_rules, fitted, window, tmp_path) -> None:

@@ -2,22 +2,19 @@
 
 import dataclasses
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.core import params as parameters
 from pipelines.core.contract import Finding
 from pipelines.core.tasks.binary import BINARY, BRIER, LOG_LOSS, ROC_AUC, SKILL, Binary
 from pipelines.core.tasks.task import Metric
 from pipelines.judge import gate, rules
 from pipelines.judge.evidence import Evidence, Scored, Window
 from pipelines.judge.rules import metrics
-from pipelines.problem import PROBLEM
+from tests.problems.parcels import PARAMS, PROBLEM
 
-PARAMS = parameters.load(Path(__file__).parents[2] / "params.yaml")
 DAYS, ROWS = 30, 200  # a day
 DRAW = np.random.default_rng(4)
 TRUTH = DRAW.normal(-1.2, 1.2, DAYS * ROWS)  # logits

@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.core import tables
 from pipelines.judge import proposal, window
-from pipelines.problem.columns import CONTRACT
+from tests.problems.parcels.columns import CONTRACT
 
 KEY = CONTRACT.key.name
 ROWS = 1000

@@ -12,11 +12,12 @@ from pipelines.core import rows as road
 from pipelines.core.params import Data
 from pipelines.judge import champion, gather, rows
 from pipelines.judge.champion import Champion, Production
-from pipelines.problem import PROBLEM, features, source
-from pipelines.problem.columns import CONTRACT
 from pipelines.training import prepare
-from tests.model.proposals import PARAMS, ROOT, Made, commit, git, golden, released
+from tests import project
+from tests.model.proposals import PARAMS, Made, commit, git, golden, released
 from tests.months import in_order
+from tests.problems.parcels import PROBLEM, features, source
+from tests.problems.parcels.columns import CONTRACT
 
 KEY, TIME, LABEL = CONTRACT.key.name, CONTRACT.time.name, CONTRACT.label.name
 LAG = CONTRACT.derived[0]  # takes the place of a feature that looks back
@@ -96,7 +97,7 @@ def test_a_champion_s_own_code_gets_its_history(
 ) -> None:
     """Its features.py looks back; the base's does so no more. Where it says nothing, the days are empty."""
     folder = fitted().write(tmp_path / "base")
-    shutil.copytree(ROOT / "pipelines", folder / "pipelines", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(project.code(), folder, dirs_exist_ok=True)
     code = folder / "pipelines/problem/features.py"
     now = code.read_text()
     code.write_text(now + BUILD.replace(f"HISTORY_DAYS = {DAYS}", f"HISTORY_DAYS = {history}"))

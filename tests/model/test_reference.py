@@ -9,8 +9,8 @@ import pytest
 from pipelines.artifacts.reference import Reference
 from pipelines.core import stats
 from pipelines.core.params import Params
-from pipelines.problem.columns import CONTRACT
 from pipelines.training import reference, table
+from tests.problems.parcels.columns import CONTRACT
 
 
 @pytest.fixture(scope="module")

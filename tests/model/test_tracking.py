@@ -15,9 +15,8 @@ from alembic.script import ScriptDirectory
 from pipelines.base import git
 from pipelines.base.errors import UserError
 from pipelines.core.params import Params
-from pipelines.problem import PROBLEM
 from pipelines.training import cache, ingest, reproduce, tracking, train, tune
-from tests.problems.yours import REPOSITORY
+from tests.problems.parcels import PARAMS_FILE, PROBLEM
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +155,7 @@ def test_the_stages_before_training_do_not_run_in_vain(
 
 def test_the_command_exits_with_2(made: Path, database: Path) -> None:
     shutil.copy(made / "old.db", database)
-    shutil.copy(REPOSITORY / "params.yaml", "params.yaml")
+    shutil.copy(PARAMS_FILE, "params.yaml")
     done = subprocess.run(
         [sys.executable, "-m", "pipelines.cli", "stage", "train"], capture_output=True, text=True
     )

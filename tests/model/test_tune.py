@@ -22,10 +22,10 @@ from pipelines.base.errors import UserError
 from pipelines.core import params as files
 from pipelines.core import tables
 from pipelines.core.params import Params, parse
-from pipelines.problem import PROBLEM
-from pipelines.problem.columns import CONTRACT
-from pipelines.problem.estimators import ESTIMATORS
 from pipelines.training import table, tune
+from tests.problems.parcels import PARAMS_FILE, PROBLEM
+from tests.problems.parcels.columns import CONTRACT
+from tests.problems.parcels.estimators import ESTIMATORS
 from tests.problems.yours import REPOSITORY
 
 START = 50.0  # of `weight`, of which 1 is right
@@ -69,7 +69,7 @@ def prepared(small_built: Path) -> Path:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """A params.yaml with the settings of `asked`, and the repository's comments."""
-    text = (REPOSITORY / "params.yaml").read_text()
+    text = PARAMS_FILE.read_text()
     path = tmp_path / "params.yaml"
     path.write_text(files.edited(text, {"train.estimator": "plain", "train.settings": {"weight": START}}))
     return path
@@ -355,7 +355,7 @@ def test_more_folds_than_months_are_one_sentence(small_params: Params, prepared:
 
 
 def test_a_wrong_space_exits_with_2(tmp_path: Path) -> None:
-    text = (REPOSITORY / "params.yaml").read_text()
+    text = PARAMS_FILE.read_text()
     (tmp_path / "params.yaml").write_text(
         re.sub(r"(?m)^tune:.*\n( .*\n)*", "tune: {space: {oracle: {a: [1]}}}\n", text)
     )
@@ -368,7 +368,7 @@ def test_a_wrong_space_exits_with_2(tmp_path: Path) -> None:
 
 def test_a_space_that_nobody_has_written_is_one_sentence(tmp_path: Path) -> None:
     """As in a copy from before there was a space."""
-    value = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    value = yaml.safe_load(PARAMS_FILE.read_text())
     value.pop("tune", None)
     with pytest.raises(UserError, match=r"tune\.space names no estimator"):
         tune.tune(parse(value), PROBLEM)

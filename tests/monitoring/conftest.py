@@ -13,15 +13,15 @@ import pytest
 
 from pipelines.artifacts.reference import Reference
 from pipelines.base.files import write_bytes
-from pipelines.core import months, params
+from pipelines.core import months
 from pipelines.core.model import Model
 from pipelines.core.params import Params
 from pipelines.host import host as hosts
 from pipelines.monitoring import labels, replay
-from pipelines.problem import PROBLEM, source
-from pipelines.problem.columns import CONTRACT
 from pipelines.training import prepare, reference, table, train
 from tests.months import write_month
+from tests.problems.parcels import PARAMS, PROBLEM, source
+from tests.problems.parcels.columns import CONTRACT
 
 REPOSITORY = Path(__file__).parents[2]
 SEEN = ("2013-07", "2013-08", "2013-09", "2013-10")
@@ -56,7 +56,7 @@ class Production:
 
 @pytest.fixture(scope="session")
 def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
-    wanted = params.load(REPOSITORY / "params.yaml")
+    wanted = PARAMS
     home = tmp_path_factory.mktemp("home")
     raw = pd.concat([source.read(month) for month in months.between("2013-01", "2013-05")], ignore_index=True)
     prepared = prepare.prepare(raw, PROBLEM)

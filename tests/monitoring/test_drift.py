@@ -17,9 +17,9 @@ from pipelines.core import stats
 from pipelines.monitoring import drift as module
 from pipelines.monitoring import labels, report
 from pipelines.monitoring.drift import conclude, drift, judge
-from pipelines.problem import PROBLEM
-from pipelines.problem.columns import CONTRACT
 from tests.monitoring.conftest import SEEN, Production
+from tests.problems.parcels import PROBLEM
+from tests.problems.parcels.columns import CONTRACT
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 
@@ -81,7 +81,7 @@ def celsius(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def without_a_carrier(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[rows["carrier"] != "UA"]
+    return rows[rows["carrier"] != "Birch"]
 
 
 def all_missing(rows: pd.DataFrame) -> pd.DataFrame:
@@ -89,7 +89,7 @@ def all_missing(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def a_fixed_value(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(visibility=rows["visibility"].median())
+    return rows.assign(wind_speed=rows["wind_speed"].median())
 
 
 def an_hour_off(rows: pd.DataFrame) -> pd.DataFrame:
@@ -101,7 +101,7 @@ def kilometres(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def lower_case(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(origin=rows["origin"].str.lower())
+    return rows.assign(depot=rows["depot"].str.lower())
 
 
 @pytest.mark.parametrize("month", ["2013-07", "2013-10"])
@@ -111,10 +111,10 @@ def lower_case(rows: pd.DataFrame) -> pd.DataFrame:
         (celsius, "temperature"),
         (without_a_carrier, "carrier"),
         (all_missing, "humidity"),
-        (a_fixed_value, "visibility"),
+        (a_fixed_value, "wind_speed"),
         (an_hour_off, "departure_minute"),
         (kilometres, "distance"),
-        (lower_case, "origin"),
+        (lower_case, "depot"),
     ],
 )
 def test_a_fault_in_the_data_is_named_with_its_feature(
@@ -133,7 +133,7 @@ def test_a_fault_names_nothing_but_its_feature(production: Production) -> None:
 
 def test_values_that_the_source_corrected_afterwards_are_no_fault(production: Production) -> None:
     def a_few(rows: pd.DataFrame) -> pd.DataFrame:
-        changed = rows.index[:: len(rows) // 50]  # fifty of 29,000
+        changed = rows.index[:: len(rows) // 50]  # fifty of 9,000
         rows.loc[changed, "temperature"] += 5
         return rows
 

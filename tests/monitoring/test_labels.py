@@ -10,9 +10,9 @@ import pytest
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_bytes
 from pipelines.monitoring import labels
-from pipelines.problem import PROBLEM, source
-from pipelines.problem.columns import CONTRACT
 from tests.months import write_month
+from tests.problems.parcels import PROBLEM, source
+from tests.problems.parcels.columns import CONTRACT
 
 
 def line(

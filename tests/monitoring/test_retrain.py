@@ -13,6 +13,7 @@ from pipelines.core import params
 from pipelines.local import github
 from pipelines.monitoring.retrain import move_on, propose
 from tests.monitoring.checks import check
+from tests.problems.parcels import PARAMS_FILE
 
 REPOSITORY = Path(__file__).parents[2]
 BRANCH = "retrain/2013-10"
@@ -36,7 +37,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     origin, checkout = tmp_path / "origin.git", tmp_path / "checkout"
     subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(origin)], check=True)
     subprocess.run(["git", "clone", "--quiet", str(origin), str(checkout)], check=True, capture_output=True)
-    write_text(checkout / "params.yaml", (REPOSITORY / "params.yaml").read_text())
+    write_text(checkout / "params.yaml", PARAMS_FILE.read_text())
     for name in ("data.dvc", "dvc.lock"):
         write_text(checkout / name, "old\n")
     git(checkout, "checkout", "--quiet", "-B", "main")
@@ -161,7 +162,7 @@ def test_a_failed_step_is_one_sentence_and_pushes_nothing(evidence: Path, checko
 
 
 def test_only_two_values_of_params_yaml_change_and_its_comments_stay() -> None:
-    before = (REPOSITORY / "params.yaml").read_text()
+    before = PARAMS_FILE.read_text()
     after = move_on(before, "2014-01")
     pairs = zip(before.splitlines(), after.splitlines(), strict=True)
     changed = [(old, new) for old, new in pairs if old != new]

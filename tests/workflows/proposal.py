@@ -10,9 +10,9 @@ from typing import Any
 from pipelines.local import events
 from pipelines.local.act import Run
 from pipelines.local.github import call
-from pipelines.problem import PROBLEM
 from pipelines.pulls import override, runs, status
 from pipelines.pulls.proposals import GATE, OVERRIDE
+from tests.problems.parcels import PARAMS_FILE, PROBLEM
 
 REPOSITORY = "somebody/flights"
 PASS = {"rule": "roc_auc", "verdict": "PASS", "sentence": "ROC-AUC is as good", "numbers": {}}
@@ -26,7 +26,7 @@ UNSURE = {
 GOOD = {"verdict": "PASS", "findings": [PASS]}
 WORSE = {"verdict": "FAIL", "findings": [FAIL]}
 UNDECIDED = {"verdict": "INCONCLUSIVE", "findings": [UNSURE]}
-PARAMS = (Path(__file__).parents[2] / "params.yaml").read_text()
+PARAMS = PARAMS_FILE.read_text()
 
 
 def lock(word: str) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.problem import PROBLEM
 from pipelines.registry.store import Store
 from pipelines.release.release import release
 from tests import project
+from tests.problems.parcels import PROBLEM
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,11 @@ import yaml
 
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256_of_tree
-from pipelines.problem import PROBLEM
 from pipelines.registry.store import Store
 from pipelines.release import commit
 from pipelines.release.release import release
 from tests import project
+from tests.problems.parcels import PROBLEM
 
 
 @pytest.mark.parametrize(

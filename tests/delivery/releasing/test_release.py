@@ -12,7 +12,6 @@ from pipelines.artifacts.proposal import Proposal
 from pipelines.base import console
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import read_json, sha256, sha256_of_tree, write_json
-from pipelines.problem import PROBLEM
 from pipelines.registry import beside
 from pipelines.registry.ledger import Ledger
 from pipelines.registry.signer import VARIABLE
@@ -20,6 +19,7 @@ from pipelines.registry.store import Assets, Store
 from pipelines.release.release import release
 from tests import project
 from tests.delivery.github_releases import REPOSITORY
+from tests.problems.parcels import PROBLEM
 from tests.verdicts import candidate, verdict
 
 

@@ -11,12 +11,12 @@ from pipelines.artifacts.verdict import Verdict
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import read_json, sha256, write_bytes, write_json
 from pipelines.core import params
-from pipelines.problem import PROBLEM
 from pipelines.registry.store import Store
 from pipelines.release import reviewed
 from pipelines.release.release import _review, release
 from pipelines.training import again, table, train
 from tests import project
+from tests.problems.parcels import PROBLEM
 from tests.verdicts import candidate, verdict
 
 MODEL = Path("models/model.onnx")

