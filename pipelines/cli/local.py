@@ -20,7 +20,7 @@ def demo(
 
     if down:
         return demo.down(PROBLEM.name)
-    finish(demo.demo(PROBLEM.contract))
+    finish(demo.demo(PROBLEM))
 
 
 @verbs.command(example="ml lint\nml lint --fix")

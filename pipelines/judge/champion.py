@@ -25,6 +25,7 @@ from pipelines.core import tables
 from pipelines.core.model import Model
 from pipelines.judge import proposal
 from pipelines.judge.proposal import Card
+from pipelines.training import cache
 
 FILES = ("models/model.onnx", "models/model.json", "models/golden.json")
 
@@ -179,6 +180,9 @@ def _rebuilt(base: Path, commit: str, words: str) -> Champion:
             f"{words} is not to be had: its commit has no models/model.onnx in dvc.lock"
         )
     paths, cached = [checkout / name for name in FILES], _cached(base, recorded)
+    if not _are(cached, recorded) and (base / ".dvc").is_dir():
+        with contextlib.suppress(Exception):  # of DVC: no remote, or one that fails
+            cache.bring(cache.repo(base), recorded)
     if _are(cached, recorded):
         return _load(base, commit, words, *cached)
     made = base / ".greenlight/champion" / f"{commit[:12]}.json"  # another machine may round otherwise

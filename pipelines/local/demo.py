@@ -1,42 +1,72 @@
 """`ml demo`: the whole loop on this machine, chapter by chapter, by the repository's own workflow files."""
 
+import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 from rich.rule import Rule
 
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, write_json
+from pipelines.core import params as parameters
+from pipelines.core import rows
 from pipelines.core.contract import Contract
+from pipelines.core.params import Params
+from pipelines.core.problem import Problem
 from pipelines.host import terraform
 from pipelines.local import events
+from pipelines.local.act import Run
+from pipelines.local.aside import Aside
 from pipelines.local.stage import ENVIRONMENTS, FOLDER, MARK, REPOSITORY, Stage, open_stage
 from pipelines.serving.request import Reader
 
-MONTHS = ("2013-07", "2013-08", "2013-09", "2013-10")
 WATCHED = 2000  # requests that the second release must be watched with, at least
+MONTHS = 4  # at most, for production
+LEAST = 3
 
-# Edits of params.yaml: train.settings
-GOOD = {"max_leaf_nodes": 31, "min_samples_leaf": 300, "max_iter": 90}
-BAD = {"max_iter": 5}
-BETTER = {"max_iter": 150, "max_features": 0.3}
+Pull = dict[str, Any]  # a pull request, as GitHub's API describes it
 
 
-def demo(contract: Contract) -> int:
-    """Run the loop in .greenlight/demo; 0 when every chapter ended as it must."""
-    down(contract.name)
+def demo(problem: Problem) -> int:
+    """Run the loop in .greenlight/demo; 0 when every chapter ended as it must.
+
+    UserError, before anything is begun, where the source has too few months after the training's.
+    """
+    through, months = months_of(parameters.load(), rows.known(problem))
+    down(problem.name)
     started = time.monotonic()
     with open_stage() as stage:
+        stage.found(through)
+        play = Play(stage, months)
         for chapter in CHAPTERS:
-            said = (chapter.__doc__ or "").strip()
+            said = (chapter.__doc__ or "").strip().format(*months, last=months[-1])
             stage.console.print()
             stage.console.print(Rule(f"[bold]{said}", align="left", style="green"))
-            chapter(stage)
-        farewell(stage, contract, time.monotonic() - started)
+            chapter(play)
+        farewell(stage, problem.contract, time.monotonic() - started)
     return 0
+
+
+def months_of(params: Params, known: Sequence[str]) -> tuple[str, list[str]]:
+    """The newest month of data/, and those that come to production later, of those that the source knows.
+
+    They are the months after data.through, where there are enough, else the newest ones. UserError where the
+    source has fewer than four after train.last: one judges, three come to production.
+    """
+    after = [month for month in known if month > params.train.last]
+    if len(after) <= LEAST:
+        raise UserError(
+            f"params.yaml: train.last is {params.train.last}, and the source knows {len(after)} later months "
+            f"(the demo needs {LEAST + 1}): train on fewer, or let pipelines/problem/source.py know more"
+        )
+    later = [month for month in after if month > params.data.through]
+    if len(later) >= LEAST:
+        return params.data.through, later[:MONTHS]
+    return after[-LEAST - 1], after[-LEAST:]
 
 
 def down(model: str) -> None:
@@ -47,53 +77,111 @@ def down(model: str) -> None:
         if (home / environment / "host.json").exists():
             terraform.down(environment, model)
     mark = str(FOLDER.absolute())
-    left = [process for process in psutil.process_iter() if _environ(process).get(MARK) == mark]
-    for process in left:
-        process.kill()
-    psutil.wait_procs(left, timeout=10)
+    until = time.monotonic() + 10
+    # Asked for again, not waited for: nobody may be there to bury them, and the dead have no environment.
+    while time.monotonic() < until and (left := [p for p in psutil.process_iter() if _is_ours(p, mark)]):
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        time.sleep(0.05)
 
 
-def _environ(process: psutil.Process) -> dict[str, str]:
+def _is_ours(process: psutil.Process, mark: str) -> bool:
     try:
-        return process.environ() if process.pid != os.getpid() else {}
+        return process.pid != os.getpid() and process.environ().get(MARK) == mark
     except psutil.Error:
-        return {}
+        return False
 
 
 # --- the chapters -----------------------------------------------------------------------------------------
 
 
-def a_good_proposal(stage: "Stage") -> None:
-    """1. A good proposal: finer trees"""
-    pull = stage.propose("finer-trees", "Finer trees", GOOD)
-    stage.judge(pull, expected="success")
+class Play:
+    """What runs beside the chapters: the author makes one proposal after the other, and while the good one is
+    judged, the others are, as GitHub would do it."""
+
+    def __init__(self, stage: Stage, months: Sequence[str]) -> None:
+        self.stage, self.months = stage, months
+        self.chosen = chosen = Aside(stage.choose)
+        self.good = Aside(lambda: stage.draft("good", chosen.made()["good"]), after=chosen)
+        self.bad = Aside(lambda: stage.draft("bad", chosen.made()["bad"]), after=self.good)
+        self.forged = Aside(lambda: stage.draft_forged("forged"), after=self.bad)
+        self.better = Aside(lambda: stage.draft("better", onto="good"), after=self.forged)
+        self.refused = Aside(self.refuse, after=self.forged)
+        self.next: Aside[tuple[Pull, Run]] | None = None
+
+    def refuse(self) -> None:
+        """The bad proposal and the forged one, up to the branch rules."""
+        stage = self.stage
+        self.bad.show()
+        pull = stage.open("bad")
+        stage.must(
+            stage.judge(pull, stage.build(pull)) != "success", "the judge let the bad proposal through"
+        )
+        try:
+            stage.merge(pull)
+        except UserError as refused:
+            stage.say(f"Merging it is refused by the branch rules: {refused}")
+        else:
+            raise AssertionError("a proposal without a green status was merged")
+        stage.judge_forged(stage.open("forged"))
+
+    def judge(self, pull: Pull, run: Run) -> None:
+        """Have a proposal judged and reviewed; where the judge does not let it through, a smaller step."""
+        stage = self.stage
+        self.accepted, self.review = pull, Aside(lambda: stage.review(pull))
+        if stage.judge(pull, run) != "success":
+            stage.say("Its author takes a smaller step, which can lose nothing.")
+            self.better.made()
+            stage.draft("small")
+            small = self.accepted = stage.open("small")
+            stage.must(stage.judge(small, stage.build(small)) == "success", "no proposal was let through")
+            self.review = Aside(lambda: stage.review(small))
+
+    def release(self) -> None:
+        """Merge what was accepted; beside the release that follows, the next proposal is built."""
+        self.review.show()
+        merged = self.stage.merge(self.accepted)
+        self.next = self.next or Aside(self.follow)
+        self.stage.release(merged)
+
+    def follow(self) -> tuple[Pull, Run]:
+        if self.accepted["head"]["ref"] == "good":
+            self.better.show()
+            self.stage.follow_main("better")
+        else:
+            self.better.made()
+            self.stage.draft("better")
+        pull = self.stage.open("better")
+        return pull, self.stage.build(pull)
 
 
-def a_bad_proposal(stage: "Stage") -> None:
-    """2. A bad proposal: hardly trained"""
-    pull = stage.propose("hasty", "Train in a tenth of the time", BAD)
-    stage.judge(pull, expected="failure")
-    try:
-        stage.merge(pull)
-    except UserError as refused:
-        stage.say(f"Merging it is refused by the branch rules: {refused}")
-    else:
-        raise AssertionError("a proposal without a green status was merged")
-    stage.forge("forged", "Tidy the console")
+def a_good_proposal(play: Play) -> None:
+    """1. A good proposal: better settings"""
+    play.chosen.show()
+    play.good.show()
+    pull = play.stage.open("good")
+    play.judge(pull, play.stage.build(pull))
 
 
-def the_first_release(stage: "Stage") -> None:
+def a_bad_proposal(play: Play) -> None:
+    """2. A bad proposal, and a forged one"""
+    play.refused.show()
+
+
+def the_first_release(play: Play) -> None:
     """3. The merge: first release, to staging and production"""
-    stage.release(stage.pull("finer-trees"))
+    play.release()
 
 
-def the_second_release(stage: "Stage") -> None:
+def the_second_release(play: Play) -> None:
     """4. The second release, blue-green under load"""
-    pull = stage.propose("more-trees", "More trees, each from fewer features", BETTER)
-    stage.judge(pull, expected="success")
-    stage.say("Flights of July are sent to production, one a request, while the release goes out.")
-    with stage.load("2013-07") as tally:
-        stage.release(pull)
+    assert play.next is not None
+    play.judge(*play.next.show())
+    stage, month = play.stage, play.months[0]
+    stage.say(f"The events of {month} are sent to production, one a request, while the release goes out.")
+    with stage.load(month) as tally:
+        play.release()
     counts = read_json(tally)
     stage.say(
         f"{counts['sent']:,} requests sent, {counts['lost']} lost, {counts['mixed']} answered by a mixture; "
@@ -105,17 +193,20 @@ def the_second_release(stage: "Stage") -> None:
     )
 
 
-def summer_and_autumn(stage: "Stage") -> None:
-    """5. July to October arrive: has the model gone stale?"""
-    stage.send(MONTHS[0])
-    stage.check_drift(MONTHS[0], retrain=False)
-    for month in MONTHS[1:]:
-        stage.send(month)
-    stage.check_drift(MONTHS[-1], retrain=True)
+def later_months(play: Play) -> None:
+    """5. {0} to {last} arrive: has the model gone stale?"""
+    stage = play.stage
+    stage.send(play.months[:1])
+    first = stage.check_drift(play.months[0])
+    stage.must(not first or stage.bad_months == 1, "the drift check asks for retraining after one month")
+    stage.send(play.months[1:])
+    if not stage.check_drift(play.months[-1]):
+        stage.say("It has not: nothing asks for retraining.")
 
 
-def the_way_back(stage: "Stage") -> None:
+def the_way_back(play: Play) -> None:
     """6. Rollback: production returns to the release before"""
+    stage = play.stage
     before = stage.running("production")
     stage.workflow(
         "rollback",
@@ -126,12 +217,12 @@ def the_way_back(stage: "Stage") -> None:
     stage.must(after != before, "rollback changed nothing")
 
 
-CHAPTERS: tuple[Callable[["Stage"], None], ...] = (
+CHAPTERS: tuple[Callable[[Play], None], ...] = (
     a_good_proposal,
     a_bad_proposal,
     the_first_release,
     the_second_release,
-    summer_and_autumn,
+    later_months,
     the_way_back,
 )
 

@@ -1,12 +1,13 @@
 """The stage of the demo: what a chapter can do as the author, as GitHub, as the callers of production."""
 
+import functools
+import hashlib
 import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +20,11 @@ from pipelines.artifacts.host import Outputs
 from pipelines.base import git as base_git
 from pipelines.base import loopback, programs
 from pipelines.base.errors import UserError
-from pipelines.base.files import write_json, write_text
+from pipelines.base.files import read_json, write_json, write_text
 from pipelines.core import params as parameters
-from pipelines.local import act, events, forging, github, pushes, rights
+from pipelines.local import act, aside, events, forging, github, proposing, pushes, rights
 from pipelines.local.act import Place, Run, git
+from pipelines.local.aside import Aside
 from pipelines.local.rules import Rules
 from pipelines.registry.signer import VARIABLE
 from pipelines.report import markdown
@@ -36,9 +38,14 @@ AUTHOR = {
 }
 ENVIRONMENTS = ("staging", "production")
 STORAGE = "storage"  # the DVC remote
+CHOSEN = "chosen"  # the proposals that were found
 TRAIN = ("ml", "reproduce")
 MARK = "GREENLIGHT_DEMO"  # in the environment of all that the demo starts, so that `down` finds it
 REPLAY = (sys.executable, *"-m pipelines.cli ci replay --env production".split())
+CHOOSE = (
+    "import sys; from pipelines.problem import PROBLEM; from pipelines.local import proposing; "
+    "proposing.write(PROBLEM, sys.argv[1])"
+)
 REVIEWER = "maya"
 # The whole suite takes longer than the demo: `ci` runs it on GitHub, here these parts of it.
 SHORT = {
@@ -53,7 +60,7 @@ def open_stage() -> Iterator["Stage"]:
     """A bare origin, the author's clone, GitHub's stand-in and a host of its own, in an empty folder."""
     folder = FOLDER.absolute()
     # What a company keeps between runs: GitHub's caches and the DVC remote.
-    clear(folder, keep=(folder / "runs/caches", folder / STORAGE))
+    clear(folder, keep=(folder / "runs/caches", folder / STORAGE, folder / CHOSEN))
     (folder / "reports").mkdir(parents=True)
     console = Console(highlight=False)
     if changed := base_git.dirty(untracked=False):
@@ -83,8 +90,8 @@ def open_stage() -> Iterator["Stage"]:
         here = f"{api}/repos/{REPOSITORY}"
         pushes.through_the_door(folder / "author", here, f"user:{events.owner(REPOSITORY)}")
         stage = Stage(folder, place, console, {VARIABLE: deploy_key(here)})
-        stage.found()
-        yield stage
+        with aside.told_apart():
+            yield stage
 
 
 def deploy_key(repository: str) -> str:
@@ -142,6 +149,16 @@ class Stage:
     console: Console
     secrets: Mapping[str, str]
 
+    @property
+    def clone(self) -> Path:
+        """The author's."""
+        return self.folder / "author"
+
+    @property
+    def bad_months(self) -> int:
+        """So many in a row ask for retraining."""
+        return parameters.load(self.clone / "params.yaml").drift.months
+
     def say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)
 
@@ -152,42 +169,72 @@ class Stage:
 
     # the author
 
-    def found(self) -> None:
-        """Give the repository a DVC remote, a folder here, with the data and the model of `main`."""
+    def found(self, through: str) -> None:
+        """Give the repository a DVC remote, a folder here, with the data, up to `through`, and the model of
+        `main`."""
         self.say("The author trains the model of main and pushes it to a DVC remote, which is a folder here.")
         self.author("make", ".venv/ready")
         self.author("ml", "restore")  # from the source: a demo that was stopped may have pushed a part
+        if parameters.load(self.clone / "params.yaml").data.through != through:
+            self.say(f"The newest months are for production: params.yaml says data.through: {through} here.")
+            edit(self.clone / "params.yaml", {"data.through": through})
+            self.author("ml", "ingest")
+            self.author("dvc", "add", "--quiet", "data")
         self.author("dvc", "remote", "add", "--default", "storage", str(self.folder / STORAGE))
         self.author(*TRAIN)
         self.author("dvc", "push", "--run-cache")
         self.author("git", "commit", "--quiet", "--all", "--message", "DVC keeps data and models in a folder")
         self.author("git", "push", "--quiet", str(self.place.origin), "HEAD:main")
 
-    def propose(self, branch: str, title: str, settings: Mapping[str, float]) -> dict[str, Any]:
-        """Edit params.yaml, rebuild, push the model to the DVC remote, commit params.yaml and dvc.lock, push
-        them, open the pull request."""
-        clone = self.folder / "author"
+    def choose(self) -> dict[str, dict[str, Any]]:
+        """The changes of params.yaml that the author proposes. What an earlier demo found for the same model
+        and the same code is taken again."""
+        asked = (self.clone / "dvc.lock", self.clone / "params.yaml", Path(str(proposing.__file__)))
+        known = (
+            self.folder / CHOSEN / f"{hashlib.sha256(b''.join(map(Path.read_bytes, asked))).hexdigest()}.json"
+        )
+        if not known.is_file():
+            known.parent.mkdir(exist_ok=True)
+            self.say(f"The author looks for better settings, by `ml tune` with {proposing.TRIALS} trials.")
+            self.author("python", "-c", CHOOSE, str(known))
+        return dict(read_json(known))
+
+    def draft(self, branch: str, changes: Mapping[str, Any] | None = None, onto: str = "origin/main") -> None:
+        """Edit params.yaml (without `changes` by a small step), rebuild, push the model to the DVC remote,
+        commit params.yaml and dvc.lock."""
         self.author("git", "fetch", "--quiet", "origin")
-        self.author("git", "checkout", "--quiet", "-B", branch, "origin/main")
-        changed = ", ".join(f"{name}: {value}" for name, value in settings.items())
-        self.say(f"The author edits params.yaml ({changed}), rebuilds the model and opens a pull request.")
-        edit(clone / "params.yaml", settings)
+        self.author("git", "checkout", "--quiet", "-B", branch, onto)
+        file = self.clone / "params.yaml"
+        changes = changes or proposing.small(parameters.load(file))
+        said = proposing.words(dict(changes))
+        self.say(f"The author edits params.yaml ({said}), rebuilds the model and opens a pull request.")
+        edit(file, changes)
         self.author(*TRAIN)
         self.author("dvc", "push", "--run-cache")
-        self.author("git", "commit", "--quiet", "--message", title, "params.yaml", "dvc.lock")
+        self.author("git", "commit", "--quiet", "--message", f"Train with {said}", "params.yaml", "dvc.lock")
+
+    def draft_forged(self, branch: str) -> None:
+        """A commit whose own code leaves a verdict and a report, and says that no model changed."""
+        self.author("git", "checkout", "--quiet", "-B", branch, "origin/main")
+        forging.write(self.clone)
+        self.author("git", "commit", "--quiet", "--message", "Tidy the console", *forging.FILES)
+
+    def open(self, branch: str) -> dict[str, Any]:
+        """Push a branch as it is, and open its pull request."""
         self.author("git", "push", "--quiet", "--force", "origin", branch)
+        title = git("-C", str(self.clone), "log", "-1", "--format=%s", branch)
         pull: dict[str, Any] = self.api(
             "POST", "/pulls", {"title": title, "head": branch, "base": "main", "body": ""}
         )
         return pull
 
-    def forge(self, branch: str, title: str) -> None:
-        """A proposal whose own code leaves a verdict and a report, and says that no model changed."""
-        self.author("git", "checkout", "--quiet", "-B", branch, "origin/main")
-        forging.write(self.folder / "author")
-        self.author("git", "commit", "--quiet", "--message", title, *forging.FILES)
-        self.author("git", "push", "--quiet", "--force", "origin", branch)
-        pull = self.api("POST", "/pulls", {"title": title, "head": branch, "base": "main", "body": ""})
+    def follow_main(self, branch: str) -> None:
+        """Rebase a branch on what is merged: the same files, so the same model."""
+        self.author("git", "fetch", "--quiet", "origin")
+        self.author("git", "checkout", "--quiet", branch)
+        self.author("git", "rebase", "--quiet", "origin/main")
+
+    def judge_forged(self, pull: Mapping[str, Any]) -> None:
         run = act.run("propose", events.pull_request(pull, "opened"), self.place)
         act.run("judge", events.workflow_run(REPOSITORY, run.as_json(REPOSITORY)), self.place)
         left = " and ".join(path.name for path in sorted(self.place.state.glob(f"artifacts/{run.id}/*")))
@@ -201,16 +248,15 @@ class Stage:
 
     def author(self, *command: str) -> None:
         """Run a command in the author's clone, with its own environment; its progress goes to the screen."""
-        clone = self.folder / "author"
         if command[0] == "git":
-            base_git.run(*command[1:], at=clone, given=AUTHOR)
+            base_git.run(*command[1:], at=self.clone, given=AUTHOR)
             return
         environment = programs.environment(GREENLIGHT_VENV=sys.prefix, PYTHONPATH=".")  # as the runs of act
         environment |= AUTHOR
-        environment["PATH"] = f"{clone}/.venv/bin:{environment['PATH']}"
+        environment["PATH"] = f"{self.clone}/.venv/bin:{environment['PATH']}"
         environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{self.folder}/author.db"
-        done = programs.run(command, cwd=clone, env=environment, stdout=subprocess.DEVNULL)
-        self.must(done.returncode == 0, f"{' '.join(command)} exited with {done.returncode} in {clone}")
+        code = aside.run(command, cwd=self.clone, env=environment)
+        self.must(code == 0, f"{' '.join(command)} exited with {code} in {self.clone}")
 
     # GitHub
 
@@ -219,10 +265,6 @@ class Stage:
     ) -> Any:
         return github.call(f"{self.place.api}/repos/{REPOSITORY}{path}", method, body, token)
 
-    def pull(self, branch: str) -> dict[str, Any]:
-        (found,) = self.api("GET", f"/pulls?head=you:{branch}&state=open")
-        return dict(found)
-
     def workflow(self, name: str, event: events.Event) -> Run:
         """Run a workflow, which must end green."""
         self.say(f"[dim].github/workflows/{name}.yml[/dim]")
@@ -230,9 +272,12 @@ class Stage:
         self.must(done.code == 0, f"workflow {name} failed: {done.log}")
         return done
 
-    def judge(self, pull: Mapping[str, Any], expected: str) -> None:
-        """The workflows `propose` and `judge`; then the report and the status, as a reviewer sees them."""
-        run = self.workflow("propose", events.pull_request(pull, "opened"))
+    def build(self, pull: Mapping[str, Any]) -> Run:
+        """The workflow `propose`."""
+        return self.workflow("propose", events.pull_request(pull, "opened"))
+
+    def judge(self, pull: Mapping[str, Any], run: Run) -> str:
+        """The workflow `judge`; the report and the status, as a reviewer sees them. Returns its state."""
         self.workflow("judge", events.workflow_run(REPOSITORY, run.as_json(REPOSITORY)))
         (comment,) = self.api("GET", f"/issues/{pull['number']}/comments")
         path = write_text(self.folder / "reports" / f"{pull['head']['ref']}.md", comment["body"])
@@ -242,7 +287,7 @@ class Stage:
         self.say(
             f"Commit status [{colour}]{status['context']}: {status['state']}[/] ({status['description']})"
         )
-        self.must(status["state"] == expected, f"the status of {pull['title']!r} is not {expected}")
+        return str(status["state"])
 
     def review(self, pull: Mapping[str, Any]) -> None:
         """What the ruleset asks for besides the gate: `lint` and `tests`, and the word of another person."""
@@ -253,27 +298,28 @@ class Stage:
         self.api("POST", f"/pulls/{pull['number']}/reviews", {"event": "APPROVE"}, f"user:{REVIEWER}")
         self.say(f"ci has run lint and tests, shortened here ({words(SHORT)}), and {REVIEWER} approves.")
 
-    def merge(self, pull: Mapping[str, Any]) -> str:
-        merged = self.api("PUT", f"/pulls/{pull['number']}/merge", {"sha": pull["head"]["sha"]})
-        return str(merged["sha"])
-
-    def release(self, pull: Mapping[str, Any]) -> None:
-        """Merge, which pushes to main, which starts the workflow `release`."""
-        self.review(pull)
+    def merge(self, pull: Mapping[str, Any]) -> events.Event:
+        """Merge, which pushes to main: that push."""
         before = git("-C", str(self.place.origin), "rev-parse", "main")
-        after = self.merge(pull)
+        merged = self.api("PUT", f"/pulls/{pull['number']}/merge", {"sha": pull["head"]["sha"]})
         self.say(f"{pull['title']!r} is merged.")
-        self.workflow("release", events.push(REPOSITORY, before, after))
+        return events.push(REPOSITORY, before, str(merged["sha"]))
+
+    def release(self, push: events.Event) -> None:
+        """The workflow `release`, which a push to main starts."""
+        self.workflow("release", push)
         for name in ENVIRONMENTS:
             self.say(f"{name} answers with release {self.running(name)[:12]} at {self.edge(name)}")
 
-    def check_drift(self, month: str, retrain: bool) -> None:
-        """The workflow `drift` for a month, and its verdict."""
+    def check_drift(self, month: str) -> bool:
+        """The workflow `drift` for a month; whether it asks for retraining, and so opens a pull request."""
         asked = events.workflow_dispatch(REPOSITORY, ".github/workflows/drift.yml", {"through": month})
         run = self.workflow("drift", asked)
         path = write_text(self.folder / "reports" / f"drift-{month}.md", run.summary)
         markdown.show(path)
-        self.must(("RETRAIN" in run.summary) == retrain, f"the drift check's verdict for {month}: {path}")
+        asks = bool(self.api("GET", f"/pulls?head=you:retrain/{month}&state=open"))
+        self.must(("RETRAIN" in run.summary) == asks, f"the drift check's verdict for {month}: {path}")
+        return asks
 
     # the callers of production
 
@@ -303,24 +349,24 @@ class Stage:
                 code = caller.wait(timeout=60)
         self.must(code in (0, 4), f"the replay exited with {code}: {log.name}")
 
-    def send(self, month: str) -> None:
-        """A whole month to production, in batches."""
-        command = [*REPLAY, "--month", month]
-        done = programs.run(command, env=programs.environment(own_code=True), stdout=None, stderr=None)
-        self.must(done.returncode == 0, f"requests of {month} were lost")
+    def send(self, months: Sequence[str]) -> None:
+        """Whole months to production, each in batches, beside each other."""
+        for sent in [
+            Aside(
+                functools.partial(
+                    aside.run,
+                    (*REPLAY, "--month", month),
+                    quiet=False,
+                    env=programs.environment(own_code=True),
+                )
+            )
+            for month in months
+        ]:
+            self.must(sent.show() == 0, f"requests of {', '.join(months)} were lost")
 
 
-def edit(path: Path, settings: Mapping[str, float]) -> None:
-    """Set settings of the estimator in params.yaml and leave the rest, comments too, as it is."""
-    text = path.read_text(encoding="utf-8")
-    known = parameters.load(path).train.settings
-    if strange := [name for name in settings if name not in known]:
-        raise UserError(
-            f"params.yaml: the demo changes train.settings.{strange[0]}, which your problem does not have: "
-            "set GOOD, BAD and BETTER in pipelines/local/demo.py to settings of yours"
-        )
-    changed = {f"train.settings.{name}": value for name, value in settings.items()}
-    write_text(path, parameters.edited(text, changed))
+def edit(path: Path, changes: Mapping[str, Any]) -> None:
+    write_text(path, parameters.edited(path.read_text(encoding="utf-8"), changes))
 
 
 def words(values: Mapping[str, str]) -> str:

@@ -13,6 +13,13 @@ from pipelines.base.files import write_bytes
 Repo = Any  # dvc.repo.Repo, which takes half a second to import
 
 
+def repo(at: Path) -> Repo:
+    """The DVC repository of a checkout."""
+    from dvc.repo import Repo
+
+    return Repo(str(at))
+
+
 def md5_of_folder(files: Mapping[str, str]) -> str:
     """How DVC names a folder of these files (MD5 by relative path): the MD5 of its list of them."""
     listed = [{"md5": files[name], "relpath": name} for name in sorted(files)]
@@ -43,9 +50,12 @@ def bring_lists(repo: Repo, names: Iterable[str]) -> None:
 
     UserError where a list names what it may not, or the remote fails.
     """
+    bring(repo, (name for name in names if name.endswith(".dir") and listing(repo, name) is None))
+
+
+def bring(repo: Repo, names: Iterable[str]) -> None:
+    """Copy objects from the default DVC remote into the cache, where their bytes are those of their names."""
     for name in names:
-        if not name.endswith(".dir") or listing(repo, name) is not None:
-            continue
         try:
             remote = repo.cloud.get_remote_odb(hash_name="md5")
             content = remote.fs.cat_file(remote.oid_to_path(name))
@@ -54,8 +64,9 @@ def bring_lists(repo: Repo, names: Iterable[str]) -> None:
         except Exception as error:  # whatever its client raises
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             raise UserError(f"the DVC remote did not bring {name}: {reason}") from None
-        if f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir" == name:
-            recorded.listed(content, name)
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() == name.removesuffix(".dir"):
+            if name.endswith(".dir"):
+                recorded.listed(content, name)
             write_bytes(place(repo, name), content)
 
 

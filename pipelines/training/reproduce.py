@@ -1,5 +1,6 @@
 """`ml reproduce`: bring the data back, run the stages that something changed for, compare with the commit."""
 
+import functools
 import os
 import re
 import shutil
@@ -29,6 +30,7 @@ def reproduce(problem: Problem, locked: bool = False) -> None:
     another way). So is one that names what no stage makes, before anything is removed or written.
     A stage's own UserError or Refused is raised again.
     """
+    _opened.cache_clear()
     _lock()
     ingest.restore(problem)
     objects = list(_made().values())
@@ -106,9 +108,12 @@ def _wrong_outputs() -> list[str]:
 
 
 def _repo() -> Any:
-    from dvc.repo import Repo
+    return _opened(Path.cwd())
 
-    return Repo(".")
+
+@functools.cache  # DVC takes a quarter of a second to read dvc.yaml and dvc.lock
+def _opened(folder: Path) -> Any:
+    return cache.repo(folder)
 
 
 def _lock() -> Lock:

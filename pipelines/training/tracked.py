@@ -16,8 +16,6 @@ class Folder:
     def __init__(self, folder: Path) -> None:
         """Open the DVC repository. UserError where `folder` is not tracked, git left a conflict, or the .dvc
         file names anything else than `folder`."""
-        from dvc.repo import Repo
-
         self.folder = folder
         if not Path(f"{folder}.dvc").is_file():
             raise UserError(
@@ -27,7 +25,7 @@ class Folder:
         for name in (f"{folder}.dvc", "dvc.lock", "dvc.yaml", "params.yaml"):
             conflicts.refuse(Path(name))
         recorded.check_folder(Path(f"{folder}.dvc"), folder)
-        self._repo = Repo(".")
+        self._repo = cache.repo(Path())
         self._out: Any = self._repo.find_outs_by_path(str(folder))[0]
 
     @property

@@ -51,12 +51,7 @@ def tune(
     _check(params, problem)
     tracking.ready(problem.name)
     rows = table.training(params, table.load(prepared), problem.contract)
-    folds = _folds(params, rows, problem.contract)
-    study = _study(params, problem, folds)
-    step(f"the current settings, on {folds[0].month} to {folds[-1].month}")
-    now = _current(study, params, problem, folds)
-    new = _search(study, params, problem, folds, trials or params.tune.trials, minutes, _mean(now, folds))
-    results = _results(study, params, folds, now)
+    folds, now, results, study, new = searched(params, problem, rows, trials or params.tune.trials, minutes)
     print(_table(results, _mean(now, folds), len(_finished(study))))
     better = [result for result in results if result.high < 0]
     if not better:
@@ -68,6 +63,18 @@ def tune(
         print(f"\nTrial {better[0].number} is shown to be better; without --dry-run it goes into {file}.")
     if new and results:
         _log(problem.name, params, results, _mean(now, folds), study)
+
+
+def searched(
+    params: Params, problem: Problem, rows: pd.DataFrame, trials: int, minutes: float | None = None
+) -> "tuple[tuple[Fold, ...], np.ndarray, list[Result], optuna.Study, int]":
+    """Folds, the current settings' log-loss by day, results, best first, the study, its new trials."""
+    folds = rolling_folds(params, rows, problem.contract)
+    study = _study(params, problem, folds)
+    step(f"the current settings, on {folds[0].month} to {folds[-1].month}")
+    now = _current(study, params, problem, folds)
+    new = _search(study, params, problem, folds, trials, minutes, _mean(now, folds))
+    return folds, now, _results(study, params, folds, now), study, new
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ class Fold:
         return np.bincount(self.day)
 
 
-def _folds(params: Params, rows: pd.DataFrame, contract: Contract) -> tuple[Fold, ...]:
+def rolling_folds(params: Params, rows: pd.DataFrame, contract: Contract) -> tuple[Fold, ...]:
     """Rolling origin: the newest months of the labelled training rows, each with all months before it."""
     time = rows[contract.time.name]
     month = time.dt.to_period("M")
@@ -106,7 +113,7 @@ def _folds(params: Params, rows: pd.DataFrame, contract: Contract) -> tuple[Fold
     )
 
 
-def _losses(params: Params, problem: Problem, folds: Sequence[Fold]) -> Iterator[np.ndarray]:
+def day_losses(params: Params, problem: Problem, folds: Sequence[Fold]) -> Iterator[np.ndarray]:
     """The log-loss of each day, summed over its rows: an array a fold."""
     for fold in folds:
         with threadpoolctl.threadpool_limits(limits=1):  # the machine's other work and OpenMP's threads fight
@@ -157,7 +164,7 @@ def _finished(study: "optuna.Study") -> list[Any]:
 
 def _current(study: "optuna.Study", params: Params, problem: Problem, folds: Sequence[Fold]) -> np.ndarray:
     if "now" not in study.user_attrs:
-        study.set_user_attr("now", np.concatenate(list(_losses(params, problem, folds))).tolist())
+        study.set_user_attr("now", np.concatenate(list(day_losses(params, problem, folds))).tolist())
     return np.array(study.user_attrs["now"])
 
 
@@ -171,8 +178,7 @@ def _search(
     now: float,
 ) -> int:
     """Run what is missing of `trials`, and return how many that were."""
-    before = len(_finished(study))
-    if before:
+    if before := len(_finished(study)):
         step(f"{before} trials are known from before")
     started = time.monotonic()
     try:
@@ -200,7 +206,7 @@ def _trial(
         candidate = _suggested(trial, params)
         settings = _words(candidate.train.settings, params)
         losses = np.empty(0)
-        for fold, more in zip(folds, _losses(candidate, problem, folds), strict=True):
+        for fold, more in zip(folds, day_losses(candidate, problem, folds), strict=True):
             losses = np.append(losses, more)
             value = _mean(losses, folds)
             trial.report(value, len(losses))
@@ -225,8 +231,8 @@ def _suggested(trial: "optuna.Trial", params: Params) -> Params:
     """`params` with the settings that Optuna proposes."""
     names = sorted(params.tune.space)
     name = names[0] if len(names) == 1 else trial.suggest_categorical("estimator", names)
-    space = params.tune.space[name]
-    return _with(params, name, {s: _value(trial, f"{name}.{s}", v) for s, v in space.items()})
+    space = params.tune.space[name].items()
+    return _with(params, name, {s: _value(trial, f"{name}.{s}", v) for s, v in space})
 
 
 def _value(trial: "optuna.Trial", name: str, values: Values) -> Setting:
@@ -286,10 +292,8 @@ class Result:
 
     def values(self, params: Params) -> dict[str, Any]:
         """What of params.yaml changes."""
-        changes: dict[str, Any] = {"train.settings": self.settings}
-        if self.estimator != params.train.estimator:
-            changes["train.estimator"] = self.estimator
-        return changes
+        other = {} if self.estimator == params.train.estimator else {"train.estimator": self.estimator}
+        return {"train.settings": self.settings, **other}
 
 
 def _results(study: "optuna.Study", params: Params, folds: Sequence[Fold], now: np.ndarray) -> list[Result]:
@@ -299,24 +303,24 @@ def _results(study: "optuna.Study", params: Params, folds: Sequence[Fold], now: 
         return []
     losses = np.array([attributes["losses"] for attributes in found])
     rows = np.concatenate([fold.sizes for fold in folds])
-    low, high = _intervals(losses - now, rows, params.gate.resamples, params.train.seed)
-    results = [
+    low, high = intervals(losses - now, rows, params.gate.resamples, params.train.seed)
+    results = (
         Result(
             attributes["number"],
             attributes["estimator"],
             attributes["settings"],
             loss.sum() / rows.sum(),
             (loss - now).sum() / rows.sum(),
-            float(low[place]),
-            float(high[place]),
+            least,
+            most,
             _words(attributes["settings"], params),
         )
-        for place, (attributes, loss) in enumerate(zip(found, losses, strict=True))
-    ]
+        for attributes, loss, least, most in zip(found, losses, low.tolist(), high.tolist(), strict=True)
+    )
     return sorted(results, key=lambda result: result.log_loss)
 
 
-def _intervals(
+def intervals(
     differences: np.ndarray, rows: np.ndarray, resamples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """LEVEL intervals of T mean differences, that hold together: the best of many looks better than it is.
@@ -329,9 +333,8 @@ def _intervals(
     mean = differences.sum(axis=1) / rows.sum()
     error = drawn.std(axis=0)
     with np.errstate(invalid="ignore"):
-        farthest = np.nanmax(
-            np.append(np.abs(drawn - mean) / error, np.zeros((resamples, 1)), axis=1), axis=1
-        )
+        apart = np.append(np.abs(drawn - mean) / error, np.zeros((resamples, 1)), axis=1)
+        farthest = np.nanmax(apart, axis=1)
     reach = np.quantile(farthest, LEVEL) * error
     return mean - reach, mean + reach
 
@@ -359,15 +362,13 @@ def _table(results: Sequence[Result], now: float, finished: int) -> str:
 
 
 def _next(best: Result, params: Params, file: Path) -> str:
-    old = {"train.estimator": params.train.estimator} | {
-        f"train.settings.{name}": value for name, value in params.train.settings.items()
-    }
-    new = {"train.estimator": best.estimator} | {
-        f"train.settings.{name}": value for name, value in best.settings.items()
-    }
+    old, new = (
+        {"train.estimator": made.estimator, **{f"train.settings.{n}": v for n, v in made.settings.items()}}
+        for made in (params.train, best)
+    )
     changes = [
         f"  {name}: {old.get(name, 'not set')} -> {new.get(name, 'not set')}"
-        for name in [*old, *(name for name in new if name not in old)]
+        for name in old | new
         if old.get(name) != new.get(name)
     ]
     return "\n".join(

@@ -6,7 +6,7 @@ import shutil
 import onnx
 import pytest
 
-from pipelines.judge.champion import Production
+from pipelines.judge.champion import ChampionUnavailable, Production, find
 from tests import project
 from tests.model.proposals import Made, commit, cut, git, judge, released, settings
 
@@ -21,6 +21,27 @@ def test_a_champion_cut_in_half_comes_from_dvcs_cache(fitted, base, window, tmp_
     cut(base / "models/model.onnx")
     verdict, findings, _ = judge(fitted(settings(max_iter=3)).write(tmp_path / "candidate", window), base)
     assert verdict == "FAIL" and "log_loss" in findings and "champion" not in findings
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_champion_cut_in_half_comes_from_the_dvc_remote_by_its_bytes(base, tmp_path, whole: bool) -> None:
+    remote = tmp_path / "remote"
+    for name in ("model.onnx", "model.json", "golden.json"):
+        content = (base / "models" / name).read_bytes()
+        md5 = hashlib.md5(content).hexdigest()
+        kept = remote / "files/md5" / md5[:2] / md5[2:]
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_bytes(content if whole or name != "model.onnx" else content + b"?")
+    (base / ".dvc").mkdir(exist_ok=True)
+    url = f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = {remote}\n"
+    (base / ".dvc/config").write_text(url)
+    sha256 = hashlib.sha256((base / "models/model.onnx").read_bytes()).hexdigest()
+    cut(base / "models/model.onnx")
+    if whole:
+        assert (found := find(base, None)) and (found.sha256, found.words.count("built")) == (sha256, 0)
+    else:
+        with pytest.raises(ChampionUnavailable, match="could not be built again"):
+            find(base, None)
 
 
 def test_a_champion_cut_in_half_that_cannot_be_built_again_is_inconclusive(

@@ -158,8 +158,8 @@ def test_the_best_of_many_equals_is_rarely_called_better() -> None:
     together = alone = 0
     for seed in range(100):
         differences = random.normal(size=(20, 60))
-        together += bool((tune._intervals(differences, rows, 200, seed)[1] < 0).any())
-        alone += any(tune._intervals(one[None], rows, 200, seed)[1] < 0 for one in differences)
+        together += bool((tune.intervals(differences, rows, 200, seed)[1] < 0).any())
+        alone += any(tune.intervals(one[None], rows, 200, seed)[1] < 0 for one in differences)
     assert together <= 20
     assert alone >= 50
 
@@ -167,7 +167,7 @@ def test_the_best_of_many_equals_is_rarely_called_better() -> None:
 def test_a_real_difference_is_shown() -> None:
     differences = np.random.default_rng(1).normal(size=(20, 60))
     differences[3] -= 1
-    high = tune._intervals(differences, np.full(60, 100), 200, 1)[1]
+    high = tune.intervals(differences, np.full(60, 100), 200, 1)[1]
     assert high[3] < 0 and (high < 0).sum() == 1
 
 
@@ -199,7 +199,7 @@ def test_the_days_that_judge_are_never_looked_at(
 
 def test_each_month_is_answered_by_models_of_the_months_before(small_params: Params, prepared: Path) -> None:
     params = asked(small_params)
-    folds = tune._folds(params, table.training(params, table.load(prepared), CONTRACT), CONTRACT)
+    folds = tune.rolling_folds(params, table.training(params, table.load(prepared), CONTRACT), CONTRACT)
     assert [fold.month for fold in folds] == [small_params.train.last]
     time = CONTRACT.time.name
     assert all(fold.past[time].max() < fold.rows[time].min().normalize() for fold in folds)
@@ -238,7 +238,7 @@ def test_an_interrupted_study_goes_on_as_if_it_had_not_been(
     error: type[BaseException],
 ) -> None:
     whole = run(asked(small_params), write=False)
-    losses, count = tune._losses, 0
+    losses, count = tune.day_losses, 0
 
     def interrupted(*arguments: Any) -> Iterator[np.ndarray]:
         nonlocal count
@@ -248,7 +248,7 @@ def test_an_interrupted_study_goes_on_as_if_it_had_not_been(
         yield from losses(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tune, "_losses", interrupted)
+        patch.setattr(tune, "day_losses", interrupted)
         if error is KeyboardInterrupt:
             assert len(trials_of(run(asked(small_params), study="two", write=False))) == 1
         else:
@@ -262,7 +262,7 @@ def test_a_trial_that_a_killed_process_left_is_no_trial(
 ) -> None:
     params = asked(small_params)
     whole = run(params, write=False)
-    folds = tune._folds(params, table.training(params, table.load(prepared), CONTRACT), CONTRACT)
+    folds = tune.rolling_folds(params, table.training(params, table.load(prepared), CONTRACT), CONTRACT)
     run(params, study="two", trials=1, write=False)
     tune._study(params, PROBLEM, folds).ask()
     assert run(params, study="two", write=False) == whole
@@ -272,7 +272,7 @@ def test_what_is_known_is_not_run_again(
     small_params: Params, run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = run(asked(small_params), write=False)
-    monkeypatch.setattr(tune, "_losses", None)
+    monkeypatch.setattr(tune, "day_losses", None)
     assert run(asked(small_params), write=False) == said
 
 
@@ -285,7 +285,7 @@ def test_a_trial_behind_the_others_is_stopped_after_its_first_month(
 ) -> None:
     monkeypatch.setattr(tune, "UNPRUNED", 1)
     params = asked(small_params)
-    fold = tune._folds(params, table.training(params, table.load(prepared), CONTRACT), CONTRACT)[0]
+    fold = tune.rolling_folds(params, table.training(params, table.load(prepared), CONTRACT), CONTRACT)[0]
     folds = (fold, dataclasses.replace(fold))  # in place of two months
     study = tune._study(params, PROBLEM, folds)
     said = [tune._trial(study, params, PROBLEM, folds, number, 0.0) for number in range(1, 9)]
