@@ -34,7 +34,7 @@ def measure(bench: Bench) -> None:
             _host.use(bake=Bake(seconds=max(limit, 30.0), requests=20))
             _after_the_flip(bench, name, fault, limit)
             bench.settle(good)  # where it did stay
-        shadow = Shadow(environments=(_host.ENVIRONMENT,), pairs=200, patience=120.0)
+        shadow = Shadow(environments=[_host.ENVIRONMENT], pairs=200, patience=120.0)
         _host.use(shadow=shadow)
         for name, fault in NEVER.items():
             _before_the_flip(bench, name, fault)

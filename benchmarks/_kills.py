@@ -42,7 +42,7 @@ OURS = (  # also what a move holds, and is left by
 ON_DISK = {os.fsync: "fsync", os.replace: "rename", os.rename: "rename"}
 LIMITS: dict[str, Any] = {
     "bake": Bake(seconds=0.5, requests=5),
-    "shadow": Shadow(environments=(_host.ENVIRONMENT,), pairs=20, patience=60.0),
+    "shadow": Shadow(environments=[_host.ENVIRONMENT], pairs=20, patience=60.0),
     "canary": [Canary(share=20, seconds=0.3, requests=5, patience=60.0)],
 }
 

@@ -24,7 +24,9 @@ class Entry(Artifact):
     model: str | None = None  # version in the MLflow registry
     evidence: dict[str, float | str | bool | None] = Field(default_factory=dict)
     beside: Digest | None = None  # beside.digest of the release
-    by: str = Field(default_factory=lambda: _who())
+    by: str = Field(
+        default_factory=lambda: os.environ.get("GITHUB_ACTOR") or git.config("user.name") or getpass.getuser()
+    )
     why: Why = "release"
     at: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     environment: str | None = None  # what the entry was written for, so that a copy elsewhere is no entry
@@ -36,13 +38,6 @@ class Entry(Artifact):
 
     @property
     def text(self) -> str:
-        """What is committed. It names no version as long as there is one: hosts of earlier checkouts read the
-        same branch, and refuse a field that they do not know.
-        """
+        """What is committed: without the version as long as there is one, because hosts of earlier checkouts
+        read the same branch, and refuse a field that they do not know."""
         return self.model_dump_json(indent=2, exclude={"version"}) + "\n"
-
-
-def _who() -> str:
-    if actor := os.environ.get("GITHUB_ACTOR"):
-        return actor
-    return git.config("user.name") or getpass.getuser()

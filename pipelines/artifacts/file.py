@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, one_line
 from pipelines.base.files import write_json
 
 MEGABYTE = 1 << 20
@@ -36,12 +36,9 @@ class Closed(BaseModel):
 
 
 class Artifact(Closed):
-    """A whole file, whose class says NAME, WRITER and WAY_OUT. One without a version is of version 1: so were
-    files before they had one.
-
-    Who reads a stranger's file gives `extra="ignore"`: a proposal may write more than this version knows, and
-    that is then not looked at. All else is asked of it as of our own: types, sizes, no field twice.
-    """
+    """A whole file, whose class says NAME, WRITER and WAY_OUT; one without a version is of version 1. A
+    stranger's file is read with `extra="ignore"`: a proposal may write more than this version knows, and that
+    is not looked at. All else is asked of it as of our own: types, sizes, no field twice."""
 
     NAME: ClassVar[str]
     WRITER: ClassVar[str]  # who writes it, in words
@@ -57,9 +54,8 @@ class Artifact(Closed):
 
     @classmethod
     def read(cls, folder: Path, way_out: str = "") -> Self:
-        """The file in `folder`. UserError, in one sentence with `way_out`, where there is none, where it is
-        too large, of another version or in any other way not what its writer writes.
-        """
+        """The file in `folder`. UserError, in one sentence with `way_out`, where there is none, or it is too
+        large, of another version or in any other way not what its writer writes."""
         return cls.of_file(folder / cls.NAME, way_out)
 
     @classmethod
@@ -93,7 +89,7 @@ class Artifact(Closed):
         except ValidationError as error:
             why = _fault(cls, error)
         except ValueError as error:
-            why = f"is not what {cls.WRITER} writes ({_printable(str(error))}): "
+            why = f"is not what {cls.WRITER} writes ({one_line(error)}): "
         raise UserError(f"{name or cls.NAME} {why}{way_out or cls.WAY_OUT}")
 
     def write(self, folder: Path) -> Path:
@@ -121,8 +117,4 @@ def _fault(artifact: type[Artifact], error: ValidationError) -> str:
             return f"is of version {version}: update this checkout, which reads version 1, or "
     field = ".".join(str(part) for part in found[0]["loc"][:4])
     why = f"{field}: {found[0]['msg']}".strip(": ")
-    return f"is not what {artifact.WRITER} writes ({_printable(why)}): "
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)[:200]
+    return f"is not what {artifact.WRITER} writes ({one_line(why)}): "

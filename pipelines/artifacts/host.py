@@ -1,4 +1,4 @@
-"""ENVIRONMENT/host.json: Terraform's output `host`, which says where an environment of this machine is."""
+"""What a host keeps: host.json of an environment, slot.json of a slot, and a model's followed.json."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +19,8 @@ class Slots(Closed):
 
 
 class Outputs(Artifact):
-    """All of host.json. The first of the models also answers at the edge's top."""
+    """All of host.json, Terraform's output `host`: where an environment of this machine is. The first of the
+    models also answers at the edge's top."""
 
     NAME = "host.json"
     WRITER = "`ml infra up`"
@@ -33,3 +34,29 @@ class Outputs(Artifact):
     admin_url: str
     models: Annotated[list[Slots], Field(min_length=1)]
     socket: Path
+
+
+class Served(Artifact):
+    """All of slot.json: the release, its Bento in the store, and the Python of its environment. A later
+    checkout finds there what an earlier one started."""
+
+    NAME = "slot.json"
+    WRITER = "`ml deploy`"
+    WAY_OUT = "remove it, and run `ml deploy` for this environment"
+
+    release: str
+    bento: Path
+    python: Path
+
+
+class Followed(Artifact):
+    """All of followed.json, the newest of the ledger that was believed here: what comes after these commits
+    may be followed."""
+
+    NAME = "followed.json"
+    WRITER = "`ml deploy`"
+    WAY_OUT = "it tells which entries were followed, so remove it once `ml status` names what you expect"
+
+    head: str
+    written: str  # the commit that wrote the environment's entry
+    moment: int  # of that commit, in seconds since the epoch

@@ -1,4 +1,8 @@
-"""metrics.json: how good a model is on the test window."""
+"""metrics.json: how good a model is on the test window; shuffled.json: one of shuffled outcomes."""
+
+from typing import Annotated
+
+from pydantic import Field
 
 from pipelines.artifacts.file import Artifact
 
@@ -20,3 +24,13 @@ class Metrics(Artifact, extra="allow"):
     def figures(self) -> dict[str, float]:
         """What the task measures, by name."""
         return dict(self.__pydantic_extra__)
+
+
+class Shuffled(Artifact):
+    """All of verification/shuffled.json: the ROC-AUC; None where chance dealt all to one side."""
+
+    NAME = "shuffled.json"
+    WRITER = "`ml stage verify`"
+    WAY_OUT = "run `dvc repro`, which makes it"
+
+    roc_auc: Annotated[float, Field(ge=0, le=1)] | None

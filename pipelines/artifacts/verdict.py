@@ -1,8 +1,5 @@
-"""evidence/gate.json: what the gate decided of one head against one base, and all that its report says.
-
-Whoever speaks of a proposal (status, comment, report, release) reads this and renders it anew. Its texts may
-come from a proposal: they are data, and escaped where they are shown.
-"""
+"""evidence/gate.json: what the gate decided of one head against one base, and all that its report says. Its
+texts may come from a proposal: they are data, and escaped where they are shown."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -108,26 +105,25 @@ class Losses(Closed, extra="allow"):
     __pydantic_extra__: dict[str, Number]
 
 
-class Month(Closed):
-    """A month of the test window."""
+class Part(Closed):
+    """Some rows of the test window."""
 
-    name: Text
     rows: int
     label_rate: Number
     candidate: Losses
     champion: Losses | None = None
 
 
-class Slice(Closed):
+class Month(Part):
+    name: Text
+
+
+class Slice(Part):
     """A slice of the test window; without bounds where it is too small to judge."""
 
     slice: Text
     value: Text
-    rows: int
     days: int
-    label_rate: Number
-    candidate: Losses
-    champion: Losses | None = None
     difference: Number = None
     low: Number = None
     high: Number = None
@@ -264,8 +260,8 @@ class Verdict(Artifact):
 
     @model_validator(mode="after")
     def _follows_from_its_findings(self) -> "Verdict":
-        if self.verdict != fold(self.findings):
-            raise ValueError(f"the verdict is {self.verdict}, and the findings say {fold(self.findings)}")
+        if self.verdict != (said := fold(self.findings)):
+            raise ValueError(f"the verdict is {self.verdict}, and the findings say {said}")
         if self.superior and self.verdict == "FAIL":
             raise ValueError("a model that fails is not superior")
         return self

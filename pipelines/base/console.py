@@ -26,9 +26,8 @@ def aligned(rows: Sequence[Sequence[str]], widest: int = LONGEST) -> list[str]:
 
 
 def harmless(line: str) -> str:
-    """A line, or its beginning, that no runner takes for a command of its own (`::set-env ...`, `##[...]`),
-    wherever its text comes from. A runner looks past what stands unseen before `::`, and anywhere for `##[`.
-    """
+    """A line, or its beginning, that no runner takes for a command of its own (`::set-env ...`, `##[...]`). A
+    runner looks past what is unseen before `::`, and anywhere for `##[`."""
     before = next((n for n, c in enumerate(line) if c.isprintable() and not c.isspace()), len(line))
     if line.startswith("::", before):
         line = f"{line[: before + 1]} {line[before + 1 :]}"
@@ -36,7 +35,7 @@ def harmless(line: str) -> str:
 
 
 class Harmless:
-    """A stream of text each of whose lines is made harmless; in all else the stream that it stands for."""
+    """A stream of text each of whose lines is made harmless; in all else the stream that it is given."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._line = stream, ""  # what the last line has so far
@@ -62,8 +61,7 @@ class Harmless:
 
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
-    """While the block runs, what this process prints is harmless: names come from proposals, and a runner
-    reads what a job prints."""
+    """While the block runs, what this process prints is harmless: it may name what a proposal brought."""
     out, err = (cast(TextIO, Harmless(stream)) for stream in (sys.stdout, sys.stderr))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         yield
@@ -75,8 +73,7 @@ def summary(text: str) -> None:
 
 
 def output(name: str, value: str) -> None:
-    """Set an output of a workflow's step, where there is one (GITHUB_OUTPUT). A value is one line: a second
-    one would set another output."""
+    """Set an output of a workflow's step (GITHUB_OUTPUT), as one line: a second would set another output."""
     _append("GITHUB_OUTPUT", f"{name}={' '.join(value.splitlines())}\n")
 
 

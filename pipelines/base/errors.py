@@ -7,3 +7,9 @@ class UserError(Exception):
 
 class Refused(Exception):
     """A verdict, not a mistake: the reason why a step was refused; `ml` prints it and exits with 4."""
+
+
+def one_line(text: object, most: int = 200) -> str:
+    """A text, which may be a stranger's, as one line of so many printable characters at most."""
+    shown = " ".join("".join(c if c.isprintable() else " " for c in str(text)[: 10 * most]).split())
+    return shown if len(shown) <= most else shown[: most - 1] + "…"

@@ -57,10 +57,8 @@ def sha256(path: Path | str) -> str:
 
 
 def sha256_of_tree(folder: Path | str, paths: Iterable[Path] | None = None) -> str:
-    """SHA-256 over the sorted lines `path sha256` of the files under `folder` (or of `paths` in it).
-
-    UserError where a name has a line end: two files and one of such a name would have the same hash.
-    """
+    """SHA-256 over the sorted lines `path sha256` of the files under `folder`, or of `paths` in it. UserError
+    where a name has a line end: two files and one of such a name would have the same hash."""
     folder = Path(folder)
     files = sorted(paths if paths is not None else (p for p in folder.rglob("*") if p.is_file()))
     names = [path.relative_to(folder).as_posix() for path in files]

@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipelines.base.errors import UserError
 
@@ -99,20 +100,17 @@ class Done:
         """Why it failed, as git says it, in one line."""
         return " ".join((self.err or self.text).split())[-300:] or f"exit code {self.code}"
 
+    def ended(self, at: Path | str, *fine: int) -> "Done":
+        """This, where it ended with 0 or a code that is fine; else Failed."""
+        if self.code not in (0, *fine):
+            raise Failed(f"git {self.command[0]} failed in {Path(at).resolve()}: {self.words}")
+        return self
 
-def run(
-    *command: str,
-    at: Path | str = ".",
-    text: str | None = None,
-    settings: Mapping[str, str] | None = None,
-    given: Mapping[str, str] | None = None,
-    within: float | None = None,
-) -> str:
-    """What a command prints, less the spaces around it. Failed where it exits with anything but 0."""
-    done = tried(*command, at=at, text=text, settings=settings, given=given, within=within)
-    if done.code:
-        raise Failed(f"git {command[0]} failed in {Path(at).resolve()}: {done.words}")
-    return done.text
+
+def run(*command: str, at: Path | str = ".", **options: Any) -> str:
+    """What a command prints, less the spaces around it; options as `tried`. Failed where it ends with a code
+    other than 0."""
+    return tried(*command, at=at, **options).ended(at).text
 
 
 def tried(
@@ -123,20 +121,13 @@ def tried(
     given: Mapping[str, str] | None = None,
     within: float | None = None,
 ) -> Done:
-    """Run a command in the folder `at`; the caller reads its exit code.
-
-    `text` goes to standard input, `settings` are set for this command alone (they win over PINNED), `given`
-    are GIT_* variables that are meant, `within` the seconds that it may take, else PATIENCE_SECONDS.
-    Failed where git is missing or does not take the folder.
-    """
-    within = PATIENCE_SECONDS if within is None else within
+    """Run a command in the folder `at`; the caller reads its exit code. `text` goes to standard input,
+    `settings` win over PINNED, `given` are GIT_* variables that are meant, `within` is in seconds, else
+    PATIENCE_SECONDS. Failed where git is missing or does not take the folder."""
+    within = within or PATIENCE_SECONDS
     own = {name.lower() for name in settings or {}}
-    pinned = [
-        part
-        for name, value in PINNED.items()
-        if name.lower() not in own
-        for part in ("-c", f"{name}={value}")
-    ]
+    pins = (f"{name}={value}" for name, value in PINNED.items() if name.lower() not in own)
+    pinned = [part for pin in pins for part in ("-c", pin)]
     try:
         done = subprocess.run(
             ["git", "-C", str(at), *pinned, *command],
@@ -170,21 +161,14 @@ def head(at: Path | str = ".") -> str:
 
 def object_of(commit: str, path: str, at: Path | str = ".") -> str | None:
     """The id of a file or a folder of a commit; None where the commit, or the path in it, does not exist.
-
-    `path` is from the top of the repository, or from `at` where it begins with `./`.
-    """
+    `path` is from the top of the repository, or from `at` where it begins with `./`."""
     return _object(f"{commit}:{path}", at)
 
 
 def blob(commit: str, path: str, at: Path | str = ".") -> bytes | None:
     """A file's bytes as a commit has them; None as `object_of`."""
     found = object_of(commit, path, at)
-    if found is None:
-        return None
-    done = tried("cat-file", "blob", found, at=at)
-    if done.code:
-        raise Failed(f"{path} of {commit[:12]} cannot be read in {Path(at).resolve()}: {done.words}")
-    return done.out
+    return tried("cat-file", "blob", found, at=at).ended(at).out if found else None
 
 
 def tree(commit: str, *paths: str, at: Path | str = ".") -> dict[str, str]:
@@ -210,27 +194,19 @@ def changes(old: str, new: str, at: Path | str = ".") -> list[str]:
 
 def merge_base(one: str, other: str, at: Path | str = ".") -> str | None:
     """The commit that two have in common; None where their histories have none."""
-    done = tried("merge-base", one, other, at=at)
-    if done.code not in (0, 1):
-        raise Failed(f"git merge-base failed in {Path(at).resolve()}: {done.words}")
-    return done.text or None
+    return tried("merge-base", one, other, at=at).ended(at, 1).text or None
 
 
 def is_ancestor(older: str, newer: str, at: Path | str = ".") -> bool:
     """Whether `older` is part of the history of `newer`, or `newer` itself; not where one does not exist."""
     if commit(older, at) is None or commit(newer, at) is None:
         return False
-    done = tried("merge-base", "--is-ancestor", older, newer, at=at)
-    if done.code not in (0, 1):
-        raise Failed(f"git merge-base failed in {Path(at).resolve()}: {done.words}")
-    return done.code == 0
+    return tried("merge-base", "--is-ancestor", older, newer, at=at).ended(at, 1).code == 0
 
 
 def config(name: str, at: Path | str = ".") -> str | None:
     """A setting of the repository or the person; None where it is not set."""
-    done = tried("config", "--get", name, at=at)
-    if done.code not in (0, 1):
-        raise Failed(f"git config {name} failed in {Path(at).resolve()}: {done.words}")
+    done = tried("config", "--get", name, at=at).ended(at, 1)
     return done.text if done.code == 0 else None
 
 
@@ -241,25 +217,16 @@ def remote_url(remote: str = "origin", at: Path | str = ".") -> str | None:
 
 
 def dirty(at: Path | str = ".", untracked: bool = True) -> list[str]:
-    """Paths of a checkout that are not as its commit has them, as far as git's own index tells.
-
-    Files that are ignored, or marked skip-worktree, are not among them: `tree` knows what a commit holds.
-    """
-    done = tried(
-        *("status", "--porcelain=v1", "-z", "--no-renames", "--ignore-submodules=none"),
-        f"--untracked-files={'all' if untracked else 'no'}",
-        at=at,
-    )
-    if done.code:
-        raise Failed(f"git status failed in {Path(at).resolve()}: {done.words}")
+    """Paths of a checkout that are not as its commit has them, as far as git's own index tells: without what
+    is ignored or marked skip-worktree, which `tree` knows."""
+    asked = ("status", "--porcelain=v1", "-z", "--no-renames", "--ignore-submodules=none")
+    done = tried(*asked, f"--untracked-files={'all' if untracked else 'no'}", at=at).ended(at)
     return [line[3:] for line in done.out.decode("utf-8", "surrogateescape").split("\0") if line]
 
 
 def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
     """What git sees of this process's environment: of the GIT_* variables those alone that bring a login.
-
-    `settings` are git's, handed over so that no list of processes shows them.
-    """
+    `settings` are git's, handed over so that no list of processes shows them."""
     other = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     other.pop("GREENLIGHT_LEDGER_KEY", None)  # it signs in this process, and is nobody else's to read
     other.pop("LANGUAGE", None)
@@ -278,14 +245,9 @@ def variables(settings: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def _handed_over() -> list[tuple[str, str]]:
     count = os.environ.get("GIT_CONFIG_COUNT", "")
-    names = [
-        (n, os.environ.get(f"GIT_CONFIG_KEY_{n}", "")) for n in range(int(count) if count.isdigit() else 0)
-    ]
-    return [
-        (name, os.environ.get(f"GIT_CONFIG_VALUE_{n}", ""))
-        for n, name in names
-        if LOGIN_SETTING.fullmatch(name)
-    ]
+    numbers = range(int(count) if count.isdigit() else 0)
+    pairs = ((os.environ.get(f"GIT_CONFIG_{part}_{n}", "") for part in ("KEY", "VALUE")) for n in numbers)
+    return [(name, value) for name, value in pairs if LOGIN_SETTING.fullmatch(name)]
 
 
 def _object(name: str, at: Path | str) -> str | None:

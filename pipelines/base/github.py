@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from pipelines.base import loopback
 from pipelines.base.console import step
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, one_line
 
 if TYPE_CHECKING:
     import githubkit
@@ -44,7 +44,7 @@ class TooMany(UserError):
 
 
 class _Broken(Exception):
-    """An answer with a good status that is no JSON."""
+    """An answer with a good status that is not JSON."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,7 @@ class GitHub:
 
     def call(self, method: str, path: str, body: Any = None, missing: Any = None, again: bool = False) -> Any:
         """One call; `missing`, where given, is the answer for 404. UserError for every other refusal.
-
-        `again`: that a POST may be repeated, because twice is as good as once.
-        """
+        `again`: a POST may be repeated, because twice is as good as once."""
         try:
             return _content(self._ask(method, self._address(path), body, again))
         except NotFound:
@@ -85,10 +83,8 @@ class GitHub:
             return missing
 
     def list(self, path: str, field: str | None = None, most: int = MOST) -> list[dict[str, Any]]:
-        """All pages of a list; `field` is its name where the answer is an object.
-
-        TooMany where there are more than `most`, or more than GitHub gives out: no list is cut in silence.
-        """
+        """All pages of a list; `field` is its name where the answer is an object. TooMany where there are
+        more than `most`, or more than GitHub gives out: no list is cut in silence."""
         found: list[dict[str, Any]] = []
         where = f"{self._address(path)}{'&' if '?' in path else '?'}per_page=100"
         for answer in self._pages(where):
@@ -97,8 +93,7 @@ class GitHub:
             following = "next" in answer.links
             if len(found) > most or (following and len(found) == most):
                 raise TooMany(f"GitHub lists more than {most} entries at {path}, and no more are looked at")
-        if field and len(found) < content.get("total_count", 0):
-            known = content["total_count"]
+        if field and len(found) < (known := content.get("total_count", 0)):
             raise TooMany(f"GitHub gives out {len(found)} of the {known} entries at {path}")
         return found
 
@@ -158,10 +153,6 @@ def token() -> str:
     return os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN") or ""
 
 
-def one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:SENTENCE_LIMIT]
-
-
 @cache
 def _kit(api: str, token: str, transfer: bool) -> "githubkit.GitHub[Any]":
     import githubkit  # a third of a second, which only verbs that need it pay
@@ -213,7 +204,7 @@ def _exchange(kit: "githubkit.GitHub[Any]", method: str, url: str, body: Any) ->
     try:
         _content(answer)
     except ValueError:
-        raise _Broken(f"an answer that is no JSON ({one_line(answer.text)[:40]})") from None
+        raise _Broken(f"an answer that is not JSON ({one_line(answer.text)[:40]})") from None
     return answer
 
 
@@ -251,15 +242,11 @@ def _harmless(error: Exception, method: str) -> bool:
 
 def _limited(error: Exception) -> bool:
     """A rate limit, the secondary ones too, which GitHub sends with 403 and perhaps without a header."""
-    status = _status(error)
-    return status == 429 or (
-        status == 403
-        and (
-            "secondary rate limit" in _message(error)
-            or "retry-after" in error.response.headers  # type: ignore[attr-defined]
-            or error.response.headers.get("x-ratelimit-remaining") == "0"  # type: ignore[attr-defined]
-        )
-    )
+    if (status := _status(error)) != 403:
+        return status == 429
+    headers = error.response.headers  # type: ignore[attr-defined]
+    told = "retry-after" in headers or headers.get("x-ratelimit-remaining") == "0"
+    return told or "secondary rate limit" in _message(error)
 
 
 def _wait(error: Exception, tried: int) -> float | None:

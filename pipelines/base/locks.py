@@ -14,9 +14,7 @@ from pipelines.base.errors import UserError
 @contextmanager
 def held(folder: Path, what: str, name: str) -> Iterator[None]:
     """Hold what `folder` is about, called `name`, for `what`; the kernel lets go when the holder dies.
-
-    UserError that says who holds it.
-    """
+    UserError that says who holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "lock"
     lock = FileLock(file)

@@ -25,9 +25,7 @@ def _direct() -> "OpenerDirector":
 
 
 def spared(environment: Mapping[str, str]) -> dict[str, str]:
-    """NO_PROXY and no_proxy with what both of them say, and loopback; some clients read the one, some the
-    other, and urllib lets the lower-case one win.
-    """
+    """NO_PROXY and no_proxy with what both say, and loopback: clients read either, urllib the latter."""
     said = ",".join(environment.get(name, "") for name in ("NO_PROXY", "no_proxy"))
     names = dict.fromkeys([*filter(None, (name.strip() for name in said.split(","))), *NAMES])
     return dict.fromkeys(("NO_PROXY", "no_proxy"), ",".join(names))

@@ -8,8 +8,7 @@ from pipelines.base import git
 
 def home() -> Path:
     """`$GREENLIGHT_HOME`, by default ~/.local/state/greenlight/REPOSITORY."""
-    named = os.environ.get("GREENLIGHT_HOME")
-    if named:
+    if named := os.environ.get("GREENLIGHT_HOME"):
         return Path(named).absolute()
     try:
         origin = git.remote_url()

@@ -38,16 +38,10 @@ REACHES = re.compile(
 
 
 def environment(own_code: bool = False, **given: str) -> dict[str, str]:
-    """This process's environment less what would steer a program, with `given`; loopback asks no proxy.
-
-    `own_code`: the program is a Python, or starts one, and must find this environment's commands first and
-    import the very code that runs here.
-    """
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not STEERS.fullmatch(name) or REACHES.fullmatch(name)
-    }
+    """This process's environment less what would steer a program, with `given`; loopback asks no proxy. With
+    `own_code` a Python in it finds this environment's commands first, and imports the code that runs here."""
+    dropped = {name for name in os.environ if STEERS.fullmatch(name) and not REACHES.fullmatch(name)}
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
     kept |= git.variables() | loopback.spared(kept) | {"UV_PYTHON_DOWNLOADS": "never"}
     if own_code:
         kept |= {"PATH": path(kept.get("PATH")), "PYTHONPATH": str(CODE)}
@@ -77,23 +71,13 @@ def find(name: str) -> str | None:
 def run(
     command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, **options: Any
 ) -> "subprocess.CompletedProcess[Any]":
-    """Run a program to its end: its exit code and what it said. `options` are subprocess.run's.
-
-    Its environment is `environment()`, or `env` that was made here. UserError where there is no such program.
-    """
+    """Run a program to its end: its exit code and what it said. `options` are subprocess.run's; `env` is made
+    here, or `environment()`. UserError where there is no such program."""
     if "input" not in options:
         options.setdefault("stdin", subprocess.DEVNULL)
     if not {"stdout", "stderr"} & options.keys():
         options.setdefault("capture_output", True)
-    _as_text(options)
-    try:
-        return subprocess.run(
-            [str(word) for word in command],
-            env=dict(environment() if env is None else env),
-            **options,
-        )
-    except (FileNotFoundError, PermissionError):  # the latter also where a folder of PATH may not be read
-        raise _unable(command[0], options.get("cwd")) from None
+    return _begun(subprocess.run, command, env, options)
 
 
 def start(
@@ -101,23 +85,15 @@ def start(
 ) -> "subprocess.Popen[str]":
     """Start a program, as `run`; `options` are subprocess.Popen's."""
     options.setdefault("stdin", subprocess.DEVNULL)
-    _as_text(options)
-    try:
-        return subprocess.Popen(
-            [str(word) for word in command],
-            env=dict(environment() if env is None else env),
-            **options,
-        )
-    except (FileNotFoundError, PermissionError):  # the latter also where a folder of PATH may not be read
-        raise _unable(command[0], options.get("cwd")) from None
+    return _begun(subprocess.Popen, command, env, options)
 
 
-def check_files(least: int = FILES) -> None:
-    """UserError where a program that we start may not open `least` files at a time, whatever it asks for."""
+def check_files() -> None:
+    """UserError where a program that we start may not open FILES at a time, whatever it asks for."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if hard != resource.RLIM_INFINITY and hard < least:
+    if hard != resource.RLIM_INFINITY and hard < FILES:
         raise UserError(
-            f"a process may open {hard} files at most here, and a host needs {least}: raise the hard limit "
+            f"a process may open {hard} files at most here, and a host needs {FILES}: raise the hard limit "
             "(`ulimit -Hn`; LimitNOFILE of a systemd service, nofile in /etc/security/limits.conf)"
         )
 
@@ -135,14 +111,18 @@ def lent(env: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _as_text(options: dict[str, Any]) -> None:
+def _begun(
+    how: Any, command: Sequence[str | Path], env: Mapping[str, str] | None, options: dict[str, Any]
+) -> Any:
     if options.setdefault("text", True):
         options.setdefault("errors", "replace")
-
-
-def _unable(program: str | Path, folder: str | Path | None) -> UserError:
+    env = dict(environment() if env is None else env)
+    try:
+        return how([str(word) for word in command], env=env, **options)
+    except (FileNotFoundError, PermissionError):  # the latter also where a folder of PATH may not be read
+        folder = options.get("cwd")
     if folder and not os.access(folder, os.X_OK):
-        return UserError(f"{folder} is not a folder that may be entered: make it, or let this user read it")
-    if found := shutil.which(program, mode=os.F_OK):
-        return UserError(f"{found} may not be run: make it executable (`chmod +x`)")
-    return UserError(f"{program} is not installed, or not on PATH: install it")
+        raise UserError(f"{folder} is not a folder that may be entered: make it, or let this user read it")
+    if found := shutil.which(command[0], mode=os.F_OK):
+        raise UserError(f"{found} may not be run: make it executable (`chmod +x`)")
+    raise UserError(f"{command[0]} is not installed, or not on PATH: install it")

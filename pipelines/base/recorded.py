@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -31,11 +31,9 @@ WAYS_OUT = {
 
 
 def stages(content: bytes, file: Path | str = LOCK, at: Path | None = None) -> dict[str, dict[str, Any]]:
-    """The stages of a dvc.lock, each output of which may be read, written and removed.
-
-    With `at`, the folder that the paths start from, none of them is a link there, nor leads through one.
-    UserError where the file is not one that DVC wrote, or names what it may not.
-    """
+    """The stages of a dvc.lock, each output of which may be read, written and removed; with `at`, the folder
+    that the paths start from, none of them is a link or leads through one. UserError where the file is not
+    one that DVC wrote, or names what it may not."""
     text = content.decode("utf-8", "replace")
     conflicts.refuse(Path(file), text)
     try:
@@ -103,10 +101,8 @@ def check_tracked(content: bytes, name: str, file: Path | str) -> None:
 
 
 def listed(content: bytes, name: str) -> dict[str, str]:
-    """The object of each file in a folder, by its path there, from DVC's list of that name.
-
-    UserError where it is not a list, or names what it may not.
-    """
+    """The object of each file in a folder, by its path there, from DVC's list of that name. UserError where
+    it is not a list, or names what it may not."""
     file = f"DVC's list {name}"
     try:
         entries = [(entry["relpath"], entry["md5"]) for entry in json.loads(content)]
@@ -155,13 +151,11 @@ def _check_object(entry: Mapping[str, Any], file: Path | str, field: str) -> Non
 
 def _refuse_links(paths: Iterable[str], at: Path, file: Path | str) -> None:
     for path in paths:
-        parts = path.split("/")
-        steps: Iterator[str] = ("/".join(parts[: count + 1]) for count in range(len(parts)))
+        whole = PurePosixPath(path)
+        steps = [*list(whole.parents)[-2::-1], whole]  # all but the folder `at` itself
         if link := next((step for step in steps if (at / step).is_symlink()), None):
-            raise UserError(
-                f"{file}: {path} cannot be made, because {link} is a link and may lead anywhere: remove the "
-                "link"
-            )
+            why = f"because {link} is a link and may lead anywhere: remove the link"
+            raise UserError(f"{file}: {path} cannot be made, {why}")
 
 
 def _refuse(why: str | None, file: Path | str, field: str, value: object) -> None:

@@ -10,17 +10,16 @@ import math
 import numbers
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.base.errors import UserError
 from pipelines.core import tables
 from pipelines.core.contract import Column, Contract
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 NO_SIGN = 0.0  # added to -0.0, which equals 0.0 and has other bytes, it gives 0.0
 EXACT = 1 << 53  # from here on a float no longer tells one whole number from the next
@@ -34,12 +33,9 @@ TIME = re.compile(
 )
 MARKS = ("\ufeff", "\u00ef\u00bb\u00bf")  # a BOM, and the same read as Latin-1
 MUST = {
-    "time": "must be a time as 2013-01-31 05:15",
-    "flag": "must be true or false",
-    "integer": "must be a whole number",
-    "number": "must be a number",
-    "text": "must be a text",
-    "category": "must be a text",
+    **{"time": "must be a time as 2013-01-31 05:15", "flag": "must be true or false"},
+    **{"integer": "must be a whole number", "number": "must be a number"},
+    **dict.fromkeys(("text", "category"), "must be a text"),
 }
 ZONES = (
     "and data have times without a zone: .dt.tz_localize(None) keeps the local clock (an hour that a clock "
@@ -52,12 +48,10 @@ class _Doubt(Exception):
     """Why a value is not taken, with a way out."""
 
 
-def typed(table: pd.DataFrame, where: str, contract: Contract) -> "pa.Table":
+def typed(table: pd.DataFrame, where: str, contract: Contract) -> pa.Table:
     """The raw columns of the contract, in its order and types, of a table in any order. UserError, which
-    begins with `where`, for a column that is missing, unknown or there twice, or a value that is not taken.
-    """
-    import pyarrow as pa
-
+    begins with `where`, for a column that is missing, unknown or there twice, or a value that is not
+    taken."""
     named = table.set_axis([_bare(name) if isinstance(name, str) else name for name in table.columns], axis=1)
     names = {column.name for column in contract.raw}
     if wrong := sorted(names.symmetric_difference(named.columns), key=str):
@@ -72,9 +66,7 @@ def typed(table: pd.DataFrame, where: str, contract: Contract) -> "pa.Table":
     return pa.table(columns, schema=tables.schema(contract))
 
 
-def _column(values: pd.Series, column: Column, where: str) -> "pa.Array":
-    import pyarrow as pa
-
+def _column(values: pd.Series, column: Column, where: str) -> pa.Array:
     kind = tables.kind(column)
     if (whole := _at_once(values, column)) is not None:
         given = isinstance(whole, np.ndarray | pd.Series)  # of Arrow's own, pa.array takes one by one
@@ -89,15 +81,12 @@ def _column(values: pd.Series, column: Column, where: str) -> "pa.Array":
         except (_Doubt, TypeError, ValueError) as error:  # a list is no key of a dict
             why = f"; {error}" if isinstance(error, _Doubt) and str(error) else ""
             shown = value.item() if isinstance(value, np.generic) else value
-            raise UserError(
-                f"{where}, row {row + 1}: {column.name} is {_shown(shown)}, but {MUST[column.type]}{why}"
-            ) from None
+            wrong = f"{column.name} is {_shown(shown)}, but {MUST[column.type]}{why}"
+            raise UserError(f"{where}, row {row + 1}: {wrong}") from None
     if column.type == "time":
-        zoned = {value.tzinfo is not None for value in taken if value is not None}
-        if len(zoned) > 1:
-            raise UserError(
-                f"{where}: {column.name} has times with a zone (UTC) and without: give all of them one way"
-            )
+        if len({value.tzinfo is not None for value in taken if value is not None}) > 1:
+            wrong = f"{column.name} has times with a zone (UTC) and without"
+            raise UserError(f"{where}: {wrong}: give all of them one way")
         taken = [None if value is None else value.replace(tzinfo=None) for value in taken]
     return pa.array(taken, type=kind)
 
@@ -107,7 +96,7 @@ def _shown(value: Any) -> str:
     return " ".join(text.encode("utf-8", "backslashreplace").decode().split())[:80]
 
 
-def _at_once(values: pd.Series, column: Column) -> "np.ndarray | pd.Series | pa.Array | None":
+def _at_once(values: pd.Series, column: Column) -> np.ndarray | pd.Series | pa.Array | None:
     """All values of a column whose type leaves no doubt about any; None where each must be looked at."""
     dtype, types = values.dtype, pd.api.types
     if column.type in ("number", "integer") and types.is_integer_dtype(dtype):
@@ -130,10 +119,7 @@ def _at_once(values: pd.Series, column: Column) -> "np.ndarray | pd.Series | pa.
     return None
 
 
-def _texts(values: pd.Series) -> "pa.Array | None":
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+def _texts(values: pd.Series) -> pa.Array | None:
     try:
         texts = pa.array(values, type=pa.string(), from_pandas=True)
     except (pa.ArrowException, UnicodeError):  # a column of objects: numbers among the texts, say
@@ -243,10 +229,6 @@ def _text(value: Any) -> str:
 
 
 TAKE: dict[str, Callable[[Any], Any]] = {
-    "number": _number,
-    "integer": _integer,
-    "flag": _flag,
-    "time": _time,
-    "text": _text,
-    "category": _text,
+    **{"number": _number, "integer": _integer, "flag": _flag, "time": _time},
+    **dict.fromkeys(("text", "category"), _text),
 }

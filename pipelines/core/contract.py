@@ -11,11 +11,8 @@ Verdict = Literal["PASS", "INCONCLUSIVE", "FAIL"]
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the data.
-
-    `known_at` is the number of hours before the event at which the value is known; None means only
-    afterwards, and such a column can never be a feature.
-    """
+    """One column of the data. `known_at`: so many hours before the event its value is known; None means only
+    afterwards, and such a column can never be a feature."""
 
     name: str
     type: Type
@@ -25,9 +22,7 @@ class Column:
     minimum: float | None = None
     maximum: float | None = None
     values: tuple[str, ...] = ()  # a category's known values; another one is accepted, as unseen
-    missing: float = (
-        0.0  # the largest share of missing values that validation accepts; 0: a caller must send it
-    )
+    missing: float = 0.0  # the largest share of them that validation accepts; 0: a caller must send it
     derived: bool = False  # made by features.py; not in the data files
     key: bool = False  # identifies the event
     time: bool = False  # when the event happens; the day of every split and interval
@@ -46,23 +41,18 @@ class Column:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number and (value is not None or name == "missing"):
                 raise ValueError(f"columns.py: {self.name}: {name} is {value!r}, but must be a number")
+        where = f"columns.py: {self.name}:"
         if not 0 <= self.missing <= 1:
-            raise ValueError(
-                f"columns.py: {self.name}: missing is {self.missing}, but is a share, from 0 to 1"
-            )
+            raise ValueError(f"{where} missing is {self.missing}, but is a share, from 0 to 1")
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
-            raise ValueError(
-                f"columns.py: {self.name}: minimum {self.minimum} is above maximum {self.maximum}"
-            )
+            raise ValueError(f"{where} minimum {self.minimum} is above maximum {self.maximum}")
         if not isinstance(self.values, tuple) or not all(isinstance(value, str) for value in self.values):
-            raise ValueError(
-                f"columns.py: {self.name}: values is {self.values!r}, but must be a tuple of texts"
-            )
+            raise ValueError(f"{where} values is {self.values!r}, but must be a tuple of texts")
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What is done with a prediction, in words; what its mistakes cost stands in params.yaml."""
+    """What is done with a prediction, in words; what its mistakes cost is in params.yaml."""
 
     positive: str  # what the label says when it is true
     act: str  # what is done above the threshold
@@ -89,9 +79,8 @@ class Contract:
         for flag in ("key", "time", "label"):
             found = [column.name for column in self.columns if getattr(column, flag)]
             if len(found) != 1:
-                raise ValueError(
-                    f"columns.py: exactly one column needs {flag}=True, not {len(found)}: {found}"
-                )
+                wrong = f"exactly one column needs {flag}=True, not {len(found)}: {found}"
+                raise ValueError(f"columns.py: {wrong}")
         for column in self.columns:
             if column.values and column.type != "category":
                 raise ValueError(f"columns.py: {column.name} has values but is not a category")
@@ -123,34 +112,24 @@ class Contract:
     @cached_property
     def features(self) -> tuple[Column, ...]:
         """The model's inputs, in order: all that is known at the horizon, key and time aside."""
-        return tuple(
-            column
-            for column in self.columns
-            if not (column.key or column.time or column.label or column.type in ("time", "text"))
-            and column.known_at is not None
-            and column.known_at >= self.horizon
-        )
+        return tuple(c for c in self._others if self._in_time(c) and c.type not in ("time", "text"))
 
     @cached_property
     def left_out(self) -> tuple[Column, ...]:
         """What is known in time and is not a feature for its type alone: texts and further times."""
-        return tuple(
-            column
-            for column in self.columns
-            if column.type in ("time", "text")
-            and not (column.key or column.time)
-            and column.known_at is not None
-            and column.known_at >= self.horizon
-        )
+        return tuple(c for c in self._others if self._in_time(c) and c.type in ("time", "text"))
 
     @cached_property
     def forbidden(self) -> tuple[Column, ...]:
         """Columns that come too late for a prediction: the leak denylist (the label among them)."""
-        return tuple(
-            column
-            for column in self.columns
-            if not (column.key or column.time) and (column.known_at is None or column.known_at < self.horizon)
-        )
+        return tuple(c for c in self._others if not self._in_time(c))
+
+    @cached_property
+    def _others(self) -> tuple[Column, ...]:
+        return tuple(column for column in self.columns if not (column.key or column.time))
+
+    def _in_time(self, column: Column) -> bool:
+        return column.known_at is not None and column.known_at >= self.horizon
 
     @cached_property
     def raw(self) -> tuple[Column, ...]:

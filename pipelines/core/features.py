@@ -13,18 +13,18 @@ FILE = "pipelines/problem/features.py"
 
 def built(raw: pd.DataFrame, problem: Problem) -> pd.DataFrame:
     """`raw`, which is in order, with what features.py makes of it. UserError where it loses or moves rows, or
-    leaves a column out.
-    """
+    leaves a column out."""
     contract = problem.contract
     rows = room.call(problem.features.build, raw)
     if not isinstance(rows, pd.DataFrame):
         raise UserError(f"{FILE}: build() must return a table, not {type(rows).__name__}")
     key = contract.key.name
     if len(rows) != len(raw) or key not in rows or not rows[key].equals(raw[key]):
-        raise UserError(f"{FILE}: build() must keep the rows and their order")
+        way_out = f"return {key} as it was given (a merge needs how='left', and one match at most)"
+        raise UserError(f"{FILE}: build() must keep the rows and their order: {way_out}")
     wanted = (contract.time, contract.label, *contract.slices, *contract.features)
     if absent := [column.name for column in wanted if column.name not in rows.columns]:
-        raise UserError(f"{FILE}: build() makes no {absent[0]}, which columns.py calls a feature")
+        raise UserError(f"{FILE}: build() returns no {absent[0]}, which columns.py has: make it there")
     return rows
 
 
@@ -46,8 +46,7 @@ def history_days(problem: Problem) -> int:
 
 def check_history(raw: pd.DataFrame, rows: pd.DataFrame, problem: Problem) -> None:
     """UserError where a month's features, made of no more than its history, are others than in `rows`, which
-    were made of all that is there: production would see them otherwise than training.
-    """
+    were made of all that is there: production would see them otherwise than training."""
     contract = problem.contract
     time = raw[contract.time.name].reset_index(drop=True)
     month = time.dt.strftime("%Y-%m")
@@ -56,11 +55,8 @@ def check_history(raw: pd.DataFrame, rows: pd.DataFrame, problem: Problem) -> No
         whole = rows[month == name].reset_index(drop=True)
         until = raw[time < pd.Timestamp(name) + pd.DateOffset(months=1)]
         alone = since(pd.Timestamp(name), until, problem)
-        for column in contract.derived:
-            if (
-                column.name in whole
-                and (other := ~_same(column, whole[column.name], alone[column.name])).any()
-            ):
+        for column in (column for column in contract.derived if column.name in whole):
+            if (other := ~_same(column, whole[column.name], alone[column.name])).any():
                 row = int(other.argmax())
                 raise UserError(
                     f"{FILE}: {column.name} of {whole[contract.key.name].iloc[row]!r} is "

@@ -1,18 +1,18 @@
 """The files of data/: one a month, with the raw columns of the contract. Written once, read strictly."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.base.errors import UserError
 from pipelines.core import tables
 from pipelines.core.contract import Contract
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 DATA = Path("data")
+WAY_OUT = "correct it in pipelines/problem/source.py, then `ml ingest` writes the month again"
 
 
 def read(folder: Path | str, first: str, last: str, contract: Contract) -> pd.DataFrame:
@@ -20,17 +20,15 @@ def read(folder: Path | str, first: str, last: str, contract: Contract) -> pd.Da
     numbers as float64, integers as int64 (float64 where one is missing), texts as str.
 
     UserError, with file, column and row, for a month without a file, a missing or unknown column, a column
-    of another type, a file that is cut off, a row of another month, or a key that stands twice.
+    of another type, a file that is cut off, a row of another month, or a key that is there twice.
     """
-    table = pd.concat(
-        [_read_month(path(folder, month), month, contract) for month in between(first, last)],
-        ignore_index=True,
-    )
-    key = contract.key.name
-    if (twice := table[key].duplicated()).any():
-        raise UserError(
-            f"{folder}: {key} {table[key][twice].iloc[0]!r} stands in more than one row of {first} to {last}"
-        )
+    months = [_read_month(path(folder, month), month, contract) for month in between(first, last)]
+    table = pd.concat(months, ignore_index=True)
+    keys, time = table[contract.key.name], table[contract.time.name]
+    if (twice := keys.duplicated()).any():
+        again = _row(twice) - 1
+        here, there = (place(folder, time, row) for row in (again, _row(keys == keys[again]) - 1))
+        raise UserError(f"{here}: {keys.name} {keys[again]!r:.80} is already in {there}: {WAY_OUT}")
     return table
 
 
@@ -59,19 +57,14 @@ def _read_month(file: Path, month: str, contract: Contract) -> pd.DataFrame:
     try:
         content = file.read_bytes()
     except FileNotFoundError:
-        raise UserError(
-            f"{file} does not exist: `ml restore` brings data/ back, `ml ingest` makes a month"
-        ) from None
+        way_out = "`ml restore` brings data/ back, `ml ingest` makes a month"
+        raise UserError(f"{file} does not exist: {way_out}") from None
     return checked(tables.decoded(content, file, tables.schema(contract)), str(file), month, contract)
 
 
-def checked(table: "pa.Table", where: str, month: str, contract: Contract) -> pd.DataFrame:
-    """The rows of a table that has the columns and types of a data file, as `read` gives them. UserError for
-    a row that `month` cannot have, which begins with `where`.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+def checked(table: pa.Table, where: str, month: str, contract: Contract) -> pd.DataFrame:
+    """The rows of a table that has the columns and types of a data file, as `read` gives them. UserError,
+    which begins with `where`, for a row that `month` cannot have."""
     for column in contract.raw:
         values = table[column.name]
         wrong: Any = pa.nulls(0, pa.bool_())
@@ -80,22 +73,21 @@ def checked(table: "pa.Table", where: str, month: str, contract: Contract) -> pd
         elif column.type in ("text", "category"):
             wrong, must = pc.or_(*(pc.match_substring(values, end) for end in "\r\n")), "have no line breaks"
         if (found := pc.index(wrong, True).as_py()) >= 0:
-            raise UserError(
-                f"{where}, row {found + 1}: {column.name} is {values[found].as_py()!r:.80}, but must {must}"
-            )
+            wrong = f"{column.name} is {values[found].as_py()!r:.80}, but must {must}"
+            raise UserError(f"{where}, row {found + 1}: {wrong}: {WAY_OUT}")
         if (column.key or column.time) and values.null_count:
-            gap = pc.index(values.is_null(), True).as_py()
-            raise UserError(f"{where}, row {gap + 1}: {column.name} has no value, and every row needs one")
+            gap = pc.index(values.is_null(), True).as_py() + 1
+            wrong = f"{column.name} has no value, and every row needs one"
+            raise UserError(f"{where}, row {gap}: {wrong}: {WAY_OUT}")
     rows = tables.frame(table)
-    if (elsewhere := ~within(rows[contract.time.name], month, month)).any():
-        raise UserError(f"{where}, row {_row(elsewhere)}: {contract.time.name} is not in {month}")
-    keys = rows[contract.key.name]
+    keys, time = rows[contract.key.name], rows[contract.time.name]
+    if (elsewhere := ~within(time, month, month)).any():
+        row = _row(elsewhere)
+        raise UserError(f"{where}, row {row}: {time.name} is {time[row - 1]}, not in {month}: {WAY_OUT}")
     if (twice := keys.duplicated()).any():
-        again = _row(twice)
-        first = _row(keys == keys[again - 1])
-        raise UserError(
-            f"{where}, row {again}: {contract.key.name} {keys[again - 1]!r:.80} stands in row {first} already"
-        )
+        row = _row(twice)
+        wrong = f"{keys.name} {keys[row - 1]!r:.80} is already in row {_row(keys == keys[row - 1])}"
+        raise UserError(f"{where}, row {row}: {wrong}: {WAY_OUT}")
     return rows
 
 

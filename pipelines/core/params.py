@@ -1,7 +1,8 @@
 """params.yaml, typed and closed: a key that nobody reads, or a value of another type, is an error."""
 
 import io
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -28,7 +29,7 @@ class Data(_Closed):
 
 
 class Train(_Closed):
-    """What is trained on: the months `first` to `last`, both included; later days judge."""
+    """The months `first` to `last`, both included, are trained on; later days judge."""
 
     first: Month
     last: Month
@@ -38,20 +39,18 @@ class Train(_Closed):
 
 
 class Values(_Closed):
-    """What a setting may be: a number from `low` to `high` (whole where both are), or one of `choices`, which
-    params.yaml writes as a list.
-    """
+    """What a setting may be: from `low` to `high` (whole where both are), or one of `choices`, a list."""
 
     low: int | float | None = None
     high: int | float | None = None
     log: bool = False  # from 1 to 10 as often as from 10 to 100
     step: Annotated[int | float, Field(gt=0)] | None = None
-    choices: tuple[Setting, ...] = ()
+    choices: list[Setting] = []
 
     @model_validator(mode="before")
     @classmethod
     def _a_list_of_choices(cls, value: Any) -> Any:
-        return {"choices": tuple(value)} if isinstance(value, list) else value
+        return {"choices": value} if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _one_of_the_two(self) -> "Values":
@@ -149,28 +148,19 @@ Environment = Literal["staging", "production"]
 
 
 class Shadow(_Closed):
-    """How a release answers copies of live requests before it answers callers: in these environments, for at
-    least so many pairs of answers; `patience` in seconds; `wasserstein`, in probability, between the live
-    differences of the two releases' answers and those that the gate saw.
-    """
+    """How a release answers copies of live requests first: for so many pairs of answers; `patience` in
+    seconds; `wasserstein`, in probability, between the two releases' live differences and the gate's."""
 
-    environments: tuple[Environment, ...] = ()
+    environments: list[Environment] = []
     pairs: Annotated[int, Field(ge=1)] = 1000
     patience: Positive = 600.0
     ask_again: bool = False  # after `patience`, logged requests of the last weeks stand in for callers
     wasserstein: Positive = 0.05
 
-    @model_validator(mode="before")
-    @classmethod
-    def _a_list_of_environments(cls, value: Any) -> Any:
-        listed = isinstance(value, dict) and isinstance(value.get("environments"), list)
-        return {**value, "environments": tuple(value["environments"])} if listed else value
-
 
 class Canary(_Closed):
     """A share of the live requests, in percent, for so many seconds and at least so many requests; where they
-    do not come within `patience` seconds more, the rollout is held.
-    """
+    do not come within `patience` seconds more, the rollout is held."""
 
     share: Annotated[float, Field(gt=0, lt=100)]
     seconds: Positive
@@ -186,9 +176,8 @@ class Bake(_Closed):
 
 
 class Analysis(_Closed):
-    """What of the new slot counts as worse: its share of failed requests by more than `errors`, or more than
-    `slower` times the share of slow ones. `level` is the chance to turn back a release that is as good.
-    """
+    """The new slot is worse where its share of failed requests is higher by `errors`, or that of slow ones
+    `slower` times. `level` is the chance to turn back a release that is as good."""
 
     errors: Annotated[float, Field(gt=0, lt=1)] = 0.005
     slower: Annotated[float, Field(ge=1)] = 2.0
@@ -250,6 +239,10 @@ def load(path: Path | str = "params.yaml") -> Params:
         raise UserError(f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:  # a date that does not exist; a number of more digits than Python reads
+        line = next((n for n, line in enumerate(text.splitlines(), 1) if re.search(r"\d{4300}", line)), 0)
+        where, why = f"{path}, line {line}" if line else path, str(error).partition(";")[0]
+        raise UserError(f"{where}: a value cannot be read ({why}): correct it") from None
     return parse(value, str(path))
 
 
@@ -258,14 +251,26 @@ def parse(value: Any, name: str = "params.yaml") -> Params:
     if not isinstance(value, dict):
         raise UserError(f"{name} must be a mapping with the keys {', '.join(Params.model_fields)}")
     try:
-        return Params.model_validate(value)
+        found = Params.model_validate(value)
     except ValidationError as error:
         raise UserError(_sentence(name, error)) from None
+    if long := [key for key, one in flat(found.model_dump()) if type(one) is int and abs(one) >> 63]:
+        raise UserError(f"{name}: {long[0]} has more than 64 bits: write a smaller number")
+    return found
+
+
+def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as `margin.roc_auc` with their values."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
 
 
 def _sentence(name: str, error: ValidationError) -> str:
     errors = error.errors()
-    # A mistyped key is also a missing one; the word that stands in the file says more.
+    # A mistyped key is also a missing one; the word that is in the file says more.
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
@@ -274,7 +279,11 @@ def _sentence(name: str, error: ValidationError) -> str:
         return f"{name}: {field} is missing"
     if first["type"] == "value_error":
         return f"{name}: {f'{field}: ' if field else ''}{first['msg'].removeprefix('Value error, ')}"
-    return f"{name}: {field} is {first['input']!r}, but {first['msg'][0].lower()}{first['msg'][1:]}"
+    try:
+        shown = f"{first['input']!r:.80}"
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        shown = "a number of thousands of digits"
+    return f"{name}: {field} is {shown}, but {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
 def _keys_beside(location: tuple[int | str, ...]) -> str:
@@ -291,10 +300,8 @@ def _keys_beside(location: tuple[int | str, ...]) -> str:
 
 
 def edited(text: str, values: Mapping[str, Any]) -> str:
-    """The text of params.yaml with `values`, by dotted name, in place of the old ones: comments stay.
-
-    A mapping is given whole: keys that it lacks go. UserError where params.yaml may not say so.
-    """
+    """The text of params.yaml with `values`, by dotted name, in place of the old ones: comments stay. A
+    mapping is given whole: keys that it lacks go. UserError where params.yaml may not say so."""
     from ruamel.yaml import YAML
     from ruamel.yaml.util import load_yaml_guess_indent
 
@@ -322,7 +329,7 @@ def edited(text: str, values: Mapping[str, Any]) -> str:
 def _replace(mapping: Any, values: Mapping[str, Any]) -> None:
     """Key by key: the blank line or comment after a mapping belongs to its last key, and must stay there."""
     last = next(reversed(mapping), None)
-    for key in [key for key in mapping if key not in values]:
+    for key in mapping.keys() - values.keys():
         del mapping[key]
     for key, value in values.items():
         if key in mapping:

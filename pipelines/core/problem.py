@@ -25,11 +25,8 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """The problem in the modules of `package`; each is imported when its part is asked for.
-
-    So the service, which has neither pandas nor scikit-learn, reads the contract and nothing else, and
-    a mistake in one file harms only what reads it.
-    """
+    """The problem in the modules of `package`; each is imported when its part is asked for. So the service,
+    which has no pandas, reads the contract alone, and a mistake in one file harms only what reads it."""
 
     package: str
 

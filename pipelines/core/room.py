@@ -52,9 +52,7 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def months(function: Callable[[], Any]) -> list[str]:
-    """What months() of source.py returns: the months of the source, oldest first. UserError where it is
-    anything else.
-    """
+    """What months() of source.py returns: months, oldest first. UserError where it is anything else."""
     found = call(function)
     where = f"{_of(function)}: {function.__name__}()"
     if not isinstance(found, list | tuple) or not found:

@@ -1,21 +1,16 @@
-"""The one road for rows: from the source or a folder of files, checked, in order, with history and features.
-
-A row's features are the same whichever room asks, the first of a month included.
-"""
+"""The one road for rows: from the source or a folder of files, checked, in order, with history and features:
+the same whichever room asks, the first row of a month included."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
+import pyarrow as pa
 
 from pipelines.base.errors import UserError
 from pipelines.core import coercion, features, months, room, tables
 from pipelines.core.contract import Contract
 from pipelines.core.problem import Problem
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Read = Callable[[str], pd.DataFrame]  # the raw rows of a month, as its file holds them
 
@@ -25,21 +20,18 @@ def known(problem: Problem) -> list[str]:
     return room.months(problem.source.months)
 
 
-def of_source(month: str, problem: Problem) -> "pa.Table":
-    """The month as its file has it, by what the source gives now. UserError where that does not fit
-    columns.py."""
+def of_source(month: str, problem: Problem) -> pa.Table:
+    """The month as its file has it, by what the source gives now. UserError as `typed`."""
     table = room.call(problem.source.read, month)
     if not isinstance(table, pd.DataFrame):
-        raise UserError(
-            f"pipelines/problem/source.py: read() must return a table, not {type(table).__name__}"
-        )
+        given = type(table).__name__
+        raise UserError(f"pipelines/problem/source.py: read() must return a table, not {given}")
     return typed(table, month, problem.contract)
 
 
-def typed(table: pd.DataFrame, month: str, contract: Contract) -> "pa.Table":
+def typed(table: pd.DataFrame, month: str, contract: Contract) -> pa.Table:
     """What a source gives of a month with the contract's columns and types, sorted by time and key.
-    UserError, with column and row, where it does not fit columns.py.
-    """
+    UserError, with column and row, where it does not fit columns.py."""
     where = f"pipelines/problem/source.py: {month}"
     found = coercion.typed(table, where, contract)
     months.checked(found, where, month, contract)
@@ -63,11 +55,8 @@ def read_from(folder: Path, problem: Problem) -> Read:
 
 
 def of_month(month: str, problem: Problem, raw: Read | None = None) -> pd.DataFrame:
-    """The rows of `month` with their features, made of what `raw`, else the source, gives of it.
-
-    As many days before the month are read as features.py says it looks back, its HISTORY_DAYS; they help to
-    make the features and are not among the rows.
-    """
+    """The rows of `month` with their features, made of what `raw`, else the source, gives of it and, only to
+    make these, of the HISTORY_DAYS before it."""
     before = (pd.Timestamp(month) - pd.Timedelta(days=features.history_days(problem))).strftime("%Y-%m")
     names = [name for name in sorted({*known(problem), month}) if before <= name <= month]
     parts = [raw(name) if raw else read(name, problem) for name in names]

@@ -8,10 +8,8 @@ KINDS = {"category": "string", "integer": "integer", "number": "number", "flag":
 
 
 def request_schema(contract: Contract) -> dict[str, Any]:
-    """JSON schema (draft 2020-12) of one row: the features, and the key if its label is to be joined.
-
-    Ranges and known values are only described: an unusual value is answered, and the drift check sees it.
-    """
+    """JSON schema (draft 2020-12) of one row: the features, and the key if its label is to be joined. Ranges
+    and known values are only described: an unusual value is answered, and the drift check sees it."""
     properties = {column.name: _property(column) for column in contract.features}
     properties[contract.key.name] = {
         "type": "string",
@@ -40,10 +38,8 @@ def _property(column: Column) -> dict[str, Any]:
 
 
 def refusals(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Why `new` would refuse a row that `old` accepts, a sentence each; both as `request_schema` writes them.
-
-    What neither keyword of theirs can say is taken for a refusal: a stranger's schema may hold anything.
-    """
+    """Why `new` would refuse a row that `old` accepts, a sentence each. What `request_schema` never writes is
+    taken for a refusal: a stranger's schema may hold anything."""
     known = {"$schema", "title", "description", "type", "properties", "required", "additionalProperties"}
     found = [f"the schema has {word!r}" for word in sorted(new.keys() - known) if new[word] != old.get(word)]
     before, after = old.get("properties", {}), new.get("properties", {})

@@ -30,11 +30,9 @@ class DaySums:
 
 
 def day_sums(label: np.ndarray, p: np.ndarray, day: np.ndarray, days: int, threshold: float) -> DaySums:
-    """Sums of `days` days. `label` bool, `p` P(label) and `day` 0..days-1, each of shape (n,).
-
-    ROC-AUC is the Mann-Whitney U over the pairs (Hanley & McNeil 1982), and U splits into pairs of days;
-    so `wins` holds all that any reweighting of the days needs, ties included.
-    """
+    """Sums of `days` days. `label` bool, `p` P(label) and `day` 0..days-1, each of shape (n,). ROC-AUC is the
+    Mann-Whitney U over the pairs (Hanley & McNeil 1982), which splits into pairs of days: `wins` holds all
+    that any reweighting of the days needs, ties included."""
     label, p = np.asarray(label, dtype=bool), np.asarray(p, dtype=np.float64)
     act = p >= threshold
 
@@ -47,15 +45,9 @@ def day_sums(label: np.ndarray, p: np.ndarray, day: np.ndarray, days: int, thres
         below = np.sort(p[~label & (day == other)])
         pairs = (np.searchsorted(below, above, "left") + np.searchsorted(below, above, "right")) / 2
         wins[:, other] = np.bincount(its_day, weights=pairs, minlength=days)
-    return DaySums(
-        rows=total(np.ones(len(p))),
-        positives=total(label),
-        log_loss=total(log_losses(label, p)),
-        brier=total((p - label) ** 2),
-        false_alarms=total(act & ~label),
-        misses=total(~act & label),
-        wins=wins,
-    )
+    rows, losses, squares = np.ones(len(p)), log_losses(label, p), (p - label) ** 2
+    summed = (rows, label, losses, squares, act & ~label, ~act & label)
+    return DaySums(*[*map(total, summed), wins])
 
 
 def log_losses(label: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -129,18 +121,21 @@ def interval(draws: np.ndarray, level: float = 0.90) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def simultaneous(
-    point: np.ndarray, draws: np.ndarray, level: float = 0.95
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def finite(value: float) -> float | None:
+    """The number, which JSON has; None for one that it has not."""
+    return float(value) if math.isfinite(value) else None
+
+
+def simultaneous(point: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Point and one-sided simultaneous bounds, below and above, of S differences: three arrays of shape (S,).
 
-    `draws` of shape (B, S). t* is the `level` quantile of max_s (draw_s - point_s) / se_s, so that all lower
+    `draws` of shape (B, S). t* is the 95 % quantile of max_s (draw_s - point_s) / se_s, so that all lower
     bounds hold at once with that probability (max-statistic: Westfall & Young 1993, Romano & Wolf 2005).
     """
     error = np.maximum(draws.std(axis=0, ddof=1), _EPSILON)
     studentised = (draws - point) / error
-    below = np.quantile(studentised.max(axis=1), level)
-    above = np.quantile(-studentised.min(axis=1), level)
+    below = np.quantile(studentised.max(axis=1), 0.95)
+    above = np.quantile(-studentised.min(axis=1), 0.95)
     return point, point - below * error, point + above * error
 
 
@@ -157,16 +152,14 @@ def calibration(label: np.ndarray, p: np.ndarray) -> tuple[float, float]:
 
 
 def calibration_draws(label: np.ndarray, p: np.ndarray, day: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Intercept and slope in each resample of the days: `weights` (B, D) give (B, 2).
-
-    Each is one Newton step from the fit on all days, which has the bootstrap's first-order accuracy (Davidson
-    & MacKinnon 1999), and needs sums of days only.
-    """
+    """Intercept and slope in each resample of the days: `weights` (B, D) give (B, 2). Each is one Newton step
+    from the fit on all days, which has the bootstrap's first-order accuracy (Davidson & MacKinnon 1999), and
+    needs sums of days only."""
     x, y = _logit(p), np.asarray(label, dtype=np.float64)
     ones = np.ones((len(y), 1))
     both = np.column_stack([ones, x])
-    intercept = _one_step(ones, y, day, weights, _logistic(ones, y, x), x)[:, 0]
-    slope = _one_step(both, y, day, weights, _logistic(both, y), np.zeros(len(y)))[:, 1]
+    intercept = _one_step(ones, y, day, weights, x)[:, 0]
+    slope = _one_step(both, y, day, weights, np.zeros(len(y)))[:, 1]
     return np.column_stack([intercept, slope])
 
 
@@ -175,11 +168,15 @@ def _logit(p: np.ndarray) -> np.ndarray:
     return np.log(safe / (1 - safe))
 
 
-def _logistic(x: np.ndarray, y: np.ndarray, offset: np.ndarray | float = 0.0, rounds: int = 25) -> np.ndarray:
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-np.clip(x, -30, 30))))
+
+
+def _logistic(x: np.ndarray, y: np.ndarray, offset: np.ndarray | float = 0.0) -> np.ndarray:
     """Coefficients of shape (k,) for x of shape (n, k), by Newton's method; the likelihood is concave."""
     beta = np.zeros(x.shape[1])
-    for _ in range(rounds):
-        fitted = 1 / (1 + np.exp(-np.clip(x @ beta + offset, -30, 30)))
+    for _ in range(25):
+        fitted = _sigmoid(x @ beta + offset)
         information = x.T @ (x * (fitted * (1 - fitted))[:, None])
         if not np.isfinite(information).all() or np.linalg.cond(information) > 1e12:
             return np.full(x.shape[1], math.nan)
@@ -191,15 +188,11 @@ def _logistic(x: np.ndarray, y: np.ndarray, offset: np.ndarray | float = 0.0, ro
 
 
 def _one_step(
-    x: np.ndarray,
-    y: np.ndarray,
-    day: np.ndarray,
-    weights: np.ndarray,
-    beta: np.ndarray,
-    offset: np.ndarray,
+    x: np.ndarray, y: np.ndarray, day: np.ndarray, weights: np.ndarray, offset: np.ndarray
 ) -> np.ndarray:
     days, k = weights.shape[1], x.shape[1]
-    fitted = 1 / (1 + np.exp(-np.clip(x @ beta + offset, -30, 30)))
+    beta = _logistic(x, y, offset)
+    fitted = _sigmoid(x @ beta + offset)
     spread = fitted * (1 - fitted)
 
     def by_day(values: np.ndarray) -> np.ndarray:
@@ -258,11 +251,9 @@ def bins(values: Sequence[Any] | np.ndarray, category: bool = False, count: int 
 
 
 def psi(expected: Sequence[float] | np.ndarray, observed: Sequence[float] | np.ndarray) -> float:
-    """Population stability index of two lists of shares (or counts) over the same bins.
-
-    sum (o - e) ln(o / e), the symmetrised Kullback-Leibler divergence (Jeffreys 1946; Yurdakul 2018). Each
-    share is at least LEAST_SHARE. NaN where either list is empty or sums to nothing: no data is none.
-    """
+    """Population stability index of two lists of shares (or counts) over the same bins: sum (o - e) ln(o /
+    e), the symmetrised Kullback-Leibler divergence (Jeffreys 1946; Yurdakul 2018). Each share is at least
+    LEAST_SHARE. NaN where either list is empty or sums to nothing: no data is none."""
     e, o = np.asarray(expected, dtype=np.float64), np.asarray(observed, dtype=np.float64)
     if e.shape != o.shape:
         raise ValueError(f"psi: {len(e)} bins expected, {len(o)} observed")

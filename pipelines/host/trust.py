@@ -7,7 +7,7 @@ Without it entries are taken as they are, and `ml status` says so.
 from pathlib import Path
 
 from pipelines.artifacts.entry import Entry
-from pipelines.artifacts.followed import Followed
+from pipelines.artifacts.host import Followed
 from pipelines.base.console import step as say
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_text

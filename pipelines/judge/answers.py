@@ -1,13 +1,10 @@
-"""A stranger's model, asked in a process of its own with bounds on memory and time.
-
-The bounds are the process's: a model that takes more ends it, and the judge says so. What comes back is
-numbers, read as numbers: nothing of it is unpickled. Run as a program, this module is that process.
-"""
+"""A stranger's model, asked in a process of its own with bounds on memory and time. What comes back is
+numbers, read as numbers: nothing of it is unpickled. `answers` is that process."""
 
 import pickle
 import struct
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +16,8 @@ MEMORY_BYTES = 4 << 30  # of address space
 PATIENCE_SECONDS = 120.0  # for one answer, however many rows
 PROCESSOR_SECONDS = 900  # in all
 OPENED, ANSWERED, FAILED = b"o", b"a", b"f"
+ROWS = 300  # requests of one row that are timed, to each model in turn
+TRIES = 3
 
 
 class Failed(Exception):
@@ -26,12 +25,11 @@ class Failed(Exception):
 
 
 class Contained(Model):
-    """A model that runs in a process of its own; asked as any other."""
+    """A model that runs in a process of its own; asked as any other. Failed where it cannot be opened."""
 
     def __init__(self, path: Path) -> None:
-        """Start the process and have it open the model. Failed where it cannot."""
-        bounds = contained.Bounds(MEMORY_BYTES, PROCESSOR_SECONDS)
-        self._process = contained.Process("pipelines.judge.answers", bounds, str(path.resolve()))
+        words = (MEMORY_BYTES, PROCESSOR_SECONDS, str(path.resolve()))
+        self._process = contained.Process("pipelines.judge.answers", *words)
         self.seconds = 0.0  # that the last answer took, by the process's own clock
         kind, said = self._listen(1 << 20)
         if kind != OPENED:
@@ -48,16 +46,42 @@ class Contained(Model):
         self.seconds, *_ = struct.unpack("<d", said[:8])
         return np.frombuffer(said[8:], dtype=np.float64)
 
-    def _listen(self, most: int, asked: bytes | None = None) -> tuple[bytes, bytes]:
+    def _listen(self, most: int, asked: bytes = b"") -> tuple[bytes, bytes]:
         try:
-            if asked is not None:
+            if asked:
                 self._process.ask(asked)
             return self._process.listen(most, PATIENCE_SECONDS)
         except contained.Ended as error:
             raise Failed(str(error)) from None
 
 
-# --- the process -------------------------------------------------------------------------------------------
+Timed = tuple[Path, Inputs]  # a model's file, and rows to ask it
+
+
+def timed(candidate: Timed, champion: Timed, limit: float) -> tuple[float, float]:
+    """Median seconds of a request of one row, to the candidate and to the champion. Noise can slow one
+    process for its whole life: where the candidate takes more than `limit` times the champion's, both are
+    timed twice more, in new processes, and the median ratio counts. Failed where a model does not answer."""
+    found = [_in_turn(candidate, champion)]
+    if _ratio(found[0]) > limit:
+        found += [_in_turn(candidate, champion) for _ in range(TRIES - 1)]
+    return sorted(found, key=_ratio)[len(found) // 2]
+
+
+def _ratio(seconds: tuple[float, float]) -> float:
+    return seconds[0] / seconds[1]
+
+
+def _in_turn(*timed: Timed) -> tuple[float, float]:
+    """By the clocks of the processes: noise meets both alike."""
+    models = [(Contained(path), inputs) for path, inputs in timed]
+    taken: list[list[float]] = [[] for _ in models]
+    for row in range(min(ROWS, *(len(values) for _, inputs in models for values in inputs.values()))):
+        for seconds, (model, inputs) in zip(taken, models, strict=True):
+            model.predict({name: values[row : row + 1] for name, values in inputs.items()})
+            seconds.append(model.seconds)
+    candidate, champion = (float(np.median(seconds)) for seconds in taken)
+    return candidate, champion
 
 
 def _answer(model: Model, asked: Inputs) -> tuple[bytes, bytes]:
@@ -69,19 +93,13 @@ def _answer(model: Model, asked: Inputs) -> tuple[bytes, bytes]:
         return FAILED, str(error).encode("utf-8", "replace")[:2000]
 
 
-def main(memory: str, processor: str, path: str) -> None:
-    """Open the model, say its inputs, and answer what comes until nothing more does."""
-    contained.bound(int(memory), int(processor))
-    asked, out = contained.streams()
+def answers(questions: Iterator[bytes], path: str) -> Iterator[tuple[bytes, bytes]]:
+    """The model's inputs, then its answer to each question, which is the judge's own."""
     try:
         model = Model(path)
     except Exception as error:
-        contained.say(out, FAILED, str(error).encode("utf-8", "replace")[:2000])
+        yield FAILED, str(error).encode("utf-8", "replace")[:2000]
         return
-    contained.say(out, OPENED, "\0".join(model.inputs).encode("utf-8", "replace"))
-    for question in contained.questions(asked):
-        contained.say(out, *_answer(model, pickle.loads(question)))  # the judge's own
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    yield OPENED, "\0".join(model.inputs).encode("utf-8", "replace")
+    for question in questions:
+        yield _answer(model, pickle.loads(question))

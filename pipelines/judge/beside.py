@@ -1,4 +1,4 @@
-"""What stands beside a candidate's model, made once more by the judge: what ships, and what steers later.
+"""The files that ship beside a candidate's model, made once more by the judge.
 
 The golden rows decide whether a slot may serve, the reference what counts as drift, serving.json what the
 service does with an answer, the figures what the ledger and the model's card say.
@@ -44,10 +44,8 @@ def of(
     `of_the_past`."""
     label, later = contract.label.name, table.later(params, rows, contract)
     trained, judged = table.training(params, rows, contract), later[later[label].notna()]
-    p, rate = (
-        pd.Series(model.predict(table.inputs(rows, contract)), index=rows.index),
-        float(trained[label].mean()),
-    )
+    p = pd.Series(model.predict(table.inputs(rows, contract)), index=rows.index)
+    rate = float(trained[label].mean())
     months = evaluate.by_month(params, rows, p, rate, contract).to_csv(index=False, lineterminator="\n")
     made: list[Artifact] = [
         evaluate.golden(model, later, contract),
@@ -78,25 +76,25 @@ def difference(theirs: Any, ours: Any, name: str) -> str | None:
     """The first field in which what a build left is not what the judge made: "p[3] is 0.5, not 0.2"."""
     if name.endswith(Description.NAME):
         theirs, ours = ({k: v for k, v in one.items() if k not in MACHINE} for one in (theirs, ours))
-    return next(_differences(theirs, ours, "", name.endswith("reference.json")), None)
+    given, made = dict(_leaves(theirs)), dict(_leaves(ours))
+    folds = name.endswith(Reference.NAME)
+    for path in [*made, *(path for path in given if path not in made)]:
+        field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).strip(".")
+        if path not in given or path not in made:
+            return f"{_shown(field)} is {'not there' if path in made else 'new'}"
+        within = FOLDS if folds and field.endswith("].brier_skill") else CLOSE
+        if not _same(given[path], made[path], within):
+            return f"{field} is {_shown(given[path])}, not {_shown(made[path])}"
+    return None
 
 
-def _differences(theirs: Any, ours: Any, field: str, folds: bool) -> Iterator[str]:
-    """Walks along `ours`, whatever the other is."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        if other := sorted(ours.keys() ^ theirs.keys(), key=str):
-            name = _shown(f"{field}.{other[0]}".strip("."))
-            yield f"{name} is {'not there' if other[0] in ours else 'new'}"
-        for key, value in ours.items():
-            if key in theirs:
-                yield from _differences(theirs[key], value, f"{field}.{key}".strip("."), folds)
-    elif isinstance(ours, list) and isinstance(theirs, list):
-        if len(theirs) != len(ours):
-            yield f"{field or 'it'} has {len(theirs):,} entries, not {len(ours):,}"
-        for place, (one, other) in enumerate(zip(theirs, ours, strict=False)):
-            yield from _differences(one, other, f"{field}[{place}]", folds)
-    elif not _same(theirs, ours, FOLDS if folds and field.endswith("].brier_skill") else CLOSE):
-        yield f"{field or 'it'} is {_shown(theirs)}, not {_shown(ours)}"
+def _leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Each value that holds no others, empty lists and mappings among them, and the way to it."""
+    if not value or not isinstance(value, dict | list):
+        yield path, value
+        return
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from _leaves(inner, (*path, key))
 
 
 def _same(one: Any, other: Any, within: float) -> bool:
@@ -119,7 +117,5 @@ def _number(value: Any) -> float | None:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, dict | list):
-        return f"a {type(value).__name__} of {len(value):,}"
     text = value if isinstance(value, str) else repr(value)[:1000]
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -32,14 +32,11 @@ FILES = ("models/model.onnx", "models/model.json", "models/golden.json")
 
 @dataclass(frozen=True)
 class Production:
-    """The ledger's entry for production, as the caller read it.
-
-    `folder` is the release in the store, verified, or None where the store cannot give it.
-    """
+    """The ledger's entry for production, as the caller read it."""
 
     release: str
     commit: str
-    folder: Path | None
+    folder: Path | None  # the release in the store, verified; None where the store cannot give it
 
 
 @dataclass(frozen=True)
@@ -67,9 +64,7 @@ class ChampionUnavailable(Exception):
 
 def find(base: Path, production: Production | None, what: str = "production's release") -> Champion | None:
     """The champion of the checkout `base`; None where nothing was ever trained: the first model.
-
-    ChampionUnavailable where there is one that can neither be read nor built again.
-    """
+    ChampionUnavailable where there is one that can neither be read nor built again."""
     if production is not None:
         words = f"{what} {production.release[:12]}"
         _require_merged(base, production.commit, words)
@@ -77,23 +72,19 @@ def find(base: Path, production: Production | None, what: str = "production's re
         return found or _rebuilt(base, production.commit, words)
     commit = git.head(base)
     words = f"the base branch's model ({commit[:12]})"
-    recorded = recorded_in(base)
-    if recorded is None:
+    if (recorded := recorded_in(base)) is None:
         return None
     paths = [base / name for name in FILES]
     return _load(base, commit, words, *paths) if _are(paths, recorded) else _rebuilt(base, commit, words)
 
 
 def _require_merged(base: Path, commit: str, words: str) -> None:
-    """ChampionUnavailable where the base's branch was never at the commit.
-
-    Whoever writes the ledger can name any commit, and its code would run beside the gate.
-    """
+    """ChampionUnavailable where the base's branch was never at the commit: whoever writes the ledger can name
+    any, and its code would run beside the gate."""
     lines = (git.tried("rev-list", "--first-parent", ref, "--", at=base) for ref in ("HEAD", *DEFAULT))
     if not any(commit in line.text.split() for line in lines if line.code == 0):
-        raise ChampionUnavailable(
-            f"{words} is not to be had: the base branch was never at its commit {commit[:12]}"
-        )
+        why = f"the base branch was never at its commit {commit[:12]}"
+        raise ChampionUnavailable(f"{words} is not to be had: {why}")
 
 
 def _of_release(base: Path, production: Production, words: str) -> Champion | None:
@@ -115,18 +106,9 @@ def _are(paths: list[Path], recorded: list[str]) -> bool:
 
 def _load(base: Path, commit: str, words: str, model: Path, card: Path, golden: Path) -> Champion:
     try:
-        return Champion(
-            words,
-            commit,
-            Model(model),
-            sha256(model),
-            model.stat().st_size,
-            proposal.card(card),
-            Golden.of_file(golden, extra="ignore"),
-            _api(base, commit),
-            base,
-            model,
-        )
+        size, api, answers = model.stat().st_size, _api(base, commit), Golden.of_file(golden, extra="ignore")
+        made = (Model(model), sha256(model), size, proposal.card(card), answers, api)
+        return Champion(words, commit, *made, base, model)
     except (UserError, OSError) as error:
         raise ChampionUnavailable(f"{words} cannot be read: {error}") from None
 
@@ -142,22 +124,21 @@ def _api(base: Path, commit: str) -> int | None:
 
 
 def recorded_in(folder: Path) -> list[str] | None:
-    """The MD5 of each of FILES by the dvc.lock of a checkout; None where nothing was ever trained."""
-    lock = folder / "dvc.lock"
-    if not lock.is_file():
-        return None
-    try:
-        found = proposal.recorded(lock)
-    except Exception as error:  # a merge that went wrong leaves anything
-        raise ChampionUnavailable(f"the champion's dvc.lock cannot be read: {error}") from None
-    return [found[name] for name in FILES] if all(name in found for name in FILES) else None
+    """The MD5 of each of FILES, as `locked_in`."""
+    found = locked_in(folder)
+    return [found[name] for name in FILES] if found else None
 
 
 def locked_in(folder: Path) -> dict[str, str] | None:
-    """The MD5 of the model and of each file beside it, as `recorded_in`."""
-    if recorded_in(folder) is None:
+    """The MD5 of the model and of each file beside it by a checkout's dvc.lock; None where nothing was ever
+    trained."""
+    if not (lock := folder / "dvc.lock").is_file():
         return None
-    return proposal.shipped(proposal.recorded(folder / "dvc.lock").items())
+    try:
+        found = proposal.shipped(proposal.recorded(lock).items())
+    except Exception as error:  # a merge that went wrong leaves anything
+        raise ChampionUnavailable(f"the champion's dvc.lock cannot be read: {error}") from None
+    return found if found.keys() >= set(FILES) else None
 
 
 def _cached(base: Path, recorded: list[str]) -> list[Path]:
@@ -174,11 +155,9 @@ def _cached(base: Path, recorded: list[str]) -> list[Path]:
 def _rebuilt(base: Path, commit: str, words: str) -> Champion:
     """The model of `commit`, made by its own code with its own lock; what an earlier run made is kept."""
     checkout = _worktree(base, commit, words)
-    recorded = recorded_in(checkout)
-    if recorded is None:
-        raise ChampionUnavailable(
-            f"{words} is not to be had: its commit has no models/model.onnx in dvc.lock"
-        )
+    if (recorded := recorded_in(checkout)) is None:
+        why = "its commit has no models/model.onnx in dvc.lock"
+        raise ChampionUnavailable(f"{words} is not to be had: {why}")
     paths, cached = [checkout / name for name in FILES], _cached(base, recorded)
     if not _are(cached, recorded) and (base / ".dvc").is_dir():
         with contextlib.suppress(Exception):  # of DVC: no remote, or one that fails
@@ -205,9 +184,8 @@ def _rebuilt(base: Path, commit: str, words: str) -> Champion:
 def _worktree(base: Path, commit: str, words: str) -> Path:
     folder = base / ".greenlight/champion" / commit[:12]
     if git.commit(commit, base) is None:
-        raise ChampionUnavailable(
-            f"{words} is not to be had: its commit {commit[:12]} is not in this repository"
-        )
+        why = f"its commit {commit[:12]} is not in this repository"
+        raise ChampionUnavailable(f"{words} is not to be had: {why}")
     if (folder / ".git").exists():
         with contextlib.suppress(git.Failed):  # a killed run leaves anything
             git.run("checkout", "--force", "--detach", commit, at=folder)
@@ -252,11 +230,8 @@ def _python(checkout: Path, base: Path) -> Path:
     python = folder / "bin/python"
     if not (folder / "ready").is_file():
         step("making an environment from the champion's own lock")
-        uv = programs.find("uv")
-        if uv is None:
-            raise ChampionUnavailable(
-                "the champion's lock is another one, and there is no uv to install it with"
-            )
+        if (uv := programs.find("uv")) is None:
+            raise ChampionUnavailable("the champion's lock is another one, and no uv is here to install it")
         for command in (
             [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
             [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(python), str(lock)],
@@ -275,11 +250,8 @@ def _python(checkout: Path, base: Path) -> Path:
 
 
 def rows(champion: Champion, months: list[str]) -> pd.DataFrame | None:
-    """The rows of `months` with features as the champion's own code makes them, from its own source; None
-    where its pipelines/problem is the base's.
-
-    That code reads and builds in its worktree, by its own core/rows.py: with the history it looks back on.
-    """
+    """The rows of `months` with features as the champion's own code makes them in its worktree, from its own
+    source and with its own history; None where its pipelines/problem is the base's."""
     base = champion.base
     here, there = (git.object_of(c, "pipelines/problem", base) for c in ("HEAD", champion.commit))
     if here == there or champion.commit == git.head(base):

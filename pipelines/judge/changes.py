@@ -1,6 +1,6 @@
 """Which code a proposal was built with: the base's own, or its. Asked of Git, never of what a build left."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,19 +23,16 @@ class Changes:
     known: bool = True  # the commit is at hand
     features: tuple[str, ...] = ()  # files that differ from the base's, of those that make features
     training: tuple[str, ...] = ()  # of those that make a model, the former among them
-    figures: tuple[str, ...] = ()  # of those that make what stands beside a model, beyond the latter
+    figures: tuple[str, ...] = ()  # of those that make what ships beside a model, beyond the latter
     behind: tuple[str, ...] = ()  # of all these, those that the proposal only lacks the base's changes to
     data: bool = False  # data.dvc names other data
-
-
-ALL_THE_BASES = Changes()
 
 
 def of(base: Path, head: str | None) -> Changes:
     """The changes of the commit `head` against the checkout `base`; without one, none: the base's code is
     what an author is held to who names no other."""
     if head is None:
-        return ALL_THE_BASES
+        return Changes()
     if not fetched(base, head):
         return Changes(known=False)
     differs = git.changes(git.head(base), head, at=base)
@@ -69,21 +66,11 @@ def file(base: Path, head: str, path: str) -> tuple[bytes | None, str]:
     return git.blob(head, path, at=base), ""
 
 
-def _among(paths: Iterable[str], stages: Iterable[str]) -> tuple[str, ...]:
+def _among(paths: Collection[str], stages: Iterable[str]) -> tuple[str, ...]:
     """Those of the paths of which the stages are made, by the judge's own dvc.yaml; the team's room whole."""
-    made_of = set(_dependencies(stages))
-    room = tuple(path for path in NOT_FEATURES if path not in made_of)
-    return tuple(
-        path
-        for path in paths
-        if path in made_of or (path.startswith(ROOM) and path not in room and not path.endswith(".md"))
-    )
-
-
-def _dependencies(stages: Iterable[str]) -> list[str]:
     told = yaml.safe_load((programs.CODE / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    code = [path for stage in stages for path in told[stage]["deps"]]
-    return [path for path in code if path.startswith(("pipelines/", "requirements/"))] + [
-        "dvc.yaml",
-        "requirements/train.txt",
-    ]
+    code = {path for stage in stages for path in told[stage]["deps"]}
+    made_of = {path for path in code if path.startswith(("pipelines/", "requirements/"))}
+    made_of |= {"dvc.yaml", "requirements/train.txt"}
+    room = {path for path in paths if path.startswith(ROOM) and not path.endswith(".md")}
+    return tuple(path for path in paths if path in made_of or path in room.difference(NOT_FEATURES))

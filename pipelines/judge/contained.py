@@ -5,6 +5,7 @@ kind, of no more than was asked for.
 """
 
 import contextlib
+import importlib
 import os
 import resource
 import selectors
@@ -14,37 +15,27 @@ import sys
 import time
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 from pipelines.base import programs
 
 HEAD = struct.Struct("<cQ")  # the kind of an answer, and its length in bytes
 LENGTH = struct.Struct("<Q")
+NO_ROOM = b"!"  # the kind of the last answer of a process that may take no more memory
 
 
 class Ended(Exception):
     """Why nothing more comes of the process."""
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """`memory`: bytes of address space; `processor`: seconds of all its threads together."""
-
-    memory: int
-    processor: int
-
-
 class Process:
-    """Started with this object, killed with it."""
+    """Started with this object, killed with it: `answers` of a module of this code. `memory` is in bytes,
+    `processor` in seconds of all threads together."""
 
-    def __init__(self, module: str, bounds: Bounds, *arguments: str) -> None:
-        """Run `module` of this code, whose `main` takes the bounds and the arguments as words."""
+    def __init__(self, module: str, memory: int, processor: int, *arguments: str) -> None:
+        words = (module, str(memory), str(processor), *arguments)
         process: Any = programs.start(
-            [
-                *(sys.executable, "-P", "-m", module),
-                *(str(bounds.memory), str(bounds.processor), *arguments),
-            ],
+            [sys.executable, "-P", "-m", "pipelines.judge.contained", *words],
             env=programs.environment(own_code=True),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -53,7 +44,7 @@ class Process:
             errors=None,
             bufsize=0,
         )
-        self._bounds = bounds
+        self._bounds = f"{memory / (1 << 30):.3g} GiB", f"{processor} s of processor time"
         self._asked, self._answers = process.stdin, process.stdout
         self._end = weakref.finalize(self, _end, process)
 
@@ -61,9 +52,7 @@ class Process:
         """Ended where it takes nothing more."""
         try:
             for part in (LENGTH.pack(len(what)), what):
-                view = memoryview(part)
-                while view:
-                    view = view[self._asked.write(view) :]
+                _write(self._asked, part)
         except OSError:
             raise Ended(self._gone()) from None
 
@@ -72,6 +61,8 @@ class Process:
         `patience` seconds, or the bounds."""
         until = time.monotonic() + patience
         kind, length = HEAD.unpack(self._read(HEAD.size, until, patience))
+        if kind == NO_ROOM:
+            raise Ended(f"it takes more than {self._bounds[0]}")
         if length > most:
             self._end()
             raise Ended(f"it gives {length:,} bytes, and {most:,} is the most")
@@ -92,8 +83,14 @@ class Process:
         return bytes(found)
 
     def _gone(self) -> str:
-        memory, seconds = self._bounds.memory / (1 << 30), self._bounds.processor
-        return f"its process has ended: it may take {memory:.3g} GiB and {seconds} s of processor time"
+        return f"its process has ended: it may take {' and '.join(self._bounds)}"
+
+
+def _write(to: Any, what: bytes) -> None:
+    """All of it, without a buffer: a copy may be too much."""
+    view = memoryview(what)
+    while view:
+        view = view[to.write(view) :]
 
 
 def _end(process: Any) -> None:
@@ -104,35 +101,31 @@ def _end(process: Any) -> None:
             pipe.close()
 
 
-# --- the process -------------------------------------------------------------------------------------------
-
-
-def bound(memory: int, processor: int) -> None:
-    """Hold this process to its bounds; it writes no file."""
-    for what, most in (
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_CPU, processor),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-    ):
+def main(module: str, memory: str, processor: str, *words: str) -> None:
+    """Be the process: within the bounds, say what `answers` of `module` makes of the questions and the words,
+    each a kind and a content. It writes no file."""
+    answers = importlib.import_module(module).answers
+    bounds = {resource.RLIMIT_AS: int(memory), resource.RLIMIT_CPU: int(processor)}
+    for what, most in {**bounds, resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0}.items():
         _, hard = resource.getrlimit(what)
         with contextlib.suppress(ValueError, OSError):  # a system without that bound
             resource.setrlimit(what, (most if hard < 0 else min(most, hard), hard))
+    out = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # what a library prints is not an answer
+    try:
+        for kind, said in answers(_questions(), *words):
+            for part in (HEAD.pack(kind, len(said)), said):
+                _write(out, part)
+    except MemoryError:
+        _write(out, HEAD.pack(NO_ROOM, 0))
 
 
-def streams() -> tuple[IO[bytes], IO[bytes]]:
-    """Where questions come from and answers go; what a library prints is not an answer."""
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return sys.stdin.buffer, out
-
-
-def say(out: IO[bytes], kind: bytes, said: bytes) -> None:
-    out.write(HEAD.pack(kind, len(said)) + said)
-    out.flush()
-
-
-def questions(asked: IO[bytes]) -> Iterator[bytes]:
+def _questions() -> Iterator[bytes]:
     """What comes until nothing more does."""
+    asked = sys.stdin.buffer
     while len(head := asked.read(LENGTH.size)) == LENGTH.size:
         yield asked.read(LENGTH.unpack(head)[0])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

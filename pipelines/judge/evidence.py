@@ -78,6 +78,12 @@ class Evidence:
     def task(self) -> Task:
         return self.problem.task
 
+    @property
+    def scored(self) -> dict[str, Scored]:
+        """What gate.json shows of the two models that are compared, as far as they were scored."""
+        both = {"candidate": self.candidate, "champion": self.champion}
+        return {name: scored for name, scored in both.items() if scored is not None}
+
     @cached_property
     def weights(self) -> np.ndarray:
         """(B, D) how often each day of the test window is drawn, the same for all models and every metric."""

@@ -5,20 +5,21 @@ Shown, never judged. A model is a stranger's: whatever it does wrong becomes a n
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, ClassifierMixin
 
 from pipelines.base.console import step
+from pipelines.base.errors import one_line
 from pipelines.core.contract import Contract
 from pipelines.core.model import Inputs, Model
+from pipelines.core.tasks.task import Task
 from pipelines.judge.evidence import SEED, Evidence
-from pipelines.judge.proposal import inputs, one_line
+from pipelines.judge.proposal import inputs
 
 ROWS = 2_000  # of the test window, drawn once for both models
 REPEATS = 5  # permutations of a feature
@@ -33,11 +34,9 @@ PATIENCE_SECONDS = 30.0  # a model that would take longer is not explained
 
 
 def explain(e: Evidence) -> dict[str, Any] | None:
-    """gate.json's "explain": `importance`, `dependence` and `shap`, each by model.
-
-    A model that cannot be explained has {"note": why} instead. None where there is nothing to explain: the
-    candidate was not scored, or no model changed. Seeded; never raises for what a model does.
-    """
+    """gate.json's "explain": `importance`, `dependence` and `shap`, each by model, or {"note": why} for one
+    that cannot be explained. None where the candidate was not scored, or no model changed. Seeded; never
+    raises for what a model does."""
     if e.window is None or e.candidate is None or e.proposal is None or e.unchanged:
         return None
     step("explaining what the models look at")
@@ -48,21 +47,16 @@ def explain(e: Evidence) -> dict[str, Any] | None:
     label = e.window.label[rows]
     asked = {name: inputs(model, scored.features.iloc[rows]) for name, (model, scored) in pairs.items()}
     known = _categories(list(asked.values()))
-    subjects = {name: Subject(model, asked[name], label, known) for name, (model, _) in pairs.items()}
+    subjects = {n: Subject(e.task, model, asked[n], label, known) for n, (model, _) in pairs.items()}
     importance = _each(subjects, _importance)
-    top = _top(importance)
-    spread = _spread(e.candidate.p[rows])
+    top, ranked = _top(importance), np.argsort(e.candidate.p[rows], kind="stable")
+    spread = ranked[np.linspace(0, len(rows) - 1, EXPLAINED).astype(int)]  # lowest to highest, even by rank
     dependence = _each(subjects, lambda subject: _dependence(subject, _grids(subjects, top), e.contract))
     step("SHAP takes 5 s to start")
     shap = _each(subjects, lambda subject: _shap(subject, spread, e.contract))
     step("explained")
-    return {
-        "rows": len(rows),
-        "repeats": REPEATS,
-        "importance": importance,
-        "dependence": dependence,
-        "shap": shap,
-    }
+    found = {"importance": importance, "dependence": dependence, "shap": shap}
+    return {"rows": len(rows), "repeats": REPEATS, **found}
 
 
 def _each(subjects: dict[str, "Subject"], explanation: Callable[["Subject"], Any]) -> dict[str, Any]:
@@ -76,13 +70,14 @@ def _each(subjects: dict[str, "Subject"], explanation: Callable[["Subject"], Any
     return found
 
 
-# --- a model as sklearn and SHAP see one -------------------------------------------------------------------
+# --- a model as what explains sees one ---------------------------------------------------------------------
 
 
 @dataclass
 class Subject:
     """A model with sampled rows of the test window as numbers: a category is its value's place in `known`."""
 
+    task: Task
     model: Model
     asked: Inputs  # (n, 1) each
     label: np.ndarray  # (n,) bool
@@ -90,11 +85,9 @@ class Subject:
 
     def __post_init__(self) -> None:
         self.names = list(self.asked)
-        self.x = np.column_stack([self._codes(name) for name in self.names]).astype(np.float64)
-
-    def _codes(self, name: str) -> np.ndarray:
-        values = self.asked[name][:, 0]
-        return np.searchsorted(self.known[name], values) if self.is_category(name) else values
+        given = {name: values[:, 0] for name, values in self.asked.items()}
+        codes = (np.searchsorted(self.known[n], v) if self.is_category(n) else v for n, v in given.items())
+        self.x = np.column_stack(list(codes)).astype(np.float64)
 
     def is_category(self, name: str) -> bool:
         return self.asked[name].dtype == object
@@ -102,15 +95,14 @@ class Subject:
     def p(self, x: np.ndarray) -> np.ndarray:
         """P(label) of rows of such numbers: float64 of shape (n,). ValueError where one is not finite."""
         columns: Inputs = {}
-        for place, name in enumerate(self.names):
-            values = np.asarray(x[:, place], dtype=np.float64)
-            if self.is_category(name):
-                columns[name] = self.known[name][values.astype(np.int64)].reshape(-1, 1)
-            else:
-                columns[name] = values.astype(np.float32).reshape(-1, 1)
+        for name, values in zip(self.names, np.asarray(x, dtype=np.float64).T, strict=True):
+            category = self.is_category(name)
+            given = self.known[name][values.astype(np.int64)] if category else values.astype(np.float32)
+            columns[name] = given.reshape(-1, 1)
         p = self.model.predict(columns)
-        if p.shape != (len(x),) or not ((p >= 0) & (p <= 1)).all():
-            raise ValueError("for rows a little different it answers what is not a probability")
+        wrong, kind = self.task.wrong(p)
+        if p.shape != (len(x),) or wrong.any():
+            raise ValueError(f"for rows a little different it answers what is not a {kind}")
         return p
 
     def check_pace(self) -> None:
@@ -124,33 +116,11 @@ class Subject:
             raise ValueError(f"it would take {seconds:.0f} s, and {PATIENCE_SECONDS:.0f} s is the most")
 
 
-class AsClassifier(ClassifierMixin, BaseEstimator):
-    """A subject as sklearn sees a fitted classifier."""
-
-    def __init__(self, subject: Subject) -> None:
-        self.subject = subject
-        self.classes_ = np.array([False, True])
-
-    def fit(self, x: np.ndarray, y: np.ndarray) -> "AsClassifier":
-        """Nothing: the model is what it is."""
-        return self
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def predict_proba(self, x: np.ndarray) -> np.ndarray:
-        """(n, 2): P(not label), P(label)."""
-        p = self.subject.p(np.asarray(x))
-        return np.column_stack([1 - p, p])
-
-
 def _categories(tables: list[Inputs]) -> dict[str, np.ndarray]:
     """The values of each category in any of the models' rows, sorted."""
-    found: dict[str, set[str]] = {}
-    for table in tables:
-        for name, values in table.items():
-            if values.dtype == object:
-                found.setdefault(name, set()).update(values[:, 0])
+    found: dict[str, set[str]] = defaultdict(set)
+    for name, values in (entry for table in tables for entry in table.items() if entry[1].dtype == object):
+        found[name].update(values[:, 0])
     return {name: np.array(sorted(values), dtype=object) for name, values in found.items()}
 
 
@@ -161,16 +131,14 @@ def _importance(subject: Subject) -> dict[str, Any]:
     """By how much the log-loss rises when a feature's values are shuffled among the rows (Breiman 2001;
     Fisher, Rudin & Dominici 2019): mean and standard deviation over the repeats, in nats, greatest first.
     """
+    from sklearn.dummy import DummyClassifier
     from sklearn.inspection import permutation_importance
 
-    found = permutation_importance(
-        AsClassifier(subject),
-        subject.x,
-        subject.label,
-        scoring="neg_log_loss",
-        n_repeats=REPEATS,
-        random_state=SEED,
-    )
+    def score(_: Any, x: np.ndarray, label: np.ndarray) -> float:
+        return -float(subject.task.losses(label, subject.p(x)).mean())
+
+    drawn: dict[str, Any] = {"scoring": score, "n_repeats": REPEATS, "random_state": SEED}
+    found = permutation_importance(DummyClassifier(), subject.x, subject.label, **drawn)
     features: list[dict[str, Any]] = [
         {"feature": one_line(name, 80), "mean": _number(mean), "sd": _number(sd)}
         for name, mean, sd in zip(subject.names, found.importances_mean, found.importances_std, strict=True)
@@ -207,8 +175,6 @@ def _grids(subjects: dict[str, Subject], top: list[str]) -> dict[str, np.ndarray
 
 def _dependence(subject: Subject, grids: dict[str, np.ndarray], contract: Contract) -> dict[str, Any]:
     """The mean p over rows of the test window when a feature has one value in all of them (Friedman 2001)."""
-    from sklearn.inspection import partial_dependence
-
     features, units = [], {column.name: column.unit for column in contract.features}
     for name, grid in grids.items():
         if name not in subject.names:
@@ -216,15 +182,10 @@ def _dependence(subject: Subject, grids: dict[str, np.ndarray], contract: Contra
         place, category = subject.names.index(name), subject.is_category(name)
         if category and grid.max() >= len(subject.known[name]):
             continue  # a number in the other model
-        found = partial_dependence(
-            AsClassifier(subject),
-            subject.x[:AVERAGED],
-            [place],
-            categorical_features=[place] if category else None,
-            custom_values={place: grid},
-            response_method="predict_proba",
-            method="brute",
-        )
+        x, means = subject.x[:AVERAGED].copy(), []
+        for value in grid:
+            x[:, place] = value
+            means.append(_number(subject.p(x).mean()))
         values = [one_line(str(v), 40) for v in subject.known[name][grid.astype(int)]] if category else grid
         features.append(
             {
@@ -232,15 +193,10 @@ def _dependence(subject: Subject, grids: dict[str, np.ndarray], contract: Contra
                 "category": category,
                 "unit": units.get(name, ""),
                 "values": [value if category else _number(value) for value in values],
-                "p": [_number(p) for p in found["average"][0]],
+                "p": means,
             }
         )
     return {"features": features}
-
-
-def _spread(p: np.ndarray) -> np.ndarray:
-    """EXPLAINED places in `p`, from the lowest to the highest, even by rank."""
-    return np.argsort(p, kind="stable")[np.linspace(0, len(p) - 1, EXPLAINED).astype(int)]
 
 
 def _shap(subject: Subject, spread: np.ndarray, contract: Contract) -> dict[str, Any]:
@@ -251,40 +207,26 @@ def _shap(subject: Subject, spread: np.ndarray, contract: Contract) -> dict[str,
 
     loggable = {column.name for column in contract.loggable}
     background = subject.x[np.linspace(0, len(subject.x) - 1, BACKGROUND).astype(int)]
-    with _seeded():
+    before = np.random.get_state()
+    np.random.seed(SEED)  # KernelExplainer draws from numpy's global generator, and takes no other
+    try:
         explainer = shap.KernelExplainer(subject.p, background)
         found = explainer.shap_values(subject.x[spread], nsamples=COALITIONS, l1_reg=False, silent=True)
-    most = np.argsort(-np.abs(found).mean(axis=0), kind="stable")[:MOST]
-    rows = []
-    for place, values in zip(spread, np.asarray(found), strict=True):
-        given = [subject.asked[subject.names[i]][place, 0] for i in most]
-        rows.append(
-            {
-                "p": _number(subject.p(subject.x[[place]])[0]),
-                "label": bool(subject.label[place]),
-                "values": [_number(values[i]) for i in most],
-                "given": [
-                    _given(v) if subject.names[i] in loggable else None
-                    for v, i in zip(given, most, strict=True)
-                ],
-            }
-        )
-    return {
-        "base": _number(explainer.expected_value),
-        "features": [one_line(subject.names[i], 80) for i in most],
-        "rows": rows,
-    }
-
-
-@contextmanager
-def _seeded() -> Iterator[None]:
-    """KernelExplainer draws from numpy's global generator, and takes no other."""
-    before = np.random.get_state()
-    np.random.seed(SEED)
-    try:
-        yield
     finally:
         np.random.set_state(before)
+    most = np.argsort(-np.abs(found).mean(axis=0), kind="stable")[:MOST]
+    names = [subject.names[i] for i in most]
+    rows = [
+        {
+            "p": _number(subject.p(subject.x[[place]])[0]),
+            "label": bool(subject.label[place]),
+            "values": [_number(values[i]) for i in most],
+            "given": [_given(subject.asked[n][place, 0]) if n in loggable else None for n in names],
+        }
+        for place, values in zip(spread, np.asarray(found), strict=True)
+    ]
+    features = [one_line(name, 80) for name in names]
+    return {"base": _number(explainer.expected_value), "features": features, "rows": rows}
 
 
 def _given(value: Any) -> str | None:

@@ -1,7 +1,7 @@
 """`ml gate`: the decision on a proposal, with its reasons: a fold of the rules' findings."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,17 @@ from pipelines.artifacts.file import LONGEST
 from pipelines.artifacts.verdict import SEVERITY, Verdict, fold
 from pipelines.base import git
 from pipelines.base.console import step
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, one_line
 from pipelines.core import stats
 from pipelines.core.contract import Finding
-from pipelines.core.params import Params
+from pipelines.core.params import Params, flat
 from pipelines.core.problem import Problem
 from pipelines.core.tasks.task import Task
 from pipelines.judge import explain, proposal, rules
 from pipelines.judge.champion import Champion, Production
 from pipelines.judge.evidence import Evidence, Scored
 from pipelines.judge.gather import gather
-from pipelines.judge.proposal import Card, one_line
+from pipelines.judge.proposal import Proposal
 from pipelines.judge.rules import calibration, metrics, slices
 
 POINTS = 20  # of the report's ROC curve
@@ -46,12 +46,13 @@ def run(
     """
     commits = _commit(base, head) if head else None, git.commit("HEAD", base)
     evidence = gather(candidate, base, problem, production, anchor, commits[0])
-    findings = rules.judge(evidence)
-    verdict = record(findings, evidence, base, *commits, validation=proposal.validation(candidate))
+    verdict = record(
+        rules.judge(evidence), evidence, base, *commits, validation=proposal.validation(candidate)
+    )
     written = verdict.write(out)
     for finding in verdict.findings:
         print(f"{finding.verdict:12}  {finding.rule:18} {finding.sentence}")
-    print(f"{verdict.verdict}")
+    print(verdict.verdict)
     step(f"judged: {written}")
     return SEVERITY[verdict.verdict]
 
@@ -82,9 +83,9 @@ def record(
         "verdict": fold(findings),
         "superior": superior(findings, e.task),
         "findings": [_finding(finding) for finding in findings],
-        "candidate": _candidate(e),
-        "champion": _champion(e.champion_model, e.champion),
-        "anchor": _champion(e.anchor_model, e.anchor),
+        "candidate": _model(e.proposal, e.candidate, locked="locked"),
+        "champion": _model(e.champion_model, e.champion, origin="words", commit="commit"),
+        "anchor": _model(e.anchor_model, e.anchor, origin="words", commit="commit"),
         "window": _window(e),
         "thresholds": e.params.gate,
         "params": differences(e.params, e.proposal.params) if e.proposal else [],
@@ -95,7 +96,7 @@ def record(
         "months": _months(e),
         "slices": slices.table(e),
         "calibration": _calibrations(e),
-        "roc": _both(e, _roc),
+        "roc": {name: _roc(e.window.label, scored.p) for name, scored in e.scored.items() if e.window},
         "validation": validation,
         "explain": explain.explain(e),
     }
@@ -104,7 +105,9 @@ def record(
 
 def _finding(finding: Finding) -> dict[str, Any]:
     """A team's own rule may say more than fits, and give numbers that JSON does not have."""
-    numbers = {name: None if value is None else _finite(value) for name, value in finding.numbers.items()}
+    numbers = {
+        name: None if value is None else stats.finite(value) for name, value in finding.numbers.items()
+    }
     return asdict(finding) | {
         "rule": one_line(finding.rule, 80),
         "sentence": one_line(finding.sentence, LONGEST),
@@ -115,11 +118,9 @@ def _finding(finding: Finding) -> dict[str, Any]:
 def superior(findings: Iterable[Finding], task: Task) -> bool:
     """Whether the candidate is shown better than the champion: the next anchor, once it is released."""
     by_rule = {finding.rule: finding for finding in findings}
-    if fold(by_rule.values()) == "FAIL":
-        return False
-    return any(
-        metrics.shown_better(by_rule[metric.key], metric) for metric in task.compared if metric.key in by_rule
-    )
+    compared = [(by_rule[metric.key], metric) for metric in task.compared if metric.key in by_rule]
+    shown = any(metrics.shown_better(finding, metric) for finding, metric in compared)
+    return shown and fold(by_rule.values()) != "FAIL"
 
 
 def _files(base: Path, head: str) -> list[str] | None:
@@ -131,7 +132,7 @@ def _files(base: Path, head: str) -> list[str] | None:
 
 def differences(base: Params, proposal: Params) -> list[dict[str, Any]]:
     """Each key of params.yaml that differs: {"key": "train.seed", "base": "7", "proposal": "8"}."""
-    here, there = _flat(base.model_dump()), _flat(proposal.model_dump())
+    here, there = dict(flat(base.model_dump())), dict(flat(proposal.model_dump()))
     return [
         {"key": one_line(key), "base": _shown(here, key), "proposal": _shown(there, key)}
         for key in dict.fromkeys([*here, *there])
@@ -144,46 +145,21 @@ def _shown(values: dict[str, Any], key: str) -> str:
     return one_line(str(values[key])) if key in values else "–"
 
 
-def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {name: value}
-    return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{name}.{key}".strip(".")).items()}
-
-
-def _candidate(e: Evidence) -> dict[str, Any] | None:
-    if e.proposal is None:
-        return None
-    rate = e.candidate.rate if e.candidate else None
-    return {
-        "sha256": e.proposal.sha256,
-        "locked": e.proposal.locked,
-        **_card(e.proposal.card),
-        "label_rate": rate,
-    }
-
-
-def _champion(model: Champion | None, scored: Scored | None) -> dict[str, Any] | None:
+def _model(model: Proposal | Champion | None, scored: Scored | None, **own: str) -> dict[str, Any] | None:
+    """What is said of every model, and more by gate.json's name for it."""
     if model is None:
         return None
-    found = {"origin": model.words, "commit": model.commit, "sha256": model.sha256}
-    return {**found, **_card(model.card), "label_rate": scored.rate if scored else None}
-
-
-def _card(card: Card) -> dict[str, Any]:
-    return {name: value for name, value in asdict(card).items() if name != "schema"}
+    card = {name: value for name, value in asdict(model.card).items() if name != "schema"}
+    more = {name: getattr(model, attribute) for name, attribute in own.items()}
+    return {"sha256": model.sha256, **card, "label_rate": scored.rate if scored else None, **more}
 
 
 def _window(e: Evidence) -> dict[str, Any] | None:
     if e.window is None or not e.window.days:
         return None
-    days = e.window.days
-    return {
-        "first": days[0],
-        "last": days[-1],
-        "days": len(days),
-        "rows": len(e.window.label),
-        "label_rate": float(e.window.label.mean()),
-    }
+    days, label = e.window.days, e.window.label
+    ends = {"first": days[0], "last": days[-1], "days": len(days)}
+    return {**ends, "rows": len(label), "label_rate": float(label.mean())}
 
 
 def _metrics(e: Evidence) -> list[dict[str, Any]]:
@@ -193,21 +169,17 @@ def _metrics(e: Evidence) -> list[dict[str, Any]]:
     found = []
     for metric in e.task.metrics:
         candidate, here = metric.of(e.candidate.sums, None), metric.of(e.candidate.sums, e.weights)
-        entry = {"name": metric.name, "better": metric.better, "candidate": _value(candidate, here)}
+        values = {"candidate": (candidate, here)}
         if e.champion is not None:
             champion, there = metric.of(e.champion.sums, None), metric.of(e.champion.sums, e.weights)
-            entry["champion"] = _value(champion, there)
-            entry["difference"] = _value(candidate - champion, here - there)
-        found.append(entry)
+            values |= {"champion": (champion, there), "difference": (candidate - champion, here - there)}
+        told = {name: [stats.finite(value), *_interval(draws)] for name, (value, draws) in values.items()}
+        found.append({"name": metric.name, "better": metric.better, **told})
     return found
 
 
-def _value(value: float, draws: np.ndarray) -> list[float | None]:
-    return [_finite(number) for number in (value, *stats.interval(draws))]
-
-
-def _finite(number: float) -> float | None:
-    return float(number) if np.isfinite(number) else None
+def _interval(draws: np.ndarray) -> list[float | None]:
+    return [stats.finite(end) for end in stats.interval(draws)]
 
 
 def _dp(e: Evidence) -> dict[str, Any] | None:
@@ -226,25 +198,7 @@ def _months(e: Evidence) -> list[dict[str, Any]]:
     if e.window is None or e.candidate is None:
         return []
     month = e.window.rows[e.contract.time.name].dt.strftime("%Y-%m").to_numpy()
-    found: list[dict[str, Any]] = []
-    for name in sorted(set(month)):
-        inside = month == name
-        label = e.window.label[inside]
-        entry = {"name": str(name), "rows": int(inside.sum()), "label_rate": float(label.mean())}
-        for key, scored in (("candidate", e.candidate), ("champion", e.champion)):
-            if scored is not None:
-                entry[key] = slices.metrics_of(e, scored, inside)
-        found.append(entry)
-    return found
-
-
-def _both(e: Evidence, curve: Callable[[np.ndarray, np.ndarray], dict[str, Any]]) -> dict[str, Any]:
-    models = {"candidate": e.candidate, "champion": e.champion}
-    return {
-        name: curve(e.window.label, scored.p)
-        for name, scored in models.items()
-        if scored is not None and e.window is not None
-    }
+    return [{"name": str(name), **slices.part_of(e, month == name)} for name in sorted(set(month))]
 
 
 def _calibrations(e: Evidence) -> dict[str, Any]:
@@ -252,37 +206,28 @@ def _calibrations(e: Evidence) -> dict[str, Any]:
     with their intervals, and the expected calibration error over the tenths: shown only, as its bootstrap is
     biased upward.
     """
-    found = {}
-    for name, scored in (("candidate", e.candidate), ("champion", e.champion)):
-        if scored is None or e.window is None:
-            continue
+    found: dict[str, Any] = {}
+    for name, scored in e.scored.items():
+        assert e.window is not None
         parts = [part for part in np.array_split(np.argsort(scored.p, kind="stable"), TENTHS) if len(part)]
         predicted = [float(scored.p[part].mean()) for part in parts]
         observed = [float(e.window.label[part].mean()) for part in parts]
         measured = calibration.measure(e, scored)
         gaps = [abs(p - o) * len(part) for p, o, part in zip(predicted, observed, parts, strict=True)]
-        found[name] = {
-            "predicted": predicted,
-            "observed": observed,
-            "observed_interval": [_share(e, part) for part in parts],
-            **{figure: _finite(value) for figure, value in measured.figures.items()},
-            **{
-                f"{figure}_interval": [_finite(end) for end in stats.interval(draws)]
-                for figure, draws in measured.draws.items()
-            },
-            "ece": sum(gaps) / len(scored.p),
-        }
+        found[name] = {"predicted": predicted, "observed": observed, "ece": sum(gaps) / len(scored.p)}
+        found[name]["observed_interval"] = [_interval(_shares(e, part)) for part in parts]
+        found[name] |= {figure: stats.finite(value) for figure, value in measured.figures.items()}
+        found[name] |= {f"{figure}_interval": _interval(draws) for figure, draws in measured.draws.items()}
     return found
 
 
-def _share(e: Evidence, part: np.ndarray) -> list[float | None]:
-    """The interval of the observed share among the window's rows `part`, by a bootstrap of the days."""
+def _shares(e: Evidence, part: np.ndarray) -> np.ndarray:
+    """The observed share among the window's rows `part` in each resample of the days: (B,)."""
     assert e.window is not None
     day, days = e.window.day[part], len(e.window.days)
     positives = np.bincount(day, weights=e.window.label[part], minlength=days)
     with np.errstate(invalid="ignore"):
-        draws = (e.weights @ positives) / (e.weights @ np.bincount(day, minlength=days))
-    return [_finite(end) for end in stats.interval(draws)]
+        return (e.weights @ positives) / (e.weights @ np.bincount(day, minlength=days))
 
 
 def _roc(label: np.ndarray, p: np.ndarray) -> dict[str, Any]:

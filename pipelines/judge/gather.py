@@ -2,7 +2,7 @@
 
 import importlib
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from pipelines.base.console import step
-from pipelines.base.errors import Refused, UserError
-from pipelines.core.contract import Finding
+from pipelines.base.errors import Refused, UserError, one_line
+from pipelines.core.contract import Finding, Verdict
 from pipelines.core.model import Inputs, Model
 from pipelines.core.params import Params, load
 from pipelines.core.problem import Problem
-from pipelines.judge import answers, changes, contained, latency, onnx, retrain, rows
+from pipelines.judge import answers, changes, contained, onnx, retrain, rows
 from pipelines.judge import champion as champions
 from pipelines.judge import proposal as proposals
 from pipelines.judge.champion import Champion, Production
@@ -23,7 +23,6 @@ from pipelines.judge.changes import Changes
 from pipelines.judge.evidence import Again, Evidence, Scored, made_of
 from pipelines.judge.proposal import InvalidProposal, Proposal
 from pipelines.judge.retrain import Retrained
-from pipelines.judge.rows import Window
 from pipelines.training.prepare import as_the_model_takes_them, prepare
 
 
@@ -72,34 +71,18 @@ def gather(
     return _Gathering(params, base, problem, proposal, raw, own, found).all(production, anchor)
 
 
+@dataclass
 class _Gathering:
     """Finds and scores one model after the other, and keeps a finding for each that cannot be had."""
 
-    def __init__(
-        self,
-        params: Params,
-        base: Path,
-        problem: Problem,
-        proposal: Proposal,
-        raw: pd.DataFrame,
-        own: pd.DataFrame | None,
-        found: Changes,
-    ) -> None:
-        self.params, self.base, self.proposal, self.raw = params, base, proposal, raw
-        self.problem, self.contract, self.task = problem, problem.contract, problem.task
-        self.own, self.changes = own, found  # the rows of data/, by the base's features.py: to train on
-        self.findings: list[Finding] = []
-        self.months: list[str] = []  # those of the test window
-
-    @cached_property
-    def built(self) -> pd.DataFrame:
-        """Every row of the window's months with the base's features and their history, as in production."""
-        return rows.with_features(self.raw, self.months, self.problem)
-
-    @cached_property
-    def judged(self) -> pd.DataFrame:
-        """The same, as the model takes them."""
-        return as_the_model_takes_them(self.built, self.contract)
+    params: Params
+    base: Path
+    problem: Problem
+    proposal: Proposal
+    raw: pd.DataFrame
+    own: pd.DataFrame | None  # the rows of data/, by the base's features.py: to train on
+    changes: Changes
+    findings: list[Finding] = field(default_factory=list)
 
     def all(self, production: Production | None, anchor: Production | None) -> Evidence:
         trainers = None
@@ -112,98 +95,107 @@ class _Gathering:
         if anchor is not None and production is not None and anchor.release != production.release:
             step("looking for the anchor, which many small losses may not lead away from")
             first = self.find("anchor", anchor)
-        window = rows.window(self.raw, _first_day(self.proposal, champion, first), self.contract)
-        self.months = rows.months(window)
-        if not window.days or self.has_one_class(window):
-            findings = tuple(self.findings)
-            return Evidence(
-                self.params,
-                self.problem,
-                findings,
-                self.proposal,
-                champion,
-                first,
-                window,
-                changes=self.changes,
-            )
-        step(f"scoring on {len(window.label):,} rows of {len(window.days)} days")
-        candidate = self.score_candidate(window)
-        its = self.score("champion", champion, window)
-        firsts = self.score("anchor", first, window)
-        repeated, shuffled = self.repeat(candidate), self.proposal.shuffled
-        retrained = None
-        if candidate is not None and trainers is not None:
-            retrained, shuffled = self.train_again(candidate, trainers)
-        latency = self.time(candidate, champion, its)
-        return Evidence(
-            self.params,
-            self.problem,
-            tuple(self.findings),  # after all that may add one
-            self.proposal,
-            champion,
-            first,
-            window,
-            candidate,
-            its,
-            firsts,
-            repeated=repeated,
-            retrained=retrained,
-            shuffled=shuffled,
-            changes=self.changes,
-            latency=latency,
+        since = _first_day(self.proposal, champion, first)
+        self.window = rows.window(self.raw, since, self.problem.contract)
+        e = Evidence(
+            self.params, self.problem, (), self.proposal, champion, first, self.window, changes=self.changes
         )
+        if self.window.days and not self.has_one_class():
+            e = self.scored(e, trainers)
+        return replace(e, gathered=tuple(self.findings))  # after all that may add one
+
+    def scored(self, e: Evidence, trainers: retrain.Trainers | None) -> Evidence:
+        step(f"scoring on {len(self.window.label):,} rows of {len(self.window.days)} days")
+        candidate, shuffled = self.score_candidate(), self.proposal.shuffled
+        champion, anchor = self.score("champion", e.champion_model), self.score("anchor", e.anchor_model)
+        e = replace(e, candidate=candidate, champion=champion, anchor=anchor, shuffled=shuffled)
+        if candidate is None:
+            return e
+        if trainers is not None:
+            retrained, shuffled = self.train_again(candidate, trainers)
+            e = replace(e, retrained=retrained, shuffled=shuffled)
+        return replace(e, repeated=self.repeat(candidate), latency=self.time(e))
+
+    def note(self, rule: str, verdict: Verdict, sentence: str) -> None:
+        self.findings.append(Finding(rule, verdict, sentence))
+
+    @cached_property
+    def built(self) -> pd.DataFrame:
+        """Every row of the window's months with the base's features and their history, as in production."""
+        return rows.with_features(self.raw, rows.months(self.window), self.problem)
+
+    @cached_property
+    def judged(self) -> pd.DataFrame:
+        """The same, as the model takes them."""
+        return as_the_model_takes_them(self.built, self.problem.contract)
 
     @property
     def by_the_base(self) -> bool:
         """Whether the base's code makes this candidate from params.yaml, so that the judge can."""
         return self.own is not None and not self.changes.training
 
-    def has_one_class(self, window: Window) -> bool:
-        if (lacks := self.task.lacks(window.label)) is None:
-            return False
-        sentence = (
-            f"{self.contract.label.name} is {lacks[0]} in all {len(window.label):,} rows of the test window, "
-            f"and a metric needs {lacks[1]}: add months to the test window, or train on fewer."
-        )
-        self.findings.append(Finding("classes", "INCONCLUSIVE", sentence))
-        return True
+    def has_one_class(self) -> bool:
+        if lacks := self.problem.task.lacks(self.window.label):
+            self.note(
+                "classes",
+                "INCONCLUSIVE",
+                f"{self.problem.contract.label.name} is {lacks[0]} in all {len(self.window.label):,} rows of "
+                f"the test window, and a metric needs {lacks[1]}: add months to the test window, or train on "
+                "fewer.",
+            )
+        return lacks is not None
 
     def find(self, rule: str, production: Production | None) -> Champion | None:
         try:
             what = {"champion": "production's release", "anchor": "the anchor, release"}[rule]
             return champions.find(self.base, production, what)
         except champions.ChampionUnavailable as error:
-            self.findings.append(Finding(rule, "INCONCLUSIVE", f"There is nothing to compare with: {error}."))
+            self.note(rule, "INCONCLUSIVE", f"There is nothing to compare with: {error}.")
             return None
 
-    def score_candidate(self, window: Window) -> Scored | None:
-        proposal, theirs = self.proposal, self.proposal.window
+    def score_candidate(self) -> Scored | None:
+        proposal, theirs, contract = self.proposal, self.proposal.window, self.problem.contract
         try:
-            if theirs is not None and (why := rows.differing(theirs, self.raw, window, self.contract)):
-                raise InvalidProposal(f"a raw column is not the source's: {proposals.one_line(why)}")
+            if theirs is not None and (why := rows.differing(theirs, self.raw, self.window, contract)):
+                raise InvalidProposal(f"a raw column is not the source's: {one_line(why)}")
             features = theirs if self.own is None else self.judged
             assert features is not None
-            return self._scored(proposal.model, features, window, proposal.card)
+            return self.answered(proposal.model, features, proposal.card)
         except (InvalidProposal, Refused, UserError) as error:
-            sentence = f"The candidate cannot be scored: {str(error).rstrip('.')}."
-            self.findings.append(Finding("rows", "FAIL", sentence))
+            self.note("rows", "FAIL", f"The candidate cannot be scored: {str(error).rstrip('.')}.")
             return None
 
-    def score(self, rule: str, model: Champion | None, window: Window) -> Scored | None:
+    def score(self, rule: str, model: Champion | None) -> Scored | None:
         if model is None:
             return None
         try:
-            its = champions.rows(model, self.months)
-            its = self.built if its is None else its
-            return self._scored(model.model, its, window, model.card)
+            its = champions.rows(model, rows.months(self.window))
+            return self.answered(model.model, self.built if its is None else its, model.card)
         except (InvalidProposal, UserError, champions.ChampionUnavailable) as error:
-            sentence = f"The {rule} ({model.words}) cannot be scored: {error}."
-            self.findings.append(Finding(rule, "INCONCLUSIVE", sentence))
+            self.note(rule, "INCONCLUSIVE", f"The {rule} ({model.words}) cannot be scored: {error}.")
             return None
 
-    def _scored(self, model: Model, features: pd.DataFrame, window: Window, card: proposals.Card) -> Scored:
+    def answered(self, model: Model, features: pd.DataFrame, card: proposals.Card) -> Scored:
+        """`model` asked for every row of the window. InvalidProposal where a row is missing or an answer is
+        not of the task's kind."""
+        window, task, key = self.window, self.problem.task, self.problem.contract.key.name
         rate = _rate(self.raw, card, self.problem)
-        return _score(model, features, window, rate, self.problem, self.params)
+        place = pd.Index(features[key]).get_indexer(pd.Index(window.rows[key]))
+        if absent := int((place < 0).sum()):
+            example = window.rows[key][place < 0].iloc[0]
+            raise InvalidProposal(
+                f"{absent:,} of {len(place):,} labelled rows of the test window are not among its rows, "
+                f"such as {example!r}"
+            )
+        asked = features.iloc[place].reset_index(drop=True)
+        p = _answers(model, proposals.inputs(model, asked))
+        if p.shape != window.label.shape:
+            raise InvalidProposal(f"the model gives {p.shape} answers for {len(window.label):,} rows")
+        wrong, kind = task.wrong(p)
+        if wrong.any():
+            raise InvalidProposal(f"{int(wrong.sum()):,} of {len(p):,} answers are no {kind}")
+        sums = task.sums(window.label, p, window.day, len(window.days), rate, self.params.decision)
+        return Scored(p, sums, rate, asked[list(model.inputs)], place)
 
     def train_again(self, scored: Scored, trainers: retrain.Trainers) -> tuple[Again | None, float | None]:
         """The judge's own training, beside which the build's word does not count."""
@@ -213,65 +205,59 @@ class _Gathering:
         try:
             made = retrain.again(self.proposal.params, self.own, self.problem, trainers)
             _check_card(self.proposal.card, made)
-            p = _answers(made.model, proposals.inputs(made.model, self.own_of(scored)))
-            apart = self.task.difference(p, scored.p)
+            own = self.judged.loc[scored.place].reset_index(drop=True)
+            p = _answers(made.model, proposals.inputs(made.model, own))
+            apart = self.problem.task.difference(p, scored.p)
             alike = onnx.alike(self.proposal.path.read_bytes(), made.content)
             found = Again(float(apart.max()), float(apart.mean()), alike, beside=self.beside(made))
             if not found.same:
                 found = replace(found, repeats=made.repeats_itself())
             return found, made.of_shuffled_outcomes()
         except contained.Ended as error:
-            sentence = (
+            self.note(
+                "reproducible",
+                "INCONCLUSIVE",
                 f"The judge cannot train this candidate again: {error}; let it take less (params.yaml: "
-                "train), or a maintainer decides."
+                "train), or a maintainer decides.",
             )
-            self.findings.append(Finding("reproducible", "INCONCLUSIVE", sentence))
-            return None, None
         except (InvalidProposal, Refused, UserError, onnx.Refused) as error:
-            sentence = f"The base's code does not train this candidate: {str(error).rstrip('.')}."
-            self.findings.append(Finding("reproducible", "FAIL", sentence))
-            return None, None
+            words = f"The base's code does not train this candidate: {str(error).rstrip('.')}."
+            self.note("reproducible", "FAIL", words)
         finally:
             shap.join()
+        return None, None
 
     def beside(self, made: Retrained) -> str | None:
         """What of the files beside the model is not what the judge, by the base's code, makes of it."""
         if self.changes.figures:
             return None
-        step("making what stands beside the model again")
+        step("making what ships beside the model again")
         try:
             return proposals.differing(self.proposal.path.parents[1], made.beside(self.proposal.model))
         except (InvalidProposal, Refused, answers.Failed, KeyError) as error:
-            return f"What stands beside the model cannot be held against what the judge makes: {error}"
+            return f"What ships beside the model cannot be held against what the judge makes: {error}"
 
-    def own_of(self, scored: Scored) -> pd.DataFrame:
-        return self.judged.loc[scored.place].reset_index(drop=True)
-
-    def repeat(self, scored: Scored | None) -> float | None:
-        if scored is None or self.proposal.again is None or self.by_the_base:
+    def repeat(self, scored: Scored) -> float | None:
+        if self.proposal.again is None or self.by_the_base:
             return None  # or the judge does it
         try:
             again = _answers(self.proposal.again, proposals.inputs(self.proposal.again, scored.features))
         except InvalidProposal as error:
-            sentence = f"The model that was trained again cannot be scored: {error}."
-            self.findings.append(Finding("reproducible", "FAIL", sentence))
+            self.note("reproducible", "FAIL", f"The model trained again cannot be scored: {error}.")
             return None
-        return float(self.task.difference(again, scored.p).max()) if again.shape == scored.p.shape else None
+        same = again.shape == scored.p.shape
+        return float(self.problem.task.difference(again, scored.p).max()) if same else None
 
-    def time(
-        self, scored: Scored | None, champion: Champion | None, beside: Scored | None
-    ) -> tuple[float, float] | None:
-        if scored is None or champion is None or beside is None:
+    def time(self, e: Evidence) -> tuple[float, float] | None:
+        if e.candidate is None or e.champion is None or e.champion_model is None:
             return None
+        mine, its = self.proposal, e.champion_model
+        candidate = mine.path, proposals.inputs(mine.model, e.candidate.features)
+        champion = its.path, proposals.inputs(its.model, e.champion.features)
         try:
-            return latency.measured(
-                (self.proposal.path, proposals.inputs(self.proposal.model, scored.features)),
-                (champion.path, proposals.inputs(champion.model, beside.features)),
-                self.params.gate.budget.latency,
-            )
+            return answers.timed(candidate, champion, self.params.gate.budget.latency)
         except answers.Failed as error:
-            sentence = f"Candidate and champion cannot be timed: {error}."
-            self.findings.append(Finding("latency", "INCONCLUSIVE", sentence))
+            self.note("latency", "INCONCLUSIVE", f"Candidate and champion cannot be timed: {error}.")
             return None
 
 
@@ -279,10 +265,9 @@ def _check_card(given: proposals.Card, made: Retrained) -> None:
     """InvalidProposal where model.json says otherwise of the training than the training itself."""
     for name, true in made.card.items():
         if (said := getattr(given, name)) != true:
-            shown = "another one" if name == "schema" else f"{proposals.one_line(str(said), 40)}, not {true}"
-            raise InvalidProposal(
-                f"models/model.json has a {name} that this training does not give ({shown})"
-            )
+            shown = "another one" if name == "schema" else f"{one_line(said, 40)}, not {true}"
+            wrong = f"models/model.json has a {name} that this training does not give"
+            raise InvalidProposal(f"{wrong} ({shown})")
 
 
 def _first_day(proposal: Proposal, *others: Champion | None) -> str:
@@ -291,37 +276,6 @@ def _first_day(proposal: Proposal, *others: Champion | None) -> str:
     ends = [str(pd.Period(proposal.params.train.last, freq="M").end_time.date())]
     ends += [other.card.last for other in others if other is not None]
     return str((pd.Timestamp(max(ends)) + pd.Timedelta(days=1)).date())
-
-
-def _score(
-    model: Model,
-    features: pd.DataFrame,
-    window: Window,
-    rate: float,
-    problem: Problem,
-    params: Params,
-) -> Scored:
-    """`model` asked for every row of `window`.
-
-    InvalidProposal where a row is missing or an answer is not a probability.
-    """
-    key, task = problem.contract.key.name, problem.task
-    place = pd.Index(features[key]).get_indexer(pd.Index(window.rows[key]))
-    if absent := int((place < 0).sum()):
-        example = window.rows[key][place < 0].iloc[0]
-        raise InvalidProposal(
-            f"{absent:,} of {len(place):,} labelled rows of the test window are not among its rows, "
-            f"such as {example!r}"
-        )
-    asked = features.iloc[place].reset_index(drop=True)
-    p = _answers(model, proposals.inputs(model, asked))
-    if p.shape != window.label.shape:
-        raise InvalidProposal(f"the model gives {p.shape} answers for {len(window.label):,} rows")
-    wrong, kind = task.wrong(p)
-    if wrong.any():
-        raise InvalidProposal(f"{int(wrong.sum()):,} of {len(p):,} answers are no {kind}")
-    sums = task.sums(window.label, p, window.day, len(window.days), rate, params.decision)
-    return Scored(p, sums, rate, asked[list(model.inputs)], place)
 
 
 def _answers(model: Model, inputs: Inputs) -> np.ndarray:

@@ -1,25 +1,26 @@
 """What a proposal's build left, read as the hostile data it may be: each file is whole or named as bad.
 
-A field of a file that this version does not know is ignored: a proposal's own code may write more, and the
-rule `beside` says that this is its own word. Where the base's code wrote the files, that rule wants them as
-they are made here, field by field.
-"""
+A field that this version does not know is ignored: a proposal's own code may write more, and the rule
+`beside` says that this is its own word. Where the base's code wrote the files, that rule wants them field by
+field."""
 
 import os
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from pipelines.artifacts.file import MEGABYTE
+from pipelines.artifacts.metrics import Shuffled
 from pipelines.artifacts.model import Description
 from pipelines.artifacts.validation import Validation
-from pipelines.artifacts.verification import Shuffled
 from pipelines.base import recorded as locks
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, one_line
 from pipelines.base.files import sha256
 from pipelines.core.contract import Column, Contract
 from pipelines.core.model import Inputs, Model, encode
@@ -28,14 +29,7 @@ from pipelines.judge import answers, beside, onnx, window
 
 MODEL = "models/model.onnx"
 BESIDE = (*beside.FILES, "models/window.parquet")
-MEGABYTE = 1 << 20
-LARGEST = {
-    ".json": 16 * MEGABYTE,
-    ".csv": 16 * MEGABYTE,
-    ".yaml": MEGABYTE,
-    ".lock": MEGABYTE,
-    ".onnx": 512 * MEGABYTE,
-}
+LARGEST = dict.fromkeys((".json", ".csv"), 16 * MEGABYTE) | dict.fromkeys((".yaml", ".lock"), MEGABYTE)
 MOST_MONTHS = 120  # of the report
 NEAREST = 5
 T = TypeVar("T")
@@ -77,38 +71,33 @@ class Proposal:
 
 def read(folder: Path, contract: Contract) -> Proposal:
     """The proposal in `folder`. InvalidProposal names the first file that is missing, cut off or wrong."""
-    model = folder / "models/model.onnx"
-    session = _read(folder, "models/model.onnx", contained)
+    path, model = folder / MODEL, _read(folder, MODEL, contained)
+    window = _optional(folder, "models/window.parquet", lambda path: _window(path, contract, model.inputs))
+    named = _read(folder, "dvc.lock", recorded)
+    if MODEL not in named:
+        raise InvalidProposal(f"dvc.lock names no {MODEL}: run `dvc repro` and commit it")
+    told = _optional(folder, "models/verification/shuffled.json", partial(Shuffled.of_file, extra="ignore"))
+    # A release takes each file by the name that dvc.lock has for it, wherever it is.
+    left = (name for name in BESIDE if name in named and os.path.lexists(folder / name))
     return Proposal(
         params=values(folder),
         card=_read(folder, "models/model.json", card),
-        model=session,
-        sha256=sha256(model),
-        locked=_read(folder, "dvc.lock", recorded_model),
-        md5=locks.md5(model),
-        window=_optional(
-            folder, "models/window.parquet", lambda path: _window(path, contract, session.inputs)
-        ),
-        path=model,
-        size=model.stat().st_size,
+        model=model,
+        sha256=sha256(path),
+        locked=named[MODEL],
+        md5=locks.md5(path),
+        window=window,
+        path=path,
+        size=path.stat().st_size,
         again=_optional(folder, "models/verification/again.onnx", contained),
-        shuffled=_optional(folder, "models/verification/shuffled.json", _shuffled),
-        unlocked=_unlocked(folder),
+        shuffled=None if told is None else told.roc_auc,
+        unlocked=next((name for name in left if _read(folder, name, locks.md5) != named[name]), None),
     )
 
 
-def _unlocked(folder: Path) -> str | None:
-    """A release takes each file by the name that dvc.lock has for it, wherever it is."""
-    named = _read(folder, "dvc.lock", recorded)
-    left = (name for name in BESIDE if name in named and os.path.lexists(folder / name))
-    return next((name for name in left if _read(folder, name, locks.md5) != named[name]), None)
-
-
 def differing(folder: Path, made: dict[str, Any]) -> str | None:
-    """The first file beside the model, and its field, that is not as the judge `made` it.
-
-    InvalidProposal where one cannot be read.
-    """
+    """The first file beside the model, and its field, that is not as the judge `made` it. InvalidProposal
+    where one cannot be read."""
     for name, ours in made.items():
         if why := beside.difference(_read(folder, name, beside.read), ours, name):
             return f"{name} is not what params.yaml and this code give ({one_line(why)})"
@@ -146,9 +135,8 @@ def as_committed(folder: Path, committed: Callable[[str], tuple[bytes | None, st
         if content is None:
             raise InvalidProposal(f"{name} {why} in the proposal's commit")
         if _read(folder, name, Path.read_bytes) != content:
-            raise InvalidProposal(
-                f"{name} of the build is not the one of the proposal's commit, which is what is merged"
-            )
+            wrong = f"{name} of the build is not the one of the proposal's commit, which is what is merged"
+            raise InvalidProposal(wrong)
 
 
 def check_data(content: bytes | None, why: str) -> None:
@@ -161,10 +149,6 @@ def check_data(content: bytes | None, why: str) -> None:
 def _optional(folder: Path, name: str, reader: Callable[[Path], T]) -> T | None:
     """None where the build left no such file; a rule says what follows from that."""
     return _read(folder, name, reader) if os.path.lexists(folder / name) else None
-
-
-def _shuffled(path: Path) -> float | None:
-    return Shuffled.of_file(path, extra="ignore").roc_auc
 
 
 def _read(folder: Path, name: str, reader: Callable[[Path], T]) -> T:
@@ -185,9 +169,8 @@ def _read(folder: Path, name: str, reader: Callable[[Path], T]) -> T:
     except UserError as error:
         raise InvalidProposal(one_line(str(error).replace(str(folder) + "/", ""))) from None
     except (Exception, RecursionError) as error:  # whatever a parser says of bytes that nobody vouches for
-        raise InvalidProposal(
-            f"{name} cannot be read ({type(error).__name__}: {one_line(str(error))})"
-        ) from None
+        why = f"{type(error).__name__}: {one_line(str(error))}"
+        raise InvalidProposal(f"{name} cannot be read ({why})") from None
 
 
 def locked(folder: Path) -> dict[str, str] | None:
@@ -212,14 +195,6 @@ def card(path: Path) -> Card:
     return Card(estimator, settings, told.train.first, told.train.last, told.train.rows, told.request)
 
 
-def recorded_model(path: Path) -> str:
-    """The MD5 of models/model.onnx in a dvc.lock. InvalidProposal where there is none."""
-    found = recorded(path).get("models/model.onnx")
-    if found is None:
-        raise InvalidProposal("dvc.lock names no models/model.onnx: run `dvc repro` and commit it")
-    return found
-
-
 def recorded(path: Path) -> dict[str, str]:
     """The MD5 by path of each stage's outputs in a dvc.lock. UserError where it names what it may not."""
     return locks.outputs(locks.stages(path.read_bytes()))
@@ -235,9 +210,8 @@ def _window(path: Path, contract: Contract, asked: tuple[str, ...]) -> pd.DataFr
         raise InvalidProposal(f"models/window.parquet has no column {key}")
     table[key] = table[key].astype(str)
     if (twice := table[key].duplicated()).any():
-        raise InvalidProposal(
-            f"models/window.parquet: {key} {table[key][twice].iloc[0][:60]!r} stands in two rows"
-        )
+        shown = table[key][twice].iloc[0][:60]
+        raise InvalidProposal(f"models/window.parquet: {key} {shown!r} is in two rows")
     return table
 
 
@@ -246,31 +220,20 @@ def inputs(model: Model, rows: pd.DataFrame) -> Inputs:
     made = {}
     for name in model.inputs:
         if name not in rows.columns:
-            raise InvalidProposal(
-                f"the model asks for {one_line(name)!r}, which models/window.parquet does not have"
-            )
+            wrong = f"the model asks for {one_line(name)!r}, which models/window.parquet does not have"
+            raise InvalidProposal(wrong)
         values = rows[name]
-        if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
-            numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-            made[name] = encode(Column(name, "number", ""), numbers)
-        else:
-            made[name] = encode(Column(name, "category", ""), values.to_numpy(dtype=object))
+        number = pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values)
+        column = Column(name, "number" if number else "category", "")
+        plain = values.to_numpy(np.float64, na_value=np.nan) if number else values.to_numpy(object)
+        made[name] = encode(column, plain)
     return made
 
 
-def one_line(text: str, most: int = 200) -> str:
-    """A proposal's text as one short line that can be written as UTF-8."""
-    text = " ".join(text[: 10 * most].encode("utf-8", "replace").decode().split())
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
 def validation(folder: Path) -> dict[str, Any] | None:
-    """What the build's own Great Expectations said of its months, shortened; None where it left no word.
-
-    {"months": [{"month", "held", "of"}], "nearest": [{"month", "column", "what", "share", "allowed"}]}, the
-    latter those whose share of missing or impossible values comes nearest to what the contract allows; or
-    {"note": why it cannot be read}. Nothing is decided by it: it is the proposal's word.
-    """
+    """gate.json's "validation": what the build's own Great Expectations said of its months, the shares of
+    missing or impossible values that come nearest to what the contract allows among it; or {"note": why it
+    cannot be read}. None where it left no word. Nothing is decided by it: it is the proposal's word."""
     if not (folder / "build").is_dir():
         return None
     try:

@@ -1,16 +1,13 @@
-"""The candidate made once more, by the judge: the base's code, the proposal's params.yaml.
-
-A proposal's settings may take any time and memory, so the training has a process of its own, with bounds.
-Run as a program, this module is that process.
-"""
+"""The candidate made once more, by the judge: the base's code, the proposal's params.yaml. Its settings may
+take any time and memory, so the training has a process of its own, with bounds. `answers` is that process."""
 
 import contextlib
 import os
 import pickle
-import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,16 +28,14 @@ from pipelines.training import table, train, verify
 MEMORY_BYTES = 8 << 30  # of address space
 PATIENCE_SECONDS = 1200  # in all: the job that judges has 1800
 LARGEST_BYTES = 1 << 30  # of an answer
-MADE, REFUSED, TOO_MUCH = b"m", b"r", b"t"
+MADE, REFUSED = b"m", b"r"
 FIT, SHUFFLED, REFERENCE = b"fit", b"shuffled", b"reference"
 
 
 @dataclass(frozen=True)
 class Retrained:
-    """What the base's code makes of the proposal's params.yaml and of the source's rows.
-
-    Whatever trains raises contained.Ended where the bounds do not suffice, and Refused as `again`.
-    """
+    """What the base's code makes of the proposal's params.yaml and of the source's rows. Whatever trains
+    raises contained.Ended where the bounds do not suffice, and Refused as `again`."""
 
     params: Params
     rows: pd.DataFrame  # of prepared.parquet
@@ -67,7 +62,7 @@ class Retrained:
         }
 
     def beside(self, model: Model) -> dict[str, Any]:
-        """What stands beside the candidate's `model`, by the name of each file."""
+        """What ships beside the candidate's `model`, by the name of each file."""
         past = Reference.parse(self.trainers[1].ask(REFERENCE))
         return beside.of(self.params, self.rows, model, past, self.problem.contract)
 
@@ -89,7 +84,7 @@ def again(params: Params, rows: pd.DataFrame, problem: Problem, trainers: "Train
 
 def start(params: Params, rows: pd.DataFrame, raw: pd.DataFrame, problem: Problem) -> "Trainers":
     """Have it all made from now on, while the judge does something else: what the candidate is, and what
-    stands beside it, each on a processor."""
+    ships beside it, each on a processor."""
     given = pickle.dumps((params, rows, raw, problem), protocol=5)
     return Trainer(given, FIT, SHUFFLED), Trainer(given, REFERENCE)
 
@@ -99,8 +94,7 @@ class Trainer:
 
     def __init__(self, given: bytes, *asked: bytes) -> None:
         processor = PATIENCE_SECONDS * (os.cpu_count() or 1)  # a training has as many threads
-        bounds = contained.Bounds(MEMORY_BYTES, processor)
-        self._process = contained.Process("pipelines.judge.retrain", bounds)
+        self._process = contained.Process("pipelines.judge.retrain", MEMORY_BYTES, processor)
         self._until = time.monotonic() + PATIENCE_SECONDS
         self._asked, self._had = list(asked), dict[bytes, tuple[bytes, bytes]]()
         self._sending = threading.Thread(target=_send, args=(self._process, given, *asked), daemon=True)
@@ -121,8 +115,6 @@ class Trainer:
                 raise
             raise contained.Ended(f"it takes more than {PATIENCE_SECONDS:.0f} s") from None
         kind, said = self._had.pop(what)
-        if kind == TOO_MUCH:
-            raise contained.Ended(f"it takes more than {MEMORY_BYTES / (1 << 30):.3g} GiB")
         if kind != MADE:
             raise Refused(said.decode("utf-8", "replace"))
         return said
@@ -138,20 +130,11 @@ def _send(process: contained.Process, *parts: bytes) -> None:
             process.ask(part)
 
 
-# --- the process -------------------------------------------------------------------------------------------
-
-
-def main(memory: str, processor: str) -> None:
-    """Make what comes to be asked for, of the rows that come first."""
-    contained.bound(int(memory), int(processor))
-    asked, out = contained.streams()
-    questions = contained.questions(asked)
-    try:
-        given = pickle.loads(next(questions))  # the judge's own
-    except MemoryError:
-        given = None
+def answers(questions: Iterator[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """What is asked for, made of the rows that come first."""
+    given = pickle.loads(next(questions))  # the judge's own
     for what in questions:
-        contained.say(out, *(_made(what, *given) if given else (TOO_MUCH, b"")))
+        yield _made(what, *given)
 
 
 def _made(
@@ -164,12 +147,8 @@ def _made(
             return MADE, repr(verify.of_shuffled_outcomes(params, raw, problem)).encode()
         return MADE, beside.of_the_past(params, rows, problem).model_dump_json().encode()
     except MemoryError:
-        return TOO_MUCH, b""
+        raise
     except (UserError, Refused) as error:
         return REFUSED, str(error).encode("utf-8", "replace")[:2000]
     except Exception as error:  # whatever an estimator says of settings that nobody tried
         return REFUSED, f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:2000]
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

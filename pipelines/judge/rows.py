@@ -27,15 +27,11 @@ class Window:
 
 def read(data: Data, problem: Problem) -> pd.DataFrame:
     """The months that a params.yaml names, as the base's source has them; in order, as data files are.
-
-    UserError where the source lacks one, or has what does not fit columns.py.
-    """
+    UserError where the source lacks one, or has what does not fit columns.py."""
     has = road.known(problem)
     if data.first not in has or data.through not in has:
-        raise UserError(
-            f"params.yaml: data names {data.first} to {data.through}, and the source has {has[0]} to "
-            f"{has[-1]}"
-        )
+        named = f"params.yaml: data names {data.first} to {data.through}"
+        raise UserError(f"{named}, and the source has {has[0]} to {has[-1]}")
     months = [road.read(month, problem) for month in has if data.first <= month <= data.through]
     return pd.concat(months, ignore_index=True)
 
@@ -56,9 +52,8 @@ def months(window: Window) -> list[str]:
 
 
 def with_features(raw: pd.DataFrame, names: list[str], problem: Problem) -> pd.DataFrame:
-    """Every row of the months `names` with the base's features, which look back as far as features.py says:
-    also on what stands before `raw`, the months that were read already.
-    """
+    """Every row of the months `names` with the base's features, which look back as far as features.py says,
+    also to before `raw`, the months that were read already."""
     month = raw[problem.contract.time.name].dt.strftime("%Y-%m")
 
     def at_hand(name: str) -> pd.DataFrame:
@@ -69,12 +64,9 @@ def with_features(raw: pd.DataFrame, names: list[str], problem: Problem) -> pd.D
 
 
 def differing(theirs: pd.DataFrame, source: pd.DataFrame, window: Window, contract: Contract) -> str | None:
-    """The first raw column in which a window.parquet says otherwise of a labelled row than the source does;
-    None where none does.
-
-    A number is compared as the model takes it, in float32, and nothing may be hidden below that: 2475 is not
-    2475.0001.
-    """
+    """The first raw column in which a window.parquet says otherwise of a labelled row than the source does. A
+    number is compared as the model takes it, in float32, and nothing may be hidden below that: 2475 is not
+    2475.0001."""
     key, tables = contract.key.name, (theirs, source)
     places = [pd.Index(table[key].astype(str)).get_indexer(pd.Index(window.rows[key])) for table in tables]
     both = (places[0] >= 0) & (places[1] >= 0)

@@ -1,26 +1,23 @@
-"""A stranger's models/window.parquet, read in a process of its own with bounds on memory and time.
-
-A small file can hold gigabytes, and a broken one may end its reader. What comes back is batches of rows in
-Arrow's own form, looked through before they are used. Run as a program, this module is that process.
-"""
+"""A stranger's models/window.parquet, read in a process of its own with bounds on memory and time: a small
+file can hold gigabytes, and a broken one may end its reader. What comes back is batches of rows in Arrow's
+own form, looked through before they are used. `answers` is that process."""
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from pipelines.base.errors import one_line
 from pipelines.core import tables
 from pipelines.judge import contained
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 MEMORY_BYTES = 4 << 30  # of address space
-PROCESSOR = 120  # seconds
+PROCESSOR_SECONDS = 120
 PATIENCE_SECONDS = 120.0  # in all
 MOST_ROWS = 20_000_000
 MOST_COLUMNS = 10_000
@@ -37,14 +34,10 @@ class Refused(Exception):
 
 def read(path: Path, names: list[str]) -> pd.DataFrame:
     """Those columns of `names` that the file has, as tables.read gives them. Refused where it has more rows
-    or bytes than any that the pipeline writes, columns that are no numbers, flags, times or texts, or cannot
-    be read within the bounds.
-    """
-    import pyarrow as pa
-
-    process = contained.Process(
-        "pipelines.judge.window", contained.Bounds(MEMORY_BYTES, PROCESSOR), str(path.resolve())
-    )
+    or bytes than any that the pipeline writes, other columns than numbers, flags, times and texts, or takes
+    too much."""
+    words = (MEMORY_BYTES, PROCESSOR_SECONDS, str(path.resolve()))
+    process = contained.Process("pipelines.judge.window", *words)
     until, left = time.monotonic() + PATIENCE_SECONDS, LARGEST_BYTES
     parts: list[Any] = []
     try:
@@ -68,23 +61,15 @@ def read(path: Path, names: list[str]) -> pd.DataFrame:
         raise Refused(" ".join(str(error).split())[:200]) from None
 
 
-def _require_plain(schema: "pa.Schema", names: list[str]) -> None:
-    import pyarrow as pa
-
-    plain = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.types.is_timestamp)
+def _require_plain(schema: pa.Schema, names: list[str]) -> None:
+    are = "floating integer boolean timestamp string large_string".split()
     for name in names:
         kind = schema.field(name).type
-        if not any(test(kind) for test in (*plain, pa.types.is_string, pa.types.is_large_string)):
+        if not any(getattr(pa.types, f"is_{what}")(kind) for what in are):
             raise Refused(f"{name[:60]} is of the type {str(kind)[:60]}, which the pipeline never writes")
 
 
-# --- the process -------------------------------------------------------------------------------------------
-
-
 def _batches(path: str, names: list[str]) -> Iterator[bytes]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     # What a file says of Arrow's types, extensions among them, is not believed.
     with pq.ParquetFile(path, arrow_extensions_enabled=False, pre_buffer=False) as file:
         meta = file.metadata
@@ -109,30 +94,21 @@ def _batches(path: str, names: list[str]) -> Iterator[bytes]:
             yield _stream(pa.Table.from_batches([batch]).select(wanted).cast(schema))
 
 
-def _stream(table: "pa.Table") -> bytes:
-    import pyarrow as pa
-
+def _stream(table: pa.Table) -> bytes:
     out = pa.BufferOutputStream()
     with pa.ipc.new_stream(out, table.schema) as stream:
         stream.write_table(table)
     return out.getvalue().to_pybytes()
 
 
-def main(memory: str, processor: str, path: str) -> None:
-    """Send the columns that are asked for, a batch of rows after the other."""
-    contained.bound(int(memory), int(processor))
-    asked, out = contained.streams()
-    answer: tuple[bytes, bytes] = END, b""
+def answers(questions: Iterator[bytes], path: str) -> Iterator[tuple[bytes, bytes]]:
+    """The columns that are asked for, a batch of rows after the other."""
     try:
-        for batch in _batches(path, json.loads(next(contained.questions(asked)))):
-            contained.say(out, ROWS, batch)
-    except (MemoryError, ImportError):  # pyarrow, which the lock has, found no room
-        answer = REFUSED, f"it takes more than {int(memory) / (1 << 30):.3g} GiB to read".encode()
+        for batch in _batches(path, json.loads(next(questions))):
+            yield ROWS, batch
+        yield END, b""
+    except MemoryError:
+        raise
     except Exception as error:  # whatever pyarrow says of bytes that nobody vouches for
         said = str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
-        answer = REFUSED, " ".join(said.encode("utf-8", "replace").decode().split())[:300].encode()
-    contained.say(out, *answer)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+        yield REFUSED, one_line(said, 300).encode()

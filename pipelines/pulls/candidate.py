@@ -13,11 +13,9 @@ FILES = ("params.yaml", "dvc.lock", "data.dvc")
 
 
 def run(folder: Path, head: str) -> int:
-    """`ml ci candidate`: replace FILES in `folder` by those of the commit `head`, as GitHub has them.
-
-    The build ran the proposal's own code, so what it says of them may be another thing than what is merged.
-    Returns 0. UserError where the commit has one that is a link, a folder or very large, or none.
-    """
+    """`ml ci candidate`: replace FILES in `folder` by those of the commit `head`, as GitHub has them: the
+    build ran the proposal's own code, and may say otherwise than what is merged. Returns 0. UserError where
+    the commit has one that is a link, a folder or very large, or none."""
     if not re.fullmatch(r"[0-9a-f]{40}", head):
         raise UserError(f"--head is {head!r}, not a commit's SHA")
     github = GitHub.from_environment()

@@ -20,23 +20,18 @@ SHOWN = 10  # of what waits for a maintainer
 
 
 def run(number: int, file: Path) -> int:
-    """`ml ci comment`: bring our comment on a pull request up to date.
-
-    Ours is the newest by the workflow's bot that begins with our mark, on whichever page. Writes `create` to
-    the step's outputs: true where there is none, and CML has to make it. Returns 0.
-    """
+    """`ml ci comment`: bring our comment on a pull request up to date: the newest by the workflow's bot that
+    begins with our mark. Writes `create` to the step's outputs: true where there is none, and CML has to make
+    it. Returns 0."""
     body = file.read_text(encoding="utf-8")
     if not body.startswith(MARK) or len(body) > LIMIT_CHARACTERS:
         raise UserError(f"{file} is not the report of `ml ci verdict`")
     github = GitHub.from_environment()
-    ours = [
-        comment
-        for comment in github.list(f"/issues/{number}/comments")
-        if (comment["user"] or {}).get("login") == BOT and (comment["body"] or "").startswith(MARK)
-    ]
+    said = [c for c in github.list(f"/issues/{number}/comments") if (c["user"] or {}).get("login") == BOT]
+    ours = [comment["id"] for comment in said if (comment["body"] or "").startswith(MARK)]
     if ours:
-        github.call("PATCH", f"/issues/comments/{ours[-1]['id']}", {"body": body})
-        step(f"#{number}: comment {ours[-1]['id']} is up to date")
+        github.call("PATCH", f"/issues/comments/{ours[-1]}", {"body": body})
+        step(f"#{number}: comment {ours[-1]} is up to date")
     output("create", str(not ours).lower())
     return 0
 
@@ -48,9 +43,7 @@ def write(evidence: Path, contract: Contract, decision: Decision, proposal: Prop
     rendered = re.sub(r"@(?=\w)", "@\N{WORD JOINER}", rendered)  # a report notifies nobody
     text = f"{MARK}\n{rendered}"
     if len(text) > LIMIT_CHARACTERS:
-        raise UserError(
-            f"{path} has {len(text)} characters, more than a comment may have ({LIMIT_CHARACTERS})"
-        )
+        raise UserError(f"{path} has {len(text)} characters, and a comment {LIMIT_CHARACTERS} at most")
     return write_text(path, text)
 
 
@@ -62,10 +55,8 @@ def _note(decision: Decision, proposal: Proposal, labelled: bool) -> str:
     elif decision.beyond:
         names = ", ".join(f"`{code(path)}`" for path in decision.beyond[:SHOWN])
         more = f" and {len(decision.beyond) - SHOWN} more" if len(decision.beyond) > SHOWN else ""
-        lines.append(
-            f"**A maintainer decides**: it changes {names}{more}. "
-            f"The label `{override.LABEL}` lets it through."
-        )
+        words = f"**A maintainer decides**: it changes {names}{more}."
+        lines.append(f"{words} The label `{override.LABEL}` lets it through.")
     if labelled and decision.state != "success":
         lines.append(
             f"The label `{override.LABEL}` does not let {sha} through. It counts from a maintainer, for the "

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipelines.artifacts.verdict import Verdict
-from pipelines.base.github import GitHub, one_line
+from pipelines.base.errors import one_line
+from pipelines.base.github import GitHub
 from pipelines.pulls import override, proposals, runs, scope
 from pipelines.pulls.proposals import Proposal
 
@@ -25,11 +26,9 @@ class Decision:
 
 def decide(github: GitHub, proposal: Proposal, verdict: Verdict | Decision | None) -> Decision:
     """The status of a proposal and its sentence: PASS, or no model changed, is the only way to success.
-
     `verdict` is the gate's, what to say where it does not count, or None where this run has none. A
-    maintainer's word adds two ways: INCONCLUSIVE, and what is not on the allow-list. It never lets a FAIL
-    through, nor a proposal without evidence.
-    """
+    maintainer's word lets through INCONCLUSIVE and what is not on the allow-list, never a FAIL or a proposal
+    without evidence."""
     if not proposal.judged:
         where = f"{proposal.default} alone, and this goes into {proposal.base}"
         return Decision("pending", f"not judged: the gate speaks for {where}")
@@ -48,7 +47,11 @@ def decide(github: GitHub, proposal: Proposal, verdict: Verdict | Decision | Non
         word, reason = "PASS", "no model changed"
         said = reason
     else:
-        return _without(runs.of_head(github, proposal.head))
+        build = runs.of_head(github, proposal.head)
+        if not build.ended:
+            return Decision("pending", build.words)
+        left = "the gate did not end; see its run, and run it again"
+        return Decision("error", f"no evidence: {build.words if build.run is None else left}")
     if word == "FAIL":
         return Decision("failure", said)
     beyond = tuple(scope.beyond(github, changes))
@@ -60,15 +63,6 @@ def decide(github: GitHub, proposal: Proposal, verdict: Verdict | Decision | Non
     if word == "PASS":
         return Decision("pending", f"a maintainer decides: it changes {_first(beyond)}; {said}", None, beyond)
     return Decision("failure", said, None, beyond)
-
-
-def _without(build: runs.Build) -> Decision:
-    """What a model that was not judged in this run waits for."""
-    if not build.ended:
-        return Decision("pending", build.words)
-    if build.run is None:
-        return Decision("error", f"no evidence: {build.words}")
-    return Decision("error", "no evidence: the gate did not end; see its run, and run it again")
 
 
 def _first(beyond: Sequence[str]) -> str:

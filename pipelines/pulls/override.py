@@ -29,7 +29,7 @@ def run(event: Path) -> int:
     `event` is the payload of `pull_request_target`, labeled or unlabeled. A label counts from a person with
     the role maintain or admin, for the head and the base that the event names, while the pull request still
     has both, and once: who runs an old run again is not who gave the label. Else the status says why it does
-    not count. Returns 0 in each case.
+    not count. Returns 0.
     """
     payload = read_json(event)
     action, login, number, head, base = _checked(event, payload)
@@ -42,22 +42,19 @@ def run(event: Path) -> int:
     if events is not None and (action, login) != (last := _newest(events)):
         print(f"#{number}: the label was {last[0]} by {last[1]} since; the run of that event decides.")
         return 0
-    now = proposals.read(github, pull)
+    now, state = proposals.read(github, pull), "failure"
     if action == "unlabeled":
-        state, sentence = "failure", f"#{number}: the label was taken away by {login}"
+        sentence = f"#{number}: the label was taken away by {login}"
     elif events is None:
-        state, sentence = "failure", f"#{number} has more events than GitHub lists: open another pull request"
+        sentence = f"#{number} has more events than GitHub lists: open another pull request"
     elif os.environ.get("GITHUB_RUN_ATTEMPT", "1") != "1":
-        state, sentence = (
-            "failure",
-            f"#{number}: a run again is not a maintainer's word: give the label again",
-        )
+        sentence = f"#{number}: a run again is not a maintainer's word: give the label again"
     elif now is None or (now.head, now.base) != (head, base):
-        state, sentence = "failure", f"#{number} got another head or base since: give the label again"
+        sentence = f"#{number} got another head or base since: give the label again"
     elif not now.judged:
-        state, sentence = "failure", f"#{number}: the label counts for {now.default} only"
+        sentence = f"#{number}: the label counts for {now.default} only"
     elif payload["sender"].get("type") != "User" or not _may(github, login):
-        state, sentence = "failure", f"#{number}: {login} may not let it through: maintainers may"
+        sentence = f"#{number}: {login} may not let it through: maintainers may"
     else:
         state, sentence = "success", _given(number, now.base_sha, login)
     github.status(head.sha, OVERRIDE, state, sentence, None)
@@ -66,9 +63,8 @@ def run(event: Path) -> int:
 
 def actor(github: GitHub, proposal: Proposal) -> str | None:
     """Who let this head through onto this base; None where nobody did, or the label is gone."""
-    if not labelled(github, proposal.number):
-        return None
-    return recorded(github, proposal.number, proposal.head.sha, proposal.base_sha)
+    number, head = proposal.number, proposal.head.sha
+    return recorded(github, number, head, proposal.base_sha) if labelled(github, number) else None
 
 
 def labelled(github: GitHub, number: int) -> bool:
@@ -88,10 +84,9 @@ def recorded(github: GitHub, number: int, head: str, base: str | None = None) ->
 
 def newest(github: GitHub, head: str, context: str) -> Mapping[str, Any] | None:
     """The bot's newest status of a commit under a name."""
-    for status in github.list(f"/commits/{head}/statuses"):  # the newest first
-        if status["context"] == context and (status["creator"] or {}).get("login") == BOT:
-            return status
-    return None
+    listed = github.list(f"/commits/{head}/statuses")  # the newest first
+    ours = (s for s in listed if s["context"] == context and (s["creator"] or {}).get("login") == BOT)
+    return next(ours, None)
 
 
 def _given(number: int, base: str, login: str) -> str:
@@ -123,18 +118,14 @@ def _events(github: GitHub, number: int) -> list[dict[str, Any]] | None:
 
 def _newest(events: list[dict[str, Any]]) -> tuple[str, str]:
     """The last thing that happened to the label, and by whom: runs of events may end in another order."""
-    found = ("untouched", "nobody")
-    for event in events:  # the oldest first
-        if event["event"] in ("labeled", "unlabeled") and event["label"]["name"].casefold() == LABEL:
-            found = event["event"], (event["actor"] or {}).get("login", "nobody")
-    return found
+    both = (event for event in reversed(events) if event["event"] in ("labeled", "unlabeled"))
+    last = next((event for event in both if event["label"]["name"].casefold() == LABEL), None)
+    return (last["event"], (last["actor"] or {}).get("login", "nobody")) if last else ("untouched", "nobody")
 
 
 def _may(github: GitHub, login: str) -> bool:
-    """Whether a person has the role maintain or more. `permission` will not do: it calls maintain write.
-
-    A role of an organization's own has another name, and the rights of the role that it extends.
-    """
+    """Whether a person has the role maintain or more. `permission` will not do: it calls maintain write. A
+    role of an organization's own has another name, and the rights of the role that it extends."""
     role = github.call("GET", f"/collaborators/{login}/permission", missing={"role_name": "none"})
     rights = (role.get("user") or {}).get("permissions") or {}
     return role["role_name"] in NEEDED or rights.get("maintain") is True

@@ -1,8 +1,6 @@
 """A pull request as GitHub has it now: its head, its base's newest commit, and what is between these two.
-
-Runs, artifacts and events come from strangers, late or twice. So whoever speaks of a proposal asks GitHub for
-the pull request by its head, reads the base's newest commit, and takes both SHAs along.
-"""
+Runs, artifacts and events come from strangers, late or twice: whoever speaks of a proposal asks GitHub for it
+by its head, and takes both SHAs along."""
 
 import base64
 from collections.abc import Mapping
@@ -111,15 +109,11 @@ def read(github: GitHub, pull: Mapping[str, Any]) -> Proposal | None:
 
 def changes(github: GitHub, proposal: Proposal) -> Changes:
     """What the proposal changes since it left its base, by the two SHAs alone. Cut where GitHub lists less.
-
-    The compare names the commit where the head left the base; files come from the two trees, whole and with
-    their modes: the compare itself lists no more than 300 of them, and calls a link a file.
-    """
+    Files come from the two commits' trees, whole and with their modes: the compare itself lists no more than
+    300 of them, and calls a link a file."""
     compared = github.call("GET", f"/compare/{proposal.base_sha}...{proposal.head.sha}?per_page=1")
-    return Changes(
-        files(github, compared["merge_base_commit"]["sha"]),
-        files(github, proposal.head.sha),
-    )
+    left = compared["merge_base_commit"]["sha"]
+    return Changes(files(github, left), files(github, proposal.head.sha))
 
 
 def files(github: GitHub, commit: str) -> dict[str, Entry]:

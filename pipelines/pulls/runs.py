@@ -32,11 +32,8 @@ class Build:
 
 
 def of_event(event: Path) -> int:
-    """`ml ci proposal --event`: is there a candidate to judge of the head that an event is about?
-
-    Writes `run` (which left it; empty where there is nothing to judge), `head` and `base` (the two SHAs) to
-    the step's outputs. Returns 0.
-    """
+    """`ml ci proposal --event`: is there a candidate to judge of the head that an event is about? Writes
+    `run` (which left it, or empty), `head` and `base` to the step's outputs. Returns 0."""
     head = head_of(event)
     github = GitHub.from_environment()
     found = next((p for p in proposals.find(github, head) if p.judged), None)
@@ -74,10 +71,8 @@ def needs_model(github: GitHub, proposal: proposals.Proposal) -> bool:
 
 
 def of_head(github: GitHub, head: Head) -> Build:
-    """How far the newest run of `propose` for this head is: same commit, same branch, same repository.
-
-    One that somebody cancelled counts only where there is no other.
-    """
+    """How far the newest run of `propose` for this head is: same commit, same branch, same repository. One
+    that somebody cancelled counts only where there is no other."""
     path = f"/actions/workflows/{Path(PROPOSE).name}/runs?event=pull_request&head_sha={quote(head.sha)}"
     fit = [
         run
@@ -105,11 +100,6 @@ def artifact(github: GitHub, run: int, name: str) -> Mapping[str, Any] | None:
     return next((one for one in found if one["name"] == name and not one["expired"]), None)
 
 
-def left(github: GitHub, run: int, name: str) -> bool:
-    """Whether a run left an artifact of this name that GitHub still has."""
-    return artifact(github, run, name) is not None
-
-
 def here() -> str:
     """The page of the run that this is part of."""
     server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
@@ -133,11 +123,8 @@ def _check(run: Any, where: str) -> Mapping[str, Any]:
 
 def of_commit(commit: str, out: Path) -> int:
     """`ml ci evidence`: the run that judged the pull request which brought a commit of the main branch.
-
-    Writes proposal.json into `out`, and `run` and `report` to the step's outputs.
-    A commit that no pull request brought has no evidence; that, and a report that is gone, the summary
-    says. Returns 0.
-    """
+    Writes proposal.json into `out`, and `run` and `report` to the step's outputs; the summary says where
+    there is no such pull request, or its report is gone. Returns 0."""
     github = GitHub.from_environment()
     pulls = [pull for pull in github.list(f"/commits/{commit}/pulls") if pull["merged_at"]]
     pull = next((pull for pull in pulls if pull["merge_commit_sha"] == commit), None)
@@ -150,7 +137,7 @@ def of_commit(commit: str, out: Path) -> int:
     Proposal(number=pull["number"], title=pull["title"], head=head, run=run, override=by).write(out)
     if run is None:
         return _without(f"#{pull['number']} has no {GATE} that a run of {JUDGE} set to success")
-    if not left(github, run, REPORT):
+    if artifact(github, run, REPORT) is None:
         return _without(f"#{pull['number']}: its run {run} left no report, or it has expired")
     step(f"{head[:12]} was judged by run {run}")
     output("run", str(run))

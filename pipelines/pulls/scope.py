@@ -11,7 +11,6 @@ from pipelines.base.console import output, summary
 from pipelines.base.errors import UserError
 from pipelines.base.github import GitHub
 from pipelines.core import params
-from pipelines.core.params import Params
 from pipelines.pulls import proposals
 from pipelines.pulls.proposals import Changes, Entry
 
@@ -28,23 +27,19 @@ TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "SE
 
 
 def run(base: str, head: str) -> int:
-    """`ml ci scope`: does `base`...`head` change what makes a model or a release?
-
-    The answer goes to the step's outputs, as `model`; where it is yes, `commit` is the newest one on the way
-    to `head` that does. Always returns 0. A base that Git does not know, such as the forty zeros of a first
-    push, means yes; so does `head` itself: somebody runs again what did not end well.
-    """
+    """`ml ci scope`: does `base`...`head` change what makes a model or a release? Writes `model` to the
+    step's outputs and, where it is true, `commit`, the newest one on the way to `head` that does. Returns 0.
+    A base that Git does not know, such as the forty zeros of a first push, means yes; so does `head` itself:
+    somebody runs again what did not end well."""
     paths = changed(base, head)
     model = paths is None or changes_model(paths) or base == head
-    if model:
-        sentence = "Something that makes a model or a release changed."
-    else:
-        sentence = "No model changed: only documentation, tests or workflows did, so nothing is built."
-    print(sentence)
     output("model", str(model).lower())
     if model:
+        print("Something that makes a model or a release changed.")
         output("commit", brought_by(head))
     else:
+        sentence = "No model changed: only documentation, tests or workflows did, so nothing is built."
+        print(sentence)
         summary(sentence)
     return 0
 
@@ -71,7 +66,7 @@ def beyond(github: GitHub, changes: Changes) -> list[str]:
 def withheld(github: GitHub, before: Entry | None, after: Entry | None) -> list[str]:
     """The parts of params.yaml that differ and wait; all of it where either file is not a typed one."""
     try:
-        here, there = (_values(proposals.content(github, entry)) for entry in (before, after))
+        here, there = (params.parse(_yaml(proposals.content(github, e))) for e in (before, after))
     except UserError:
         return [VALUES]
     return [f"{VALUES}: {part}" for part in WITHHELD if getattr(here, part) != getattr(there, part)]
@@ -79,10 +74,8 @@ def withheld(github: GitHub, before: Entry | None, after: Entry | None) -> list[
 
 def relocked(github: GitHub, before: Entry | None, after: Entry | None) -> bool:
     """Whether a lock differs only in what each training writes anew: hashes, sizes and values of params.yaml.
-
     DVC and `ml` fetch, copy and delete what a lock names: another path, stage, source or name of an object
-    waits for a maintainer.
-    """
+    waits for a maintainer."""
     try:
         here, there = (_form(_yaml(proposals.content(github, entry))) for entry in (before, after))
     except UserError:
@@ -98,11 +91,6 @@ def is_document(path: str) -> bool:
 def plain(entry: Entry | None) -> bool:
     """Whether it is a file as others, or none: no link, no submodule, nothing executable."""
     return entry is None or entry.mode == proposals.PLAIN
-
-
-def _values(content: bytes) -> Params:
-    """params.yaml, typed."""
-    return params.parse(_yaml(content))
 
 
 def _yaml(content: bytes) -> Any:
@@ -128,15 +116,10 @@ def _form(value: Any, key: Any = None) -> Any:
 
 
 def brought_by(head: str) -> str:
-    """The newest commit, of those that `head`'s branch had one by one, that can have changed the model.
-
-    A merge counts as one commit: what it brought to the branch.
-    """
-    for line in git.run("rev-list", "--first-parent", "--parents", head).splitlines():
-        commit, *parents = line.split()
-        if not parents or changes_model(git.changes(parents[0], commit)):
-            return commit
-    return head
+    """The newest commit, of those that `head`'s branch had one by one, that can have changed the model; a
+    merge is one: what it brought to the branch."""
+    commits = map(str.split, git.run("rev-list", "--first-parent", "--parents", head).splitlines())
+    return next(commit for commit, *on in commits if not on or changes_model(git.changes(on[0], commit)))
 
 
 def within(path: str, places: tuple[str, ...]) -> bool:

@@ -1,9 +1,6 @@
-"""Say on a proposal's commit what the gate decided: the commit status that the rules of the branch demand.
-
-It runs with write permission, so it runs the default branch's code only. What it believes is the typed
-verdict that the gate left in this very run, for exactly the head and the base that the pull request has now;
-what it cannot see is not a success.
-"""
+"""Say on a proposal's commit what the gate decided: the commit status that the rules of the branch demand. It
+runs with write permission, so it runs the default branch's code only, and believes the typed verdict that the
+gate left in this very run, for exactly the head and the base that the pull request has now."""
 
 import os
 from dataclasses import replace
@@ -11,8 +8,8 @@ from pathlib import Path
 
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base.console import output
-from pipelines.base.errors import UserError
-from pipelines.base.github import GitHub, one_line
+from pipelines.base.errors import UserError, one_line
+from pipelines.base.github import GitHub
 from pipelines.core.contract import Contract
 from pipelines.pulls import comment, override, proposals, runs
 from pipelines.pulls.decision import Decision, decide
@@ -20,13 +17,11 @@ from pipelines.pulls.proposals import Proposal
 
 
 def run(event: Path, evidence: Path, contract: Contract) -> int:
-    """`ml ci verdict`: set the status of an event's head, for each base that it is proposed to.
-
-    `evidence` holds the gate.json that the gate left in this run; it is missing where there was nothing to
-    judge, or the gate did not end. Nothing that was said before counts: whatever came first, the verdict or
-    a maintainer's label, the status comes out the same. Writes `number` and `report` (is evidence/report.md
-    there to post?) to the step's outputs. Returns 0.
-    """
+    """`ml ci verdict`: set the status of an event's head, for each base that it is proposed to. `evidence`
+    holds the gate.json of this run, or none where there was nothing to judge or the gate did not end. What
+    was said before does not count: whatever came first, the verdict or a maintainer's label, the status comes
+    out the same. Writes `number` and `report` (is evidence/report.md there to post?) to the step's outputs.
+    Returns 0."""
     head, github = runs.head_of(event), GitHub.from_environment()
     found = proposals.find(github, head)
     if not found:
@@ -44,10 +39,8 @@ def run(event: Path, evidence: Path, contract: Contract) -> int:
 
 
 def speak(github: GitHub, proposal: Proposal, decision: Decision) -> Decision:
-    """Set the status while head and base are still what was judged, and look once more after it.
-
-    A push, a merge into the base or another base in between makes it pending: what follows is judged anew.
-    """
+    """Set the status while head and base are still what was judged, and look once more after it: a push, a
+    merge into the base or another base in between makes it pending, and what follows is judged anew."""
     if (now := proposals.again(github, proposal)) != proposal:
         decision = replace(decision, state="pending", sentence=_moved(proposal, now), by=None)
     page = runs.here()

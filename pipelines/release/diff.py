@@ -15,11 +15,10 @@ from pipelines.artifacts.serving import Settings
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base import git
 from pipelines.base.console import aligned
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, one_line
 from pipelines.base.files import sha256
 from pipelines.registry import store as stores
 from pipelines.registry.ledger import Ledger
-from pipelines.report.markdown import plain
 
 ENVIRONMENTS = ("staging", "production")
 RELEASE = re.compile(r"[0-9a-f]{4,64}")
@@ -107,7 +106,7 @@ def _facts(models: Path, lock: Path, params: bytes | None, evidence: Path) -> di
 
 def _rows(part: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     """A heading, and for each name both values and, of two numbers, the difference; empty for none."""
-    rows = [(f"  {plain(name)}", _shown(x), _shown(y), _by(x, y)) for name, x, y in _changed(a, b)]
+    rows = [(f"  {one_line(name)}", _shown(x), _shown(y), _by(x, y)) for name, x, y in _changed(a, b)]
     return [(part, "A", "B", ""), *rows] if rows else []
 
 
@@ -128,7 +127,7 @@ def _shown(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, Mapping):
         value = "; ".join(f"{name} {item}" for name, item in value.items())
-    return plain(value, LONGEST)
+    return one_line(value, LONGEST)
 
 
 def _by(a: Any, b: Any) -> str:

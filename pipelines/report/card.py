@@ -14,11 +14,12 @@ from pipelines.base import conflicts
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, sha256, write_text
-from pipelines.core import stats
+from pipelines.core import stats, tasks
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model
-from pipelines.core.params import Params
-from pipelines.report.markdown import flat, render, text
+from pipelines.core.params import Params, flat
+from pipelines.core.tasks.task import Metric, Task
+from pipelines.report.markdown import render, text
 from pipelines.training import table as rows_of
 
 CARD = Path("models/card.md")
@@ -29,13 +30,9 @@ SEED = 1  # of the bootstrap: the gate's, so that both give the same intervals
 
 
 def run(params: Params, contract: Contract, here: Path = Path()) -> Path:
-    """Write models/card.md of the checkout `here`. Returns its path.
-
-    The same inputs give the same bytes, so it holds no time, no commit and no run; `complete` adds them to
-    the copy that a release keeps.
-
-    UserError where a file of an earlier stage is missing.
-    """
+    """Write models/card.md of the checkout `here`; returns its path. The same inputs give the same bytes, so
+    it holds no time, commit or run: `complete` adds them to the copy that a release keeps. UserError where a
+    file of an earlier stage is missing."""
     rows = rows_of.load(here / rows_of.PREPARED)
     model = Model(here / "models/model.onnx")
     measured = Measured(params, contract, rows, model.predict(rows_of.inputs(rows, contract)))
@@ -47,7 +44,7 @@ def run(params: Params, contract: Contract, here: Path = Path()) -> Path:
         contract=contract,
         data=data_hash(here),
         spans=_spans(measured),
-        FIGURES=FIGURES,
+        FIGURES=("rows", "days", "label rate", *(metric.name for metric in measured.metrics)),
         months=_months(measured),
         rate_of_training=measured.rate,
         calibration=_calibration(measured),
@@ -55,10 +52,7 @@ def run(params: Params, contract: Contract, here: Path = Path()) -> Path:
         small=small,
         thresholds=list(flat(params.gate.model_dump())),
         rates=rates.get("rates") if rates.get("problem") == contract.name else None,
-        label_rates=[
-            measured.label_rate(measured.labelled & (measured.month == m))
-            for m in sorted(set(measured.month))
-        ],
+        label_rates=[measured.label_rate(measured.month == month) for month in sorted(set(measured.month))],
         settings={"train": params.train.model_dump()},
         hashes={
             "data/ (MD5 in data.dvc)": data_hash(here),
@@ -72,10 +66,8 @@ def run(params: Params, contract: Contract, here: Path = Path()) -> Path:
 
 
 def complete(card: str, lineage: Mapping[str, str]) -> str:
-    """The card with what only a release knows (its commit, its version), at the end of its lineage.
-
-    UserError where `card` is not one that `run` has made.
-    """
+    """The card with what only a release knows (its commit, its version), at the end of its lineage. UserError
+    where `card` is not one that `run` has made."""
     if LINEAGE not in card:
         raise UserError(f"{CARD} has no lineage: run `dvc repro`, which makes it")
     return card.rstrip() + "\n" + "".join(f"| {text(k)} | `{v}` |\n" for k, v in lineage.items())
@@ -114,34 +106,34 @@ class Measured:
     @cached_property
     def rate(self) -> float:
         """The label rate of the training."""
-        return self.label_rate(self.labelled & self.trained)
+        return self.label_rate(self.trained)
+
+    @property
+    def task(self) -> Task:
+        return tasks.of(self.contract)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Those that the gate judges."""
+        return tuple(dict.fromkeys((*self.task.compared, *self.task.floors)))
+
+    def label(self, inside: np.ndarray) -> np.ndarray:
+        """Those of labelled rows."""
+        return self.task.labels(self.rows[self.contract.label.name][inside & self.labelled])
 
     def label_rate(self, inside: np.ndarray) -> float:
-        return float(self.rows[self.contract.label.name][inside].astype(bool).mean())
+        return self.task.constant(self.label(inside))
 
     def figures(self, inside: np.ndarray) -> dict[str, Any]:
         """Rows, days, label rate, and the metrics with their intervals, of labelled rows."""
-        found = self.rows[inside]
-        day, days = pd.factorize(found[self.contract.time.name].dt.normalize(), sort=True)
-        label = found[self.contract.label.name].to_numpy(dtype=bool)
-        sums = stats.day_sums(label, self.p[inside], day, len(days), self.params.decision.threshold)
+        day, days = pd.factorize(self.rows[self.contract.time.name][inside].dt.normalize(), sort=True)
+        label, costs = self.label(inside), self.params.decision
+        sums = self.task.sums(label, self.p[inside], day, len(days), self.rate, costs)
         weights = stats.day_weights(len(days), self.params.gate.resamples, SEED)
-        metrics = {
-            "ROC-AUC": (stats.roc_auc(sums), stats.roc_auc(sums, weights)),
-            "log-loss": (stats.log_loss(sums), stats.log_loss(sums, weights)),
-            "Brier skill": (stats.brier_skill(sums, self.rate), stats.brier_skill(sums, self.rate, weights)),
-        }
-        return {
-            "rows": len(found),
-            "days": len(days),
-            "label_rate": label.mean(),
-            "metrics": {
-                name: (float(value), *stats.interval(draws)) for name, (value, draws) in metrics.items()
-            },
-        }
-
-
-FIGURES = ("rows", "days", "label rate", "ROC-AUC", "log-loss", "Brier skill")
+        values = ((m.name, float(m.of(sums, None)), m.of(sums, weights)) for m in self.metrics)
+        metrics = {name: (value, *stats.interval(draws)) for name, value, draws in values}
+        rate = self.task.constant(label)
+        return {"rows": len(label), "days": len(days), "label_rate": rate, "metrics": metrics}
 
 
 # --- the parts ---------------------------------------------------------------------------------------------
@@ -183,11 +175,8 @@ def _months(measured: Measured) -> list[dict[str, Any]]:
 
 def _calibration(measured: Measured) -> dict[str, float]:
     """After training; empty where nothing is."""
-    if not measured.judged.any():
-        return {}
-    label = measured.rows[measured.contract.label.name][measured.judged].to_numpy(dtype=bool)
-    intercept, slope = stats.calibration(label, measured.p[measured.judged])
-    return {"slope": slope, "intercept": intercept}
+    judged = measured.judged
+    return measured.task.calibration(measured.label(judged), measured.p[judged]) if judged.any() else {}
 
 
 def _slices(measured: Measured) -> tuple[list[dict[str, Any]], int]:

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from typing import Any
 
 from pipelines.core.contract import Contract
+from pipelines.core.params import flat
 from pipelines.report import findings, markdown
 from pipelines.report.findings import MODELS
 
@@ -18,11 +19,8 @@ def parts(
     longest: int = 0,
     most: int = MOST_ROWS,
 ) -> tuple[str, dict[str, str]]:
-    """The report's first screen, and its details by their titles, as Markdown.
-
-    report.html has the `plots` of these names in place of charts; `longest` (characters of a text) and `most`
-    (rows of a list) are what it has room for.
-    """
+    """The report's first screen, and its details by their titles, as Markdown. report.html has the `plots` of
+    these names in place of charts, and room for texts of `longest` characters and lists of `most` rows."""
     limits = (gate["thresholds"] or {}).get("slice") or {}
     slices = sorted(gate["slices"], key=lambda part: (part["slice"], -(part.get("difference") or -9)))
     text = markdown.render(
@@ -37,7 +35,7 @@ def parts(
         page=plots is not None,
         plots=plots or (),
         slices=slices,
-        thresholds=list(markdown.flat(gate["thresholds"] or {})),
+        thresholds=list(flat(gate["thresholds"] or {})),
     )
     screen, *found = re.split(r"(?ms)^<details><summary>(.*?)</summary>$(.*?)^</details>$", text)
     return screen.strip(), {

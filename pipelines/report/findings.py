@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from pipelines.report.markdown import SIGNS, plain
+from pipelines.report.markdown import SIGNS
 
 WORDS = {
     "PASS": "This proposal may merge.",
@@ -23,24 +23,6 @@ def in_order(findings: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(findings, key=lambda finding: list(SIGNS).index(sign_of(finding)))
 
 
-def reasons(gate: dict[str, Any]) -> list[str]:
-    """Why the verdict is what it is, in plain sentences that may be hostile."""
-    verdict = gate["verdict"]
-    if verdict != "PASS":
-        return [plain(f["sentence"], 400) for f in gate["findings"] if f["verdict"] == verdict]
-    lone = {f["rule"]: f["sentence"] for f in gate["findings"]}
-    found = [plain(lone[rule]) for rule in ("unchanged", "equal") if rule in lone]
-    if gate.get("superior"):
-        found.append("It is shown better than the champion.")
-    if window := gate.get("window"):
-        found.append(
-            f"Judged on {window['rows']:,} rows of {window['days']} days that neither model has seen."
-        )
-    if warned := [f["rule"] for f in gate["findings"] if sign_of(f) == "WARNING"]:
-        found.append(f"Look at {', '.join(plain(rule) for rule in warned)} before you merge.")
-    return found
-
-
 def slice_sign(part: dict[str, Any], limits: dict[str, Any]) -> str:
     """FAIL or WARNING by the gate's limits for a slice, else nothing."""
     low, difference = part.get("low"), part.get("difference")
@@ -49,12 +31,6 @@ def slice_sign(part: dict[str, Any], limits: dict[str, Any]) -> str:
     if "fail" in limits and low > limits["fail"]:
         return "FAIL"
     return "WARNING" if "warn" in limits and difference > limits["warn"] and low > 0 else ""
-
-
-def less(part: dict[str, Any], metric: str) -> float | None:
-    """The candidate's figure minus the champion's, of a month or a slice."""
-    candidate, champion = ((part[name] or {}).get(metric) for name in ("candidate", "champion"))
-    return None if candidate is None or champion is None else candidate - champion
 
 
 def explained(gate: dict[str, Any], part: str) -> tuple[dict[str, Any], list[str]]:

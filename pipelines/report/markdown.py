@@ -3,13 +3,15 @@
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+
+from pipelines.base.errors import one_line
 
 TEMPLATES = Path(__file__).parent / "templates"
 LONGEST = 120  # characters of a text that comes from a proposal
@@ -21,11 +23,9 @@ BAR = 12  # characters of the longest bar in a table
 
 
 def render(name: str, longest: int = 0, **values: Any) -> str:
-    """A template's Markdown, with one blank line between its blocks.
-
-    Every value is shown as text, whatever it holds: only what the filters below and the template's own macros
-    make is Markdown. `longest`: characters of a text, where its place allows fewer.
-    """
+    """A template's Markdown, with one blank line between its blocks. Every value is shown as text, whatever
+    it holds: only what the filters below and the template's own macros make is Markdown. `longest`:
+    characters of a text, where its place allows fewer."""
     text = _environment(longest).get_template(name).render(values)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
@@ -60,7 +60,7 @@ def _markup(make: Callable[..., str]) -> Callable[..., Markup]:
 
 def text(value: Any, longest: int = LONGEST) -> str:
     """A text that may be hostile, as Markdown that shows it: no markup, link, mention, HTML or line break."""
-    shown = plain(value, longest)
+    shown = one_line(value, longest)
     shown = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     shown = re.sub(r"([\\`*_{}\[\]|~$!])", r"\\\1", shown)
     shown = re.sub(
@@ -71,13 +71,7 @@ def text(value: Any, longest: int = LONGEST) -> str:
 
 def code(value: Any, longest: int = LONGEST) -> str:
     """The same for the inside of a code span in a table."""
-    return plain(value, longest).replace("`", "'").replace("|", "\\|") or " "
-
-
-def plain(value: Any, longest: int = LONGEST) -> str:
-    """One short line of printable characters; what markup makes of it is the caller's business."""
-    shown = " ".join("".join(c if c.isprintable() else " " for c in str(value)[: 10 * longest]).split())
-    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+    return one_line(value, longest).replace("`", "'").replace("|", "\\|") or " "
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -111,15 +105,6 @@ FIGURES: dict[str, Callable[..., str]] = {
 }
 
 
-def flat(values: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
-    """Nested settings as `margin.roc_auc` with their values."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}", value
-
-
 def bar(value: float, greatest: float) -> str:
     """A bar of block characters for a table's cell."""
     return "█" * round(BAR * max(0.0, value) / greatest) if greatest > 0 else ""
@@ -127,7 +112,7 @@ def bar(value: float, greatest: float) -> str:
 
 def label(value: Any, longest: int = 16) -> str:
     """A text for the inside of a chart's quotes: nothing that Mermaid reads as anything else."""
-    return re.sub("%+", "%", re.sub(r"[^\w .,:()=/+°%-]", "·", plain(value, longest))) or "·"
+    return re.sub("%+", "%", re.sub(r"[^\w .,:()=/+°%-]", "·", one_line(value, longest))) or "·"
 
 
 def _quoted(value: Any, longest: int = 16) -> str:

@@ -8,6 +8,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from pipelines.artifacts.verdict import Verdict
+from pipelines.core import tasks
 from pipelines.core.contract import Contract
 from pipelines.report import figures
 from pipelines.report.document import parts
@@ -19,8 +20,9 @@ MOST_ROWS = 500
 
 def render(given: Verdict, contract: Contract) -> str:
     """The page on what gate.json holds: the report's own Markdown as HTML, with plots in place of charts."""
-    gate = given.model_dump()
-    plots = figures.draw(gate)
+    gate, margin = given.model_dump(), given.thresholds and given.thresholds.margin
+    margins = {m.name: getattr(margin, m.key) for m in tasks.of(contract).compared} if margin else {}
+    plots = figures.draw(gate, margins)
     screen, details = parts(gate, contract, plots, LONGEST, MOST_ROWS)
     made = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -38,11 +40,9 @@ def html(text: str, plots: Mapping[str, Markup]) -> Markup:
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     reader.disable(["link", "image", "autolink", "reference"])
 
-    def plot(tokens: Sequence[Any], place: int, *_: Any) -> str:
-        name = tokens[place].info.split()[-1]
-        return Markup('<figure><img src="{}" alt="{}"></figure>\n').format(
-            plots[name], tokens[place].content.strip()
-        )
+    def plot(_: Any, tokens: Sequence[Any], place: int, *__: Any) -> str:
+        uri, words = plots[tokens[place].info.split()[-1]], tokens[place].content.strip()
+        return Markup('<figure><img src="{}" alt="{}"></figure>\n').format(uri, words)
 
-    reader.add_render_rule("fence", lambda _, *given: plot(*given))
+    reader.add_render_rule("fence", plot)
     return Markup(reader.render(text).replace("\N{WORD JOINER}", ""))

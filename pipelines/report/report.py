@@ -12,11 +12,9 @@ LIMIT_CHARACTERS = 60_000  # GitHub refuses a comment above 65,536
 
 
 def run(contract: Contract, evidence: Path = Path("evidence"), out: Path | None = None) -> Path:
-    """Write report.md beside gate.json (or to `out`), and add it to the step's summary on GitHub; then the
-    page with plots beside it, report.html.
-
-    Returns the former's path. UserError where gate.json is missing or not the gate's.
-    """
+    """Write report.md beside gate.json (or to `out`), which the step's summary on GitHub shows too, and the
+    page with plots, report.html. Returns the former's path. UserError where gate.json is missing or not the
+    gate's."""
     from pipelines.report import page  # matplotlib takes a second, which the rest does without
 
     verdict = Verdict.read(evidence)
@@ -28,10 +26,8 @@ def run(contract: Contract, evidence: Path = Path("evidence"), out: Path | None 
 
 
 def render(verdict: Verdict, contract: Contract) -> str:
-    """The report on what gate.json holds: one screen, then folded details; under LIMIT_CHARACTERS.
-
-    Details that would exceed the limit are left out, and named.
-    """
+    """The report on what gate.json holds: one screen, then folded details; those that would exceed
+    LIMIT_CHARACTERS are left out, and named."""
     screen, details = document.parts(verdict.model_dump(), contract)
     left_out = []
     for title, content in details.items():

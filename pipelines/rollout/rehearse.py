@@ -19,7 +19,7 @@ from pipelines.base.github import GitHub
 from pipelines.base.signals import interruptible
 from pipelines.core.contract import Contract
 from pipelines.host import terraform
-from pipelines.pulls.runs import left
+from pipelines.pulls.runs import artifact
 from pipelines.registry import store as stores
 from pipelines.registry.store import Store
 from pipelines.rollout import deploy
@@ -84,7 +84,7 @@ def locate(entry: Entry | None, store: Store) -> int:
     else:
         github, asked = GitHub.from_environment(), f"{WORKFLOW}/runs?head_sha={entry.commit}"
         made = github.list(f"/actions/workflows/{asked}", "workflow_runs")
-        found = next((str(run["id"]) for run in made if left(github, run["id"], ARTIFACT)), "")
+        found = next((str(run["id"]) for run in made if artifact(github, run["id"], ARTIFACT)), "")
         said = f"has the release {entry.release[:12]} of commit {entry.commit[:12]}"
         step(f"run {found} {said}" if found else f"no run {said} any more")
         if not found:

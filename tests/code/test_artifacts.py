@@ -8,18 +8,15 @@ import pytest
 
 from pipelines.artifacts.drift import Check
 from pipelines.artifacts.file import Artifact
-from pipelines.artifacts.followed import Followed
 from pipelines.artifacts.golden import Golden
-from pipelines.artifacts.host import Outputs
-from pipelines.artifacts.metrics import Metrics
+from pipelines.artifacts.host import Followed, Outputs, Served
+from pipelines.artifacts.metrics import Metrics, Shuffled
 from pipelines.artifacts.model import Description
 from pipelines.artifacts.proposal import Proposal
 from pipelines.artifacts.reference import Reference
 from pipelines.artifacts.release import Release
 from pipelines.artifacts.serving import Settings
-from pipelines.artifacts.slot import Served
 from pipelines.artifacts.validation import Validation
-from pipelines.artifacts.verification import Shuffled
 from pipelines.base.errors import UserError
 from tests.monitoring.checks import check
 from tests.releases import about

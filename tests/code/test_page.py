@@ -55,7 +55,7 @@ def test_the_page_says_verdict_rules_metrics_and_changes(verdict: str) -> None:
 
 def test_the_page_has_a_plot_of_all_that_can_be_plotted() -> None:
     value = gate()
-    drawn = figures.draw(Verdict.model_validate(value).model_dump())
+    drawn = figures.draw(Verdict.model_validate(value).model_dump(), {})
     assert list(drawn) == ["metrics", "slices", "roc", "calibration", "importance", "dependence", "shap"]
     text = page_of(value)
     assert len(list(pictures(text))) == len(drawn)
@@ -133,7 +133,7 @@ def test_a_figure_that_does_not_exist_is_a_dash_and_no_point() -> None:
     value["calibration"]["candidate"]["observed_interval"] = [[0.0, 0.2]] * 10
     text = page_of(value)
     assert "+0.0100</strong> [–, –]" in text and "metrics" not in figures.draw(
-        Verdict.model_validate(value).model_dump()
+        Verdict.model_validate(value).model_dump(), {}
     )
 
 

@@ -36,6 +36,13 @@ def test_threshold_follows_from_the_costs(value: dict[str, Any]) -> None:
         ),
         ("train", "seed", "seven", "params.yaml: train.seed is 'seven', but input should be a valid integer"),
         ("train", "seed", 7.5, "params.yaml: train.seed is 7.5, but"),
+        ("train", "seed", 10**999, "params.yaml: train.seed has more than 64 bits: write a smaller number"),
+        (
+            "rollout",
+            "canary",
+            [{"share": 1 << 40_000, "seconds": 1.0}],
+            "params.yaml: rollout.canary.0.share is a number of thousands of digits, but",
+        ),
         ("data", "through", "2013-13", "params.yaml: data.through is '2013-13', but"),
         ("data", "through", "2013-05", "data.first <= train.first <= train.last < data.through"),
         ("train", "first", "2013-06", "data.first <= train.first <= train.last < data.through"),
@@ -85,6 +92,13 @@ def test_a_missing_file_and_broken_yaml_are_one_sentence(tmp_path: Path) -> None
     (tmp_path / "params.yaml").write_text("- 1\n")
     with pytest.raises(UserError, match="must be a mapping"):
         load(tmp_path / "params.yaml")
+    for text, said in (
+        (f"a: 1\nb: {'9' * 5000}\n", ", line 2: a value .* digits"),
+        ("a: 2013-02-30\n", ": a value .*day"),
+    ):
+        (tmp_path / "params.yaml").write_text(text)
+        with pytest.raises(UserError, match=rf"params\.yaml{said}.*correct it$"):
+            load(tmp_path / "params.yaml")
 
 
 def test_a_mistyped_key_is_named_rather_than_the_one_that_is_missing(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_a_contract_feature_that_nobody_makes_is_named(raw: Rows, monkeypatch: p
     extra = dataclasses.replace(CONTRACT.features[-1], name="never_made", derived=True)
     contract = dataclasses.replace(CONTRACT, columns=(*CONTRACT.columns, extra))
     monkeypatch.setattr("tests.problems.parcels.columns.CONTRACT", contract)
-    with pytest.raises(UserError, match=r"features\.py: build\(\) makes no never_made"):
+    with pytest.raises(UserError, match=r"features\.py: build\(\) returns no never_made"):
         made_of.built(raw, PROBLEM)
 
 

@@ -142,12 +142,12 @@ def test_a_month_without_a_file_is_named(tmp_path: Path) -> None:
     [
         (
             lambda table: pa.concat_tables([table, table.slice(3, 1)]),
-            f"row 8: {CONTRACT.key.name} .* stands in row 4 already",
+            f"row 8: {CONTRACT.key.name} .* is already in row 4: correct it in",
         ),
         (lambda table: with_value(table, CONTRACT.key, 2, None), "row 3: .* has no value"),
         (
             lambda table: with_value(table, CONTRACT.time, 2, pd.Timestamp("1999-01-01")),
-            f"row 3: {CONTRACT.time.name} is not in {MONTH}",
+            f"row 3: {CONTRACT.time.name} is 1999-01-01 .*, not in {MONTH}: correct it in",
         ),
     ],
     ids=["key twice", "no key", "another month"],
@@ -158,13 +158,14 @@ def test_a_row_that_cannot_be_is_named(
     assert re.search(said, read(tmp_path, change(table)))
 
 
-def test_a_key_may_not_stand_in_two_months(tmp_path: Path, small_data: Path) -> None:
+def test_a_key_may_not_be_in_two_months(tmp_path: Path, small_data: Path) -> None:
     first, second = source.months()[:2]
     one, two = (pq.read_table(small_data / f"{month}.parquet").slice(0, 4) for month in (first, second))
     two = with_value(two, CONTRACT.key, 0, one[CONTRACT.key.name][0].as_py())
     for month, found in ((first, one), (second, two)):
         (tmp_path / f"{month}.parquet").write_bytes(tables.encoded(found))
-    with pytest.raises(UserError, match="stands in more than one row"):
+    said = rf"{second}\.parquet, row 1: .* is already in .*{first}\.parquet, row 1: correct it in"
+    with pytest.raises(UserError, match=said):
         months.read(tmp_path, first, second, CONTRACT)
 
 

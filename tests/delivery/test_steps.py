@@ -154,7 +154,7 @@ def test_a_signal_undoes_the_step_in_hand_and_the_same_command_goes_on(
     assert journal(host).moves()[-1].result == "completed" and journal(host).half_way() is None
 
 
-SHADOW = {"environments": ("staging",), "pairs": 100, "patience": 2.0}
+SHADOW = {"environments": ["staging"], "pairs": 100, "patience": 2.0}
 
 
 def test_abort_undoes_the_step_in_hand_of_a_rollout_that_runs(

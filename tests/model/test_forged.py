@@ -145,7 +145,7 @@ def test_a_number_that_nobody_can_write_is_a_sentence(fitted, base, window, tmp_
     file = candidate / "params.yaml"
     file.write_text(file.read_text().replace("seed: 7", f"seed: 0x{'f' * 4000}"))
     said = judge(candidate, base, code=())[1]["files"]
-    assert said["verdict"] == "FAIL" and "params.yaml cannot be read" in said["sentence"]
+    assert said["verdict"] == "FAIL" and "train.seed has more than 64 bits" in said["sentence"]
 
 
 def test_other_data_beside_the_champions_own_lock_are_judged(fitted, base, window, tmp_path) -> None:

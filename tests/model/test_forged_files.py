@@ -70,7 +70,7 @@ def test_what_a_proposal_s_own_code_makes_beside_the_model_is_its_word_and_is_sa
     verdict, findings = judged(made, code=("pipelines/training/evaluate.py",))
     assert verdict == "PASS" and findings["beside"]["warning"]
     assert "Trained again by the judge" in findings["reproducible"]["sentence"]
-    assert "evaluate.py: what stands beside the model is its own word" in findings["beside"]["sentence"]
+    assert "evaluate.py: what ships beside the model is its own word" in findings["beside"]["sentence"]
 
 
 @pytest.mark.parametrize("edit", EDITS)

@@ -13,7 +13,7 @@ import pytest
 from pipelines.base.errors import UserError
 from pipelines.core.contract import Finding
 from pipelines.core.schema import refusals, request_schema
-from pipelines.judge import gate, latency, rules
+from pipelines.judge import answers, gate, rules
 from pipelines.judge.champion import Production
 from tests.model.proposals import (
     HONEST,
@@ -194,7 +194,7 @@ def test_a_slow_model_fails_on_latency_by_the_median_of_what_was_measured(
 ) -> None:
     """What is within the limit at once is not measured again."""
     ratios = iter(seen)
-    monkeypatch.setattr(latency, "_in_turn", lambda *timed: (next(ratios) * 1e-3, 1e-3))
+    monkeypatch.setattr(answers, "_in_turn", lambda *timed: (next(ratios) * 1e-3, 1e-3))
     found, findings = verdict_of()
     assert found == verdict and ("latency" in refused(findings)) == (verdict == "FAIL")
     assert next(ratios, None) is None

@@ -174,4 +174,4 @@ def test_the_proposal_s_sentence_names_the_file(tmp_path: Path) -> None:
 
     assert said(good(**{KEY: pa.array([[1]] * ROWS)})).startswith("models/window.parquet cannot be read (")
     assert said(good().drop_columns([KEY])) == f"models/window.parquet has no column {KEY}"
-    assert "stands in two rows" in said(good(**{KEY: ["a"] * ROWS}))
+    assert "is in two rows" in said(good(**{KEY: ["a"] * ROWS}))

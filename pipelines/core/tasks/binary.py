@@ -8,7 +8,7 @@ import numpy as np
 
 from pipelines.core import stats
 from pipelines.core.contract import Decision
-from pipelines.core.tasks.task import Curves, Metric
+from pipelines.core.tasks.task import Curves, Metric, Rows
 
 if TYPE_CHECKING:
     from pipelines.core.params import Decision as Costs  # the service has no params.yaml
@@ -26,17 +26,16 @@ class Sums:
     costs: "Costs"
 
 
-def _cost(sums: Sums, weights: np.ndarray | None) -> Any:
-    return stats.expected_cost(sums.days, sums.costs.false_alarm, sums.costs.miss, weights)
-
-
 ROC_AUC = Metric("roc_auc", "ROC-AUC", "higher", lambda sums, w: stats.roc_auc(sums.days, w))
 LOG_LOSS = Metric("log_loss", "log-loss", "lower", lambda sums, w: stats.log_loss(sums.days, w))
 BRIER = Metric("brier", "Brier score", "lower", lambda sums, w: stats.brier(sums.days, w))
 SKILL = Metric(
     "brier_skill", "Brier skill", "higher", lambda sums, w: stats.brier_skill(sums.days, sums.rate, w)
 )
-COST = Metric("expected_cost", "cost of a decision", "lower", _cost)
+COST = Metric(
+    *("expected_cost", "cost of a decision", "lower"),
+    lambda sums, w: stats.expected_cost(sums.days, sums.costs.false_alarm, sums.costs.miss, w),
+)
 
 
 class Binary:
@@ -76,15 +75,7 @@ class Binary:
     def constant_words(self, constant: float) -> str:
         return f"always saying the training's {constant:.1%}"
 
-    def sums(
-        self,
-        label: np.ndarray,
-        answers: np.ndarray,
-        day: np.ndarray,
-        days: int,
-        constant: float,
-        costs: "Costs",
-    ) -> Sums:
+    def sums(self, label: Rows, answers: Rows, day: Rows, days: int, constant: float, costs: "Costs") -> Sums:
         return Sums(stats.day_sums(label, answers, day, days, costs.threshold), constant, costs)
 
     def own_skill(self, sums: Sums, weights: np.ndarray | None = None) -> Any:

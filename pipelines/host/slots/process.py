@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from pipelines.artifacts.slot import Served
+from pipelines.artifacts.host import Served
 from pipelines.base.errors import Refused
 from pipelines.base.files import write_text
 from pipelines.host import keeper, venv

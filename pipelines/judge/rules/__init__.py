@@ -1,17 +1,15 @@
 """The rules of the gate: each a function from the evidence to a finding, or to None where it has no say.
-
-Those that are asked stand in the tuples here, or follow from the task's metrics (metrics.py). A rule of a
-team's own is a function of pipelines/problem/rules.py, named in params.yaml: gate.rules.
-"""
+Those that are asked are in the tuples here, or follow from the task's metrics (metrics.py). A rule of a
+team's own is a function of pipelines/problem/rules.py, named in params.yaml: gate.rules."""
 
 from collections.abc import Iterable
+from typing import Any
 
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, one_line
 from pipelines.core.contract import Finding
 from pipelines.core.problem import Problem
 from pipelines.core.tasks.task import Task
 from pipelines.judge.evidence import Evidence
-from pipelines.judge.proposal import one_line
 from pipelines.judge.rules import calibration, leaks, metrics, serving, slices, structure
 from pipelines.judge.rules.metrics import Rule
 
@@ -66,11 +64,8 @@ def named(names: Iterable[str], problem: Problem) -> list[Rule]:
     """The team's own rules. UserError for a name that pipelines/problem/rules.py does not have."""
     if not (names := list(names)):
         return []
-    module = problem.rules
-    for name in names:
-        if not callable(getattr(module, name, None)):
-            raise UserError(
-                f"params.yaml: gate.rules names {name!r}, and pipelines/problem/rules.py has no function of "
-                "that name"
-            )
-    return [getattr(module, name) for name in names]
+    rules: dict[str, Any] = {name: getattr(problem.rules, name, None) for name in names}
+    if wrong := [name for name, rule in rules.items() if not callable(rule)]:
+        room = "pipelines/problem/rules.py has no function of that name"
+        raise UserError(f"params.yaml: gate.rules names {wrong[0]!r}, and {room}")
+    return [rules[name] for name in names]

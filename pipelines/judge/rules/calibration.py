@@ -26,14 +26,13 @@ def calibration(e: Evidence) -> Finding | None:
     mine = measure(e, e.candidate)
     theirs = measure(e, e.champion) if e.champion is not None else None
     ideal, words = e.task.ideal, _words(e.task, mine, named=True)
-    numbers = {name: _finite(value) for name, value in mine.figures.items()}
+    numbers = {name: stats.finite(value) for name, value in mine.figures.items()}
     if theirs is not None:
         words += f" beside the champion's {_words(e.task, theirs)}"
     worse = [_farther(e.task, name, mine, theirs, e.params.gate.margin.calibration) for name in ideal]
     if any(math.isnan(low) for _, low, _ in worse):
-        return Finding(
-            "calibration", "INCONCLUSIVE", "The calibration does not exist on the test window.", numbers
-        )
+        sentence = "The calibration does not exist on the test window."
+        return Finding("calibration", "INCONCLUSIVE", sentence, numbers)
     for name, (point, low, limit) in zip(ideal, worse, strict=True):
         numbers[f"{name}_farther"], numbers[f"{name}_low"] = point, low
         if low > 0 and point > limit:
@@ -75,7 +74,3 @@ def _farther(
     point -= abs(theirs.figures[name] - ideal)
     low, _ = stats.interval(draws - np.abs(theirs.draws[name] - ideal))
     return point, low, margin
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
+from pipelines.base.errors import one_line
 from pipelines.core.contract import Finding
 from pipelines.core.tasks.task import Task
 from pipelines.judge.evidence import Evidence
-from pipelines.judge.proposal import one_line
 
 
 def inputs(e: Evidence) -> Finding | None:
@@ -15,12 +15,8 @@ def inputs(e: Evidence) -> Finding | None:
         return None
     too_late = {column.name for column in e.contract.forbidden} | {e.contract.key.name, e.contract.time.name}
     if found := sorted(too_late & set(e.proposal.model.inputs)):
-        return Finding(
-            "inputs",
-            "FAIL",
-            f"The model asks for {', '.join(found)}: not known {e.contract.horizon:g} h before the event, or "
-            "its key.",
-        )
+        words = f"The model asks for {', '.join(found)}: not known {e.contract.horizon:g} h before the event"
+        return Finding("inputs", "FAIL", f"{words}, or its key.")
     count = len(e.proposal.model.inputs)
     return Finding("inputs", "PASS", f"All {count} inputs are known in time.", {"inputs": count})
 
@@ -31,19 +27,14 @@ def leakage(e: Evidence) -> Finding | None:
         return None
     card = e.proposal.card
     if seen := [day for day in e.window.days if card.first <= day <= card.last]:
-        return Finding(
-            "leakage",
-            "FAIL",
+        sentence = (
             f"The candidate has trained on {len(seen)} of the {len(e.window.days)} days that judge it: its "
             f"model.json says {card.first} to {card.last}, while params.yaml ends training with "
-            f"{e.proposal.params.train.last}.",
-            {"days": len(seen)},
+            f"{e.proposal.params.train.last}."
         )
-    return Finding(
-        "leakage",
-        "PASS",
-        f"No day of the test window is among the training days ({card.first} to {card.last}).",
-    )
+        return Finding("leakage", "FAIL", sentence, {"days": len(seen)})
+    sentence = f"No day of the test window is among the training days ({card.first} to {card.last})."
+    return Finding("leakage", "PASS", sentence)
 
 
 def single_feature(e: Evidence) -> Finding | None:
@@ -51,35 +42,25 @@ def single_feature(e: Evidence) -> Finding | None:
     if e.candidate is None or e.window is None:
         return None
     limit = e.params.gate.leak.feature
-    found = {
-        str(name): alone(values, e.window.label, e.window.day, e.task)
-        for name, values in e.candidate.features.items()
-    }
+    tried = ((str(n), values) for n, values in e.candidate.features.items())
+    found = {name: alone(values, e.window.label, e.window.day, e.task) for name, values in tried}
     found = {name: auc for name, auc in found.items() if np.isfinite(auc)}
     if not found:
-        return Finding(
-            "single_feature", "INCONCLUSIVE", "No feature could be tried alone on the test window."
-        )
+        sentence = "No feature could be tried alone on the test window."
+        return Finding("single_feature", "INCONCLUSIVE", sentence)
     name, auc = max(found.items(), key=lambda entry: entry[1])
+    numbers = {e.task.ranking.key: auc, "limit": limit}
     words = f"{one_line(name, 60)!r} alone has {e.task.ranking.name} {auc:.3f} on the test window"
     if auc > limit:
         sentence = f"{words}, more than {limit:g}: it looks as if it were made from the outcome."
-        return Finding("single_feature", "FAIL", sentence, {e.task.ranking.key: auc, "limit": limit})
-    return Finding(
-        "single_feature",
-        "PASS",
-        f"No feature tells the label: {words}.",
-        {e.task.ranking.key: auc, "limit": limit},
-    )
+        return Finding("single_feature", "FAIL", sentence, numbers)
+    return Finding("single_feature", "PASS", f"No feature tells the label: {words}.", numbers)
 
 
 def alone(values: pd.Series, label: np.ndarray, day: np.ndarray, task: Task) -> float:
     """How much one feature tells, as `Task.knows`, in whichever direction tells more. NaN where the test
-    window has one class.
-
-    A missing number ranks below all others. A category ranks by its label rate on the days of the other half
-    (odd and even), so that many rare categories do not tell their own label.
-    """
+    window has one class. A missing number ranks below all others; a category by its label rate on the days of
+    the other half (odd and even), so that many rare categories do not tell their own label."""
     if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
         return _area(task, label, np.nan_to_num(numbers, nan=-np.inf, neginf=-np.inf, posinf=np.inf))
@@ -100,19 +81,15 @@ def _area(task: Task, label: np.ndarray, rank: np.ndarray) -> float:
 
 
 def shuffled(e: Evidence) -> Finding | None:
-    """A model of shuffled outcomes knows nothing; where it does, features are made from outcomes.
-
-    The judge measures it wherever the base's code trains; else the build does (stage `verify`), since only
-    the proposal's own code can make its features.
-    """
+    """A model of shuffled outcomes knows nothing; where it does, features are made from outcomes. The judge
+    measures it wherever the base's code trains; else the build does (stage `verify`), as only the proposal's
+    own code can make its features."""
     if e.candidate is None or e.proposal is None or any(found.rule == "reproducible" for found in e.gathered):
         return None
     auc, limit = e.shuffled, e.params.gate.leak.shuffled
     if auc is None:
-        sentence = (
-            "The build left no ROC-AUC of shuffled outcomes: run `ml reproduce`, whose stage `verify` "
-            "measures it."
-        )
+        left = f"The build left no {e.task.ranking.name} of shuffled outcomes"
+        sentence = f"{left}: run `ml reproduce`, whose stage `verify` measures it."
         return Finding("shuffled", "INCONCLUSIVE", sentence)
     words = f"Trained on shuffled outcomes, the {e.task.ranking.name} on the test window is {auc:.3f}"
     numbers = {e.task.ranking.key: auc, "limit": limit}

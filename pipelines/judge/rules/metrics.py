@@ -1,8 +1,6 @@
-"""Is the candidate shown not worse than the champion and than the anchor, and good enough by itself?
-
-The task says by which metrics (core/tasks: `compared`, `floors`); the margin and the floor of each are those
-of its key in params.yaml: gate.
-"""
+"""Is the candidate shown not worse than the champion and than the anchor, and good enough by itself? The task
+says by which metrics (`compared`, `floors`), params.yaml: gate the margin and the floor of each by its
+key."""
 
 import dataclasses
 import math
@@ -121,11 +119,7 @@ def _not_worse(e: Evidence, other: Scored | None, rule: str, metric: Metric) -> 
         return _does_not_exist(rule, words, numbers)
     loss = -better * (candidate - champion)
     worse_low, worse_high = (low, high) if better < 0 else (-high, -low)
-    sentence = (
-        f"{words} {candidate:.4f} beside the champion's {champion:.4f}: Δ "
-        f"{_span(candidate - champion, low, high)}, "
-    )
-    limit = f"{-better * margin:+.3f}"
+    span, limit = _span(candidate - champion, low, high), f"{-better * margin:+.3f}"
     verdict: Verdict
     if worse_high < margin:
         verdict, end = "PASS", "shown better." if worse_high < 0 else f"within the margin of {limit}."
@@ -136,7 +130,8 @@ def _not_worse(e: Evidence, other: Scored | None, rule: str, metric: Metric) -> 
         numbers["days_to_decide"] = needed
         verdict, end = "INCONCLUSIVE", f"which may be beyond the margin of {limit}"
         end += f"; about {needed} days would decide it." if needed else ", and no number of days would help."
-    return Finding(rule, verdict, sentence + end, numbers)
+    sentence = f"{words} {candidate:.4f} beside the champion's {champion:.4f}: Δ {span}, {end}"
+    return Finding(rule, verdict, sentence, numbers)
 
 
 def _days_to_decide(now: int, loss: float, low: float, high: float, margin: float) -> int | None:
@@ -174,4 +169,4 @@ def _span(value: float, low: float, high: float) -> str:
 
 
 def _numbers(**numbers: float) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+    return {name: stats.finite(value) for name, value in numbers.items()}

@@ -1,9 +1,9 @@
 """Can what calls and runs the champion call and run the candidate?"""
 
+from pipelines.base.errors import one_line
 from pipelines.core.contract import Finding, Verdict
 from pipelines.core.schema import refusals
 from pipelines.judge.evidence import Evidence
-from pipelines.judge.proposal import one_line
 
 KILOBYTE = 1024
 MILLISECOND = 1e-3
@@ -24,10 +24,8 @@ def compatibility(e: Evidence) -> Finding | None:
     reasons = reasons or _refused_golden(e)
     if reasons:
         more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-        sentence = (
-            f"Requests that the champion accepts would be refused: {reasons[0]}{more}. Keep them, or raise "
-            "params.yaml: serving.api."
-        )
+        words = f"Requests that the champion accepts would be refused: {reasons[0]}{more}"
+        sentence = f"{words}. Keep them, or raise params.yaml: serving.api."
         return Finding("compatibility", "FAIL", sentence, {"reasons": len(reasons)})
     tried = len(e.champion_model.golden.rows)
     sentence = f"Whoever calls the champion can call the candidate; its {tried} golden requests were tried."
@@ -60,24 +58,22 @@ def size(e: Evidence) -> Finding | None:
     """The model is not so much larger that serving it changes."""
     if e.proposal is None or e.champion_model is None or not e.champion_model.size:
         return None
-    limit, ratio = e.params.gate.budget.size, e.proposal.size / e.champion_model.size
-    words = (
-        f"The model has {e.proposal.size / KILOBYTE:,.0f} kB, {ratio:.2f} times the champion's; "
-        f"{limit:g} times is allowed."
-    )
-    verdict: Verdict = "FAIL" if ratio > limit else "PASS"
-    return Finding("size", verdict, words, {"bytes": e.proposal.size, "ratio": ratio, "limit": limit})
+    words = f"The model has {e.proposal.size / KILOBYTE:,.0f} kB"
+    ratio = e.proposal.size / e.champion_model.size
+    return _within("size", words, ratio, e.params.gate.budget.size, {"bytes": e.proposal.size})
 
 
 def latency(e: Evidence) -> Finding | None:
     """One row takes not much longer to answer, the two models timed in turn."""
     if e.latency is None:
         return None
-    (candidate, champion), limit = e.latency, e.params.gate.budget.latency
-    ratio = candidate / champion
-    words = (
-        f"One row takes {candidate / MILLISECOND:.3f} ms in the median, {ratio:.2f} times the champion's; "
-        f"{limit:g} times is allowed."
-    )
+    candidate, champion = e.latency
+    words = f"One row takes {candidate / MILLISECOND:.3f} ms in the median"
+    budget = e.params.gate.budget.latency
+    return _within("latency", words, candidate / champion, budget, {"seconds": candidate})
+
+
+def _within(rule: str, words: str, ratio: float, limit: float, numbers: dict[str, float]) -> Finding:
+    sentence = f"{words}, {ratio:.2f} times the champion's; {limit:g} times is allowed."
     verdict: Verdict = "FAIL" if ratio > limit else "PASS"
-    return Finding("latency", verdict, words, {"seconds": candidate, "ratio": ratio, "limit": limit})
+    return Finding(rule, verdict, sentence, {**numbers, "ratio": ratio, "limit": limit})

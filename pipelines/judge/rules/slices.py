@@ -39,22 +39,18 @@ def slices(e: Evidence) -> Finding | None:
     if not judged:
         return None
     limits = e.params.gate.slice
-    worst = max(judged, key=lambda part: (part.low, part.difference))
-    numbers = {"slices": len(judged), "difference": worst.difference, "low": worst.low, "high": worst.high}
+    worst, n = max(judged, key=lambda part: (part.low, part.difference)), len(judged)
+    numbers = {"slices": n, "difference": worst.difference, "low": worst.low, "high": worst.high}
     span = f"{worst.difference:+.4f} [{worst.low:+.4f}, {worst.high:+.4f}]"
     words = f"{worst.slice} {worst.value}: Δ {e.task.loss.name} {span}"
     if worst.low > limits.fail:
-        sentence = f"{words}, shown to lose more than {limits.fail:g}, among {len(judged)} slices."
+        sentence = f"{words}, shown to lose more than {limits.fail:g}, among {n} slices."
         return Finding("slices", "FAIL", sentence, numbers)
     if hurt := [part for part in judged if part.difference > limits.warn and part.low > 0]:
-        sentence = (
-            f"{words}, shown worse, though not by more than {limits.fail:g}; look at "
-            f"{', '.join(f'{part.slice} {part.value}' for part in hurt[:5])}."
-        )
+        names = ", ".join(f"{part.slice} {part.value}" for part in hurt[:5])
+        sentence = f"{words}, shown worse, though not by more than {limits.fail:g}; look at {names}."
         return Finding("slices", "PASS", sentence, numbers, warning=True)
-    sentence = (
-        f"None of {len(judged)} slices is shown to lose more than {limits.fail:g}; the nearest is {words}."
-    )
+    sentence = f"None of {n} slices is shown to lose more than {limits.fail:g}; the nearest is {words}."
     return Finding("slices", "PASS", sentence, numbers)
 
 
@@ -68,19 +64,9 @@ def parts(e: Evidence) -> list[Part]:
     enough = [index for index, part in enumerate(found) if _is_judged(e, e.window, part)]
     if not enough:
         return found
-    point, low, high = _bounds(
-        e, e.window, [found[index].inside for index in enough], e.candidate, e.champion
-    )
-    for place, index in enumerate(enough):
-        part = found[index]
-        found[index] = Part(
-            part.slice,
-            part.value,
-            part.inside,
-            float(point[place]),
-            float(low[place]),
-            float(high[place]),
-        )
+    bounds = _bounds(e, e.window, [found[index].inside for index in enough], e.candidate, e.champion)
+    for index, *ends in zip(enough, *bounds, strict=True):
+        found[index] = Part(found[index].slice, found[index].value, found[index].inside, *map(float, ends))
     return found
 
 
@@ -120,31 +106,24 @@ def _bounds(
 
 def table(e: Evidence) -> list[dict[str, object]]:
     """gate.json's slices: rows, label rate, both models' metrics, and the difference with its bounds."""
-    if e.window is None or e.candidate is None:
-        return []
     found = []
     for part in parts(e):
-        label = e.window.label[part.inside]
-        entry: dict[str, object] = {
-            "slice": part.slice,
-            "value": part.value,
-            "rows": int(part.inside.sum()),
-            "days": len(np.unique(e.window.day[part.inside])),
-            "label_rate": float(label.mean()),
-        }
-        for name, scored in (("candidate", e.candidate), ("champion", e.champion)):
-            if scored is not None:
-                entry[name] = metrics_of(e, scored, part.inside)
+        assert e.window is not None
+        days = len(np.unique(e.window.day[part.inside]))
+        entry = {"slice": part.slice, "value": part.value, "days": days, **part_of(e, part.inside)}
         judged = math.isfinite(part.low)
         found.append(entry | {n: getattr(part, n) if judged else None for n in ("difference", "low", "high")})
     return found
 
 
-def metrics_of(e: Evidence, scored: Scored, inside: np.ndarray) -> dict[str, float | None]:
-    """The compared metrics on some rows of the test window, None where one does not exist."""
+def part_of(e: Evidence, inside: np.ndarray) -> dict[str, object]:
+    """Some rows of the test window: their count, label rate, and both models' compared metrics: None for one
+    that does not exist."""
     assert e.window is not None
-    label, p = e.window.label[inside], scored.p[inside]
-    day = np.zeros(len(p), dtype=np.int64)
-    sums = e.task.sums(label, p, day, 1, scored.rate, e.params.decision)
-    found = {metric.key: metric.of(sums, None) for metric in e.task.compared}
-    return {key: float(value) if pd.notna(value) else None for key, value in found.items()}
+    label, found = e.window.label[inside], dict[str, object]()
+    day = np.zeros(len(label), dtype=np.int64)
+    for name, scored in e.scored.items():
+        sums = e.task.sums(label, scored.p[inside], day, 1, scored.rate, e.params.decision)
+        values = {metric.key: metric.of(sums, None) for metric in e.task.compared}
+        found[name] = {key: float(value) if pd.notna(value) else None for key, value in values.items()}
+    return {"rows": len(label), "label_rate": float(label.mean()), **found}

@@ -1,8 +1,8 @@
 """Is what is judged what would be merged, and is there enough to judge it by?"""
 
+from pipelines.base.errors import one_line
 from pipelines.core.contract import Finding
 from pipelines.judge.evidence import NEAR, SAME, Again, Evidence
-from pipelines.judge.proposal import one_line
 
 
 def lock(e: Evidence) -> Finding | None:
@@ -10,20 +10,13 @@ def lock(e: Evidence) -> Finding | None:
     if e.proposal is None:
         return None
     if e.proposal.md5 != e.proposal.locked:
-        return Finding(
-            "lock",
-            "FAIL",
-            f"dvc.lock names the model {e.proposal.locked[:12]}, but the build left {e.proposal.md5[:12]}: "
-            "run `ml reproduce` and commit dvc.lock.",
-        )
-    if e.proposal.unlocked:
-        return Finding(
-            "lock",
-            "FAIL",
-            f"dvc.lock names another {e.proposal.unlocked} than the build left: run `ml reproduce` and "
-            "commit dvc.lock.",
-        )
-    return Finding("lock", "PASS", "The model is the one that dvc.lock names.")
+        named, left = e.proposal.locked[:12], e.proposal.md5[:12]
+        wrong = f"dvc.lock names the model {named}, but the build left {left}"
+    elif e.proposal.unlocked:
+        wrong = f"dvc.lock names another {e.proposal.unlocked} than the build left"
+    else:
+        return Finding("lock", "PASS", "The model is the one that dvc.lock names.")
+    return Finding("lock", "FAIL", f"{wrong}: run `ml reproduce` and commit dvc.lock.")
 
 
 def days(e: Evidence) -> Finding | None:
@@ -31,24 +24,23 @@ def days(e: Evidence) -> Finding | None:
     if e.window is None:
         return None
     found, asked = len(e.window.days), e.params.gate.days
+    numbers = {"days": found, "asked": asked}
     if found == 0:
         sentence = "There is no labelled day later than both models' training: nothing was measured."
-        return Finding("days", "INCONCLUSIVE", sentence, {"days": 0, "asked": asked})
+        return Finding("days", "INCONCLUSIVE", sentence, numbers)
     words = f"The test window has {found} days, {e.window.days[0]} to {e.window.days[-1]}"
     if found < asked:
         sentence = f"{words}, and at least {asked} are asked for: add a month of data, or train on fewer."
-        return Finding("days", "INCONCLUSIVE", sentence, {"days": found, "asked": asked})
-    return Finding("days", "PASS", f"{words}.", {"days": found, "asked": asked})
+        return Finding("days", "INCONCLUSIVE", sentence, numbers)
+    return Finding("days", "PASS", f"{words}.", numbers)
 
 
 def equal(e: Evidence) -> Finding | None:
     """A candidate that answers as the champion does needs no statistics."""
     if not e.equal:
         return None
-    sentence = (
-        f"Equal: the candidate answers every row of the test window as the champion does (max |Δp| = "
-        f"{e.largest_difference:.1g})."
-    )
+    words = "Equal: the candidate answers every row of the test window as the champion does"
+    sentence = f"{words} (max |Δp| = {e.largest_difference:.1g})."
     return Finding("equal", "PASS", sentence, {"max_dp": e.largest_difference})
 
 
@@ -56,9 +48,8 @@ def first(e: Evidence) -> Finding | None:
     """Without a champion there is nothing to compare with; what is absolute is asked all the same."""
     if e.proposal is None or e.champion_model is not None or e.gathered:
         return None
-    return Finding(
-        "champion", "PASS", "There is no champion yet: the first model passes on what is absolute alone."
-    )
+    sentence = "There is no champion yet: the first model passes on what is absolute alone."
+    return Finding("champion", "PASS", sentence)
 
 
 def code(e: Evidence) -> Finding | None:
@@ -98,10 +89,8 @@ def reproducible(e: Evidence) -> Finding | None:
     if e.retrained is not None:
         return _retrained(e.retrained)
     if e.repeated is None:
-        sentence = (
-            "The build left no model that was trained again: run `ml reproduce`, whose stage `verify` "
-            "makes it."
-        )
+        left = "The build left no model that was trained again"
+        sentence = f"{left}: run `ml reproduce`, whose stage `verify` makes it."
         return Finding("reproducible", "INCONCLUSIVE", sentence)
     numbers = {"max_dp": e.repeated}
     if not e.repeated <= SAME:
@@ -111,12 +100,12 @@ def reproducible(e: Evidence) -> Finding | None:
 
 
 def beside(e: Evidence) -> Finding | None:
-    """What ships beside the model, and what the drift check goes by, is what the model and the rows give."""
+    """What ships with the model, and what the drift check goes by, is what the model and the rows give."""
     if e.retrained is None:
         return None
     if e.changes.figures:
         words = f"The proposal changes {_listed(e.changes.figures)}"
-        sentence = f"{words}: what stands beside the model is its own word, for a maintainer."
+        sentence = f"{words}: what ships beside the model is its own word, for a maintainer."
         return Finding("beside", "PASS", sentence, warning=True)
     if e.retrained.beside is None:
         sentence = "Golden rows, reference and figures are what the judge makes of this model."
