@@ -22,6 +22,5 @@ def refuse(path: Path, text: str | None = None) -> None:
     if len(marks := list(MARK.finditer(text))) >= 2:
         line = text.count("\n", 0, marks[0].start()) + 1
         way_out = MADE.get(path.name, "keep the lines that you want and delete the markers")
-        raise UserError(
-            f"{path}, line {line}: git left a conflict there: {way_out}, then `git add {path.name}`"
-        )
+        way_out += f", then `git add {path.name}`"
+        raise UserError(f"{path}, line {line}: git left a conflict there: {way_out}")

@@ -85,9 +85,8 @@ class Contract:
             if column.values and column.type != "category":
                 raise ValueError(f"columns.py: {column.name} has values but is not a category")
             if column.label and (column.known_at is not None or column.type != "flag"):
-                raise ValueError(
-                    f"columns.py: the label {column.name} must be a flag that is known only afterwards"
-                )
+                wrong = f"the label {column.name} must be a flag that is known only afterwards"
+                raise ValueError(f"columns.py: {wrong}")
 
     def column(self, name: str) -> Column:
         """The column of that name. KeyError where there is none."""

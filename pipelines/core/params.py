@@ -274,7 +274,7 @@ def _sentence(name: str, error: ValidationError) -> str:
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"{name}: {field} is not a known key; {_keys_beside(first['loc'])}"
+        return f"{name}: {field} is not a known key; {_keys_beside(first['loc'][:-1])}"
     if first["type"] == "missing":
         return f"{name}: {field} is missing"
     if first["type"] == "value_error":
@@ -288,15 +288,13 @@ def _sentence(name: str, error: ValidationError) -> str:
 
 def _keys_beside(location: tuple[int | str, ...]) -> str:
     model: Any = Params
-    for part in location[:-1]:
-        if get_origin(model) is dict:  # named by the user
-            model = get_args(model)[1]
-        elif get_origin(model) in (list, tuple):
-            model = get_args(model)[0]
+    for part in location:
+        if get_origin(model) in (dict, list):
+            model = get_args(model)[-1]  # of what is in it, whatever the user calls it
         else:
             model = model.model_fields[str(part)].annotation
-    where = ".".join(str(part) for part in location[:-1])
-    return f"the keys {f'of {where} ' if where else ''}are {', '.join(model.model_fields)}"
+    where = f" of {'.'.join(map(str, location))}" if location else ""
+    return f"the keys{where} are {', '.join(model.model_fields)}"
 
 
 def edited(text: str, values: Mapping[str, Any]) -> str:

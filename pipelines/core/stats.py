@@ -121,9 +121,9 @@ def interval(draws: np.ndarray, level: float = 0.90) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def finite(value: float) -> float | None:
+def finite(value: float | None) -> float | None:
     """The number, which JSON has; None for one that it has not."""
-    return float(value) if math.isfinite(value) else None
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def simultaneous(point: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

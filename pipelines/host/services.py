@@ -15,8 +15,9 @@ from pathlib import Path
 import psutil
 
 from pipelines.artifacts.host import Outputs
+from pipelines.base import venv
 from pipelines.base.errors import Refused, UserError
-from pipelines.host import keeper, supervision, venv
+from pipelines.host import keeper, supervision
 from pipelines.host.host import Host
 from pipelines.host.slots import launch, process
 

@@ -20,13 +20,13 @@ from python_terraform import IsFlagged
 from python_terraform import Terraform as PythonTerraform
 
 from pipelines.artifacts.host import Outputs
-from pipelines.base import machine, programs
+from pipelines.base import machine, programs, venv
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import read_json
 from pipelines.base.locks import held
 from pipelines.host import host as hosts
-from pipelines.host import services, venv
+from pipelines.host import services
 from pipelines.host.host import Host
 
 logging.getLogger("python_terraform").setLevel(logging.ERROR)  # it warns of a plan that has changes

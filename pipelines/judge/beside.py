@@ -1,8 +1,5 @@
-"""The files that ship beside a candidate's model, made once more by the judge.
-
-The golden rows decide whether a slot may serve, the reference what counts as drift, serving.json what the
-service does with an answer, the figures what the ledger and the model's card say.
-"""
+"""The files that ship beside a candidate's model, made once more by the judge: by them a slot may serve,
+drift is found, the service acts, and the ledger and the card say how good the model is."""
 
 import csv
 import math

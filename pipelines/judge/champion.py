@@ -16,10 +16,10 @@ import yaml
 from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.model import Description
 from pipelines.artifacts.release import MODELS, Release
-from pipelines.base import git, programs
+from pipelines.base import git, programs, venv
 from pipelines.base import recorded as locks
 from pipelines.base.console import step
-from pipelines.base.errors import UserError
+from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import read_json, sha256, write_bytes, write_json, write_text
 from pipelines.core import tables
 from pipelines.core.model import Model
@@ -226,23 +226,14 @@ def _python(checkout: Path, base: Path) -> Path:
     lock = checkout / "requirements/train.txt"
     if not lock.is_file() or lock.read_bytes() == (base / "requirements/train.txt").read_bytes():
         return Path(sys.executable)
-    folder = (base / ".greenlight/venvs" / sha256(lock)[:12]).resolve()
+    step("looking for an environment of the champion's own lock")
+    try:
+        folder = venv.make(base / ".greenlight/venvs" / venv.name(lock), lock)
+    except (Refused, UserError) as error:
+        raise ChampionUnavailable(f"the champion's own lock cannot be installed: {error}") from None
     python = folder / "bin/python"
-    if not (folder / "ready").is_file():
-        step("making an environment from the champion's own lock")
-        if (uv := programs.find("uv")) is None:
-            raise ChampionUnavailable("the champion's lock is another one, and no uv is here to install it")
-        for command in (
-            [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
-            [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(python), str(lock)],
-        ):
-            run = programs.run(command)
-            if run.returncode:
-                said = " ".join(run.stderr.split())[:300]
-                raise ChampionUnavailable(f"the champion's own lock cannot be installed: {said}")
-        ml = f"#!{python}\nfrom pipelines.cli import main\nmain()\n"  # the stages of its dvc.yaml call it
-        write_text(folder / "bin/ml", ml).chmod(0o755)
-        write_text(folder / "ready", "")
+    ml = f"#!{python}\nfrom pipelines.cli import main\nmain()\n"  # the stages of its dvc.yaml call it
+    write_text(folder / "bin/ml", ml).chmod(0o755)
     return python
 
 

@@ -1,8 +1,5 @@
-"""A process of its own, with bounds on memory and time, that answers what the judge asks it.
-
-The bounds are the process's: what takes more ends it, and the judge says so. What comes back is bytes of a
-kind, of no more than was asked for.
-"""
+"""A process of its own, with bounds on memory and time, that answers what the judge asks it: what takes more
+ends it, and the judge says so. What comes back is bytes of a kind, of no more than was asked for."""
 
 import contextlib
 import importlib

@@ -93,17 +93,13 @@ class Evidence:
     @property
     def unchanged(self) -> bool:
         """The proposal's model is the champion's, byte for byte, and what is merged makes no other."""
-        return self.same_lock or (
-            self.proposal is not None
-            and self.champion_model is not None
-            and self.proposal.sha256 == self.champion_model.sha256
-            and (self.largest_difference or 0.0) <= SAME
-            and (
-                self.retrained.same and self.retrained.beside is None
-                if self.retrained is not None
-                else made_of(self.proposal.params) == made_of(self.params)
-            )
-        )
+        if self.same_lock or self.proposal is None or self.champion_model is None:
+            return self.same_lock
+        if self.proposal.sha256 != self.champion_model.sha256 or (self.largest_difference or 0.0) > SAME:
+            return False
+        if self.retrained is None:
+            return made_of(self.proposal.params) == made_of(self.params)
+        return self.retrained.same and self.retrained.beside is None
 
     @property
     def equal(self) -> bool:

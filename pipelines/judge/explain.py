@@ -1,7 +1,5 @@
-"""What the two models look at, side by side: permutation importance, partial dependence, SHAP values.
-
-Shown, never judged. A model is a stranger's: whatever it does wrong becomes a note, not an exception.
-"""
+"""What the two models look at, side by side: permutation importance, partial dependence, SHAP values. Shown,
+never judged: whatever a stranger's model does wrong becomes a note, not an exception."""
 
 import math
 import time
@@ -70,9 +68,6 @@ def _each(subjects: dict[str, "Subject"], explanation: Callable[["Subject"], Any
     return found
 
 
-# --- a model as what explains sees one ---------------------------------------------------------------------
-
-
 @dataclass
 class Subject:
     """A model with sampled rows of the test window as numbers: a category is its value's place in `known`."""
@@ -122,9 +117,6 @@ def _categories(tables: list[Inputs]) -> dict[str, np.ndarray]:
     for name, values in (entry for table in tables for entry in table.items() if entry[1].dtype == object):
         found[name].update(values[:, 0])
     return {name: np.array(sorted(values), dtype=object) for name, values in found.items()}
-
-
-# --- the three explanations --------------------------------------------------------------------------------
 
 
 def _importance(subject: Subject) -> dict[str, Any]:

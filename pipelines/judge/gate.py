@@ -46,9 +46,8 @@ def run(
     """
     commits = _commit(base, head) if head else None, git.commit("HEAD", base)
     evidence = gather(candidate, base, problem, production, anchor, commits[0])
-    verdict = record(
-        rules.judge(evidence), evidence, base, *commits, validation=proposal.validation(candidate)
-    )
+    findings = rules.judge(evidence)
+    verdict = record(findings, evidence, base, *commits, validation=proposal.validation(candidate))
     written = verdict.write(out)
     for finding in verdict.findings:
         print(f"{finding.verdict:12}  {finding.rule:18} {finding.sentence}")
@@ -105,14 +104,9 @@ def record(
 
 def _finding(finding: Finding) -> dict[str, Any]:
     """A team's own rule may say more than fits, and give numbers that JSON does not have."""
-    numbers = {
-        name: None if value is None else stats.finite(value) for name, value in finding.numbers.items()
-    }
-    return asdict(finding) | {
-        "rule": one_line(finding.rule, 80),
-        "sentence": one_line(finding.sentence, LONGEST),
-        "numbers": numbers,
-    }
+    numbers = {name: stats.finite(value) for name, value in finding.numbers.items()}
+    texts = {"rule": one_line(finding.rule, 80), "sentence": one_line(finding.sentence, LONGEST)}
+    return asdict(finding) | texts | {"numbers": numbers}
 
 
 def superior(findings: Iterable[Finding], task: Task) -> bool:
@@ -131,18 +125,13 @@ def _files(base: Path, head: str) -> list[str] | None:
 
 
 def differences(base: Params, proposal: Params) -> list[dict[str, Any]]:
-    """Each key of params.yaml that differs: {"key": "train.seed", "base": "7", "proposal": "8"}."""
-    here, there = dict(flat(base.model_dump())), dict(flat(proposal.model_dump()))
+    """Each key of params.yaml that differs: {"key": "train.seed", "base": "7", "proposal": "8"}. As text,
+    because JSON may not have the value."""
+    here, there = ({k: one_line(v) for k, v in flat(p.model_dump())} for p in (base, proposal))
+    keys = (key for key in dict.fromkeys([*here, *there]) if here.get(key) != there.get(key))
     return [
-        {"key": one_line(key), "base": _shown(here, key), "proposal": _shown(there, key)}
-        for key in dict.fromkeys([*here, *there])
-        if _shown(here, key) != _shown(there, key)
+        {"key": one_line(key), "base": here.get(key, "–"), "proposal": there.get(key, "–")} for key in keys
     ]
-
-
-def _shown(values: dict[str, Any], key: str) -> str:
-    """A value as text, as it may not be one that JSON has: a proposal can write `.nan`, for one."""
-    return one_line(str(values[key])) if key in values else "–"
 
 
 def _model(model: Proposal | Champion | None, scored: Scored | None, **own: str) -> dict[str, Any] | None:
@@ -183,10 +172,8 @@ def _interval(draws: np.ndarray) -> list[float | None]:
 
 
 def _dp(e: Evidence) -> dict[str, Any] | None:
-    """Quantiles of Δp, the candidate's answers on the test window minus the champion's, at 0, 1, ... 100 %.
-
-    A rollout asks whether live answers differ so too.
-    """
+    """Quantiles of Δp, the candidate's answers on the test window minus the champion's, at 0, 1, ... 100 %: a
+    rollout asks whether live answers differ so too."""
     if e.candidate is None or e.champion is None or e.champion_model is None:
         return None
     quantiles = np.quantile(e.candidate.p - e.champion.p, np.linspace(0, 1, 101))
@@ -202,10 +189,8 @@ def _months(e: Evidence) -> list[dict[str, Any]]:
 
 
 def _calibrations(e: Evidence) -> dict[str, Any]:
-    """For each model tenths of the test window by p (mean p and observed share of each), slope and intercept
-    with their intervals, and the expected calibration error over the tenths: shown only, as its bootstrap is
-    biased upward.
-    """
+    """For each model tenths of the test window by p (mean p and observed share of each), the calibration with
+    its intervals, and its expected error over the tenths: shown only, as its bootstrap is biased upward."""
     found: dict[str, Any] = {}
     for name, scored in e.scored.items():
         assert e.window is not None
@@ -232,13 +217,10 @@ def _shares(e: Evidence, part: np.ndarray) -> np.ndarray:
 
 def _roc(label: np.ndarray, p: np.ndarray) -> dict[str, Any]:
     """The share of positives found at even shares of false alarms."""
-    order = np.argsort(-p, kind="stable")
-    last = np.flatnonzero(np.append(np.diff(p[order]) != 0, True))  # of each run of equal p
-    found, false = (np.append(0, np.cumsum(kind[order])[last]) for kind in (label, ~label))
-    if not found[-1] or not false[-1]:
+    from sklearn.metrics import roc_curve
+
+    if not label.any() or label.all():
         return {"false_alarms": [], "found": []}
+    false, found, _ = roc_curve(label, p, drop_intermediate=False)
     shares = np.linspace(0, 1, POINTS + 1)
-    return {
-        "false_alarms": shares.tolist(),
-        "found": np.interp(shares, false / false[-1], found / found[-1]).tolist(),
-    }
+    return {"false_alarms": shares.tolist(), "found": np.interp(shares, false, found).tolist()}

@@ -34,11 +34,9 @@ def gather(
     anchor: Production | None = None,
     head: str | None = None,
 ) -> Evidence:
-    """The evidence on the proposal `head` whose build left `candidate`, against the checkout `base`.
-
-    `anchor` is the last release that was shown superior, or the first. Never raises for what a proposal's
-    files hold: that becomes a finding. UserError where `base` is broken.
-    """
+    """The evidence on the proposal `head` whose build left `candidate`, against the checkout `base`. `anchor`
+    is the last release that was shown superior, or the first. UserError where `base` is broken; what a
+    proposal's files hold becomes a finding."""
     params, contract = load(base / "params.yaml"), problem.contract
     if not candidate.is_dir():
         raise UserError(f"{candidate} does not exist: it is the folder that a proposal's build leaves")
@@ -50,9 +48,7 @@ def gather(
     found = changes.of(base, head)
     try:
         if head is not None and found.known:
-            proposals.as_committed(candidate, lambda name: changes.file(base, head, name))
-            if found.data:
-                proposals.check_data(*changes.file(base, head, "data.dvc"))
+            proposals.as_committed(candidate, lambda name: changes.file(base, head, name), found.data)
         if (
             recorded is not None
             and proposals.locked(candidate) == recorded

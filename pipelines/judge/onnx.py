@@ -110,9 +110,6 @@ def _messages(graph: GraphProto) -> Iterator[Any]:
                 todo += [(inner, depth) for inner in ([value] if isinstance(value, Message) else value)]
 
 
-# --- two models that are one --------------------------------------------------------------------------------
-
-
 def alike(one: bytes, other: bytes) -> bool:
     """Whether two models are the same graph with the same numbers, but for how these are rounded: then they
     answer alike everywhere and not only where they were asked."""

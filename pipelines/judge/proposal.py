@@ -1,8 +1,6 @@
-"""What a proposal's build left, read as the hostile data it may be: each file is whole or named as bad.
-
-A field that this version does not know is ignored: a proposal's own code may write more, and the rule
-`beside` says that this is its own word. Where the base's code wrote the files, that rule wants them field by
-field."""
+"""What a proposal's build left, read as the hostile data it may be: each file is whole or named as bad. A
+field that this version does not know is ignored, as a proposal's own code may write more; where the base's
+code wrote the files, the rule `beside` wants them field by field."""
 
 import os
 import stat
@@ -128,22 +126,18 @@ def contained(path: Path) -> Model:
         raise InvalidProposal(f"models/{path.name} cannot be opened ({one_line(said)})") from None
 
 
-def as_committed(folder: Path, committed: Callable[[str], tuple[bytes | None, str]]) -> None:
-    """InvalidProposal where the build's params.yaml or dvc.lock are not the commit's: those are merged."""
-    for name in ("params.yaml", "dvc.lock"):
+def as_committed(folder: Path, committed: Callable[[str], tuple[bytes | None, str]], data: bool) -> None:
+    """InvalidProposal where the build's params.yaml or dvc.lock are not the commit's, which are merged, or,
+    with `data`, the commit's data.dvc names anything else than data/."""
+    for name in ("params.yaml", "dvc.lock", "data.dvc")[: 3 if data else 2]:
         content, why = committed(name)
         if content is None:
             raise InvalidProposal(f"{name} {why} in the proposal's commit")
-        if _read(folder, name, Path.read_bytes) != content:
+        if name == "data.dvc":
+            locks.check_tracked(content, "data", name)
+        elif _read(folder, name, Path.read_bytes) != content:
             wrong = f"{name} of the build is not the one of the proposal's commit, which is what is merged"
             raise InvalidProposal(wrong)
-
-
-def check_data(content: bytes | None, why: str) -> None:
-    """InvalidProposal where the commit's data.dvc, of these bytes, names anything else than data/."""
-    if content is None:
-        raise InvalidProposal(f"data.dvc {why} in the proposal's commit")
-    locks.check_tracked(content, "data", "data.dvc")
 
 
 def _optional(folder: Path, name: str, reader: Callable[[Path], T]) -> T | None:

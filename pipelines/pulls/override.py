@@ -28,9 +28,7 @@ def run(event: Path) -> int:
 
     `event` is the payload of `pull_request_target`, labeled or unlabeled. A label counts from a person with
     the role maintain or admin, for the head and the base that the event names, while the pull request still
-    has both, and once: who runs an old run again is not who gave the label. Else the status says why it does
-    not count. Returns 0.
-    """
+    has both, and once: who runs an old run again is not who gave the label. Returns 0."""
     payload = read_json(event)
     action, login, number, head, base = _checked(event, payload)
     github = GitHub.from_environment()

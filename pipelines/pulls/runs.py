@@ -118,9 +118,6 @@ def _check(run: Any, where: str) -> Mapping[str, Any]:
     return run
 
 
-# --- of a merged commit -----------------------------------------------------------------------------------
-
-
 def of_commit(commit: str, out: Path) -> int:
     """`ml ci evidence`: the run that judged the pull request which brought a commit of the main branch.
     Writes proposal.json into `out`, and `run` and `report` to the step's outputs; the summary says where

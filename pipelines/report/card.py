@@ -136,9 +136,6 @@ class Measured:
         return {"rows": len(label), "days": len(days), "label_rate": rate, "metrics": metrics}
 
 
-# --- the parts ---------------------------------------------------------------------------------------------
-
-
 def _spans(measured: Measured) -> list[dict[str, Any]]:
     """Training and what came after it: months, rows, and rows without a label."""
     spans = []

@@ -41,8 +41,9 @@ def _environment(longest: int) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {name: _markup(make) for name, make in {**FIGURES, "label": _quoted}.items()}
+    made.filters |= {name: _markup(make) for name, make in FIGURES.items()}
     made.filters |= {
+        "label": lambda value, most=16: Markup(f'"{label(value, most)}"'),
         "text": lambda value, most: Markup(text(value, max(most, longest))),
         "code": lambda value, most=LONGEST: Markup(f"`{code(value, max(most, longest))}`"),
         "yaml": lambda value: Markup(
@@ -113,13 +114,6 @@ def bar(value: float, greatest: float) -> str:
 def label(value: Any, longest: int = 16) -> str:
     """A text for the inside of a chart's quotes: nothing that Mermaid reads as anything else."""
     return re.sub("%+", "%", re.sub(r"[^\w .,:()=/+°%-]", "·", one_line(value, longest))) or "·"
-
-
-def _quoted(value: Any, longest: int = 16) -> str:
-    return f'"{label(value, longest)}"'
-
-
-# --- the terminal ------------------------------------------------------------------------------------------
 
 
 def show(path: Path, details: bool = True) -> None:

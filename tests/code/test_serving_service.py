@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from pipelines.artifacts.golden import Golden
+from pipelines.base import venv
 from pipelines.base.files import read_json, sha256, sha256_of_tree
-from pipelines.host import venv
 from pipelines.release import release
 from pipelines.release.commit import files
 from pipelines.serving.predictor import Predictor

@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 
 from pipelines.artifacts.host import Served
+from pipelines.base import venv
 from pipelines.base.errors import Refused
 from pipelines.base.files import write_text
-from pipelines.host import keeper, venv
+from pipelines.host import keeper
 from pipelines.host.slots import launch
 from pipelines.host.slots.slot import Slot
 from pipelines.host.supervisor import program

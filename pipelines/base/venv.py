@@ -1,4 +1,4 @@
-"""Virtual environments of the host: made once from a lock with hashes, named after it, shared."""
+"""Virtual environments: made once from a lock with hashes, named after it, shared."""
 
 import hashlib
 import sys
