@@ -28,7 +28,7 @@ class Host(Outputs):
         host = cls.found(folder)
         if host is None:
             raise UserError(f"no host for {environment} ({folder / cls.NAME}): {way_out}")
-        if not _same_folder(host.folder, folder):
+        if not host.folder.exists() or not host.folder.samefile(folder):
             moved = f"{folder / cls.NAME} is about {host.folder}, from where it was moved"
             raise UserError(f"{moved}: move it back, or {way_out}")
         if model not in host.ports_of:
@@ -108,10 +108,3 @@ class Host(Outputs):
 def place(home: Path, environment: str, model: str) -> Path:
     """Where an environment keeps what is a model's own."""
     return home / environment / "models" / model
-
-
-def _same_folder(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False

@@ -83,7 +83,9 @@ def handler(forge: Forge, failing: int = 0) -> type[BaseHTTPRequestHandler]:
             self.write(status, b"<html><title>Unicorn!</title></html>", headers)
 
         def send(self, status: int, body: Any, path: str, query: dict[str, str]) -> None:
-            headers, name = {"Content-Type": "application/json; charset=utf-8"}, listed(body)
+            headers, name = {"Content-Type": "application/json; charset=utf-8"}, ""
+            if isinstance(body, dict) and "total_count" in body:  # it counts a list
+                name = next((name for name, value in body.items() if isinstance(value, list)), "")
             if isinstance(body, list) or name:
                 entries = body[name] if name else body
                 size, page = min(int(query.get("per_page", 30)), 100), int(query.get("page", 1))
@@ -135,10 +137,3 @@ def dispatch(
     forge.state["unexpected"].append(f"{method} {path}")
     forge.save()
     raise ApiError(404, "Not Found")
-
-
-def listed(body: Any) -> str:
-    """The name of the list in an answer that counts it; empty where there is none."""
-    if not isinstance(body, dict) or "total_count" not in body:
-        return ""
-    return next((name for name, value in body.items() if isinstance(value, list)), "")

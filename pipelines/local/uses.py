@@ -73,8 +73,7 @@ def remote_uses(root: Path, workflow: Path) -> Iterator[Use]:
 
 
 def local_action(root: Path, value: str, where: str) -> Path:
-    path = root / value
-    for candidate in (path, path / "action.yml", path / "action.yaml"):
+    for candidate in (root / value, root / value / "action.yml", root / value / "action.yaml"):
         if candidate.is_file():
             return candidate
     raise UserError(f"{where}: uses: {value} names no action in this repository")

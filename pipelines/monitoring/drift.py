@@ -31,16 +31,9 @@ UNREADABLE = 0.01  # of the log's lines: above it, what was lost could say somet
 
 
 def drift(
-    environment: str,
-    through: str | None,
-    home: Path,
-    known: Reference,
-    params: Params,
-    problem: Problem,
-    since: str | None = None,
+    environment: str, through: str, home: Path, known: Reference, params: Params, problem: Problem
 ) -> Check:
-    """Judge `environment` by its months from `since` (default: after the champion's training) to `through`
-    (default: the newest with labels).
+    """Judge `environment` by its months after the champion's training, up to `through`.
 
     Reads its prediction log and HOME/labels/MONTH.parquet; `known` is the running release's. UserError where
     the champion has seen these months, or has no such features.
@@ -49,8 +42,7 @@ def drift(
     if lacking := [column.name for column in contract.loggable if column.name not in known.named]:
         why = f"the champion's reference.json has no feature {lacking[0]}, which columns.py has"
         raise UserError(f"{why}: run the drift check at the commit of the running release")
-    through = through or labels.newest_month(home / "labels")
-    since = since or str(pd.Period(known.last, freq="M") + 1)
+    since = str(pd.Period(known.last, freq="M") + 1)
     if not (counted := months.between(since, through)):
         raise UserError(f"the champion has seen {through}: the months from {since} on count")
     log = labels.predictions(hosts.place(home, environment, contract.name) / "predictions", contract)
@@ -172,10 +164,7 @@ def _training(known: Reference, task: Task) -> Training:
 
 
 def _own_skills(known: Reference, task: Task) -> dict[str, float]:
-    """The training months' skills, restated against each month's own label rate.
-
-    reference.json states them against the rate of the months before, which follows from its rows and rates.
-    """
+    """The training months' skills, restated from the rate of the months before each to its own label rate."""
     skills = {}
     for index, month in enumerate(known.brier_skill):
         later = known.brier_skill[index:]

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.base.errors import UserError
 from pipelines.core import months, rows, tasks
 from pipelines.core.contract import Column, Contract
 from pipelines.core.problem import Problem
@@ -99,15 +98,6 @@ def _within(asked: pd.DataFrame, events: pd.Series, horizon: float) -> pd.Series
     at = pd.to_datetime(asked[ASKED], utc=True, format="ISO8601", errors="coerce")
     event = pd.to_datetime(asked[KEY].map(events)).dt.tz_localize("UTC")
     return (event - pd.Timedelta(hours=horizon) - ZONES <= at) & (at <= event + ZONES)
-
-
-def newest_month(folder: Path) -> str:
-    """The newest month with labels. UserError where there is none."""
-    known = sorted(file.stem for file in folder.glob("????-??.parquet"))
-    if not known:
-        way_out = "bring a month's with `ml ingest --through MONTH --labels-to host`"
-        raise UserError(f"{folder} has no labels: {way_out}")
-    return known[-1]
 
 
 def _as_the_model_takes_them(table: pd.DataFrame, columns: Iterable[Column]) -> pd.DataFrame:

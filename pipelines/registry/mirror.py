@@ -47,7 +47,7 @@ def register(env: str, contract: Contract, model: Path, release: str, commit: st
 def champion(name: str, folder: Path) -> None:
     """Let the aliases `champion` and `production` follow the release in `folder`, which production runs now.
 
-    It never fails: the traffic has moved, and the registry only mirrors that. One line says how it went.
+    It never fails, as the traffic has moved; a line says how it went.
     """
     try:
         step(f"MLflow: {_crown(name, folder)}")

@@ -35,11 +35,7 @@ class Side:
 
 
 def diff(one: str, other: str) -> str:
-    """What differs between two of: a release's id or its beginning, an environment (the release that it
-    wants), a folder with models/.
-
-    UserError for a name that is none of these, or where a file of one is missing or broken.
-    """
+    """What differs between two of: a release, by its id or the environment; a folder with models/."""
     a, b = _side(one), _side(other)
     both = [part for part in a.facts if a.facts[part] and b.facts[part]]
     if "params" in both:

@@ -149,10 +149,7 @@ def _copy_evidence(here: Path, out: Path, review: Review) -> None:
 
 
 def _require_vouched(here: Path, folder: Path, ledger: Ledger, review: Review) -> None:
-    """UserError where the entry would sign what somebody else put beside the Bento.
-
-    What is there is what an entry of somebody known names, or what would be made here.
-    """
+    """UserError where the entry would sign what no known entry names, and this commit would not make."""
     held = beside.digest(folder)
     if ledger.signer is None or held in {one.entry.beside for one in ledger.chain(ENV, known=True)}:
         return

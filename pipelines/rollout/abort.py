@@ -34,7 +34,8 @@ def abort(env: str, model: str, home: Path | None = None, within: float = ENDS_S
         with locks.held(host.place, "the abort", env):
             move = journal.half_way()
             if move and not move.failing and not move.paused:
-                journal.write(move.id, "pause", step=_last_step(move), by=BY)
+                last = next((event["step"] for event in reversed(move.events) if "step" in event), NAMES[0])
+                journal.write(move.id, "pause", step=last, by=BY)
     print(f"{env}: {_told(env, journal.half_way())}; {host.edge.traffic}")
     return 0
 
@@ -81,7 +82,3 @@ def _holds(pid: int, place: Path) -> bool:
         return False
     except psutil.AccessDenied:
         return True
-
-
-def _last_step(move: Move) -> str:
-    return next((str(event["step"]) for event in reversed(move.events) if "step" in event), NAMES[0])

@@ -21,10 +21,7 @@ LEAST = 20  # pairs of answers, without which nothing can be said
 
 
 def logged(predictions: Path, contract: Contract, most: int) -> list[Row]:
-    """What callers asked within `DAYS`, each different row once, the newest first; at most so many.
-
-    None where the log does not keep all that a caller must send.
-    """
+    """What callers asked within `DAYS`, each row once, the newest first; none where the log lacks much."""
     if any(not column.loggable and not column.missing for column in contract.features):
         return []
     names = [column.name for column in contract.features if column.loggable]

@@ -27,10 +27,7 @@ TRIES = 3  # to answer at all
 
 
 def golden_rows(url: str, release: str, golden: Golden) -> float:
-    """Ask `url` for the golden rows; returns max |Δp|, at most 1e-6.
-
-    Refused where the answer is not an answer, comes from another release, or differs by more.
-    """
+    """max |Δp| of the golden rows at `url`. Refused above 1e-6, and where another release answers."""
     answer = _answer(url, golden.rows)
     try:
         answered, p = answer["release"], [float(prediction["p"]) for prediction in answer["predictions"]]

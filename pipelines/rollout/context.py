@@ -59,7 +59,6 @@ class Context:
         self.edge: Edge = host.edge
         self.url = host.slot(self.slot).url
         self.folder = Path()
-        self._begun = under_way.at
         self._ended: set[int] = set()
 
     def live_folder(self) -> Path | None:
@@ -67,13 +66,10 @@ class Context:
         has = self.origin and self.releases.has(self.origin.release)
         return self.releases.get(self.origin.release) if self.origin and has else None
 
-    def first_intent(self, step: str) -> str:
-        """When the move first came to a step: an ISO 8601 time."""
-        return self.journal.move(self.id).intent(step) or self._begun
-
-    def fact(self, step: str) -> dict[str, Any]:
-        """What was known of a step when it was first finished."""
-        return self.journal.move(self.id).fact(step) or {}
+    @property
+    def move(self) -> Move:
+        """The move as the journal has it now."""
+        return self.journal.move(self.id)
 
     def record_of_live(self) -> Counters:
         """What the edge has counted for the live slot since its own rollout ended."""

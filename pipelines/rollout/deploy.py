@@ -42,7 +42,9 @@ def deploy(
     With `plan` only tells what would happen. UserError where there is no host, nothing is wanted, what is
     wanted is not to be believed or is not a merged commit's release, or another deploy holds the environment.
     """
-    pause = _named(pause_before)
+    pause = pause_before if pause_before is None else pause_before.upper()
+    if pause is not None and pause not in NAMES:
+        raise UserError(f"--pause-before {pause_before!r} is not a step: they are {', '.join(NAMES)}")
     host = Host.load(env, contract.name, home)
     entry = trust.wanted(host)
     if entry is None:
@@ -128,12 +130,6 @@ def _intended(host: Host, release: str, why: str) -> Move:
     origin = {"slot": route.slot, "release": route.release} if route else None
     why = "rollback" if Journal.of(host).goes_back(release) else "release" if why == "rollback" else why
     return Move(uuid.uuid4().hex[:12], release, slot, origin, why, "")
-
-
-def _named(step: str | None) -> str | None:
-    if step is not None and step.upper() not in NAMES:
-        raise UserError(f"--pause-before {step!r} is not a step: they are {', '.join(NAMES)}")
-    return step.upper() if step else None
 
 
 def _require(host: Host) -> None:

@@ -118,11 +118,6 @@ class Move:
         return (self._first("intent", step) or {}).get("at")
 
     @property
-    def steps(self) -> list[str]:
-        """The steps that were finished, and not left out."""
-        return [e["step"] for e in self.events if e["event"] == "fact" and "skipped" not in e]
-
-    @property
     def seconds(self) -> float:
         """From its beginning to its last event."""
         begun, last = (datetime.fromisoformat(at) for at in (self.at, self.events[-1]["at"]))

@@ -63,9 +63,7 @@ def prune(
 
 
 def needed(ledger: Ledger | None = None, home: Path | None = None) -> dict[str, list[str]]:
-    """Why a release must stay: the ledger's entries, and what each environment on this machine runs, moves
-    between, or would go back to. UserError where one of these cannot be read.
-    """
+    """Why a release must stay: who wants it, and who on this machine runs it, moves or goes back to it."""
     ledger = ledger or Ledger()
     found = [(entry.release, f"{env} wants it") for env, entry in ledger.entries().items()]
     for host in _hosts(home):

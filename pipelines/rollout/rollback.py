@@ -48,11 +48,9 @@ def in_ledger(env: str) -> int:
     book.require_known(env, next(written.commit for written in chain if written.entry == entry))
     book.write(env, entry.anew("rollback"))
     say(f"{env}: the ledger now wants {entry.release[:12]}; hosts that follow it move there")
-    summary(
-        f"### {env} goes back\n\n| | |\n| --- | --- |\n| wanted | `{entry.release}` |\n"
-        f"| commit | `{entry.commit[:12]}` |\n| ledger | {book.signature} |\n\n"
-        "Hosts that follow the ledger move there by themselves."
-    )
+    rows = {"wanted": f"`{entry.release}`", "commit": f"`{entry.commit[:12]}`", "ledger": book.signature}
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    summary(f"### {env} goes back\n\n| | |\n| --- | --- |\n{table}\n\nHosts that follow it move there.")
     return 0
 
 

@@ -113,7 +113,7 @@ def _moves(env: str, moves: list[Move]) -> Table:
         "result": lambda move: move.ended,
         "from": lambda move: move.origin["release"][:12] if move.origin else "nothing",
         "slot": lambda move: move.slot,
-        "steps": lambda move: f"to {move.steps[-1]}" if move.steps else "none",
+        "steps": _last_step,
         "seconds": lambda move: f"{move.seconds:.1f}" if move.events else "",
     }
     shown = list(known) if _console().width >= WIDE_ENOUGH else list(known)[:5]
@@ -122,6 +122,11 @@ def _moves(env: str, moves: list[Move]) -> Table:
     for move in moves:
         table.add_row(*(known[name](move) for name in shown))
     return table
+
+
+def _last_step(move: Move) -> str:
+    done = [e["step"] for e in move.events if e["event"] == "fact" and "skipped" not in e]
+    return f"to {done[-1]}" if done else "none"
 
 
 def _lines(move: Move) -> Table:

@@ -73,10 +73,7 @@ class PredictionLog:
         self._thread.start()
 
     def add(self, request: str, rows: Sequence[Row], p: Sequence[float], shadow: bool = False) -> bool:
-        """Queue a request's predictions, off the disk's pace; False, and counted, without room.
-
-        `shadow`: nobody acts on them, as they answer a copy of a request; their lines say so.
-        """
+        """Queue a request's predictions; False, and counted, without room. `shadow`: nobody acts on them."""
         entry = Entry(datetime.now(UTC), request, rows, p, shadow)
         with self._lock:
             room = not self._closed and self._rows + len(rows) <= self._capacity

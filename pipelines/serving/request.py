@@ -29,8 +29,7 @@ class Reader:
     """Reads the bodies of requests for one contract."""
 
     def __init__(self, contract: Contract, batch: int) -> None:
-        """At most `batch` rows a request."""
-        self._contract, self._batch = contract, batch
+        self._contract, self._batch = contract, batch  # so many rows a request at most
         columns = {column.name: _value(column) for column in contract.features}
         columns[contract.key.name] = NotRequired[KIND_OF["string"] | None]
         row = _closed("Row", columns)

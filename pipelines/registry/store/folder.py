@@ -36,10 +36,7 @@ class Store:
         return str(self.folder)
 
     def get(self, release: str) -> Path:
-        """The folder of a release, by its id or the beginning of it, once its content matches the id.
-
-        UserError where it is missing, ambiguous, cut or changed.
-        """
+        """The folder of a release, by its id or the beginning. UserError where it is missing or changed."""
         release_id = self._find(release)
         folder = self.folder / release_id
         verify(folder, release_id)
@@ -75,10 +72,7 @@ class Store:
 
     @contextmanager
     def put(self, release_id: str) -> Iterator[Path]:
-        """An empty folder to write the release into; at the end it is verified and appears at once.
-
-        Where the block fails, or the process is killed, no release appears.
-        """
+        """An empty folder to fill; at the end it is verified and appears at once as the release, or never."""
         with self._new() as new:
             yield new
             verify(new, release_id)
