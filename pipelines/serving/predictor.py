@@ -14,7 +14,7 @@ from pipelines.core import tasks
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model, Row
 
-NEAR = 1e-6  # max |Δp| of golden rows: onnxruntime sums in another order on another kind of processor
+ROUNDING = 1e-6  # max |Δp| of golden rows: onnxruntime sums in another order on another kind of processor
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Predictor:
             raise UserError(f"{path} is not a model of {contract.name}'s features ({odd}): run `dvc repro`")
         predictor = cls(contract, settings, model, golden)
         predictor.model_sha256 = sha256(path)
-        if (difference := golden.largest_difference(predictor.answer(golden.rows).p)) > NEAR:
+        if (difference := golden.largest_difference(predictor.answer(golden.rows).p)) > ROUNDING:
             raise UserError(f"{path} answers the golden rows otherwise (max |Δp| {difference:.2g})")
         return predictor
 
