@@ -222,3 +222,32 @@ def test_every_dependency_can_be_imported() -> None:
         module = IMPORT_NAMES.get(name, name.replace("-", "_"))
         if module:
             importlib.import_module(module)
+
+
+# A benchmark measures the problem in the room, and this file has examples; tests/problems speaks of problems.
+OF_THE_ROOM = {f"tests/code/test_{name}.py" for name in ("architecture", "bench_gate", "bench_serving")}
+
+
+def of_the_room(source: str) -> list[str]:
+    """What a test takes from the room, or reads of the team's params.yaml."""
+    found = [name for name in imports_of(source) if name.startswith("pipelines.problem")]
+    return found + re.findall(r'(?:ROOT|REPOSITORY|parents\[\d\]\)?) / "params\.yaml"', source)
+
+
+def test_the_machinery_s_tests_do_not_depend_on_the_room() -> None:
+    files = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "tests").rglob("*.py")}
+    reading = {path for path, source in files.items() if of_the_room(source)}
+    assert {path for path in reading if not path.startswith("tests/problems/")} == OF_THE_ROOM
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from pipelines.problem.columns import CONTRACT",
+        "def f():\n    from pipelines.problem import PROBLEM",
+        'params.load(ROOT / "params.yaml")',
+        'text = (Path(__file__).parents[2] / "params.yaml").read_text()',
+    ],
+)
+def test_a_test_that_depends_on_the_room_is_found(source: str) -> None:
+    assert of_the_room(source) and not of_the_room("from tests.problems.parcels import PROBLEM")
