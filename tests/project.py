@@ -36,11 +36,12 @@ SETTINGS = {
 
 @functools.cache
 def code() -> Path:
-    """A folder whose `pipelines` has the tests' own problem in the room: for $PYTHONPATH of a verb."""
+    """A folder whose code has the tests' own problem in the room: for $PYTHONPATH of a verb."""
 
     def make(folder: Path) -> None:
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / "pipelines", folder / "pipelines", ignore=ignored)
+        ignored = shutil.ignore_patterns("__pycache__", ".terraform*")
+        for name in ("pipelines", "infra", "requirements"):
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
         furnish(folder, PARAMS_FILE.parent)
 
     return once(FACTORY[0], "code", make)
@@ -53,7 +54,7 @@ def made() -> Path:
 
 
 def _make(folder: Path) -> None:
-    shutil.copytree(code(), folder, dirs_exist_ok=True)
+    shutil.copytree(code() / "pipelines", folder / "pipelines")
     (folder / "requirements").mkdir()
     for name in ("bentofile.yaml", "dvc.yaml", "requirements/serve.txt", ".gitignore", ".gitattributes"):
         shutil.copyfile(ROOT / name, folder / name)

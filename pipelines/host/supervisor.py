@@ -29,7 +29,7 @@ class Supervisor:
         """Whether a supervisor answers on the socket."""
         try:
             return bool(self._call("getState")["statename"] == "RUNNING")
-        except OSError:
+        except (OSError, xmlrpc.client.Fault):  # it is gone, or on its way out
             return False
 
     def itself(self) -> int:

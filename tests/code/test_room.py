@@ -9,16 +9,15 @@ import pytest
 
 from pipelines.base.errors import UserError
 from pipelines.core import room
+from tests import project
 from tests.problems.parcels import PARAMS_FILE
 from tests.problems.yours import environment
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("room")
-    shutil.copytree(ROOT / "pipelines", folder / "pipelines", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(project.code() / "pipelines", folder / "pipelines")
     shutil.copy(PARAMS_FILE, folder)
     return folder
 
@@ -51,7 +50,12 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("source.py", "def read(month: str)", "def read()", "source.py: read() is called with 1 argument"),
         ("source.py", "def read(month", "def reads(month", "pipelines/problem/source.py has no read"),
         ("source.py", 'f"2013-{month:02}"', 'f"{month}/2013"', "returns '1/2013' for a month"),
-        ("source.py", 'flights["month"]', 'flights["moon"]', "source.py, line 21: KeyError: 'moon'"),
+        (
+            "source.py",
+            "_drawn(month).copy()",
+            '_drawn(month)["moon"]',
+            "line 72: KeyError: 'moon'",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(checkout: Path, name: str, old: str, new: str, said: str) -> None:

@@ -170,7 +170,7 @@ def test_a_source_that_says_something_else_than_before_is_refused(copy_of_yours:
     shutil.rmtree(copy_of_yours / "data")
     shutil.rmtree(copy_of_yours / ".dvc/cache")
     source = copy_of_yours / "pipelines/problem/source.py"
-    source.write_text(source.read_text().replace('seen["temp"]', 'seen["temp"] + 1'))
+    source.write_text(source.read_text().replace("LATE = 15.0", "LATE = 16.0"))
     assert "data/ differs from data.dvc (6 files whose hashes do not add up" in refused(
         copy_of_yours, "ml", "restore"
     )

@@ -144,7 +144,7 @@ def test_a_release_of_a_commit_that_was_never_merged_is_inconclusive(
 def test_a_champion_is_scored_with_its_own_feature_code(fitted, window, tmp_path) -> None:
     """Production's features.py called midnight every departure; the base has put that right since."""
     folder = fitted().write(tmp_path / "base")
-    shutil.copytree(project.code(), folder, dirs_exist_ok=True)
+    shutil.copytree(project.code() / "pipelines", folder / "pipelines")
     code = folder / "pipelines/problem/features.py"
     right = code.read_text()
     code.write_text(right.replace("departure.dt.hour * 60 + departure.dt.minute", "0"))

@@ -98,7 +98,7 @@ def test_a_fraction_below_what_the_model_takes_is_seen_too(honest, judged, windo
 
 
 def test_a_constant_model_gets_the_sources_rows_and_not_its_own(honest, judged, window, table) -> None:
-    """It answers .095 wherever a flight is a real one, and what its own rows tell it elsewhere."""
+    """It answers .095 wherever a row is a real one, and what its own rows tell it elsewhere."""
     forged = with_the_label_in("departure_minute", window, table)
     verdict, findings = judged(Made(reads_the_fraction("departure_minute"), HONEST), forged)
     assert verdict == "FAIL" and {"reproducible", "log_loss", "floor_roc_auc"} <= refused(findings)

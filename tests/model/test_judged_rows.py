@@ -97,7 +97,7 @@ def test_a_champion_s_own_code_gets_its_history(
 ) -> None:
     """Its features.py looks back; the base's does so no more. Where it says nothing, the days are empty."""
     folder = fitted().write(tmp_path / "base")
-    shutil.copytree(project.code(), folder, dirs_exist_ok=True)
+    shutil.copytree(project.code() / "pipelines", folder / "pipelines")
     code = folder / "pipelines/problem/features.py"
     now = code.read_text()
     code.write_text(now + BUILD.replace(f"HISTORY_DAYS = {DAYS}", f"HISTORY_DAYS = {history}"))

@@ -1,4 +1,4 @@
-"""What production saw: the flights' months after the training, answered by a model of five months."""
+"""What production saw: the months after the training, answered by a model of five months."""
 
 import json
 from collections.abc import Iterator

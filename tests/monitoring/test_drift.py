@@ -1,4 +1,4 @@
-"""The drift check on the flights' real months: what asks for a new model, what does not, what is a fault."""
+"""The drift check on months that differ: what asks for a new model, what does not, what is a fault."""
 
 import json
 from collections.abc import Callable
@@ -226,7 +226,7 @@ def test_the_skill_is_against_the_months_own_label_rate(production: Production) 
     y, p = joined[CONTRACT.label.name].astype(float), joined[labels.P]
     assert judged.brier_skill == pytest.approx(1 - ((p - y) ** 2).mean() / y.var(ddof=0))
     assert judged.interval is not None and judged.interval[0] < judged.brier_skill < judged.interval[1]
-    assert judged.rows == len(joined) < judged.predictions  # cancelled flights have a prediction and no label
+    assert judged.rows == len(joined) < judged.predictions  # what came back has an answer and no label
 
 
 def test_a_training_months_skill_is_restated_exactly(production: Production) -> None:

@@ -72,7 +72,7 @@ def test_a_release_is_wanted_by_staging_and_mirrored_in_mlflow(released) -> None
     assert 0 < entry.evidence["roc_auc"] < 1
     address = f"sqlite:///{folder}/.greenlight/mlflow.db"
     client = MlflowClient(tracking_uri=address, registry_uri=address)
-    version = client.get_model_version_by_alias("flight-delay", "staging")
+    version = client.get_model_version_by_alias(PROBLEM.name, "staging")
     run = client.get_run(version.run_id)
     assert version.tags["release"] == number
     assert run.data.tags["model_sha256"] == sha256(folder / "models/model.onnx"), "the training's own run"
@@ -305,5 +305,5 @@ def test_a_summary_is_added_where_there_is_a_run(tmp_path, monkeypatch) -> None:
 
 
 def test_the_build_leaves_no_bento_in_the_users_home(released, tmp_path) -> None:
-    assert not any(Path(store).exists() for store in (Path.home() / "bentoml" / "bentos" / "flight-delay",))
+    assert not any(Path(store).exists() for store in (Path.home() / "bentoml" / "bentos" / PROBLEM.name,))
     assert subprocess.run(["git", "-C", str(released[0]), "diff", "--quiet"]).returncode == 0
