@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.base.errors import UserError
-from pipelines.core import room
+from pipelines.core import months, room
 from pipelines.core.contract import Column
 from pipelines.core.problem import Problem
 
@@ -49,9 +49,9 @@ def check_history(raw: pd.DataFrame, rows: pd.DataFrame, problem: Problem) -> No
     were made of all that is there: production would see them otherwise than training."""
     contract = problem.contract
     time = raw[contract.time.name].reset_index(drop=True)
-    month = time.dt.strftime("%Y-%m")
+    month = months.names(time)
     raw, rows = raw.reset_index(drop=True), rows.reset_index(drop=True)
-    for name in sorted(month.unique())[1:]:
+    for name in sorted(set(month))[1:]:
         whole = rows[month == name].reset_index(drop=True)
         until = raw[time < pd.Timestamp(name) + pd.DateOffset(months=1)]
         alone = since(pd.Timestamp(name), until, problem)

@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
-import onnxruntime
-
 from pipelines.base.errors import UserError
 from pipelines.core.contract import Column
 
@@ -23,6 +20,9 @@ class Model:
 
     def __init__(self, path: Path | str) -> None:
         """Load an ONNX file. UserError where it is missing, cut or no model."""
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
+        import onnxruntime  # here: who only encodes rows does without
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # one row takes 0.05 ms: threads would cost more than they bring
         options.inter_op_num_threads = 1
@@ -49,7 +49,11 @@ class Model:
 def encode(column: Column, values: Sequence[Any] | np.ndarray) -> np.ndarray:
     """n values as the model takes them: shape (n, 1), object of str, or float32 with NaN for missing."""
     if column.type == "category":
-        texts = ["" if _is_missing(value) else str(value) for value in values]
+        if isinstance(values, np.ndarray):  # of many rows: each value is looked at once
+            known = {value: "" if _is_missing(value) else str(value) for value in set(values)}
+            texts = [known[value] for value in values]
+        else:
+            texts = ["" if _is_missing(value) else str(value) for value in values]
         return np.array(texts, dtype=object).reshape(-1, 1)
     if isinstance(values, np.ndarray) and values.dtype != object:
         return values.astype(np.float32).reshape(-1, 1)

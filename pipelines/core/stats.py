@@ -39,7 +39,8 @@ def day_sums(label: np.ndarray, p: np.ndarray, day: np.ndarray, days: int, thres
     def total(values: np.ndarray) -> np.ndarray:
         return np.bincount(day, weights=values, minlength=days)
 
-    above, its_day = p[label], day[label]
+    order = np.argsort(p[label])  # numpy finds places faster for what is in order
+    above, its_day = p[label][order], day[label][order]
     wins = np.empty((days, days))
     for other in range(days):
         below = np.sort(p[~label & (day == other)])
@@ -218,7 +219,7 @@ class Bins:
         """The share of `values` in each bin; NaN in all where there are no values."""
         import pandas as pd
 
-        column = np.asarray(values, dtype=object)
+        column = values if isinstance(values, np.ndarray) else np.asarray(values, dtype=object)
         missing = pd.isna(column)
         given = column[~missing]
         if self.values:
@@ -239,7 +240,7 @@ def bins(values: Sequence[Any] | np.ndarray, category: bool = False, count: int 
     `count` most frequent values of a category."""
     import pandas as pd
 
-    given = pd.Series(np.asarray(values, dtype=object)).dropna()
+    given = pd.Series(values if isinstance(values, np.ndarray) else np.asarray(values, dtype=object)).dropna()
     if category:
         names = given.value_counts().sort_index().sort_values(ascending=False, kind="stable").index
         return Bins(values=tuple(sorted(str(name) for name in names[:count])))

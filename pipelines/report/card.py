@@ -14,7 +14,7 @@ from pipelines.base import conflicts
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, sha256, write_text
-from pipelines.core import stats, tasks
+from pipelines.core import months, stats, tasks
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model
 from pipelines.core.params import Params, flat
@@ -85,7 +85,7 @@ class Measured:
     @cached_property
     def month(self) -> np.ndarray:
         """(n,) such as 2013-06"""
-        return self.rows[self.contract.time.name].dt.strftime("%Y-%m").to_numpy()
+        return months.names(self.rows[self.contract.time.name])
 
     @cached_property
     def labelled(self) -> np.ndarray:
@@ -141,10 +141,10 @@ def _spans(measured: Measured) -> list[dict[str, Any]]:
     spans = []
     after = measured.month > measured.params.train.last
     for name, kept in {"training": measured.trained, "after it": after}.items():
-        months = sorted(set(measured.month[kept]))
+        found = sorted(set(measured.month[kept]))
         rows, missing = int(kept.sum()), int((kept & ~measured.labelled).sum())
         share = missing / rows if rows else 0.0
-        ends = list(dict.fromkeys((*months[:1], *months[-1:])))
+        ends = list(dict.fromkeys((*found[:1], *found[-1:])))
         spans.append({"name": name, "months": ends, "rows": rows, "missing": missing, "share": share})
     return spans
 

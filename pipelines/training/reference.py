@@ -36,7 +36,7 @@ def build(params: Params, rows: pd.DataFrame, answers: Answers, contract: Contra
 
 def _feature(column: Column, values: pd.Series, block: np.ndarray, params: Params) -> Feature:
     category = column.type == "category"
-    given = values.to_numpy(dtype=object)
+    given = values.to_numpy(dtype=object if category else np.float64)
     found = stats.bins(given, category=category, count=len(set(values.dropna())) if category else 10)
     counts = np.array(
         [

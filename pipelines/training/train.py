@@ -3,6 +3,7 @@
 import importlib.metadata
 import inspect
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,24 +33,25 @@ PARITY = 1e-5  # max |Δp| between sklearn, in float64, and ONNX, in float32
 def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: Path = MODELS) -> None:
     """Write models/model.onnx, model.json and reference.json, and log the run to MLflow."""
     contract = problem.contract
-    tracking.ready(contract.name)
-    prepared_rows = table.load(prepared)
-    windows.both_answers(params, prepared_rows, contract)
-    rows = table.training(params, prepared_rows, contract)
-    step(
-        f"fitting {params.train.estimator} on {len(rows):,} rows, {params.train.first} to {params.train.last}"
-    )
-    started = time.perf_counter()
-    pipeline = fit_pipeline(params, rows, problem)
-    seconds = time.perf_counter() - started
-    content = to_onnx(pipeline, contract)
-    model = write_bytes(out / "model.onnx", content)
-    difference = parity(pipeline, Model(model), table.later(params, prepared_rows, contract), contract)
-    step(f"fitted in {seconds:.1f} s; ONNX and sklearn differ by at most {difference:.1g}")
-    describe(params, rows, difference, contract).write(out)
-    step("how good it would have been: each month by a model of the months before")
-    reference.build(params, rows, partial(answers, problem), contract).write(out)
-    tracking.log(contract.name, params, model, rows, {"fit_seconds": seconds, "parity": difference})
+    with ThreadPoolExecutor(1) as aside:
+        logs = tracking.asked(contract.name, aside)
+        prepared_rows = table.load(prepared)
+        windows.both_answers(params, prepared_rows, contract)
+        rows = table.training(params, prepared_rows, contract)
+        of = f"{len(rows):,} rows, {params.train.first} to {params.train.last}"
+        step(f"fitting {params.train.estimator} on {of}")
+        started = time.perf_counter()
+        pipeline = fit_pipeline(params, rows, problem)
+        seconds = time.perf_counter() - started
+        content = to_onnx(pipeline, contract)
+        model = write_bytes(out / "model.onnx", content)
+        difference = parity(pipeline, Model(model), table.later(params, prepared_rows, contract), contract)
+        step(f"fitted in {seconds:.1f} s; ONNX and sklearn differ by at most {difference:.1g}")
+        describe(params, rows, difference, contract).write(out)
+        step("how good it would have been: each month by a model of the months before")
+        reference.build(params, rows, partial(answers, problem), contract).write(out)
+        logs.result()
+        tracking.log(contract.name, params, model, rows, {"fit_seconds": seconds, "parity": difference})
 
 
 def fit(params: Params, rows: pd.DataFrame, problem: Problem) -> bytes:

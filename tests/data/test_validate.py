@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from pipelines.base.errors import Refused, UserError
-from pipelines.core import months
+from pipelines.core import months, tables
 from pipelines.core.params import Params
-from pipelines.training import validate, windows
+from pipelines.training import train, validate, windows
 from tests.months import write_month
-from tests.problems.parcels import source
+from tests.problems.parcels import PROBLEM, source
 from tests.problems.parcels.columns import CONTRACT
 
 MONTH, LATER = source.months()[:2]
@@ -163,18 +163,22 @@ def test_a_month_without_an_event_is_no_fault(small_raw: Rows, small_params: Par
     ids=["test window", "training window"],
 )
 def test_a_window_without_an_event_is_named_before_the_long_work(
-    small_raw: Rows, small_params: Params, tmp_path: Path, with_events: list[int], said: str
+    small_raw: Rows,
+    small_params: Params,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    with_events: list[int],
+    said: str,
 ) -> None:
     names = months.between(small_params.data.first, small_params.data.through)
     rows = labelled(small_raw, [names[place] for place in with_events])
-    for name in names:
-        inside = months.within(rows[CONTRACT.time.name], name, name)
-        write_month(tmp_path / "data", name, rows[inside])
-    train = small_params.train
-    sentence = said.format(label=CONTRACT.label.name, first=train.first, last=train.last)
+    prepared = tables.write(tmp_path / "prepared.parquet", rows)
+    now = small_params.train
+    sentence = said.format(label=CONTRACT.label.name, first=now.first, last=now.last)
+    monkeypatch.setattr(train, "fit_pipeline", lambda *_: pytest.fail("the training has begun"))
     with pytest.raises(UserError, match=re.escape(sentence)):
-        validate.run(small_params, CONTRACT, tmp_path / "data", tmp_path / "build")
-    assert not (tmp_path / "build").exists()  # Great Expectations was not even started
+        train.run(small_params, PROBLEM, prepared, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
 
 
 def test_a_window_without_labels_is_named(small_raw: Rows, small_params: Params) -> None:

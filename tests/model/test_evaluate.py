@@ -120,6 +120,18 @@ def test_the_months_say_which_the_model_has_seen(small_built: Path, small_params
     assert lines["month"].iloc[-1] == small_params.data.through
 
 
+@pytest.mark.parametrize("digits", [1, 8])  # with 1, many rows have the same answer
+@pytest.mark.parametrize("rows", [2, 5, 150])
+def test_curves_are_those_of_sklearn(rows: int, digits: int) -> None:
+    draw = np.random.default_rng(rows)
+    label, p = np.arange(rows) % 2 == 0, draw.random(rows).round(digits)
+    plots = binary.BINARY.plots(label, p)
+    fpr, tpr, _ = sklearn_metrics.roc_curve(label, p)
+    precision, recall, _ = sklearn_metrics.precision_recall_curve(label, p)
+    for name, curve in {"roc": (fpr, tpr), "precision_recall": (recall, precision)}.items():
+        np.testing.assert_array_equal(list(plots[name].values()), curve)
+
+
 def test_plots_are_small_and_what_dvc_yaml_draws(small_built: Path) -> None:
     import yaml
 

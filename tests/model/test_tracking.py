@@ -4,7 +4,9 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import sqlalchemy
@@ -118,7 +120,7 @@ def test_a_folder_that_takes_no_file_is_one_sentence(database: Path, monkeypatch
 
 
 def test_training_and_tuning_ask_before_they_read_a_row(
-    made: Path, database: Path, small_params: Params
+    made: Path, database: Path, small_params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(made / "old.db", database)
     with pytest.raises(UserError, match="is of an older MLflow"):
@@ -126,8 +128,22 @@ def test_training_and_tuning_ask_before_they_read_a_row(
     with pytest.raises(UserError, match="is of an older MLflow"):
         tune.tune(small_params, PROBLEM, prepared=Path("absent.parquet"))
     database.unlink()
+    Path("file").touch()
+    with monkeypatch.context() as patched, pytest.raises(UserError, match="a server that refuses the run"):
+        patched.setenv("MLFLOW_TRACKING_URI", "sqlite:///file/mlflow.db")
+        train.run(small_params, PROBLEM, Path("absent.parquet"))
     with pytest.raises(UserError, match=r"absent\.parquet does not exist"):
         tune.tune(small_params, PROBLEM, prepared=Path("absent.parquet"))
+
+
+def test_what_fails_beside_the_fit_is_one_sentence_after_it(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "client", mock.Mock(side_effect=OSError("disk full")))
+    with ThreadPoolExecutor(1) as aside:
+        logs = tracking.asked(PROBLEM.name, aside)
+        with pytest.raises(UserError, match=r"mlflow\.db does not take the run \(disk full\)"):
+            logs.result()
 
 
 def test_the_stages_before_training_do_not_run_in_vain(
