@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -59,10 +59,15 @@ class Harmless:
         return getattr(self._stream, name)
 
 
-@contextlib.contextmanager
-def guarded() -> Iterator[None]:
+def guarded() -> contextlib.AbstractContextManager[None]:
     """While the block runs, what this process prints is harmless: it may name what a proposal brought."""
-    out, err = (cast(TextIO, Harmless(stream)) for stream in (sys.stdout, sys.stderr))
+    return through(Harmless)
+
+
+@contextlib.contextmanager
+def through(kind: Callable[[TextIO], Any]) -> Iterator[None]:
+    """While the block runs, what this process prints goes through streams of this kind."""
+    out, err = (cast(TextIO, kind(stream)) for stream in (sys.stdout, sys.stderr))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         yield
 

@@ -16,8 +16,7 @@ from typing import IO, Any
 import psutil
 import yaml
 
-from pipelines.base import git as base_git
-from pipelines.base import programs
+from pipelines.base import git, programs
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, write_json, write_text
@@ -105,12 +104,13 @@ def run(
                 f"no workflow {workflow!r} in commit {sha[:12]}; it has: {', '.join(names) or 'none'}"
             )
         definition = yaml.safe_load(file.read_text())
+        found = stand_ins(folder / "source", file)
         given = dict(secrets or {}) if not rights.from_fork(event) else {}  # strangers get none
         given |= rights.hand_out(file, event, folder)
         command = [
             *arguments(event, place, number, folder, given, job, attempt),
             *("--workflows", str(file.relative_to(folder / "source"))),
-            *(f"--local-repository={k}={v}" for k, v in stand_ins(folder / "source", file).items()),
+            *(f"--local-repository={name}={stand_in}" for name, stand_in in found.items()),
         ]
         name = definition.get("name", workflow)
         step(f"{name}: run {number}, {event.name}, commit {sha[:12]}")
@@ -158,6 +158,12 @@ def held(workflow: str, event: Event, place: Place) -> dict[str, Any]:
     return told
 
 
+def ended(state: Path) -> list[dict[str, Any]]:
+    """The runs that have ended, as the API describes them, the newest first."""
+    files = sorted(state.glob("runs/*/run.json"), key=lambda file: int(file.parent.name), reverse=True)
+    return [read_json(file) for file in files]
+
+
 def next_run(state: Path, again: int | None = None) -> tuple[int, Path]:
     """The next run id, or one that is run again, and its folder. Leftovers of killed runs are removed."""
     runs = state / "runs"
@@ -167,18 +173,15 @@ def next_run(state: Path, again: int | None = None) -> tuple[int, Path]:
             end_steps(old.parent / "act")
             for leftover in LEFTOVERS:
                 remove(old.parent / leftover)
-    if again:
-        write_text(runs / str(again) / "pid", str(os.getpid()))
-        return again, runs / str(again)
-    number = 1 + max((int(path.name) for path in runs.iterdir() if path.name.isdigit()), default=0)
-    while True:
+    number = again or 1 + max((int(path.name) for path in runs.iterdir() if path.name.isdigit()), default=0)
+    while not again:
         try:
             (runs / str(number)).mkdir()
+            break
         except FileExistsError:
             number += 1
-        else:
-            write_text(runs / str(number) / "pid", str(os.getpid()))
-            return number, runs / str(number)
+    write_text(runs / str(number) / "pid", str(os.getpid()))
+    return number, runs / str(number)
 
 
 def end_steps(folder: Path) -> None:
@@ -195,19 +198,12 @@ def end_steps(folder: Path) -> None:
 
 def check_out(origin: Path, event: Event, folder: Path) -> str:
     """A clone at the event's commit: act takes the workflow file and `github.sha` from where it runs."""
-    git("clone", "--quiet", "--shared", "--no-checkout", str(origin), str(folder))
-    sha = event.sha or git("-C", str(origin), "rev-parse", "--verify", "--quiet", f"{event.ref}^0")
+    git.run("clone", "--quiet", "--shared", "--no-checkout", str(origin), str(folder))
+    sha = event.sha or git.run("rev-parse", "--verify", "--quiet", f"{event.ref}^0", at=origin)
     branch = event.ref.removeprefix("refs/heads/")
     how = ("-B", branch) if branch != event.ref else ("--detach",)
-    git("-C", str(folder), "checkout", "--quiet", "--force", *how, sha)
+    git.run("checkout", "--quiet", "--force", *how, sha, at=folder)
     return sha
-
-
-def git(*arguments: str) -> str:
-    done = base_git.tried(*arguments)
-    if done.code:
-        raise UserError(f"git {' '.join(arguments)}: {done.words}")
-    return done.text
 
 
 def arguments(
@@ -252,7 +248,7 @@ def program(name: str) -> str:
 
 
 def remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

@@ -1,15 +1,14 @@
 """`ml demo`: the whole loop on this machine, chapter by chapter, by the repository's own workflow files."""
 
-import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 from rich.rule import Rule
 
+from pipelines.artifacts.golden import Golden
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, write_json
 from pipelines.core import params as parameters
@@ -18,6 +17,7 @@ from pipelines.core.contract import Contract
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
 from pipelines.host import terraform
+from pipelines.host.slots import launch
 from pipelines.local import events
 from pipelines.local.act import Run
 from pipelines.local.aside import Aside
@@ -76,21 +76,7 @@ def down(model: str) -> None:
     for environment in ENVIRONMENTS:
         if (home / environment / "host.json").exists():
             terraform.down(environment, model)
-    mark = str(FOLDER.absolute())
-    until = time.monotonic() + 10
-    # Asked for again, not waited for: nobody may be there to bury them, and the dead have no environment.
-    while time.monotonic() < until and (left := [p for p in psutil.process_iter() if _is_ours(p, mark)]):
-        for process in left:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        time.sleep(0.05)
-
-
-def _is_ours(process: psutil.Process, mark: str) -> bool:
-    try:
-        return process.pid != os.getpid() and process.environ().get(MARK) == mark
-    except psutil.Error:
-        return False
+    launch.clear(str(FOLDER.absolute()), variable=MARK)
 
 
 # --- the chapters -----------------------------------------------------------------------------------------
@@ -198,7 +184,8 @@ def later_months(play: Play) -> None:
     stage = play.stage
     stage.send(play.months[:1])
     first = stage.check_drift(play.months[0])
-    stage.must(not first or stage.bad_months == 1, "the drift check asks for retraining after one month")
+    asks = parameters.load(stage.clone / "params.yaml").drift.months
+    stage.must(not first or asks == 1, "the drift check asks for retraining after one month")
     stage.send(play.months[1:])
     if not stage.check_drift(play.months[-1]):
         stage.say("It has not: nothing asks for retraining.")
@@ -229,7 +216,10 @@ CHAPTERS: tuple[Callable[[Play], None], ...] = (
 
 def farewell(stage: "Stage", contract: Contract, seconds: float) -> None:
     """Where to look, and what to try."""
-    request = write_json(stage.folder / "request.json", Reader(contract, 1).example(stage.golden_rows()[0]))
+    request = write_json(
+        stage.folder / "request.json",
+        Reader(contract, 1).example(Golden.read(stage.clone / "models").rows[0]),
+    )
     production = stage.edge("production")
     body = os.path.relpath(request, Path.cwd())
     stage.console.print()

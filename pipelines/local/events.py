@@ -44,20 +44,8 @@ def _about(pull: Mapping[str, Any], action: str, sender: Any) -> dict[str, Any]:
 
 def push(repository: str, before: str, after: str) -> Event:
     """Commits `before`..`after` arrived on the default branch; `before` is forty zeros for a new one."""
-    payload = {
-        "ref": f"refs/heads/{MAIN}",
-        "before": before,
-        "after": after,
-        "created": not before.strip("0"),
-        "deleted": False,
-        "forced": False,
-        "compare": f"https://github.com/{repository}/compare/{before[:12]}...{after[:12]}",
-        "commits": [],
-        "head_commit": {"id": after},
-        "pusher": {"name": owner(repository)},
-        **_by_owner(repository),
-    }
-    return Event("push", payload, sha=after, head_sha=after)
+    told = {"ref": f"refs/heads/{MAIN}", "before": before, "after": after}
+    return Event("push", told | _by_owner(repository), sha=after, head_sha=after)
 
 
 def workflow_run(repository: str, run: Mapping[str, Any]) -> Event:

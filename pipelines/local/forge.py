@@ -1,16 +1,15 @@
 """The repository behind the stand-in of GitHub's API, and its pull requests: what each route answers."""
 
-import contextlib
 import re
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines.base import git
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, write_json
-from pipelines.local.act import git
 from pipelines.local.events import describe, now, owner, user
 from pipelines.local.rules import Rules
 
@@ -63,7 +62,7 @@ class Forge:
         return int(self.state["last"])
 
     def git(self, *arguments: str) -> str:
-        return git("-C", str(self.origin), *arguments)
+        return git.run(*arguments, at=self.origin)
 
     def ask(self, *arguments: str, missing: str = "Not Found", status: int = 404) -> str:
         """As `git`; ApiError where that fails."""
@@ -77,19 +76,16 @@ class Forge:
         other, _, branch = ref.partition(":")  # a fork's branch; forks share their objects with us
         fork = (f"refs/forks/{other}/{branch}",) if branch else ()
         for name in (*fork, f"refs/heads/{ref}", ref):
-            with contextlib.suppress(UserError):
-                return self.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^0")
+            if found := git.commit(name, self.origin):
+                return found
         raise ApiError(422, f"No commit found for SHA: {ref}")
 
-    def pull(self, number: int) -> dict[str, Any]:
+    def pull(self, number: int | str) -> dict[str, Any]:
         return self.describe(self.record(number))
 
-    def record(self, number: int) -> dict[str, Any]:
+    def record(self, number: int | str) -> dict[str, Any]:
         """What is kept of a pull request; 404 when there is none."""
-        for record in self.state["pulls"]:
-            if record["number"] == number:
-                return record
-        raise ApiError(404, "Not Found")
+        return one(self.state["pulls"], "number", number)
 
     def happened(self, number: int, event: str, login: str, **more: Any) -> None:
         """Write down an event of a pull request, as its page shows it."""
@@ -120,7 +116,6 @@ class Forge:
             "id": number,
             "number": number,
             "state": record["state"],
-            "locked": False,
             "draft": False,
             "title": record["title"],
             "body": record["body"],
@@ -134,7 +129,6 @@ class Forge:
             "created_at": record["created_at"],
             "changed_files": len(self.changes(record)),
             "html_url": f"https://github.com/{self.repository}/pull/{number}",
-            "author_association": "NONE" if record.get("fork") else "OWNER",
         }
 
     def home(self, record: Mapping[str, Any]) -> str:
@@ -158,15 +152,12 @@ class Forge:
         """The commit that a command of git makes at another, in a clone that is thrown away; None when it
         fails."""
         with tempfile.TemporaryDirectory() as folder:
-            git("clone", "--quiet", "--shared", "--no-checkout", str(self.origin), folder)
-            here = ("-C", folder, *self.author)
-            git(*here, "checkout", "--quiet", "--detach", start)
-            try:
-                git(*here, *command)
-            except UserError:
+            git.run("clone", "--quiet", "--shared", "--no-checkout", str(self.origin), folder)
+            git.run("checkout", "--quiet", "--detach", start, at=folder)
+            if git.tried(*self.author, *command, at=folder).code:
                 return None
-            made = git(*here, "rev-parse", "HEAD")
-            git(*here, "push", "--quiet", "origin", f"+{made}:refs/stand-in/merge")
+            made = git.head(folder)
+            git.run("push", "--quiet", "origin", f"+{made}:refs/stand-in/merge", at=folder)
             return made
 
     def changes(self, record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -194,11 +185,6 @@ def route(method: str, path: str, *needs: str) -> Callable[[Route], Route]:
         return function
 
     return register
-
-
-@route("GET", "")
-def get_repository(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    return 200, describe(forge.repository)
 
 
 @route("GET", "/pulls", "pull-requests:read")
@@ -234,12 +220,12 @@ def create_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple
 
 @route("GET", "/pulls/{number}", "pull-requests:read")
 def get_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    return 200, forge.pull(whole(at["number"]))
+    return 200, forge.pull(at["number"])
 
 
 @route("PATCH", "/pulls/{number}", "pull-requests:write")
 def update_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    record = forge.record(whole(at["number"]))
+    record = forge.record(at["number"])
     record |= {key: body[key] for key in ("title", "body") if key in body}
     if body.get("base", record["base_ref"]) != record["base_ref"]:
         record |= {"base_ref": body["base"], "base": forge.commit(body["base"])}
@@ -247,18 +233,6 @@ def update_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple
     if body.get("state") in ("open", "closed"):
         record["state"] = body["state"]
     return 200, forge.describe(record)
-
-
-@route("GET", "/pulls/{number}/files", "pull-requests:read")
-def list_files(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    return 200, forge.changes(forge.record(whole(at["number"])))
-
-
-@route("GET", "/pulls/{number}/merge", "pull-requests:read")
-def is_merged(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    if not forge.pull(whole(at["number"]))["merged"]:
-        raise ApiError(404, "Not Found")
-    return 204, None
 
 
 @route("GET", "/commits/{ref}/pulls", "pull-requests:read")
@@ -272,6 +246,14 @@ def head_name(record: Mapping[str, Any]) -> str:
     return f"{record['fork']}:{record['head_ref']}" if record.get("fork") else str(record["head_ref"])
 
 
+def one(records: Iterable[dict[str, Any]], field: str, number: int | str) -> dict[str, Any]:
+    """The record of a number, which may be a part of a path; 404 when there is none."""
+    for record in records:
+        if str(record[field]) == str(number):
+            return record
+    raise ApiError(404, "Not Found")
+
+
 def latest(forge: Forge, sha: str) -> list[dict[str, Any]]:
     """The newest status of each context."""
     return list({s["context"]: s for s in forge.state["statuses"] if s["sha"] == sha}.values())
@@ -281,9 +263,3 @@ def text(body: Mapping[str, Any], field: str) -> str:
     if not isinstance(value := body.get(field), str) or not value:
         raise invalid(field=field, code="missing_field")
     return value
-
-
-def whole(value: str) -> int:
-    if not value.isdigit():
-        raise ApiError(404, "Not Found")
-    return int(value)

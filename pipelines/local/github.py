@@ -39,15 +39,12 @@ def serve(
     """
     forge = Forge(folder, origin, repository, rules or Rules())
     pushes.guard(origin)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(forge, failing))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler(forge, failing)) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 def call(url: str, method: str = "GET", body: Any = None, token: str = EVERYTHING) -> Any:

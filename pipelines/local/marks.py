@@ -1,13 +1,12 @@
 """What people and workflows leave on a pull request or a commit, and issues, which GitHub lists with them."""
 
-import base64
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.base import git
-from pipelines.base.files import read_json, write_text
-from pipelines.local.events import MAIN, describe, user
-from pipelines.local.forge import ApiError, Forge, invalid, latest, now, route, text, whole
+from pipelines.base.files import write_text
+from pipelines.local.act import ended
+from pipelines.local.events import describe, user
+from pipelines.local.forge import ApiError, Forge, invalid, latest, now, one, route, text
 
 BODY_LIMIT = 65536  # characters of a comment
 # Of a repository, the least first: the role, and what `permission` calls it
@@ -39,25 +38,23 @@ def create_issue(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tupl
 
 @route("PATCH", "/issues/{number}", "issues:write")
 def update_issue(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    for issue in forge.state["issues"]:
-        if issue["number"] == whole(at["number"]):
-            for name, choices in (("state", ("open", "closed")), ("state_reason", REASONS)):
-                if name in body and body[name] not in choices:
-                    raise invalid(field=name, code="invalid")
-            issue |= {k: body[k] for k in ("title", "body", "state", "state_reason") if k in body}
-            return 200, issue
-    raise ApiError(404, "Not Found")
+    issue = one(forge.state["issues"], "number", at["number"])
+    for name, choices in (("state", ("open", "closed")), ("state_reason", REASONS)):
+        if name in body and body[name] not in choices:
+            raise invalid(field=name, code="invalid")
+    issue |= {k: body[k] for k in ("title", "body", "state", "state_reason") if k in body}
+    return 200, issue
 
 
 @route("GET", "/issues/{number}/comments", "issues:read", "pull-requests:read")
 def list_comments(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    number = forge.pull(whole(at["number"]))["number"]
+    number = forge.pull(at["number"])["number"]
     return 200, [comment for comment in forge.state["comments"] if comment["issue"] == number]
 
 
 @route("POST", "/issues/{number}/comments", "issues:write", "pull-requests:write")
 def create_comment(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    number, made = forge.pull(whole(at["number"]))["number"], forge.next_id()
+    number, made = forge.pull(at["number"])["number"], forge.next_id()
     page = f"https://github.com/{forge.repository}/pull/{number}"
     comment = {
         "id": made,
@@ -75,11 +72,9 @@ def create_comment(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tu
 
 @route("PATCH", "/issues/comments/{id}", "issues:write", "pull-requests:write")
 def update_comment(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    for comment in forge.state["comments"]:
-        if comment["id"] == whole(at["id"]):
-            comment |= {"body": comment_body(body), "updated_at": now()}
-            return 200, comment
-    raise ApiError(404, "Not Found")
+    comment = one(forge.state["comments"], "id", at["id"])
+    comment |= {"body": comment_body(body), "updated_at": now()}
+    return 200, comment
 
 
 @route("POST", "/statuses/{sha}", "statuses:write")
@@ -120,18 +115,9 @@ def combined_status(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> t
     return 200, told | {"repository": describe(forge.repository)}
 
 
-@route("GET", "/contents/{path}", "contents:read")
-def get_contents(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    sha = forge.commit(at.get("ref", MAIN))
-    blob = forge.ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{sha}:{at['path']}")
-    content = git.tried("cat-file", "blob", blob, at=forge.origin).out
-    told = {"type": "file", "encoding": "base64", "size": len(content), "path": at["path"]}
-    return 200, told | {"content": base64.encodebytes(content).decode()}
-
-
 @route("POST", "/issues/{number}/labels", "issues:write", "pull-requests:write")
 def add_labels(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    record = forge.record(whole(at["number"]))
+    record = forge.record(at["number"])
     names = record.setdefault("labels", [])
     for name in body["labels"]:
         if name not in names:
@@ -142,7 +128,7 @@ def add_labels(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
 
 @route("DELETE", "/issues/{number}/labels/{name}", "issues:write", "pull-requests:write")
 def remove_label(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    record = forge.record(whole(at["number"]))
+    record = forge.record(at["number"])
     if at["name"] not in record.get("labels", ()):
         raise ApiError(404, "Label does not exist")
     record["labels"].remove(at["name"])
@@ -152,14 +138,13 @@ def remove_label(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tupl
 
 @route("GET", "/issues/{number}/events", "issues:read")
 def list_events(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    number = forge.record(whole(at["number"]))["number"]
+    number = forge.record(at["number"])["number"]
     return 200, [event for event in forge.state["events"] if event["issue"] == number]
 
 
 def may_write(forge: Forge, login: str) -> bool:
     """Whether somebody's role lets them push."""
-    order = list(ROLES)
-    return order.index(forge.state["roles"].get(login, "read")) >= order.index("write")
+    return ROLES[forge.state["roles"].get(login, "read")] in ("write", "admin")
 
 
 @route("PUT", "/collaborators/{login}", "administration:write")
@@ -183,22 +168,15 @@ def get_permission(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tu
 @route("GET", "/actions/workflows/{file}/runs", "actions:read")
 def list_runs(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     path = f".github/workflows/{at['file']}"
-    found = [run for run in runs(forge) if run["path"] == path]
-    for field, other in (
-        ("head_sha", ""),
-        ("event", ""),
-        ("status", "conclusion"),
-    ):  # `status` is both
-        found = [run for run in found if at.get(field) in (None, run.get(field), run.get(other))]
+    asked = {at[name] for name in ("head_sha", "event", "status") if name in at}  # `status` is two of them
+    told = ("head_sha", "event", "status", "conclusion")
+    found = [r for r in ended(forge.folder) if r["path"] == path and asked <= {r.get(name) for name in told}]
     return 200, {"total_count": len(found), "workflow_runs": found}
 
 
 @route("GET", "/actions/runs/{id}", "actions:read")
 def get_run(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    for run in runs(forge):
-        if run["id"] == whole(at["id"]):
-            return 200, run
-    raise ApiError(404, "Not Found")
+    return 200, one(ended(forge.folder), "id", at["id"])
 
 
 @route("POST", "/actions/runs/{id}/approve", "actions:write")
@@ -216,7 +194,7 @@ def list_check_runs(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> t
     sha = forge.commit(at["ref"])
     found = [
         {"name": name, "head_sha": sha, "status": "completed", "conclusion": result, "run": run["id"]}
-        for run in runs(forge)
+        for run in ended(forge.folder)
         if run["head_sha"] == sha
         for name, result in run.get("checks", {}).items()
     ]
@@ -230,12 +208,6 @@ def list_artifacts(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tu
     named = [folder.name for folder in folders if folder.name == at.get("name", folder.name)]
     found = [{"id": index, "name": name, "expired": False} for index, name in enumerate(named, 1)]
     return 200, {"total_count": len(found), "artifacts": found}
-
-
-def runs(forge: Forge) -> list[dict[str, Any]]:
-    """The runs that have ended, the newest first."""
-    files = sorted(forge.folder.glob("runs/*/run.json"), key=lambda file: int(file.parent.name), reverse=True)
-    return [read_json(file) for file in files]
 
 
 def comment_body(body: Mapping[str, Any]) -> str:

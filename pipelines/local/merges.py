@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from pipelines.base.git import tried as git_tried
+from pipelines.base import git
+from pipelines.local.act import ended
 from pipelines.local.events import MAIN, now, user
-from pipelines.local.forge import ApiError, Forge, invalid, latest, route, whole
-from pipelines.local.marks import may_write, runs
+from pipelines.local.forge import ApiError, Forge, invalid, latest, route
+from pipelines.local.marks import may_write
 from pipelines.local.owners import LARGEST_BYTES, PLACES, asked
 from pipelines.local.rights import ACTIONS
 from pipelines.local.rules import NOTHING, Push
@@ -17,7 +18,7 @@ NAMES = {"merge": "Merge commits", "squash": "Squash merges", "rebase": "Rebase 
 
 @route("PUT", "/pulls/{number}/merge", "contents:write")
 def merge_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    pull = forge.pull(whole(at["number"]))
+    pull = forge.pull(at["number"])
     record, method = forge.record(pull["number"]), body.get("merge_method", "merge")
     base, head = pull["base"]["sha"], pull["head"]["sha"]
     if method not in NAMES:
@@ -70,7 +71,7 @@ def standing(forge: Forge, sha: str) -> dict[str, tuple[str, int | None]]:
     `pull_request` event, but not of other runs.
     """
     found: dict[str, tuple[str, int | None]] = {}
-    for run in reversed(runs(forge)):  # the newest wins
+    for run in reversed(ended(forge.folder)):  # the newest wins
         if run["head_sha"] == sha and run["event"] == "pull_request":
             found |= {name: (result, ACTIONS) for name, result in run.get("checks", {}).items()}
     for status in latest(forge, sha):
@@ -99,8 +100,8 @@ def last_pusher(forge: Forge, pull: dict[str, Any]) -> str:
 def unapproved(forge: Forge, pull: dict[str, Any], approved: set[str]) -> tuple[str, ...]:
     """Owners of a changed file, by the base's CODEOWNERS, none of whom approved; they are who may write."""
     base = pull["base"]["sha"]
-    texts = (git_tried("cat-file", "blob", f"{base}:{path}", at=forge.origin) for path in PLACES)
-    found = next((done.out for done in texts if done.code == 0), b"")
+    texts = (git.blob(base, path, forge.origin) for path in PLACES)
+    found = next((text for text in texts if text is not None), b"")
     changed = forge.changes(forge.record(pull["number"]))
     paths = [file[name] for file in changed for name in ("filename", "previous_filename") if name in file]
     for owners in asked(found.decode(errors="replace"), paths) if len(found) <= LARGEST_BYTES else ():
@@ -123,7 +124,7 @@ def merged(forge: Forge, method: str, base: str, head: str, message: str) -> str
 
 @route("POST", "/pulls/{number}/reviews", "pull-requests:write")
 def create_review(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    pull = forge.pull(whole(at["number"]))
+    pull = forge.pull(at["number"])
     kinds = {"APPROVE": "APPROVED", "REQUEST_CHANGES": "CHANGES_REQUESTED"}
     if body.get("event") == "APPROVE" and at["by"] == pull["user"]["login"]:
         raise ApiError(422, "Unprocessable Entity", errors=["Can not approve your own pull request"])

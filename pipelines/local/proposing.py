@@ -15,7 +15,7 @@ from pipelines.base.files import write_json
 from pipelines.core import params as parameters
 from pipelines.core.params import Params, Setting, Values
 from pipelines.core.problem import Problem
-from pipelines.training import table, train, tune
+from pipelines.training import table, tune
 
 TRIALS = 4
 REACH = 2.0  # times a setting at most, up or down: far ones make models that the gate calls too large or slow
@@ -45,7 +45,8 @@ def find(params: Params, problem: Problem, rows: pd.DataFrame) -> dict[str, Chan
         asked = params.model_copy(update={"tune": params.tune.model_copy(update={"space": {name: space}})})
         for result in tune.searched(asked, problem, training, TRIALS)[2]:
             if result.high < 0:
-                return found | {"good": _changed(params, result.settings)}
+                new = {name: value for name, value in result.settings.items() if value != settings.get(name)}
+                return found | {"good": {f"train.settings.{name}": value for name, value in new.items()}}
     step("no trial is shown to be better than the current settings: the good proposal is a small step")
     return found
 
@@ -64,7 +65,7 @@ def _harmful(params: Params, problem: Problem, training: pd.DataFrame) -> Change
     sizes = np.concatenate([fold.sizes for fold in folds])
     now = np.concatenate(list(tune.day_losses(params, problem, folds)))
     costs: list[tuple[float, Changes]] = []
-    for changes, changed in _harms(params, problem):
+    for changes, changed in _harms(params):
         its = [_newest(fold, problem) for fold in folds] if "train.first" in changes else folds
         try:
             apart = np.concatenate(list(tune.day_losses(changed, problem, its))) - now
@@ -84,18 +85,13 @@ def _harmful(params: Params, problem: Problem, training: pd.DataFrame) -> Change
     return worst
 
 
-def _harms(params: Params, problem: Problem) -> Iterator[tuple[Changes, Params]]:
+def _harms(params: Params) -> Iterator[tuple[Changes, Params]]:
     """Each number in the settings, far too small or far too large; then hardly anything to learn from."""
     for name, value in _numbers(params):
         for factor in (1 / HARM, HARM):
-            settings = params.train.settings | {name: _times(value, factor)}
-            changed = params.train.model_copy(update={"settings": settings})
-            changed_params = params.model_copy(update={"train": changed})
-            try:
-                train.estimator(changed_params, problem)
-            except UserError:
-                continue
-            yield _changed(params, settings), changed_params
+            other = _times(value, factor)
+            changed = tune.with_settings(params, params.train.estimator, {name: other})
+            yield {f"train.settings.{name}": other}, changed
     yield {"train.first": params.train.last}, params
 
 
@@ -127,12 +123,6 @@ def _times(value: int | float, factor: float) -> int | float:
         return float(f"{value * factor:.3g}")
     moved = round(value * factor)
     return max(moved if moved != value else value + (1 if factor > 1 else -1), 1)
-
-
-def _changed(params: Params, settings: dict[str, Setting]) -> Changes:
-    """What of params.yaml these settings change."""
-    old = params.train.settings
-    return {f"train.settings.{name}": value for name, value in settings.items() if old.get(name) != value}
 
 
 def words(changes: Changes) -> str:

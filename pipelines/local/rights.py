@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from yaml import MappingNode
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
+from pipelines.base.errors import UserError, one_line
 from pipelines.base.files import read_json, write_json
 from pipelines.base.github import BOT
 from pipelines.local.events import Event
-from pipelines.local.uses import compose
 
 ACTIONS = 15368  # the id of GitHub Actions, the app
 EVERYTHING = "local-token"  # of the loop itself: the bot, with every right
@@ -76,51 +76,34 @@ def hand_out(workflow: Path, event: Event, folder: Path) -> dict[str, str]:
     inside a job names a secret of the job's own; the one for all, which a local action may still name, has
     no rights. `folder` is the run's: tokens.json is there while it lasts.
     """
-    definition = yaml.safe_load(workflow.read_text())
-    text = with_tokens(workflow)
-    workflow.write_text(text)
+    file = YAML()
+    file.width = 10_000  # so that each line stays where it is
+    try:
+        definition = file.load(workflow)
+    except YAMLError as error:
+        raise UserError(f"{workflow} is not valid YAML ({one_line(error)})") from None
     given: dict[str, dict[str, Any]] = {}
-    for name, (start, end) in reversed(spans(workflow).items()):
-        text = text[:start] + NAMED.sub(f"secrets.{variable(name)}", text[start:end]) + text[end:]
-        said = definition["jobs"][name].get("permissions", definition.get("permissions"))
+    for name, job in definition["jobs"].items():
+        for step in job.get("steps") or ():
+            if str(step.get("uses")).startswith("actions/checkout@"):
+                # what it takes anyway, but by the name that is changed below
+                step["with"] = {"token": "${{ github.token }}"} | (step.get("with") or {})
+        rename_token(job, f"secrets.{variable(name)}")
+        said = job.get("permissions", definition.get("permissions"))
         given[name] = {"token": f"job-{secrets.token_hex(16)}", "permissions": permissions(said, event)}
-    workflow.write_text(text)
+    file.dump(definition, workflow)
     nobody = {"token": f"job-{secrets.token_hex(16)}", "permissions": {}}
     write_json(folder / "tokens.json", {**given, "": nobody})
     return {variable(name): job["token"] for name, job in given.items()} | {"GITHUB_TOKEN": nobody["token"]}
 
 
-def with_tokens(workflow: Path) -> str:
-    """The file's text in which each checkout names the token that it takes where nothing else is said."""
-    text, token = workflow.read_text(), 'token: "${{ github.token }}"'
-    added = {}
-    for step in steps_of(compose(workflow)):
-        fields = {key.value: (key, value) for key, value in step.value}
-        key, uses = fields.get("uses", (None, None))
-        if key is None or not str(uses.value).startswith("actions/checkout@"):
-            continue
-        given = fields.get("with", (None, None))[1]
-        if given is None:
-            place, line, flow = key.start_mark, f"with: {{{token}}}", step.flow_style
-        elif not given.value:  # `with: {}`, or nothing after it
-            empty = isinstance(given, MappingNode)
-            added[given.start_mark.index + empty] = token if empty else f" {{{token}}}"
-            continue
-        elif "token" in [name.value for name, _ in given.value]:
-            continue
-        else:
-            place, line, flow = given.value[0][0].start_mark, token, given.flow_style
-        added[place.index] = f"{line}, " if flow else f"{line}\n{' ' * place.column}"
-    for index, line in sorted(added.items(), reverse=True):
-        text = text[:index] + line + text[index:]
-    return text
-
-
-def steps_of(root: Any) -> list[Any]:
-    """The YAML nodes of all steps of a workflow."""
-    jobs = next(value for key, value in root.value if key.value == "jobs")
-    lists = [value for _, job in jobs.value for key, value in job.value if key.value == "steps"]
-    return [step for steps in lists for step in steps.value]
+def rename_token(node: Any, name: str) -> None:
+    """Give another name to a job's token in all texts below a node."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        if isinstance(value, str) and NAMED.search(value):
+            node[key] = type(value)(NAMED.sub(name, value))
+        elif isinstance(value, dict | list):
+            rename_token(value, name)
 
 
 def permissions(said: Any, event: Event) -> dict[str, str]:
@@ -139,12 +122,6 @@ def permissions(said: Any, event: Event) -> dict[str, str]:
 def from_fork(event: Event) -> bool:
     pull = event.payload.get("pull_request")
     return pull is not None and (pull["head"]["repo"]["full_name"] != pull["base"]["repo"]["full_name"])
-
-
-def spans(workflow: Path) -> dict[str, tuple[int, int]]:
-    """Where each job is in the text."""
-    jobs = next(value for key, value in compose(workflow).value if key.value == "jobs")
-    return {key.value: (value.start_mark.index, value.end_mark.index) for key, value in jobs.value}
 
 
 def variable(job: str) -> str:

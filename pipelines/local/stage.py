@@ -4,8 +4,6 @@ import functools
 import hashlib
 import json
 import os
-import shutil
-import socket
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,19 +13,18 @@ from typing import Any
 
 from rich.console import Console
 
-from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.host import Outputs
-from pipelines.base import git as base_git
-from pipelines.base import loopback, programs
+from pipelines.base import git, loopback, programs
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, write_json, write_text
 from pipelines.core import params as parameters
 from pipelines.local import act, aside, events, forging, github, proposing, pushes, rights
-from pipelines.local.act import Place, Run, git
+from pipelines.local.act import Place, Run
 from pipelines.local.aside import Aside
 from pipelines.local.rules import Rules
 from pipelines.registry.signer import VARIABLE
 from pipelines.report import markdown
+from pipelines.rollout.rehearse import free_ports
 
 FOLDER = Path(".greenlight/demo")
 REPOSITORY = "you/greenlight"
@@ -63,30 +60,22 @@ def open_stage() -> Iterator["Stage"]:
     clear(folder, keep=(folder / "runs/caches", folder / STORAGE, folder / CHOSEN))
     (folder / "reports").mkdir(parents=True)
     console = Console(highlight=False)
-    if changed := base_git.dirty(untracked=False):
+    if changed := git.dirty(untracked=False):
         console.print(
             f"[yellow]The demo runs the last commit; not in it: {', '.join(changed)}", soft_wrap=True
         )
     origin = folder / "origin.git"
-    git("init", "--quiet", "--bare", "--initial-branch=main", str(origin))
-    git("push", "--quiet", str(origin), "HEAD:refs/heads/main")
-    git("clone", "--quiet", str(origin), str(folder / "author"))
+    git.run("init", "--quiet", "--bare", "--initial-branch=main", str(origin))
+    git.run("push", "--quiet", str(origin), "HEAD:refs/heads/main")
+    git.run("clone", "--quiet", str(origin), str(folder / "author"))
     with github.serve(folder / "runs", origin, REPOSITORY, rules=Rules.of()) as api:
         environment = {MARK: str(folder), "GREENLIGHT_HOME": str(folder / "home")}
         os.environ.update(environment)
-        for name in ENVIRONMENTS:
-            write_json(folder / "home" / name / "terraform.tfvars.json", {"port": free_ports(4)})
-        place = Place(
-            origin,
-            folder / "runs",
-            REPOSITORY,
-            api,
-            variables={
-                act.RUNNER: "greenlight-host",
-                "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
-            },
-            environment=environment,
-        )
+        first = free_ports()  # the environments share these: each needs four
+        for name, port in zip(ENVIRONMENTS, (first, first + 4), strict=True):
+            write_json(folder / "home" / name / "terraform.tfvars.json", {"port": port})
+        variables = {act.RUNNER: "greenlight-host", "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        place = Place(origin, folder / "runs", REPOSITORY, api, variables, environment)
         here = f"{api}/repos/{REPOSITORY}"
         pushes.through_the_door(folder / "author", here, f"user:{events.owner(REPOSITORY)}")
         stage = Stage(folder, place, console, {VARIABLE: deploy_key(here)})
@@ -107,37 +96,10 @@ def deploy_key(repository: str) -> str:
 def clear(folder: Path, keep: Collection[Path]) -> None:
     """Delete all in `folder` but `keep`."""
     for path in folder.iterdir() if folder.exists() else ():
-        if path in keep:
-            continue
-        if any(kept.is_relative_to(path) for kept in keep):
+        if not any(kept.is_relative_to(path) for kept in keep):
+            act.remove(path)
+        elif path not in keep:
             clear(path, keep)
-        elif path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
-_given: set[int] = set()
-
-
-def free_ports(count: int) -> int:
-    """The first of `count` neighbouring ports that nobody listens on and that were not given before."""
-    for first in range(18080, 28080, 10):
-        block = set(range(first, first + count))
-        if not block & _given and all(_is_free(port) for port in block):
-            _given.update(block)
-            return first
-    raise UserError("no free ports between 18080 and 28080 on 127.0.0.1: stop some servers")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 @dataclass(frozen=True)
@@ -153,11 +115,6 @@ class Stage:
     def clone(self) -> Path:
         """The author's."""
         return self.folder / "author"
-
-    @property
-    def bad_months(self) -> int:
-        """So many in a row ask for retraining."""
-        return parameters.load(self.clone / "params.yaml").drift.months
 
     def say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)
@@ -222,7 +179,7 @@ class Stage:
     def open(self, branch: str) -> dict[str, Any]:
         """Push a branch as it is, and open its pull request."""
         self.author("git", "push", "--quiet", "--force", "origin", branch)
-        title = git("-C", str(self.clone), "log", "-1", "--format=%s", branch)
+        title = git.run("log", "-1", "--format=%s", branch, at=self.clone)
         pull: dict[str, Any] = self.api(
             "POST", "/pulls", {"title": title, "head": branch, "base": "main", "body": ""}
         )
@@ -238,18 +195,16 @@ class Stage:
         run = act.run("propose", events.pull_request(pull, "opened"), self.place)
         act.run("judge", events.workflow_run(REPOSITORY, run.as_json(REPOSITORY)), self.place)
         left = " and ".join(path.name for path in sorted(self.place.state.glob(f"artifacts/{run.id}/*")))
-        (status,) = self.api("GET", f"/commits/{pull['head']['sha']}/status")["statuses"]
         self.say(
             f"A forger changes only {' and '.join(forging.FILES)}; their run leaves {left} of its own: PASS."
         )
-        self.say(f"{status['context']}: [red]{status['state']}[/] ({status['description']})")
         self.must(left == " and ".join(forging.LEFT), f"the forging left {left or 'nothing'}")
-        self.must(status["state"] in ("failure", "error"), "a forged proposal was let through")
+        self.must(self.status(pull) in ("failure", "error"), "a forged proposal was let through")
 
     def author(self, *command: str) -> None:
         """Run a command in the author's clone, with its own environment; its progress goes to the screen."""
         if command[0] == "git":
-            base_git.run(*command[1:], at=self.clone, given=AUTHOR)
+            git.run(*command[1:], at=self.clone, given=AUTHOR)
             return
         environment = programs.environment(GREENLIGHT_VENV=sys.prefix, PYTHONPATH=".")  # as the runs of act
         environment |= AUTHOR
@@ -282,6 +237,10 @@ class Stage:
         (comment,) = self.api("GET", f"/issues/{pull['number']}/comments")
         path = write_text(self.folder / "reports" / f"{pull['head']['ref']}.md", comment["body"])
         markdown.show(path, details=False)
+        return self.status(pull)
+
+    def status(self, pull: Mapping[str, Any]) -> str:
+        """Show the status of a proposal's commit. Returns its state."""
         (status,) = self.api("GET", f"/commits/{pull['head']['sha']}/status")["statuses"]
         colour = "green" if status["state"] == "success" else "red"
         self.say(
@@ -296,11 +255,12 @@ class Stage:
         self.must(done.code == 0, f"workflow ci failed: {done.log}")
         self.api("PUT", f"/collaborators/{REVIEWER}", {"permission": "push"})
         self.api("POST", f"/pulls/{pull['number']}/reviews", {"event": "APPROVE"}, f"user:{REVIEWER}")
-        self.say(f"ci has run lint and tests, shortened here ({words(SHORT)}), and {REVIEWER} approves.")
+        shortened = ", ".join(f"{name}={value}" for name, value in SHORT.items())
+        self.say(f"ci has run lint and tests, shortened here ({shortened}), and {REVIEWER} approves.")
 
     def merge(self, pull: Mapping[str, Any]) -> events.Event:
         """Merge, which pushes to main: that push."""
-        before = git("-C", str(self.place.origin), "rev-parse", "main")
+        before = git.run("rev-parse", "main", at=self.place.origin)
         merged = self.api("PUT", f"/pulls/{pull['number']}/merge", {"sha": pull["head"]["sha"]})
         self.say(f"{pull['title']!r} is merged.")
         return events.push(REPOSITORY, before, str(merged["sha"]))
@@ -331,9 +291,6 @@ class Stage:
         with loopback.ask(f"{self.edge(environment)}/release", timeout=10) as answer:
             return str(json.load(answer)["release"])
 
-    def golden_rows(self) -> list[dict[str, Any]]:
-        return list(Golden.read(self.folder / "author/models").rows)
-
     @contextmanager
     def load(self, month: str) -> Iterator[Path]:
         """Send a month's events to production, one a request, until the block ends; yields the tally."""
@@ -351,23 +308,10 @@ class Stage:
 
     def send(self, months: Sequence[str]) -> None:
         """Whole months to production, each in batches, beside each other."""
-        for sent in [
-            Aside(
-                functools.partial(
-                    aside.run,
-                    (*REPLAY, "--month", month),
-                    quiet=False,
-                    env=programs.environment(own_code=True),
-                )
-            )
-            for month in months
-        ]:
+        replay = functools.partial(aside.run, quiet=False, env=programs.environment(own_code=True))
+        for sent in [Aside(functools.partial(replay, (*REPLAY, "--month", month))) for month in months]:
             self.must(sent.show() == 0, f"requests of {', '.join(months)} were lost")
 
 
 def edit(path: Path, changes: Mapping[str, Any]) -> None:
     write_text(path, parameters.edited(path.read_text(encoding="utf-8"), changes))
-
-
-def words(values: Mapping[str, str]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in values.items())

@@ -7,12 +7,12 @@ from typing import Any
 
 import yaml
 
-from pipelines.base import git as base_git
+from pipelines.base import git
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json
 from pipelines.local import act, events, github
-from pipelines.local.act import Place, git
+from pipelines.local.act import Place
 from pipelines.local.events import MAIN, Event
 
 HEAD = "checkout"  # the branch that holds this checkout's HEAD, and that its pull request comes from
@@ -34,8 +34,8 @@ def run(
     Everything stays below .greenlight/workflow: a bare repository with HEAD in it, artifacts, caches, the
     state of GitHub's API and GREENLIGHT_HOME. Returns act's exit code; prints the step summaries.
     """
-    checkout = Path(git("-C", str(checkout), "rev-parse", "--show-toplevel"))
-    if dirty := base_git.dirty(checkout):
+    checkout = Path(git.run("rev-parse", "--show-toplevel", at=checkout))
+    if dirty := git.dirty(checkout):
         step(f"{len(dirty)} uncommitted changes are not part of this run: it takes the last commit")
     file = checkout / ".github/workflows" / f"{name}.yml"
     if not file.is_file():
@@ -78,8 +78,8 @@ def triggers(file: Path) -> dict[str, Any]:
 def mirror(checkout: Path, origin: Path) -> Path:
     """A bare repository with the checkout's HEAD on a branch; the ledger that is in it stays."""
     if not origin.exists():
-        git("init", "--quiet", "--bare", f"--initial-branch={MAIN}", str(origin))
-    git("-C", str(checkout), "push", "--quiet", "--force", str(origin), f"HEAD:refs/heads/{HEAD}")
+        git.run("init", "--quiet", "--bare", f"--initial-branch={MAIN}", str(origin))
+    git.run("push", "--quiet", "--force", str(origin), f"HEAD:refs/heads/{HEAD}", at=checkout)
     return origin
 
 
@@ -141,19 +141,17 @@ def said(value: object) -> str:
 
 def newest_commit(place: Place, main: bool) -> str:
     """The checkout's HEAD in the bare repository; `main`: it becomes the default branch's newest commit."""
-    commit = git("-C", str(place.origin), "rev-parse", f"refs/heads/{HEAD}")
+    commit = git.run("rev-parse", f"refs/heads/{HEAD}", at=place.origin)
     if main:
-        git("-C", str(place.origin), "update-ref", f"refs/heads/{MAIN}", commit)
+        git.run("update-ref", f"refs/heads/{MAIN}", commit, at=place.origin)
     return commit
 
 
 def parent(origin: Path, commit: str) -> str:
     """The commit before, or an empty one where there is none."""
-    try:
-        return git("-C", str(origin), "rev-parse", "--verify", "--quiet", f"{commit}^1")
-    except UserError:
-        tree = git("-C", str(origin), "mktree")
-        return git("-C", str(origin), *NOBODY, "commit-tree", tree, "-m", "Nothing yet")
+    if before := git.commit(f"{commit}^1", origin):
+        return before
+    return git.run(*NOBODY, "commit-tree", git.run("mktree", at=origin), "-m", "Nothing yet", at=origin)
 
 
 def pull(place: Place, base: str) -> dict[str, Any]:
@@ -161,18 +159,17 @@ def pull(place: Place, base: str) -> dict[str, Any]:
     url = f"{place.api}/repos/{place.repository}/pulls"
     for old in github.call(f"{url}?state=open"):
         github.call(f"{url}/{old['number']}", "PATCH", {"state": "closed"})
-    git("-C", str(place.origin), "update-ref", f"refs/heads/{MAIN}", base)
-    title = git("-C", str(place.origin), "log", "-1", "--format=%s", HEAD)
+    git.run("update-ref", f"refs/heads/{MAIN}", base, at=place.origin)
+    title = git.run("log", "-1", "--format=%s", HEAD, at=place.origin)
     made: dict[str, Any] = github.call(url, "POST", {"title": title, "head": HEAD, "base": MAIN})
     return made
 
 
 def newest_run(workflows: list[str], place: Place) -> dict[str, Any]:
     """The newest run here of one of the workflows that the asked one follows."""
-    runs = sorted(place.state.glob("runs/*/run.json"), key=lambda path: int(path.parent.name), reverse=True)
-    for file in runs:
-        if (found := read_json(file))["name"] in workflows:
-            return dict(found)
+    for found in act.ended(place.state):
+        if found["name"] in workflows:
+            return found
     raise UserError(
         f"it follows a run of {' or '.join(workflows)}: run `ml ci workflow {workflows[0]}` first"
     )

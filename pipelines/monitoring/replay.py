@@ -3,7 +3,6 @@
 import http.client
 import itertools
 import json
-import math
 import socket
 import threading
 import time
@@ -15,11 +14,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from pipelines.base.console import aligned, step
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_json
 from pipelines.core import rows as road
 from pipelines.core.problem import Problem
+from pipelines.core.tasks.task import Task
 
 Until = Path | float
 Row = dict[str, Any]
@@ -64,7 +66,7 @@ def replay(
                     break
             fresh = number % FRESH == 0
             line = http.client.HTTPConnection(*address, timeout=timeout) if fresh else kept
-            answers.append(answer := _ask(line, next_rows, close=fresh))
+            answers.append(answer := _ask(line, next_rows, problem.task, close=fresh))
             if fresh or answer.lost:
                 line.close()  # the next request on it connects anew
         kept.close()
@@ -91,7 +93,7 @@ class Tally:
     month: str
     url: str
     sent: int
-    answered: int  # 200, whole, a probability for each row
+    answered: int  # 200, whole, an answer of the task for each row
     lost: int
     mixed: int  # answered, but not by exactly one named release
     rows: int  # of the answered requests
@@ -203,7 +205,7 @@ def _counted(month: str, url: str, answers: list[_Answer], seconds: float) -> Ta
     one = [next(iter(answer.releases)) for answer in good if len(answer.releases) == 1]
     releases = Counter(release for release in one if release is not None)
     losses = Counter(answer.lost for answer in answers if answer.lost)
-    times = sorted(answer.seconds for answer in good)
+    times = [answer.seconds for answer in good]
     at = {"p50": 0.5, "p99": 0.99, "max": 1.0} if times else {}
     return Tally(
         month=month,
@@ -216,11 +218,11 @@ def _counted(month: str, url: str, answers: list[_Answer], seconds: float) -> Ta
         seconds=round(seconds, 3),
         releases=dict(releases),
         losses=dict(losses.most_common()),
-        latency={name: round(times[math.ceil(q * len(times)) - 1], 6) for name, q in at.items()},
+        latency={n: round(float(np.quantile(times, q, method="inverted_cdf")), 6) for n, q in at.items()},
     )
 
 
-def _ask(line: http.client.HTTPConnection, rows: Sequence[Row], close: bool) -> _Answer:
+def _ask(line: http.client.HTTPConnection, rows: Sequence[Row], task: Task, close: bool) -> _Answer:
     request = str(uuid.uuid4())
     headers = {"content-type": "application/json", "x-request-id": request}
     if close:
@@ -236,21 +238,21 @@ def _ask(line: http.client.HTTPConnection, rows: Sequence[Row], close: bool) -> 
         elif response.headers.get("x-request-id", request) != request:
             lost = "the answer to another request"
         else:
-            releases, lost = _read(content, response.headers.get(HEADER), len(rows))
+            releases, lost = _read(content, response.headers.get(HEADER), len(rows), task)
     except (OSError, http.client.HTTPException) as error:
         lost = type(error).__name__
     return _Answer(len(rows), time.monotonic() - begun, lost, releases)
 
 
-def _read(content: bytes, header: str | None, rows: int) -> tuple[frozenset[str | None], str]:
+def _read(content: bytes, header: str | None, rows: int, task: Task) -> tuple[frozenset[str | None], str]:
     try:
         body = json.loads(content)
         predictions = body["predictions"]
-        whole = len(predictions) == rows and all(0.0 <= float(each["p"]) <= 1.0 for each in predictions)
+        wrong, _ = task.wrong(np.array([float(each["p"]) for each in predictions]))
         releases = {header, body.get("release")} | {r["release"] for r in predictions if "release" in r}
     except (ValueError, KeyError, TypeError, AttributeError):
         return frozenset(), "no answer of the contract"
-    return frozenset(releases), "" if whole else "not a probability for each row"
+    return frozenset(releases), "" if len(wrong) == rows and not wrong.any() else "not an answer for each row"
 
 
 def _watch(threads: Sequence[threading.Thread], answers: Sequence[_Answer], month: str) -> None:

@@ -95,7 +95,7 @@ class Ledger:
 
     def content(self, commit: str) -> bytes:
         """A commit's very bytes, as it was signed or not."""
-        done = git.tried("cat-file", "commit", commit, at=self._repository)
+        done = self._git("cat-file", "commit", commit)
         if done.code:
             raise UserError(f"{commit[:12]} of the branch {BRANCH} cannot be read: {done.words}")
         return done.out
@@ -234,9 +234,8 @@ class Ledger:
 
     def _entry(self, commit: str | None, environment: str) -> Entry | None:
         name = f"{_named(environment)}.json"
-        if commit is None or not self._read("ls-tree", "--full-tree", commit, name):
+        if commit is None or (content := git.blob(commit, name, self._repository)) is None:
             return None
-        content = self._read("cat-file", "blob", f"{commit}:{name}")
         try:
             return Entry.parse(content, f"{name} on the branch {BRANCH} ({commit[:12]})")
         except UserError as error:
@@ -258,7 +257,7 @@ class Ledger:
         if self.signer is None:
             return made
         signed = self.signer.sign(self.content(made)).decode("utf-8", "surrogateescape")
-        return git.run("hash-object", "-t", "commit", "-w", "--stdin", at=self._repository, text=signed)
+        return self._read("hash-object", "-t", "commit", "-w", "--stdin", text=signed)
 
     def moment(self, commit: str) -> int:
         """When a commit says that it was made, in seconds since the epoch: later than the one before it."""
@@ -266,10 +265,7 @@ class Ledger:
         return int(found[1]) if found else 0
 
     def _read(self, *command: str, text: str | None = None) -> str:
-        done = self._git(*command, text=text)
-        if done.code:
-            raise UserError(f"git {command[0]} failed in {self._repository.resolve()}: {done.words}")
-        return done.text
+        return git.run(*command, at=self._repository, text=text)
 
     def _git(self, *command: str, text: str | None = None) -> git.Done:
         return git.tried(*command, at=self._repository, text=text)

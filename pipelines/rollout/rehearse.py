@@ -14,6 +14,7 @@ from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.release import MODELS
 from pipelines.base import machine
 from pipelines.base.console import output, step, summary
+from pipelines.base.errors import UserError
 from pipelines.base.files import write_json
 from pipelines.base.github import GitHub
 from pipelines.base.signals import interruptible
@@ -115,4 +116,4 @@ def free_ports() -> int:
             for port in range(first, first + 8):
                 probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
             return first
-    raise OSError("no eight free ports between 20000 and 32000")
+    raise UserError("no eight free ports between 20000 and 32000 on 127.0.0.1: stop some servers")

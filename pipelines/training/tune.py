@@ -232,7 +232,7 @@ def _suggested(trial: "optuna.Trial", params: Params) -> Params:
     names = sorted(params.tune.space)
     name = names[0] if len(names) == 1 else trial.suggest_categorical("estimator", names)
     space = params.tune.space[name].items()
-    return _with(params, name, {s: _value(trial, f"{name}.{s}", v) for s, v in space})
+    return with_settings(params, name, {s: _value(trial, f"{name}.{s}", v) for s, v in space})
 
 
 def _value(trial: "optuna.Trial", name: str, values: Values) -> Setting:
@@ -246,7 +246,7 @@ def _value(trial: "optuna.Trial", name: str, values: Values) -> Setting:
     return float(f"{number:.3g}")  # as a person would write it
 
 
-def _with(params: Params, estimator: str, settings: dict[str, Setting]) -> Params:
+def with_settings(params: Params, estimator: str, settings: dict[str, Setting]) -> Params:
     """`params` with this estimator and settings; those that are not searched stay as they are."""
     kept = params.train.settings if estimator == params.train.estimator else {}
     train = params.train.model_copy(update={"estimator": estimator, "settings": {**kept, **settings}})
@@ -269,7 +269,7 @@ def _check(params: Params, problem: Problem) -> None:
         first = {setting: values[0] for setting, values in tried.items()}
         for changed in [{setting: value} for setting, values in tried.items() for value in values]:
             try:
-                train.estimator(_with(params, name, first | changed), problem)
+                train.estimator(with_settings(params, name, first | changed), problem)
             except UserError as error:
                 raise UserError(str(error).replace("train.settings", f"tune.space.{name}")) from None
 

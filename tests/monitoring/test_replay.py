@@ -98,10 +98,10 @@ def test_requests_have_their_own_ids_and_come_over_kept_and_new_connections() ->
         (lambda number, rows: None, "RemoteDisconnected"),
         (lambda number, rows: (200, {}, b"<html>"), "no answer of the contract"),
         (lambda number, rows: (200, {}, b"[]"), "no answer of the contract"),
-        (lambda number, rows: good(number, rows[1:]), "not a probability for each row"),
+        (lambda number, rows: good(number, rows[1:]), "not an answer for each row"),
         (
             lambda number, rows: (200, {}, b'{"release": "one", "predictions": [{"p": NaN}]}'),
-            "not a probability for each row",
+            "not an answer for each row",
         ),
         (
             lambda number, rows: (200, {"x-request-id": "x"}, good(number, rows)[2]),

@@ -41,7 +41,7 @@ def job(place: Place) -> str:
 
 def test_a_jobs_token_may_do_what_its_permissions_say(api: str, pull: dict[str, Any], job: str) -> None:
     call(f"{api}/issues/{pull['number']}/comments", "POST", {"body": "x"}, job)
-    call(f"{api}/contents/a.txt", token=job)
+    call(f"{api}/git/ref/heads/main", token=job)
     call(f"{api}/commits/{pull['head']['sha']}/status", token=job)
     call(f"{api}/pulls?state=open", token=job)  # write includes read
 
@@ -68,7 +68,7 @@ def test_a_token_that_nobody_has_is_no_token(api: str, pull: dict[str, Any], job
         call(f"{api}/pulls", token="x")
     (place.state / "runs/1/tokens.json").unlink()  # the run has ended
     with pytest.raises(UserError, match="401"):
-        call(f"{api}/contents/a.txt", token=job)
+        call(f"{api}/git/ref/heads/main", token=job)
 
 
 def test_what_a_workflow_does_not_say_is_none() -> None:

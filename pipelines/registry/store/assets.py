@@ -160,7 +160,8 @@ class Assets(Store):
         """Drafts that a killed upload left; a young one may be under way."""
         for record in self._records(drafts=True):
             with contextlib.suppress(ValueError):  # its time may not be one
-                if (about := _about(record)) and _age(about) > STALE_SECONDS:
+                about = _about(record)
+                if about and time.time() - datetime.fromisoformat(about.created).timestamp() > STALE_SECONDS:
                     self._api.call("DELETE", f"/releases/{record['id']}")
 
 
@@ -194,10 +195,6 @@ def _about(record: dict[str, Any]) -> Release | None:
             return about
     step(f"the notes of {record['tag_name']} on GitHub are not what was written there: passed over")
     return None
-
-
-def _age(about: Release) -> float:
-    return time.time() - datetime.fromisoformat(about.created).timestamp()
 
 
 def _asset(record: dict[str, Any] | None) -> dict[str, Any] | None:
