@@ -129,6 +129,7 @@ class GitHub:
         self, method: str, url: str, body: Any = None, again: bool = False, to: Path | None = None
     ) -> "httpx.Response":
         """The answer to a call, which is repeated while that can help and does no harm."""
+        import httpx
         from githubkit import exception
 
         asked = f"{method} {url.removeprefix(self.api)}"
@@ -139,7 +140,9 @@ class GitHub:
             except (exception.RequestError, _Broken) as error:
                 if tried and method == "DELETE" and _status(error) == 404:
                     return error.response.raw_response  # type: ignore[union-attr]  # an earlier try did it
-                wait = _wait(error, tried) if again or _harmless(error, method) else None
+                # the same call may follow: GitHub did nothing, or doing it twice is doing it once
+                nothing = isinstance(getattr(error, "exc", None), httpx.ConnectError) or _limited(error)
+                wait = _wait(error, tried) if again or method != "POST" or nothing else None
                 left = PATIENCE_SECONDS - (time.monotonic() - started)
                 if wait is None or wait > left:
                     raise _sentence(asked, error, self.api, wait) from None
@@ -231,13 +234,6 @@ def _content(answer: "httpx.Response") -> Any:
 
 
 # --- what went wrong, and whether to try again ------------------------------------------------------------
-
-
-def _harmless(error: Exception, method: str) -> bool:
-    """Whether the same call may follow: GitHub did nothing, or doing it twice is doing it once."""
-    import httpx
-
-    return method != "POST" or isinstance(getattr(error, "exc", None), httpx.ConnectError) or _limited(error)
 
 
 def _limited(error: Exception) -> bool:

@@ -103,9 +103,7 @@ def comment(
 
 
 @verbs.command(example="ml ci rebuild trained")
-def rebuild(
-    out: Annotated[Path, typer.Argument(help="The models' folder; it does not exist yet.")],
-) -> None:
+def rebuild(out: Annotated[Path, typer.Argument(help="The models' folder; it does not exist yet.")]) -> None:
     """Train again from lock and seed, and leave the models for `ml release --trained`."""
     from pipelines.problem import PROBLEM
     from pipelines.training import again

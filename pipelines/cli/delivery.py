@@ -39,8 +39,7 @@ def deploy(
     env: Env,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would happen.")] = False,
     pause_before: Annotated[
-        str | None,
-        typer.Option(metavar="STEP", help="Wait before this step (such as FLIP), with a preview."),
+        str | None, typer.Option(metavar="STEP", help="Wait before this step (such as FLIP), with a preview.")
     ] = None,
 ) -> None:
     """Move an environment to the release that the ledger wants.

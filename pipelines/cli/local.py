@@ -11,9 +11,7 @@ verbs = Verbs("On this machine")
 
 
 @verbs.command(example="ml demo\nml demo --down")
-def demo(
-    down: Annotated[bool, typer.Option("--down", help="Stop what it left running.")] = False,
-) -> None:
+def demo(down: Annotated[bool, typer.Option("--down", help="Stop what it left running.")] = False) -> None:
     """The whole loop, in .greenlight/demo."""
     from pipelines.local import demo
     from pipelines.problem import PROBLEM
@@ -24,9 +22,7 @@ def demo(
 
 
 @verbs.command(example="ml lint\nml lint --fix")
-def lint(
-    fix: Annotated[bool, typer.Option("--fix", help="Write the lists first.")] = False,
-) -> None:
+def lint(fix: Annotated[bool, typer.Option("--fix", help="Write the lists first.")] = False) -> None:
     """Compare the lists of code with the imports: the stages' `deps` in dvc.yaml, the Bento's `include` in
     bentofile.yaml, and what guards the judge (CODEOWNERS and the allow-list of pulls/scope.py).
 

@@ -16,8 +16,7 @@ def ingest(
         str, typer.Option(help="The newest month, or `latest`; by default params.yaml: data.through.")
     ] = "",
     labels_to: Annotated[
-        str,
-        typer.Option(help="Only the months after data.through, into this folder; `host`: the host's."),
+        str, typer.Option(help="Only the months after data.through, into this folder; `host`: the host's.")
     ] = "",
 ) -> None:
     """Make data/ what params.yaml says: the source's months, a file each, the same bytes each time."""

@@ -32,9 +32,7 @@ def prune(
 
 
 @verbs.command(example="ml store add release  # a downloaded artifact")
-def add(
-    folder: Annotated[Path, typer.Argument(help="A folder of releases: a downloaded artifact.")],
-) -> None:
+def add(folder: Annotated[Path, typer.Argument(help="A folder of releases: a downloaded artifact.")]) -> None:
     """Take in releases that another machine built; each is hashed against its id."""
     from pipelines.registry import store as stores
 

@@ -89,7 +89,7 @@ class Edge:
             versions = {name: known.versions.get(name, NOTHING) for name in self.models}
             table = Table(routes, versions)
             if not self.route_file.exists() or read_json(self.route_file) != envoy.routes(table):
-                self._write(table)  # it is new, or an earlier version of the template wrote it
+                write_json(self.route_file, envoy.routes(table))  # new, or an older template's
         port, admin_port = (int(url.rpartition(":")[2]) for url in (self.url, self.admin_url))
         bootstrap = envoy.bootstrap(port, admin_port, self.cluster_file, self.route_file, room)
         write_json(self.folder / "bootstrap.json", bootstrap)
@@ -116,14 +116,14 @@ class Edge:
         with self._alone():
             before = self._table()
             version = f"{what} #{time.time_ns()}"
-            self._write(_changed(before, self.model, route, version))
+            write_json(self.route_file, envoy.routes(_changed(before, self.model, route, version)))
         while time.monotonic() < begun + within:
             if (answer := self._version()) == version:
                 return time.monotonic() - begun
             time.sleep(0.005)
         with self._alone():
             was, old = before.routes.get(self.model), before.versions.get(self.model, NOTHING)
-            self._write(_changed(self._table(), self.model, was, old))
+            write_json(self.route_file, envoy.routes(_changed(self._table(), self.model, was, old)))
         said = f"it is at {answer}" if answer else "it does not answer"
         late = f"the edge did not take the route to {version} within {within:.0f} s"
         raise Refused(f"{late}: {said}{self._complaint()}")
@@ -175,9 +175,6 @@ class Edge:
 
     def _table(self) -> Table:
         return Table.read(read_json(self.route_file)) if self.route_file.exists() else Table({}, {})
-
-    def _write(self, table: Table) -> None:
-        write_json(self.route_file, envoy.routes(table))
 
     def _version(self) -> str:
         """The version of the routes by which the edge's worker answers now; "" where it does not answer.

@@ -212,13 +212,9 @@ def _where(model: str, route: Route) -> dict[str, Any]:
         del action["cluster"]
         action["weighted_clusters"] = {"clusters": weights}
     if route.mirror:
-        action["request_mirror_policies"] = [
-            {
-                "cluster": cluster_name(model, route.mirror),
-                "disable_shadow_host_suffix_append": True,
-                "request_headers_mutations": [{"append": _shadow_header()}],
-            }
-        ]
+        copies = {"cluster": cluster_name(model, route.mirror), "disable_shadow_host_suffix_append": True}
+        mutations = {"request_headers_mutations": [{"append": _shadow_header()}]}
+        action["request_mirror_policies"] = [copies | mutations]
     return action
 
 
@@ -228,6 +224,16 @@ def _cluster(model: str, order: tuple[str, ...], ports: Mapping[str, int], room:
     # Many may wait, but not each on a connection of its own: those would use up the machine's ports.
     limits = {key: 100_000 for key in ("max_pending_requests", "max_requests", "max_retries")}
     limits["max_connections"] = room.slots
+    check = {
+        "timeout": "2s",
+        "interval": "0.5s",
+        "no_traffic_interval": "0.5s",  # the default of 60 s would leave an idle slot unknown
+        "no_traffic_healthy_interval": "0.5s",
+        "unhealthy_interval": "0.25s",
+        "unhealthy_threshold": 2,
+        "healthy_threshold": 1,
+        "http_health_check": {"path": "/readyz"},
+    }
     return {
         "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
         "name": name,
@@ -241,18 +247,7 @@ def _cluster(model: str, order: tuple[str, ...], ports: Mapping[str, int], room:
             "update_merge_window": "0s",
         },
         "circuit_breakers": {"thresholds": [limits, {**limits, "priority": "HIGH"}]},
-        "health_checks": [
-            {
-                "timeout": "2s",
-                "interval": "0.5s",
-                "no_traffic_interval": "0.5s",  # the default of 60 s would leave an idle slot unknown
-                "no_traffic_healthy_interval": "0.5s",
-                "unhealthy_interval": "0.25s",
-                "unhealthy_threshold": 2,
-                "healthy_threshold": 1,
-                "http_health_check": {"path": "/readyz"},
-            }
-        ],
+        "health_checks": [check],
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",

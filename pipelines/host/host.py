@@ -66,7 +66,6 @@ class Host(Outputs):
 
     @property
     def slots(self) -> list[Slot]:
-        """The model's two slots."""
         return [self.slot(colour) for colour in COLOURS]
 
     @property
@@ -76,7 +75,6 @@ class Host(Outputs):
 
     @property
     def predictions(self) -> Path:
-        """The prediction log."""
         return self.place / "predictions"
 
     @property

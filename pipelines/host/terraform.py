@@ -43,7 +43,7 @@ def up(env: str, model: str, home: Path | None = None) -> Host:
     terraform = Terraform.of(env, model, home)
     with terraform.alone(f"`ml infra up --env {env}`"):
         if changes := terraform.plan():
-            host = Host.told(terraform.planned_outputs()["host"], model)
+            host = Host.told(terraform.outputs(planned=True)["host"], model)
             services.check_ports(host)  # before anything starts
             step(f"{env}: {changes}")
             terraform.apply()
@@ -147,14 +147,13 @@ class Terraform:
         """The saved plan, for people."""
         return self._run("show", str(self._plan))[1]
 
-    def outputs(self) -> dict[str, Any]:
-        """The values of all outputs by name; empty before the first apply and after a destroy."""
-        return _values(json.loads(self._run("output", json=IsFlagged)[1]))
-
-    def planned_outputs(self) -> dict[str, Any]:
-        """The values that the saved plan gives the outputs."""
-        plan = json.loads(self._run("show", str(self._plan), json=IsFlagged)[1])
-        return _values(plan["planned_values"]["outputs"])
+    def outputs(self, planned: bool = False) -> dict[str, Any]:
+        """The values of all outputs by name, or those that the saved plan gives them; empty before the first
+        apply and after a destroy."""
+        command = ("show", str(self._plan)) if planned else ("output",)
+        found = json.loads(self._run(*command, json=IsFlagged)[1])
+        outputs = found["planned_values"]["outputs"] if planned else found
+        return {name: output["value"] for name, output in outputs.items() if "value" in output}
 
     @property
     def _plan(self) -> Path:
@@ -204,10 +203,6 @@ def _environment(folder: Path) -> Iterator[None]:
         environment.pop("TF_CLI_CONFIG_FILE")
     with programs.lent(environment):
         yield
-
-
-def _values(outputs: dict[str, Any]) -> dict[str, Any]:
-    return {name: output["value"] for name, output in outputs.items() if "value" in output}
 
 
 def _refusal(command: str, said: str) -> UserError | Refused:

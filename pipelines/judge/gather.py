@@ -132,13 +132,10 @@ class _Gathering:
 
     def has_one_class(self) -> bool:
         if lacks := self.problem.task.lacks(self.window.label):
-            self.note(
-                "classes",
-                "INCONCLUSIVE",
-                f"{self.problem.contract.label.name} is {lacks[0]} in all {len(self.window.label):,} rows of "
-                f"the test window, and a metric needs {lacks[1]}: add months to the test window, or train on "
-                "fewer.",
-            )
+            said = f"is {lacks[0]} in all {len(self.window.label):,} rows of the test window"
+            way_out = "add months to the test window, or train on fewer"
+            sentence = f"{self.problem.contract.label.name} {said}, and a metric needs {lacks[1]}: {way_out}."
+            self.note("classes", "INCONCLUSIVE", sentence)
         return lacks is not None
 
     def find(self, rule: str, production: Production | None) -> Champion | None:
@@ -210,12 +207,9 @@ class _Gathering:
                 found = replace(found, repeats=made.repeats_itself())
             return found, made.of_shuffled_outcomes()
         except contained.Ended as error:
-            self.note(
-                "reproducible",
-                "INCONCLUSIVE",
-                f"The judge cannot train this candidate again: {error}; let it take less (params.yaml: "
-                "train), or a maintainer decides.",
-            )
+            way_out = "let it take less (params.yaml: train), or a maintainer decides"
+            words = f"The judge cannot train this candidate again: {error}; {way_out}."
+            self.note("reproducible", "INCONCLUSIVE", words)
         except (InvalidProposal, Refused, UserError, onnx.Refused) as error:
             words = f"The base's code does not train this candidate: {str(error).rstrip('.')}."
             self.note("reproducible", "FAIL", words)

@@ -148,16 +148,6 @@ def run(
     return done
 
 
-def held(workflow: str, event: Event, place: Place) -> dict[str, Any]:
-    """A run that waits until somebody approves it, as GitHub lists it: nothing of it has begun."""
-    number, folder = next_run(place.state)
-    run = Run(number, workflow, f".github/workflows/{workflow}.yml", event, 0, {}, "", folder / "log.txt")
-    told = run.as_json(place.repository) | {"conclusion": "action_required"}
-    write_json(folder / "run.json", told)
-    remove(folder / "pid")
-    return told
-
-
 def ended(state: Path) -> list[dict[str, Any]]:
     """The runs that have ended, as the API describes them, the newest first."""
     files = sorted(state.glob("runs/*/run.json"), key=lambda file: int(file.parent.name), reverse=True)
@@ -337,7 +327,8 @@ class Story:
     def _step(self, job: str, entry: Mapping[str, Any]) -> None:
         if entry.get("stage") != "Main" or len(entry.get("stepID", ())) != 1:
             return
-        shown = title(entry.get("step", ""))
+        # of a script its first line, of a pinned action its name
+        shown = re.sub(r"@[0-9a-f]{40}$", "", (entry.get("step", "").strip() or "\n").splitlines()[0])
         if entry.get("msg", "").startswith("⭐"):
             self._output[job], self._started[job] = [], time.monotonic()
             self._print(f"{job} | {shown}")
@@ -356,9 +347,3 @@ class Story:
 
     def _print(self, text: str) -> None:
         step(f"{self.name}/{text}")
-
-
-def title(name: str) -> str:
-    """A step's name; of a script its first line, of a pinned action its name."""
-    lines = name.strip().splitlines() or [""]
-    return re.sub(r"@[0-9a-f]{40}$", "", lines[0])

@@ -22,24 +22,11 @@ class Event:
 
 def pull_request(pull: Mapping[str, Any], action: str = "synchronize") -> Event:
     """A pull request, as the API gives it, was opened or got new commits. It runs on its merge commit."""
-    return Event(
-        "pull_request",
-        _about(pull, action, pull["user"]),
-        sha=pull.get("merge_commit_sha") or pull["head"]["sha"],
-        ref=f"refs/pull/{pull['number']}/merge",
-        head_sha=pull["head"]["sha"],
-        head_branch=pull["head"]["ref"],
-    )
-
-
-def label(pull: Mapping[str, Any], action: str, name: str, sender: str) -> Event:
-    """A label was put on a pull request or taken from it: a run of the default branch's commit."""
-    return Event("pull_request_target", _about(pull, action, user(sender)) | {"label": {"name": name}})
-
-
-def _about(pull: Mapping[str, Any], action: str, sender: Any) -> dict[str, Any]:
     told = {"action": action, "number": pull["number"], "pull_request": dict(pull)}
-    return told | {"repository": pull["base"]["repo"], "sender": sender}
+    told |= {"repository": pull["base"]["repo"], "sender": pull["user"]}
+    head, ref = pull["head"], f"refs/pull/{pull['number']}/merge"
+    sha = pull.get("merge_commit_sha") or head["sha"]
+    return Event("pull_request", told, sha, ref, head["sha"], head["ref"])
 
 
 def push(repository: str, before: str, after: str) -> Event:
@@ -50,13 +37,9 @@ def push(repository: str, before: str, after: str) -> Event:
 
 def workflow_run(repository: str, run: Mapping[str, Any]) -> Event:
     """A run of another workflow, as `Run.as_json` gives it, has completed."""
-    payload = {
-        "action": "completed",
-        "workflow": {"name": run["name"], "path": run["path"], "state": "active"},
-        "workflow_run": dict(run),
-        **_by_owner(repository),
-    }
-    return Event("workflow_run", payload)
+    about = {"name": run["name"], "path": run["path"], "state": "active"}
+    told = {"action": "completed", "workflow": about, "workflow_run": dict(run)}
+    return Event("workflow_run", told | _by_owner(repository))
 
 
 def schedule(repository: str) -> Event:

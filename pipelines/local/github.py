@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-from pipelines.base.github import BOT, GitHub
+from pipelines.base.github import GitHub
 from pipelines.local import commits, marks, merges, pushes  # noqa: F401 (their routes)
 from pipelines.local.forge import ROUTES, ApiError, Forge
 from pipelines.local.rights import EVERYTHING, holder
 from pipelines.local.rules import Rules
-
-__all__ = ["BOT", "call", "serve"]
 
 
 @contextmanager

@@ -176,11 +176,7 @@ def _nodes(start: ast.AST) -> Iterator[ast.AST]:
     while waiting:
         node = waiting.pop()
         yield node
-        test = getattr(node, "test", None)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in (
-            getattr(test, "id", ""),
-            getattr(test, "attr", ""),
-        ):
+        if isinstance(node, ast.If) and ast.unparse(node.test).rpartition(".")[2] == "TYPE_CHECKING":
             waiting += node.orelse
         else:
             waiting += ast.iter_child_nodes(node)

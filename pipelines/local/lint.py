@@ -19,6 +19,7 @@ from pipelines.base.files import write_text
 from pipelines.local import imports, owners
 from pipelines.pulls import scope
 from pipelines.pulls.runs import JUDGE
+from pipelines.release.commit import read
 
 STAGES, BENTO = "dvc.yaml", "bentofile.yaml"
 SCOPE = "pipelines/pulls/scope.py"
@@ -89,7 +90,7 @@ class Listed:
 def stages(root: Path) -> list[Listed]:
     """The dependencies of each stage of dvc.yaml."""
     found = []
-    for name, stage in _read(root, STAGES, "stages", dict).items():
+    for name, stage in read(root, STAGES, "stages", dict).items():
         inner, path = (stage["do"], ("do", "deps")) if "do" in (stage or {}) else (stage, ("deps",))
         if not isinstance(inner, dict) or "cmd" not in inner:
             raise UserError(f"{STAGES}: stages.{name} has no cmd: write which command it runs")
@@ -109,7 +110,7 @@ def stages(root: Path) -> list[Listed]:
 
 def bento(root: Path) -> Listed:
     """The code of bentofile.yaml: what the service imports, and all its packages' own files."""
-    module = _read(root, BENTO, "service", str).partition(":")[0]
+    module = read(root, BENTO, "service", str).partition(":")[0]
     starts = imports.of_module(root, module)
     if f"{module.replace('.', '/')}.py" not in starts:
         raise UserError(f"{BENTO}: service names {module}, which is not a module here: correct it")
@@ -117,7 +118,7 @@ def bento(root: Path) -> Listed:
     own = {f"{folder}/__init__.py" for file in wanted for folder in Path(file).parents[:-1]} - wanted.keys()
     wanted |= {file: "which makes its folder a package" for file in own if (root / file).is_file()}
     entries = {}
-    for pattern in _read(root, BENTO, "include", list):
+    for pattern in read(root, BENTO, "include", list):
         try:
             files = {path.relative_to(root).as_posix() for path in root.glob(pattern)} or {pattern}
         except (TypeError, ValueError, NotImplementedError):
@@ -177,7 +178,7 @@ def judge(root: Path) -> set[str]:
     """The judge's own files: its workflow, the actions of ours that it uses, and the code of its verbs."""
     found = {JUDGE} | {f"{imports.CLI}/{path.name}" for path in (root / imports.CLI).glob("*.py")}
     starts = imports.of_function(root, f"{imports.CLI}/__init__.py", "main")
-    for step in (step for job in _read(root, JUDGE, "jobs", dict).values() for step in job.get("steps", ())):
+    for step in (step for job in read(root, JUDGE, "jobs", dict).values() for step in job.get("steps", ())):
         if (action := step.get("uses", "")).startswith("./"):
             found.add(f"{action.removeprefix('./')}/action.yml")
         for words in re.findall(r"^\s*ml (.+)$", step.get("run", ""), re.MULTILINE):
@@ -208,16 +209,3 @@ def _some(files: Iterable[str]) -> str:
     """The first of some files, and how many more there are; empty for none."""
     first, *more = sorted(files) or [""]
     return f"{first} (and {len(more)} more)" if more else first
-
-
-def _read(root: Path, file: str, key: str, kind: type) -> Any:
-    """What a YAML file says under a key. UserError where that is not of the kind."""
-    try:
-        value = yaml.safe_load((root / file).read_text(encoding="utf-8"))[key]
-    except FileNotFoundError:
-        raise UserError(f"{file} does not exist: run `ml` at the top of the repository") from None
-    except (yaml.YAMLError, KeyError, TypeError, ValueError):
-        value = None
-    if not isinstance(value, kind):
-        raise UserError(f"{file} must be YAML with a {kind.__name__} `{key}`")
-    return value

@@ -188,19 +188,6 @@ def approve_run(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple
     return 201, {}
 
 
-@route("GET", "/commits/{ref}/check-runs", "checks:read")
-def list_check_runs(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    """A check run for each job of each run on the commit, whatever started it."""
-    sha = forge.commit(at["ref"])
-    found = [
-        {"name": name, "head_sha": sha, "status": "completed", "conclusion": result, "run": run["id"]}
-        for run in ended(forge.folder)
-        if run["head_sha"] == sha
-        for name, result in run.get("checks", {}).items()
-    ]
-    return 200, {"total_count": len(found), "check_runs": found}
-
-
 @route("GET", "/actions/runs/{id}/artifacts", "actions:read")
 def list_artifacts(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     number = get_run(forge, at, body)[1]["id"]

@@ -9,8 +9,7 @@ from typing import Any
 from pipelines.base.files import read_json
 from pipelines.local.events import MAIN
 
-RULESETS = Path(__file__).parents[2] / ".github/rulesets"
-RULESET = RULESETS / "main.json"
+RULESET = Path(__file__).parents[2] / ".github/rulesets/main.json"
 NOTHING = "0" * 40
 
 

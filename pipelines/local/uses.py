@@ -63,20 +63,16 @@ def remote_uses(root: Path, workflow: Path) -> Iterator[Use]:
         for node, given in uses_of(compose(file)):
             value, line = node.value, node.start_mark.line + 1
             if value.startswith("./"):
-                waiting.append(local_action(root, value, f"{shown}, line {line}"))
+                files = (root / value, root / value / "action.yml", root / value / "action.yaml")
+                if not (found := [one for one in files if one.is_file()]):
+                    raise UserError(f"{shown}, line {line}: uses: {value} names no action in this repository")
+                waiting.append(found[0])
             elif "@" in value and not value.startswith("docker://"):
                 name, _, ref = value.partition("@")
                 yield Use(name, ref, shown, line, given)
             else:
                 way_out = "name OWNER/NAME@SHA or ./FOLDER"
                 raise UserError(f"{shown}, line {line}: uses: {value} cannot run here; {way_out}")
-
-
-def local_action(root: Path, value: str, where: str) -> Path:
-    for candidate in (root / value, root / value / "action.yml", root / value / "action.yaml"):
-        if candidate.is_file():
-            return candidate
-    raise UserError(f"{where}: uses: {value} names no action in this repository")
 
 
 def compose(file: Path) -> Any:

@@ -49,7 +49,9 @@ def drift(
     step(f"{environment}: {len(log.rows):,} predictions with a key in {log.lines:,} lines of the log")
     known_events = {month: labels.events(home / "labels", month, problem) for month in counted}
     judged = [judge(month, table, log, known, params, contract) for month, table in known_events.items()]
-    return conclude(environment, _from_first_sign(judged), log, known, params, problem.task)
+    # without the months before production began; the newest always stays
+    first = next((n for n, month in enumerate(judged) if month.predictions), len(judged) - 1)
+    return conclude(environment, judged[first:], log, known, params, problem.task)
 
 
 def judge(
@@ -186,12 +188,6 @@ def _state(skill: Mapping[str, Any], wrong: list[Fault], params: Params) -> tupl
     if skill["brier_skill"] is None:
         return "unknown", "its labels are all the same"
     return ("good" if skill["brier_skill"] >= params.drift.brier_skill else "bad"), ""
-
-
-def _from_first_sign(judged: list[Month]) -> list[Month]:
-    """Without the months before production began; the newest always stays."""
-    first = next((index for index, month in enumerate(judged) if month.predictions), len(judged) - 1)
-    return judged[first:]
 
 
 def _run(judged: list[Month]) -> list[Month]:

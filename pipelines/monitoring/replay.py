@@ -54,7 +54,11 @@ def replay(
     """
     address = local_address(url)
     rows = events(month, problem)
-    _listens(address, url)
+    try:
+        socket.create_connection(address, timeout=5).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"nothing listens at {url} ({reason}): run `ml deploy` first") from None
     begun, stop, answers = time.monotonic(), threading.Event(), list[_Answer]()
     plan, lock = _requests(rows, batch, rate, until, requests, stop), threading.Lock()
 
@@ -159,14 +163,6 @@ def events(month: str, problem: Problem) -> list[Row]:
             values = values.astype("string")  # which every key is in a request
         wanted[column.name] = values.astype(object).where(values.notna(), None)
     return [dict(zip(wanted, row, strict=True)) for row in zip(*wanted.values(), strict=True)]
-
-
-def _listens(address: tuple[str, int], url: str) -> None:
-    try:
-        socket.create_connection(address, timeout=5).close()
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"nothing listens at {url} ({reason}): run `ml deploy` first") from None
 
 
 def _requests(

@@ -36,7 +36,10 @@ def run(event: Path) -> int:
     if pull["state"] != "open":
         print(f"#{number} is closed: what let it through stays on record.")
         return 0
-    events = _events(github, number)
+    try:
+        events = github.list(f"/issues/{number}/events")  # the oldest first
+    except TooMany:
+        events = None
     if events is not None and (action, login) != (last := _newest(events)):
         print(f"#{number}: the label was {last[0]} by {last[1]} since; the run of that event decides.")
         return 0
@@ -104,14 +107,6 @@ def _checked(event: Path, payload: Any) -> tuple[str, str, int, Head, str]:
     if not re.fullmatch(r"[0-9a-f]{40}", head.sha):
         raise UserError(f"{event}: pull_request.head.sha is not a commit's SHA")
     return action, login, number, head, base
-
-
-def _events(github: GitHub, number: int) -> list[dict[str, Any]] | None:
-    """What happened to a pull request, the oldest first; None where GitHub does not list all of it."""
-    try:
-        return github.list(f"/issues/{number}/events")
-    except TooMany:
-        return None
 
 
 def _newest(events: list[dict[str, Any]]) -> tuple[str, str]:

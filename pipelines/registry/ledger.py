@@ -122,7 +122,8 @@ class Ledger:
         for lost in range(TRIES):
             old = self._fetch()
             now = self._entry(old, environment)
-            if now and _same(now, entry) and self._counts(old, environment):
+            same = now and all(getattr(now, n) == getattr(entry, n) for n in ("release", "commit", "beside"))
+            if same and self._counts(old, environment):
                 return False
             ref, lease = f"refs/heads/{BRANCH}", f"--force-with-lease=refs/heads/{BRANCH}:{old or ''}"
             new = f"{self._commit(old, environment, entry)}:{ref}"
@@ -275,12 +276,9 @@ class Ledger:
 
     def _author(self) -> dict[str, str]:
         """Names for what git has not been told: a runner has no user.name."""
-        given = {}
-        for field, fallback in FALLBACK.items():
-            if self._setting(f"user.{field.lower()}") is None:
-                for role in ROLES:
-                    given[f"GIT_{role}_{field}"] = os.environ.get(f"GIT_{role}_{field}", fallback)
-        return given
+        unset = [field for field in FALLBACK if self._setting(f"user.{field.lower()}") is None]
+        names = {f"GIT_{role}_{field}": FALLBACK[field] for role in ROLES for field in unset}
+        return {name: os.environ.get(name, fallback) for name, fallback in names.items()}
 
 
 def _origin(history: list[Entry], at: int) -> int:
@@ -296,7 +294,3 @@ def _named(environment: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", environment):
         raise UserError(f"{environment!r} is not an environment's name: use small letters, digits and -")
     return environment
-
-
-def _same(one: Entry, other: Entry) -> bool:
-    return (one.release, one.commit, one.beside) == (other.release, other.commit, other.beside)

@@ -28,12 +28,20 @@ def files(repository: Path) -> list[Path]:
 
 
 def _patterns(repository: Path) -> list[str]:
+    return list(read(repository, BENTOFILE, "include", list))
+
+
+def read(root: Path, file: str, key: str, kind: type) -> Any:
+    """What a YAML file says under a key. UserError where that is not of the kind."""
     try:
-        return list(yaml.safe_load((repository / BENTOFILE).read_text(encoding="utf-8"))["include"])
+        value = yaml.safe_load((root / file).read_text(encoding="utf-8"))[key]
     except FileNotFoundError:
-        raise UserError(f"{BENTOFILE} does not exist: run `ml` at the top of the repository") from None
-    except (yaml.YAMLError, KeyError, TypeError):
-        raise UserError(f"{BENTOFILE} must be YAML with the list `include`") from None
+        raise UserError(f"{file} does not exist: run `ml` at the top of the repository") from None
+    except (yaml.YAMLError, KeyError, TypeError, ValueError):
+        value = None
+    if not isinstance(value, kind):
+        raise UserError(f"{file} must be YAML with a {kind.__name__} `{key}`")
+    return value
 
 
 def check_clean(repository: Path) -> None:

@@ -37,10 +37,7 @@ ENV = "staging"  # what wants each new release
 
 
 def release(
-    problem: Problem,
-    store: Store | None = None,
-    trained: Path | None = None,
-    digest: str = "",
+    problem: Problem, store: Store | None = None, trained: Path | None = None, digest: str = ""
 ) -> str:
     """Make the release of the commit that is checked out, and write it into the ledger as what staging wants.
 

@@ -5,7 +5,7 @@ sooner or later, and whoever looks often to be fast rolls good releases back. Th
 all looks together, so there is no schedule of looks, and waiting longer costs nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +58,7 @@ def shown_worse(live: Counts, new: Counts, spells: Spells, limits: Analysis) -> 
     """
     enough = np.log(2 / limits.level)
     more = limits.errors
-    if evidence(live.errors, live.requests, new.errors, new.requests, lambda p: p + more) >= enough:
+    if evidence(live.errors, live.requests, new.errors, new.requests, more) >= enough:
         both = f"the new release fails {_share(new)}, the live one {_share(live)}"
         return f"{both}: shown to be more by over {100 * more:g} points"
     if against_a_coin(spells.slower, spells.told) >= enough:
@@ -77,30 +77,26 @@ def against_a_coin(hits: int, tosses: int) -> float:
     return mixture - _log_likelihood(hits, tosses, 0.5)
 
 
-def evidence(
-    live: int, live_requests: int, new: int, new_requests: int, allowed: Callable[[float], float]
-) -> float:
-    """The log of the evidence that the new share is beyond `allowed` of the live one: at a level a, over all
-    looks together, log(1/a) or more is enough. `live` and `new` count what happened in so many requests;
-    `allowed` is increasing and linear.
+def evidence(live: int, live_requests: int, new: int, new_requests: int, more: float) -> float:
+    """The log of the evidence that the new share is above the live one by over `more`: at a level a, over all
+    looks together, log(1/a) or more is enough. `live` and `new` count what happened in so many requests.
 
     It is the likelihood of all that was seen, each share mixed over a beta prior (Robbins 1970), divided by
-    the largest likelihood that two shares with new <= allowed(live) can give it (universal inference:
+    the largest likelihood that two shares with new <= live + more can give it (universal inference:
     Wasserman, Ramdas & Balakrishnan 2020). Where the true shares are allowed ones, it is at most a martingale
     that starts at 1, and such a one ever reaches 1/a with probability a at most (Ville 1939).
     """
     share = live / live_requests if live_requests else UNASKED
-    if not new_requests or new / new_requests <= allowed(share):
+    if not new_requests or new / new_requests <= share + more:
         return 0.0
     # The likelihood is concave, so the best allowed pair is on the edge, between the two observed shares.
-    start, slope = allowed(0.0), allowed(1.0) - allowed(0.0)
-    low, high = share, min((new / new_requests - start) / slope, UNLIKELY)
+    low, high = share, min(new / new_requests - more, UNLIKELY)
     high = max(low, high) if live_requests else UNASKED
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        gain = _slope(live, live_requests, middle) + slope * _slope(new, new_requests, allowed(middle))
+        gain = _slope(live, live_requests, middle) + _slope(new, new_requests, middle + more)
         low, high = (middle, high) if gain > 0 else (low, middle)
-    best = _log_likelihood(live, live_requests, low) + _log_likelihood(new, new_requests, allowed(low))
+    best = _log_likelihood(live, live_requests, low) + _log_likelihood(new, new_requests, low + more)
     return _log_mixture(live, live_requests) + _log_mixture(new, new_requests) - best
 
 

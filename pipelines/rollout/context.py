@@ -37,25 +37,22 @@ class Step:
     once: bool = False  # a verdict that was reached stays
 
 
+@dataclass(eq=False)
 class Context:
     """One move under way."""
 
-    def __init__(
-        self,
-        host: Host,
-        contract: Contract,
-        releases: Store,
-        journal: Journal,
-        under_way: Move,
-        limits: params.Rollout,
-    ) -> None:
-        self.host, self.contract, self.limits = host, contract, limits
-        self.releases, self.journal = releases, journal
-        self.id, self.release, self.slot = under_way.id, under_way.release, under_way.slot
-        self.why = under_way.why
-        self.origin = Route(**under_way.origin) if under_way.origin else None
-        self.failing = under_way.failing
-        self.done = under_way.done
+    host: Host
+    contract: Contract
+    releases: Store
+    journal: Journal
+    under_way: Move
+    limits: params.Rollout
+
+    def __post_init__(self) -> None:
+        begun, host = self.under_way, self.host
+        self.id, self.release, self.slot, self.why = begun.id, begun.release, begun.slot, begun.why
+        self.origin = Route(**begun.origin) if begun.origin else None
+        self.failing, self.done = begun.failing, begun.done
         self.edge: Edge = host.edge
         self.url = host.slot(self.slot).url
         self.folder = Path()

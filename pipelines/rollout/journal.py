@@ -61,7 +61,6 @@ class Journal:
         return list(moves.values())
 
     def move(self, id: str) -> "Move":
-        """One move."""
         return next(move for move in self.moves() if move.id == id)
 
     def half_way(self) -> "Move | None":

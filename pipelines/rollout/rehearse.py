@@ -99,10 +99,8 @@ def _summary(new: str, previous: str | None, code: int, load: Load | None) -> st
     rows["to"] = f"`{new[:12]}`: {'refused' if code else 'took the traffic'}"
     if load:
         lost = ", ".join(f"{count} × {reason}" for reason, count in load.lost.most_common())
-        rows |= {
-            "requests sent": f"{load.sent}",
-            "lost": f"{load.lost.total()}" + (f" ({lost})" if lost else ""),
-        }
+        rows["requests sent"] = f"{load.sent}"
+        rows["lost"] = f"{load.lost.total()}" + (f" ({lost})" if lost else "")
         rows |= {f"answered by `{release[:12]}`": f"{count}" for release, count in load.answered.items()}
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     return f"### Rehearsal (no host is attached)\n\n| | |\n| --- | --- |\n{table}\n"

@@ -108,7 +108,9 @@ class Shadow:
         except (ValueError, KeyError, TypeError, AttributeError):
             return  # not a prediction: the drift check counts such lines
         lines, other = self._lines[copy], self._lines[not copy].get(key)
-        if key in lines or (other is not None and not _same_row(other.features, taken.features)):
+        # of what both releases log: lines that differ there are of two rows
+        both = other.features.keys() & taken.features.keys() if other else ()
+        if key in lines or (other and any(other.features[name] != taken.features[name] for name in both)):
             self._repeated.add(key[0])
         lines[key] = taken
 
@@ -165,11 +167,6 @@ def _skew(model: Model, features: Sequence[Column], lines: Sequence[Line]) -> tu
     again = model.predict_rows(inputs, [line.features for line in lines])
     apart = np.abs(again - np.array([line.p for line in lines]))
     return float(np.nan_to_num(apart, nan=1.0).max()), ""
-
-
-def _same_row(one: Row, other: Row) -> bool:
-    """Whether both lines can be of one row: a column that only one release logs says nothing."""
-    return all(one[name] == other[name] for name in one.keys() & other.keys())
 
 
 def _first_since(file: Any, size: int, since: datetime) -> int:

@@ -34,6 +34,7 @@ JITTER = 0.25  # so much more or less, by chance: hosts that start together do n
 BUGS = 5  # rounds in a row that end the watch; systemd starts it anew
 AGAIN_SECONDS = 2.0  # in which the supervisor brings back an edge that died
 LATE_SECONDS = 15.0  # after which a look that is due is missed
+FILE = "watch.json"
 UNIT = terraform.LOCAL / "greenlight-watch@.service"
 
 
@@ -95,7 +96,7 @@ class Seen(BaseModel):
     def load(cls, host: Host) -> "Seen | None":
         """What is there; None where there is nothing, or nothing readable (the ledger tells it all again)."""
         try:
-            return cls.model_validate_json(_file(host).read_bytes())
+            return cls.model_validate_json((host.place / FILE).read_bytes())
         except (OSError, ValidationError):
             return None
 
@@ -264,7 +265,7 @@ class Watch:
     def _save(self, again: datetime | None, doing: str = "") -> None:
         self.seen.again, self.seen.doing = again, doing
         with contextlib.suppress(OSError):  # a full disk must not end the watch; status shows that it is late
-            write_text(_file(self.host), self.seen.model_dump_json(indent=2) + "\n")
+            write_text(self.host.place / FILE, self.seen.model_dump_json(indent=2) + "\n")
 
 
 def unit() -> str:
@@ -276,10 +277,6 @@ def unit() -> str:
             raise UserError(f"{value!r} has a character that a systemd unit cannot name: move it elsewhere")
         text = text.replace(f"@{name}@", value)
     return text
-
-
-def _file(host: Host) -> Path:
-    return host.place / "watch.json"
 
 
 def _ago(since: datetime) -> str:

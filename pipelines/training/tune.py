@@ -385,16 +385,8 @@ def _next(best: Result, params: Params, file: Path) -> str:
 
 def _log(problem: str, params: Params, results: Sequence[Result], now: float, study: "optuna.Study") -> None:
     best = results[0]
-    tracking.log_study(
-        problem,
-        params,
-        {f"settings.{name}": value for name, value in best.settings.items()} | {"estimator": best.estimator},
-        {
-            "log_loss_now": now,
-            "difference": best.difference,
-            "difference_low": best.low,
-            "difference_high": best.high,
-            "trials": len(_finished(study)),
-        },
-        {result.number: result.log_loss for result in results},
-    )
+    settings = {f"settings.{name}": value for name, value in best.settings.items()}
+    figures = {"log_loss_now": now, "difference": best.difference, "trials": len(_finished(study))}
+    figures |= {"difference_low": best.low, "difference_high": best.high}
+    losses = {result.number: result.log_loss for result in results}
+    tracking.log_study(problem, params, settings | {"estimator": best.estimator}, figures, losses)

@@ -116,7 +116,7 @@ def test_the_evidence_is_the_mixture_over_the_best_allowed_likelihood() -> None:
         live * np.log(a) + (asked - live) * np.log1p(-a) + new * np.log(b) + (news - new) * np.log1p(-b)
     )
     best = likelihood[b <= a + 0.05].max()
-    found = evidence(live, asked, new, news, lambda share: share + 0.05)
+    found = evidence(live, asked, new, news, 0.05)
     assert found == pytest.approx(sum(mixed) - best, abs=0.02)
 
 

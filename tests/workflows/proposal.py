@@ -149,7 +149,7 @@ class Proposal:
     def event(self, action: str, name: str, login: str) -> Path:
         number = len(list(self.folder.parent.glob("event-*")))
         path = self.folder.parent / f"event-{number}.json"
-        path.write_text(json.dumps(events.label(self.now(), action, name, login).payload))
+        path.write_text(json.dumps(labelled(self.now(), action, name, login).payload))
         return path
 
     def override(self, event: Path) -> tuple[str, str] | None:
@@ -163,3 +163,10 @@ class Proposal:
 
 
 Propose = Callable[..., Proposal]
+
+
+def labelled(pull: dict[str, Any], action: str, name: str, sender: str) -> events.Event:
+    """A label was put on a pull request or taken from it: a run of the default branch's commit."""
+    payload = events.pull_request(pull, action).payload
+    more = {"sender": events.user(sender), "label": {"name": name}}
+    return events.Event("pull_request_target", {**payload, **more})

@@ -11,7 +11,7 @@ from pipelines.local.act import Place
 from pipelines.local.github import call
 from pipelines.pulls import override
 from tests.workflows.conftest import ROOT, Commit
-from tests.workflows.proposal import Propose
+from tests.workflows.proposal import Propose, labelled
 
 FILES = (".github", "pipelines", "requirements", "pyproject.toml", "Makefile", "dvc.yaml")
 
@@ -57,7 +57,7 @@ def test_judge_itself_lets_through_what_a_maintainer_labels(whole: Propose, plac
             proposal.unlabel("eve")
         proposal.label(login, name)
         pull = call(f"{proposal.api}/pulls/{proposal.pull['number']}")
-        assert run(events.label(pull, "labeled", name, login)) == (jobs, state)
+        assert run(labelled(pull, "labeled", name, login)) == (jobs, state)
 
 
 # What any code of a run can do on GitHub: leave artifacts under free names, write the run's caches, say what
@@ -111,7 +111,7 @@ def test_what_a_proposals_run_leaves_and_says_does_not_speak_for_the_judge(
 
     proposal.role("eve", "write")
     proposal.label("eve")
-    act.run("judge", events.label(proposal.now(), "labeled", override.LABEL, "eve"), place)
+    act.run("judge", labelled(proposal.now(), "labeled", override.LABEL, "eve"), place)
     assert (proposal.status() or {})["state"] == "failure"
     (again,) = call(f"{proposal.api}/issues/{proposal.pull['number']}/comments")
     assert again["id"] == posted["id"] and "does not let" in again["body"]  # ours, brought up to date

@@ -18,11 +18,9 @@ def leftovers(mark: str, variable: str = MARK) -> list[psutil.Process]:
     """The living processes that were started with this mark, except the caller."""
     found = []
     for process in psutil.process_iter():
-        try:
+        with contextlib.suppress(psutil.Error):  # gone, a zombie, or another user's
             if process.pid != os.getpid() and process.environ().get(variable) == mark:
                 found.append(process)
-        except psutil.Error:  # gone, a zombie, or another user's
-            continue
     return found
 
 
@@ -31,11 +29,9 @@ def end(mark: str, grace: float) -> None:
     found = leftovers(mark)
     pids = {process.pid for process in found}
     for process in found:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             if process.ppid() not in pids:  # a server ends its workers itself
                 process.terminate()
-        except psutil.NoSuchProcess:
-            continue
     psutil.wait_procs(found, timeout=grace)
     clear(mark)
 
