@@ -95,7 +95,7 @@ def copy_tracked(folder: Path, without: tuple[str, ...] = ()) -> None:
 def commit(folder: Path, why: str) -> None:
     run(folder, "git", "add", "--all")
     who = ("-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false")
-    run(folder, "git", *who, "commit", "--quiet", "--no-verify", "-m", why)
+    run(folder, "git", *who, "commit", "--quiet", "--no-verify", "--allow-empty", "-m", why)
 
 
 def run(
