@@ -282,6 +282,7 @@ ENDS = "py json jsonl csv md html yaml yml parquet onnx lock dvc tf txt".split()
 STANDS_FOR = re.compile(r"\b[A-Z]{3,}\b")  # MONTH, in data/MONTH.parquet
 BELOW = ("", "pipelines/", "tests/")  # where a page may let a path begin
 NOT_THERE = {  # what pages speak of because it may be made, or must never be
+    "tests/problems/flights": "a team deletes it",
     "rules.py": "a team's own",
     "pipelines/problem/rules.py": "a team's own",
     "problem/rules/": "docs/security.md: a team's own, in the place of rules.py",
