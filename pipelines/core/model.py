@@ -49,11 +49,7 @@ class Model:
 def encode(column: Column, values: Sequence[Any] | np.ndarray) -> np.ndarray:
     """n values as the model takes them: shape (n, 1), object of str, or float32 with NaN for missing."""
     if column.type == "category":
-        if isinstance(values, np.ndarray):  # of many rows: each value is looked at once
-            known = {value: "" if _is_missing(value) else str(value) for value in set(values)}
-            texts = [known[value] for value in values]
-        else:
-            texts = ["" if _is_missing(value) else str(value) for value in values]
+        texts = [v if type(v) is str else "" if _is_missing(v) else str(v) for v in values]
         return np.array(texts, dtype=object).reshape(-1, 1)
     if isinstance(values, np.ndarray) and values.dtype != object:
         return values.astype(np.float32).reshape(-1, 1)

@@ -1,5 +1,6 @@
 """A host: the machine that holds environments. Its folders, ports and tools, as host.json tells."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,13 @@ class Host(Outputs):
     def load(cls, environment: str, model: str, at: Path | None = None) -> "Host":
         """Read host.json. UserError where `ml infra up` has not made this environment for this model."""
         folder, way_out = (at or machine.home()) / environment, f"run `ml infra up --env {environment}`"
+        here = False
         host = cls.found(folder)
         if host is None:
             raise UserError(f"no host for {environment} ({folder / cls.NAME}): {way_out}")
-        if not host.folder.exists() or not host.folder.samefile(folder):
+        with contextlib.suppress(OSError):  # it is not there, or another user's
+            here = host.folder.samefile(folder)
+        if not here:
             moved = f"{folder / cls.NAME} is about {host.folder}, from where it was moved"
             raise UserError(f"{moved}: move it back, or {way_out}")
         if model not in host.ports_of:

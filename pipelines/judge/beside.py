@@ -73,25 +73,25 @@ def difference(theirs: Any, ours: Any, name: str) -> str | None:
     """The first field in which what a build left is not what the judge made: "p[3] is 0.5, not 0.2"."""
     if name.endswith(Description.NAME):
         theirs, ours = ({k: v for k, v in one.items() if k not in MACHINE} for one in (theirs, ours))
-    given, made = dict(_leaves(theirs)), dict(_leaves(ours))
-    folds = name.endswith(Reference.NAME)
-    for path in [*made, *(path for path in given if path not in made)]:
-        field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).strip(".")
-        if path not in given or path not in made:
-            return f"{_shown(field)} is {'not there' if path in made else 'new'}"
-        within = FOLDS if folds and field.endswith("].brier_skill") else CLOSE
-        if not _same(given[path], made[path], within):
-            return f"{field} is {_shown(given[path])}, not {_shown(made[path])}"
-    return None
+    return next(_differences(theirs, ours, "", name.endswith(Reference.NAME)), None)
 
 
-def _leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """Each value that holds no others, empty lists and mappings among them, and the way to it."""
-    if not value or not isinstance(value, dict | list):
-        yield path, value
-        return
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-        yield from _leaves(inner, (*path, key))
+def _differences(theirs: Any, ours: Any, field: str, folds: bool) -> Iterator[str]:
+    """Walks along `ours`, whatever the other is: what only a stranger's file has costs nothing."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        if other := sorted(ours.keys() ^ theirs.keys(), key=str):
+            name = _shown(f"{field}.{other[0]}".strip("."))
+            yield f"{name} is {'not there' if other[0] in ours else 'new'}"
+        for key, value in ours.items():
+            if key in theirs:
+                yield from _differences(theirs[key], value, f"{field}.{key}".strip("."), folds)
+    elif isinstance(ours, list) and isinstance(theirs, list):
+        if len(theirs) != len(ours):
+            yield f"{field or 'it'} has {len(theirs):,} entries, not {len(ours):,}"
+        for place, (one, other) in enumerate(zip(theirs, ours, strict=False)):
+            yield from _differences(one, other, f"{field}[{place}]", folds)
+    elif not _same(theirs, ours, FOLDS if folds and field.endswith("].brier_skill") else CLOSE):
+        yield f"{field or 'it'} is {_shown(theirs)}, not {_shown(ours)}"
 
 
 def _same(one: Any, other: Any, within: float) -> bool:
@@ -114,5 +114,7 @@ def _number(value: Any) -> float | None:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return f"a {type(value).__name__} of {len(value):,}"
     text = value if isinstance(value, str) else repr(value)[:1000]
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

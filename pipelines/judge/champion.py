@@ -160,6 +160,7 @@ def _rebuilt(base: Path, commit: str, words: str) -> Champion:
         raise ChampionUnavailable(f"{words} is not to be had: {why}")
     paths, cached = [checkout / name for name in FILES], _cached(base, recorded)
     if not _are(cached, recorded) and (base / ".dvc").is_dir():
+        step(f"looking for {words} in the DVC remote")
         with contextlib.suppress(Exception):  # of DVC: no remote, or one that fails
             cache.bring(cache.repo(base), recorded)
     if _are(cached, recorded):
@@ -233,7 +234,8 @@ def _python(checkout: Path, base: Path) -> Path:
         raise ChampionUnavailable(f"the champion's own lock cannot be installed: {error}") from None
     python = folder / "bin/python"
     ml = f"#!{python}\nfrom pipelines.cli import main\nmain()\n"  # the stages of its dvc.yaml call it
-    write_text(folder / "bin/ml", ml).chmod(0o755)
+    if not os.access(folder / "bin/ml", os.X_OK):
+        write_text(folder / "bin/ml", ml).chmod(0o755)
     return python
 
 

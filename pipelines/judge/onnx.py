@@ -101,7 +101,8 @@ def _messages(graph: GraphProto) -> Iterator[Any]:
     todo, nodes = [(graph, 0)], 0
     while todo:
         one, depth = todo.pop()
-        nodes, depth = nodes + isinstance(one, NodeProto), depth + isinstance(one, GraphProto)
+        if isinstance(one, GraphProto):  # counted before any is looked at
+            nodes, depth = nodes + len(one.node), depth + 1
         if depth > DEEPEST + 1 or nodes > MOST_NODES:
             raise Refused(f"has more than {MOST_NODES:,} nodes, or graphs more than {DEEPEST} deep")
         yield one

@@ -19,7 +19,7 @@ from pipelines.training import table, tune
 
 TRIALS = 4
 REACH = 2.0  # times a setting at most, up or down: far ones make models that the gate calls too large or slow
-STEP = 1.01
+STEP = 0.99
 HARM = 20.0
 
 Changes = dict[str, Any]  # values of params.yaml by their dotted names
@@ -55,7 +55,8 @@ def small(params: Params) -> Changes:
     """The smallest step of a number in the settings, of a fraction where there is one: nothing is lost by it;
     without numbers another seed."""
     for name, value in sorted(_numbers(params), key=lambda one: isinstance(one[1], int)):
-        return {f"train.settings.{name}": _times(value, STEP)}
+        factor = STEP if isinstance(value, float) else 1 / STEP  # a share may be 1 already, and a count 2
+        return {f"train.settings.{name}": _times(value, factor)}
     return {"train.seed": params.train.seed + 1}
 
 

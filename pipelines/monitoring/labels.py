@@ -120,5 +120,5 @@ def _entry(line: bytes, names: Iterable[str]) -> Entry | None:
         key = None if key is None else str(key)
         seen = (given.get(name) for name in names)
         return (bool(value.get("shadow")), key, float(p), value["release"], value["time"], *seen)
-    except (ValueError, KeyError, TypeError, AttributeError):  # a UTF-8 error is a ValueError
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):  # a UTF-8 error is a ValueError
         return None

@@ -179,7 +179,8 @@ def _requests(
         for first in range(0, len(rows), batch):
             if (taken := next(number)) == requests:
                 return
-            if until.exists() if isinstance(until, Path) else until and time.monotonic() - begun >= until:
+            seconds = time.monotonic() - begun
+            if until is not None and (until.exists() if isinstance(until, Path) else seconds >= until):
                 return
             if stop.wait(max(0.0, begun + taken / rate - time.monotonic()) if rate else 0):
                 return

@@ -1,5 +1,6 @@
 """What a release must answer before it gets traffic, asked of its slot directly."""
 
+import contextlib
 import http.client
 import itertools
 import json
@@ -104,7 +105,9 @@ def post(url: str, rows: Sequence[Row], headers: Mapping[str, str]) -> tuple[int
         with loopback.ask(asked, timeout=30) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
-        return error.code, error.read(300)
+        with contextlib.suppress(OSError, http.client.HTTPException):  # it may die within its answer
+            return error.code, error.read(300)
+        return error.code, b""
     except (OSError, http.client.HTTPException) as error:
         return 0, str(error).encode()
 

@@ -90,10 +90,13 @@ def asked(problem: str, aside: Executor) -> "Future[None]":
     without MLflow is known at once, and a server, which may well not answer, is waited for.
     """
     current()
-    found = aside.submit(ready, problem)
     if os.environ.get("MLFLOW_TRACKING_URI"):
-        found.result()
-    return found
+        ready(problem)
+        return aside.submit(current)
+    where = next(path for path in (LOCAL, LOCAL.parent, Path()) if path.exists())
+    if not os.access(where, os.W_OK):
+        raise UserError(f"{where} cannot be written, where MLflow keeps its runs: {ELSEWHERE}")
+    return aside.submit(ready, problem)
 
 
 def ready(problem: str) -> None:

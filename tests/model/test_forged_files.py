@@ -11,7 +11,7 @@ import yaml
 
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base import programs
-from pipelines.judge import answers, changes, contained, gate, retrain, rules
+from pipelines.judge import answers, beside, changes, contained, gate, retrain, rules
 from pipelines.judge.proposal import InvalidProposal, differing
 from tests.model import proposals
 from tests.model.proposals import (
@@ -83,6 +83,21 @@ def test_each_edit_of_a_file_beside_the_model_is_named(edit, honest, tmp_path) -
             differing(edited, honest.beside)
         return
     assert str(differing(edited, honest.beside)).startswith(f"models/{name} is not what params.yaml and this")
+
+
+class Endless(dict[str, Any]):
+    """What nobody may walk through: a stranger's file may be deep and wide."""
+
+    def items(self) -> Any:
+        raise AssertionError("it was walked through")
+
+    values = __iter__ = items
+
+
+def test_what_only_a_stranger_s_file_has_is_not_walked_through() -> None:
+    assert beside.difference({"a": Endless()}, {"a": 1}, "x") == "a is a Endless of 0, not 1"
+    assert beside.difference({"a": 1, "b": Endless()}, {"a": 1}, "x") == "b is new"
+    assert beside.difference([[Endless()] * 9], [[1]], "x") == "[0] has 9 entries, not 1"
 
 
 def test_what_another_processor_rounds_is_no_edit(honest, tmp_path) -> None:

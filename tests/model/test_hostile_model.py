@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from pipelines.judge import answers
+from pipelines.judge import onnx as judged
 from tests.model.proposals import (
     HONEST,
     Made,
@@ -174,3 +175,9 @@ def test_a_model_that_takes_too_long_is_ended(tmp_path: Path, window, monkeypatc
     asked = {"distance": window["distance"].to_numpy(dtype=np.float32)[:5].reshape(-1, 1)}
     with pytest.raises(answers.Failed, match="has not answered within 1 s"):
         contained.predict(asked)
+
+
+def test_too_many_nodes_are_counted_before_any_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judged, "MOST_NODES", 3)
+    with pytest.raises(judged.Refused, match="more than 3 nodes"):
+        next(judged._messages(constant().graph))

@@ -146,6 +146,14 @@ def test_what_fails_beside_the_fit_is_one_sentence_after_it(
             logs.result()
 
 
+def test_a_folder_that_may_not_be_written_is_told_before_the_fit(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking.os, "access", lambda path, mode: False)
+    with ThreadPoolExecutor(1) as aside, pytest.raises(UserError, match=r"cannot be written, where MLflow"):
+        tracking.asked(PROBLEM.name, aside)
+
+
 def test_the_stages_before_training_do_not_run_in_vain(
     made: Path, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

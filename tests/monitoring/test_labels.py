@@ -40,7 +40,17 @@ def test_a_whole_last_line_without_its_end_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [b"{}\n", b"\xff\n", b"[1]\n", b"\n", line(p=1.5), line(p=None), line(p="0.5"), line(features=None)],
+    [
+        b"{}\n",
+        b"\xff\n",
+        b"[1]\n",
+        b"\n",
+        line(p=1.5),
+        line(p=None),
+        line(p="0.5"),
+        line(p=10**400),
+        line(features=None),
+    ],
 )
 def test_a_line_that_is_no_prediction_is_left_out_and_counted(tmp_path: Path, bad: bytes) -> None:
     write_bytes(tmp_path / "1.jsonl", line("a") + bad + line("b"))

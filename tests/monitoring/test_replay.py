@@ -173,6 +173,10 @@ def test_until_takes_seconds_or_a_file() -> None:
     assert parse_until(None) is None
 
 
+def test_until_zero_seconds_sends_nothing() -> None:
+    assert list(module._requests([{}], 1, None, 0.0, None, threading.Event())) == []
+
+
 def test_load_goes_to_this_machine_only() -> None:
     assert local_address("http://127.0.0.1:18080") == ("127.0.0.1", 18080)
     for url in (
