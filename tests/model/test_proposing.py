@@ -72,7 +72,7 @@ def test_where_nothing_is_better_the_good_one_is_a_small_step(
     small_params: Params, rows: pd.DataFrame
 ) -> None:
     found = proposing.find(asked(small_params, weight=1.0), PROBLEM, rows)
-    assert found["good"] == {"train.settings.weight": 0.99}
+    assert found["good"] == {"train.settings.weight": 0.9999}
     assert found["bad"]["train.settings.weight"] in (0.05, 20.0)
 
 
@@ -117,8 +117,8 @@ def test_a_problem_that_nothing_harms_is_one_sentence(
     ("settings", "step"),
     [
         ({"trees": 60, "leaf": 100}, {"train.settings.trees": 61}),
-        ({"trees": 60, "rate": 0.05}, {"train.settings.rate": 0.0495}),
-        ({"share": 1.0, "least": 2}, {"train.settings.share": 0.99}),  # more than all does not exist
+        ({"trees": 60, "rate": 0.05}, {"train.settings.rate": 0.049995}),
+        ({"share": 1.0, "least": 2}, {"train.settings.share": 0.9999}),  # more than all does not exist
         ({"least": 2}, {"train.settings.least": 3}),
         ({"kind": "flat", "warm": True, "depth": None, "offset": -1}, {"train.seed": 8}),
     ],
