@@ -191,7 +191,7 @@ def test_the_merged_commit_is_released(team: Team, released: dict[str, Any]) -> 
 def test_nothing_but_the_room_the_params_and_the_data_has_changed(team: Team, live: str) -> None:
     template = team.git("rev-list", "--max-parents=0", "main")
     changed = set(team.git("diff", "--name-only", template, "main").split())
-    assert changed == {"params.yaml", "data.dvc", "dvc.lock", *(f"pipelines/problem/{name}" for name in ROOM)}
+    assert changed <= {"params.yaml", "data.dvc", "dvc.lock", *(f"pipelines/problem/{name}" for name in ROOM)}
     assert team.git("status", "--short", "--", *changed, "pipelines", "infra") == ""
 
 
