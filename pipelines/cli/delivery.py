@@ -69,7 +69,7 @@ def watch(
         float, typer.Option(min=1, help="Seconds between two looks, give or take a quarter.")
     ] = 30.0,
     unit: Annotated[
-        bool, typer.Option("--unit", is_eager=True, callback=_unit, help="Only print a systemd unit of it.")
+        bool, typer.Option("--unit", is_eager=True, callback=_unit, help="Only print the systemd unit of it.")
     ] = False,
     once: Annotated[bool, typer.Option("--once", help="Look once, and exit as `ml deploy` does.")] = False,
 ) -> None:

@@ -16,7 +16,7 @@ def ingest(
         str, typer.Option(help="The newest month, or `latest`; by default params.yaml: data.through.")
     ] = "",
     labels_to: Annotated[
-        str, typer.Option(help="Only the months after data.through, into this folder; `host`: the host's.")
+        str, typer.Option(help="Write the months after data.through there; `host`: $GREENLIGHT_HOME/labels.")
     ] = "",
 ) -> None:
     """Make data/ what params.yaml says: the source's months, a file each, the same bytes each time."""
@@ -51,10 +51,10 @@ def reproduce(
 @verbs.command(example="ml tune --minutes 5")
 def tune(
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Trials in all; else params.yaml: tune.trials.")
+        int | None, typer.Option(min=1, help="So many trials in all; by default params.yaml: tune.trials.")
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="Start no trial after them; again goes on.")
+        float | None, typer.Option(min=0, help="Start no trial after so many minutes; another run goes on.")
     ] = None,
     write: Annotated[
         bool, typer.Option("--write/--dry-run", help="Write better settings into params.yaml, or show them.")

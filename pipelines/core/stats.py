@@ -252,9 +252,9 @@ def bins(values: Sequence[Any] | np.ndarray, category: bool = False, count: int 
 
 
 def psi(expected: Sequence[float] | np.ndarray, observed: Sequence[float] | np.ndarray) -> float:
-    """Population stability index of two lists of shares (or counts) over the same bins: sum (o - e) ln(o /
-    e), the symmetrised Kullback-Leibler divergence (Jeffreys 1946; Yurdakul 2018). Each share is at least
-    LEAST_SHARE. NaN where either list is empty or sums to nothing: no data is none."""
+    """Population stability index of two lists of shares (or counts) over the same bins:
+    sum (o - e) ln(o / e), the symmetrised Kullback-Leibler divergence (Jeffreys 1946; Yurdakul 2018).
+    Each share is at least LEAST_SHARE. NaN where either list is empty or sums to nothing: no data is none."""
     e, o = np.asarray(expected, dtype=np.float64), np.asarray(observed, dtype=np.float64)
     if e.shape != o.shape:
         raise ValueError(f"psi: {len(e)} bins expected, {len(o)} observed")

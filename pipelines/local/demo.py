@@ -143,7 +143,7 @@ class Play:
 
 
 def a_good_proposal(play: Play) -> None:
-    """1. A good proposal: better settings"""
+    """1. A good proposal"""
     play.chosen.show()
     play.good.show()
     pull = play.stage.open("good")
