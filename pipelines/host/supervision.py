@@ -31,13 +31,21 @@ def end(host: Host) -> None:
 
     What they started serves on, and the next one's children wait for its end.
     """
+    found = supervisors(host)
+    for each in found:
+        with contextlib.suppress(psutil.Error):
+            each.kill()
+    psutil.wait_procs(found, timeout=10)
+
+
+def supervisors(host: Host) -> list[psutil.Process]:
+    """Those of this environment, whoever their parents are."""
     found = []
     for each in launch.leftovers(host.mark):
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error):  # it has just ended
             if MODULE in each.cmdline():
-                each.kill()
                 found.append(each)
-    psutil.wait_procs(found, timeout=10)
+    return found
 
 
 def write(host: Host) -> None:

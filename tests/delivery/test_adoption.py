@@ -36,7 +36,7 @@ def live(host: Host, store: Store, good: str) -> Iterator[Host]:
 
 
 def supervisors(host: Host) -> list[int]:
-    return [each.pid for each in launch.leftovers(host.mark) if supervision.MODULE in each.cmdline()]
+    return [each.pid for each in supervision.supervisors(host)]
 
 
 def test_a_supervisor_whose_socket_was_removed_is_found_and_no_request_is_lost(
