@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import time
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
@@ -17,7 +18,6 @@ from pipelines.core.params import Params
 
 if TYPE_CHECKING:
     import sqlalchemy
-    from alembic.script import ScriptDirectory
     from mlflow.tracking import MlflowClient
 
 LOCAL = Path(".greenlight/mlflow.db")
@@ -116,8 +116,9 @@ def current() -> None:
 
     One that does not exist yet is none of these; nothing is written.
     """
+    if not (os.environ.get("MLFLOW_TRACKING_URI") or LOCAL.exists()):
+        return
     import sqlalchemy
-    from alembic.runtime.migration import MigrationContext
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
     try:
@@ -132,16 +133,17 @@ def current() -> None:
     try:
         with sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool).connect() as connection:
             tables = sqlalchemy.inspect(connection).get_table_names()
-            found = MigrationContext.configure(connection).get_current_revision()
+            asked = "select version_num from alembic_version"
+            found = connection.scalar(sqlalchemy.text(asked)) if "alembic_version" in tables else None
     except (SQLAlchemyError, ImportError) as error:  # a server's driver need not be installed
         reason = str(getattr(error, "orig", None) or error).splitlines()[0][:200]
         raise UserError(f"{where} is not a database that MLflow can read ({reason}): {ELSEWHERE}") from None
-    migrations = _migrations()
-    if found == (newest := migrations.get_current_head()) or not tables:
+    revisions, newest = _revisions()
+    if found == newest or not tables:
         return
     if found is None:
         raise UserError(f"{where} holds other tables than MLflow's: {ELSEWHERE}")
-    if found in {script.revision for script in migrations.walk_revisions()}:
+    if found in revisions:
         raise UserError(
             f"{where} is of an older MLflow (its schema is {found}, now it is {newest}): copy it, then run "
             f"`mlflow db upgrade {named}`, or {ELSEWHERE}"
@@ -161,14 +163,18 @@ def _is_database(url: "sqlalchemy.URL") -> bool:
     return url.get_backend_name() in DATABASE_ENGINES
 
 
-def _migrations() -> "ScriptDirectory":
-    """The installed MLflow's way from one schema to the next, in Alembic's words."""
-    from alembic.script import ScriptDirectory
-
-    # Without the import of MLflow, which takes 2 s.
+def _revisions() -> tuple[set[str], str]:
+    """The schemas that the installed MLflow knows, and its own: as Alembic would say, which would import each
+    step between them and so MLflow, for 2 s."""
     found = importlib.util.find_spec("mlflow")
     assert found is not None and found.origin
-    return ScriptDirectory(str(Path(found.origin).parent / "store/db_migrations"))
+    steps = Path(found.origin).parent.glob("store/db_migrations/versions/*.py")
+    text = "".join(step.read_text(encoding="utf-8") for step in steps)
+    known, older = (
+        set(re.findall(rf"^{name} = \W(\w+)", text, re.M)) for name in ("revision", "down_revision")
+    )
+    (newest,) = known - older
+    return known, newest
 
 
 def client() -> "MlflowClient":
