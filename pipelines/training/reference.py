@@ -38,12 +38,8 @@ def _feature(column: Column, values: pd.Series, block: np.ndarray, params: Param
     category = column.type == "category"
     given = values.to_numpy(dtype=object if category else np.float64)
     found = stats.bins(given, category=category, count=len(set(values.dropna())) if category else 10)
-    counts = np.array(
-        [
-            found.frequencies(given[block == number]) * (block == number).sum()
-            for number in range(block.max() + 1)
-        ]
-    )
+    blocks = (block == number for number in range(block.max() + 1))
+    counts = np.array([found.frequencies(given[inside]) * inside.sum() for inside in blocks])
     whole = counts.sum(axis=0)
     between = [stats.psi(whole - one, one) for one in counts] if len(counts) > 1 else []
     return Feature(

@@ -49,13 +49,7 @@ def log_study(
     UserError where the server does not answer.
     """
     train = params.train
-    logged = {
-        "first": train.first,
-        "last": train.last,
-        "seed": train.seed,
-        "folds": params.tune.folds,
-        **best,
-    }
+    logged = train.model_dump(include={"first", "last", "seed"}) | {"folds": params.tune.folds, **best}
     _log(problem, f"tune {train.first} to {train.last}", {"study": "tune"}, logged, figures, losses)
 
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import inspect
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -33,7 +34,8 @@ PARITY = 1e-5  # max |Δp| between sklearn, in float64, and ONNX, in float32
 def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: Path = MODELS) -> None:
     """Write models/model.onnx, model.json and reference.json, and log the run to MLflow."""
     contract = problem.contract
-    with ThreadPoolExecutor(1) as aside:
+    sys.setswitchinterval(1e-3)  # seconds: a fit asks thousands of times for what MLflow's import holds
+    with ThreadPoolExecutor(2) as aside:
         logs = tracking.asked(contract.name, aside)
         prepared_rows = table.load(prepared)
         windows.both_answers(params, prepared_rows, contract)
@@ -43,13 +45,14 @@ def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: 
         started = time.perf_counter()
         pipeline = fit_pipeline(params, rows, problem)
         seconds = time.perf_counter() - started
+        past = aside.submit(reference.build, params, rows, partial(answers, problem), contract)
         content = to_onnx(pipeline, contract)
         model = write_bytes(out / "model.onnx", content)
         difference = parity(pipeline, Model(model), table.later(params, prepared_rows, contract), contract)
         step(f"fitted in {seconds:.1f} s; ONNX and sklearn differ by at most {difference:.1g}")
         describe(params, rows, difference, contract).write(out)
         step("how good it would have been: each month by a model of the months before")
-        reference.build(params, rows, partial(answers, problem), contract).write(out)
+        past.result().write(out)
         logs.result()
         tracking.log(contract.name, params, model, rows, {"fit_seconds": seconds, "parity": difference})
 
@@ -114,12 +117,9 @@ def _fits(value: Any, annotation: Any) -> bool:
 
 def frame(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """The features of `rows` as sklearn takes them: str (missing is "") and float32."""
-    return pd.DataFrame(
-        {
-            c.name: rows[c.name].astype(object).fillna("") if c.type == "category" else rows[c.name]
-            for c in contract.features
-        }
-    )
+    texts = (c.name for c in contract.features if c.type == "category")
+    found = rows[[c.name for c in contract.features]]
+    return found.assign(**{name: found[name].astype(object).fillna("") for name in texts})
 
 
 def to_onnx(pipeline: Pipeline, contract: Contract) -> bytes:

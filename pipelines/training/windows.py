@@ -6,6 +6,7 @@ from pipelines.base.errors import UserError
 from pipelines.core import months, tasks
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
+from pipelines.training import table
 
 
 def both_answers(params: Params, rows: pd.DataFrame, contract: Contract) -> None:
@@ -15,17 +16,10 @@ def both_answers(params: Params, rows: pd.DataFrame, contract: Contract) -> None
     """
     train = params.train
     trained = months.within(rows[contract.time.name], train.first, train.last)
-    later = rows[contract.time.name] >= pd.Timestamp(train.last) + pd.DateOffset(months=1)
-    _both(
-        rows[trained], contract, f"{train.first} to {train.last}", "to train on", "train.first or train.last"
-    )
-    _both(
-        rows[later],
-        contract,
-        f"the months after {train.last}",
-        "to judge the model by",
-        "train.last, or data.through once newer months are in data/,",
-    )
+    later, span = table.later(params, rows, contract), f"{train.first} to {train.last}"
+    keys = "train.last, or data.through once newer months are in data/,"
+    _both(rows[trained], contract, span, "to train on", "train.first or train.last")
+    _both(later, contract, f"the months after {train.last}", "to judge the model by", keys)
 
 
 def _both(rows: pd.DataFrame, contract: Contract, when: str, why: str, keys: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -212,3 +213,16 @@ def test_the_stage_refuses_and_leaves_no_result(
     with pytest.raises(Refused, match=rf"{last}\.parquet: expected {RANGED.name} to be from"):
         validate.run(small_params, CONTRACT, tmp_path / "data", tmp_path / "build")
     assert not (tmp_path / "build/validation.json").exists()
+
+
+def test_what_no_expectation_of_ours_calls_is_imported_where_another_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    validate._great_expectations()
+    assert all(sys.modules.get(name, sys) is not None for name in validate.WITHOUT)
+    later = validate._Later("colorsys")
+    monkeypatch.setitem(sys.modules, "colorsys", later)
+    from colorsys import rgb_to_hsv
+
+    assert rgb_to_hsv(0, 0, 1)[2] == 1 and later.ONE_THIRD == sys.modules["colorsys"].ONE_THIRD
+    assert sys.modules["colorsys"] is not later
