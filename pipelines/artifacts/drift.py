@@ -30,7 +30,7 @@ class Month(Closed):
     days: int = 0
     label_rate: Number = None
     mean_p: Number = None
-    brier_skill: Number = None
+    skill: Number = Field(default=None, alias="brier_skill")
     interval: tuple[float, float] | None = None  # 95 %, by resampling days
     below: Number = None  # the share of resamples that are below the floor
     psi: dict[str, float] = Field(default_factory=dict)

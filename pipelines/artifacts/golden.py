@@ -2,25 +2,26 @@
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from pipelines.artifacts.file import Artifact
+from pipelines.core.tasks.task import Task
 
 Value = bool | int | float | str | None
 
 
 class Golden(Artifact):
-    """All of golden.json: `rows` of features, `p` their probabilities."""
+    """All of golden.json: `rows` of features, `p` their answers."""
 
     NAME = "golden.json"
     WRITER = "`ml stage evaluate`"
     WAY_OUT = "run `dvc repro`, which makes it"
 
     rows: Annotated[tuple[dict[str, Value], ...], Field(min_length=1)]
-    p: tuple[float, ...]
+    p: tuple[float | tuple[float, ...], ...]
 
     @model_validator(mode="after")
     def _an_answer_for_each(self) -> "Golden":
@@ -28,9 +29,9 @@ class Golden(Artifact):
             raise ValueError(f"it has {len(self.rows)} rows and {len(self.p)} answers")
         return self
 
-    def largest_difference(self, answers: Sequence[float] | np.ndarray) -> float:
-        """max |Δp| between `answers` and what they must be; infinite where one is missing or not finite."""
+    def largest_difference(self, answers: Sequence[Any] | np.ndarray, task: Task) -> float:
+        """Between `answers` and what they must be; infinite where one is missing or not finite."""
         given = np.asarray(answers, dtype=np.float64)
-        if given.shape != (len(self.p),) or not np.isfinite(given).all():
+        if given.shape != (len(self.p), *task.shape) or not np.isfinite(given).all():
             return math.inf
-        return float(np.max(np.abs(given - np.asarray(self.p))))
+        return float(task.difference(given, np.asarray(self.p)).max())

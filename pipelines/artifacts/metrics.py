@@ -27,10 +27,10 @@ class Metrics(Artifact, extra="allow"):
 
 
 class Shuffled(Artifact):
-    """All of verification/shuffled.json: the ROC-AUC; None where chance dealt all to one side."""
+    """All of verification/shuffled.json: what `Task.knows` says; None where chance dealt all to one side."""
 
     NAME = "shuffled.json"
     WRITER = "`ml stage verify`"
     WAY_OUT = "run `dvc repro`, which makes it"
 
-    roc_auc: Annotated[float, Field(ge=0, le=1)] | None
+    knows: Annotated[float, Field(ge=0, le=1)] | None = Field(alias="roc_auc")

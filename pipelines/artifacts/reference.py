@@ -1,7 +1,11 @@
 """reference.json: what production is compared with, of the rows that a model was trained on."""
 
+from pydantic import Field
+
 from pipelines.artifacts.file import Artifact, Closed, Day
 from pipelines.core import stats
+
+Constant = float | tuple[float, ...]  # what the task says without a model
 
 
 class Feature(Closed):
@@ -21,12 +25,12 @@ class Feature(Closed):
 
 
 class Skill(Closed):
-    """The skill of a model of the months before, against always saying the label rate of these."""
+    """The skill of a model of the months before, against always saying the constant of these."""
 
     month: str
     rows: int
-    label_rate: float
-    brier_skill: float
+    constant: Constant = Field(alias="label_rate")
+    skill: float = Field(alias="brier_skill")
 
 
 class Reference(Artifact):
@@ -39,9 +43,9 @@ class Reference(Artifact):
     first: Day
     last: Day
     rows: int
-    label_rate: float
+    constant: Constant = Field(alias="label_rate")
     features: tuple[Feature, ...]
-    brier_skill: tuple[Skill, ...]
+    skills: tuple[Skill, ...] = Field(alias="brier_skill")
 
     @property
     def named(self) -> dict[str, Feature]:

@@ -3,7 +3,7 @@ texts may come from a proposal: they are data, and escaped where they are shown.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Generic, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -97,21 +97,13 @@ class Differences(Closed):
     quantiles: Annotated[list[float], Field(min_length=101, max_length=101)]
 
 
-class Losses(Closed, extra="allow"):
-    """Log-loss and ROC-AUC of some rows, and whatever else the task compares by."""
-
-    log_loss: Number
-    roc_auc: Number
-    __pydantic_extra__: dict[str, Number]
-
-
 class Part(Closed):
     """Some rows of the test window."""
 
     rows: int
     label_rate: Number
-    candidate: Losses
-    champion: Losses | None = None
+    candidate: dict[Text, Number]  # what the task compares by
+    champion: dict[Text, Number] | None = None
 
 
 class Month(Part):
@@ -129,24 +121,14 @@ class Slice(Part):
     high: Number = None
 
 
-class Calibration(Closed):
-    """Tenths of the test window by p, and the line through them."""
+class Calibration(Closed, extra="allow"):
+    """Tenths of the test window by p, and the task's figures, each with NAME_interval."""
 
     predicted: list[float]
     observed: list[float]
     observed_interval: list[Interval]
-    intercept: Number
-    intercept_interval: Interval
-    slope: Number
-    slope_interval: Interval
     ece: Number
-
-
-class Curve(Closed):
-    """The share of positives found at shares of false alarms."""
-
-    false_alarms: list[float]
-    found: list[float]
+    __pydantic_extra__: dict[str, Number | Interval]
 
 
 class Held(Closed):
@@ -194,19 +176,18 @@ class Dependence(Closed):
     p: list[float]
 
 
-class Importances(Closed):
-    features: list[Importance]
+F = TypeVar("F")
 
 
-class Dependences(Closed):
-    features: list[Dependence]
+class Features(Closed, Generic[F]):
+    features: list[F]
 
 
 class Explained(Closed):
     """A row with its SHAP values; `given` are its own, where a log may keep them."""
 
     p: float
-    label: bool
+    label: bool | float
     values: list[float]
     given: list[Text | None]
 
@@ -222,8 +203,8 @@ class Explanation(Closed):
 
     rows: int
     repeats: int
-    importance: dict[Model, Importances | Note]
-    dependence: dict[Model, Dependences | Note]
+    importance: dict[Model, Features[Importance] | Note]
+    dependence: dict[Model, Features[Dependence] | Note]
     shap: dict[Model, Shap | Note]
 
 
@@ -254,7 +235,7 @@ class Verdict(Artifact):
     months: list[Month] = Field(default_factory=list)
     slices: list[Slice] = Field(default_factory=list)
     calibration: dict[Model, Calibration] = Field(default_factory=dict)
-    roc: dict[Model, Curve] = Field(default_factory=dict)
+    curve: dict[Model, dict[Text, list[float]]] = Field(default_factory=dict, alias="roc")
     validation: Validation | Note | None = None
     explain: Explanation | None = None
 

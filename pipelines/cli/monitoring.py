@@ -68,5 +68,5 @@ def drift(
         raise UserError(f"{env} serves no release yet: run `ml deploy --env {env}`")
     known = Reference.read(stores.of().get(route.release) / "evidence")
     check = drift(env, month(through), home(), known, load(), PROBLEM)
-    report.write(check, out)
+    report.write(check, out, PROBLEM.task)
     finish(EXIT[check.verdict])

@@ -10,15 +10,16 @@ import numpy as np
 
 from pipelines.base.errors import UserError
 from pipelines.core.contract import Column
+from pipelines.core.tasks.task import Task
 
 Row = Mapping[str, Any]
 Inputs = dict[str, np.ndarray]
 
 
 class Model:
-    """A model that answers columns of features with probabilities."""
+    """A model that answers columns of features as its task does."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, task: Task) -> None:
         """Load an ONNX file. UserError where it is missing, cut or no model."""
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
         import onnxruntime  # here: who only encodes rows does without
@@ -34,15 +35,16 @@ class Model:
             raise UserError(f"{path} does not exist: run `dvc repro`, which makes it") from None
         except Exception as error:  # onnxruntime has a class of its own for each way in which a file is bad
             raise UserError(f"{path} is not a whole ONNX model ({str(error).splitlines()[0]})") from None
+        self.task = task
         self.inputs: tuple[str, ...] = tuple(entry.name for entry in self._session.get_inputs())
 
     def predict(self, inputs: Inputs) -> np.ndarray:
-        """P(label) for inputs of shape (n, 1) each, as made by `encode`: float64 of shape (n,)."""
-        (probabilities,) = self._session.run(["probabilities"], {name: inputs[name] for name in self.inputs})
-        return probabilities[:, 1].astype(np.float64)
+        """The answers to inputs of shape (n, 1) each, as made by `encode`: float64, (n, *task.shape)."""
+        (found,) = self._session.run([self.task.outputs[-1]], {name: inputs[name] for name in self.inputs})
+        return self.task.answers(found)
 
     def predict_rows(self, features: Sequence[Column], rows: Sequence[Row]) -> np.ndarray:
-        """P(label) for rows of JSON values: float64 of shape (n,)."""
+        """The answers to rows of JSON values."""
         return self.predict({f.name: encode(f, [row.get(f.name) for row in rows]) for f in features})
 
 

@@ -1,6 +1,7 @@
 """A stranger's model, asked in a process of its own with bounds on memory and time. What comes back is
 numbers, read as numbers: nothing of it is unpickled. `answers` is that process."""
 
+import math
 import pickle
 import struct
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.core.model import Inputs, Model
+from pipelines.core.tasks.task import Task
 from pipelines.judge import contained
 
 MEMORY_BYTES = 4 << 30  # of address space
@@ -27,29 +29,30 @@ class Failed(Exception):
 class Contained(Model):
     """A model that runs in a process of its own; asked as any other. Failed where it cannot be opened."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, task: Task) -> None:
         words = (MEMORY_BYTES, PROCESSOR_SECONDS, str(path.resolve()))
         self._process = contained.Process("pipelines.judge.answers", *words)
+        self.task = task
         self.seconds = 0.0  # that the last answer took, by the process's own clock
-        kind, said = self._listen(1 << 20)
+        kind, said = self._listen(1 << 20, pickle.dumps(task))
         if kind != OPENED:
             raise Failed(said.decode("utf-8", "replace"))
         self.inputs = tuple(said.decode("utf-8", "replace").split("\0")) if said else ()
 
     def predict(self, inputs: Inputs) -> np.ndarray:
-        """P(label) as `Model.predict`. Failed where it gives none within the bounds."""
+        """As `Model.predict`. Failed where it gives no answers within the bounds."""
         asked = pickle.dumps({name: inputs[name] for name in self.inputs}, protocol=5)
         rows = max((len(values) for values in inputs.values()), default=0)
-        kind, said = self._listen(8 * (4 * rows + 1024), asked)
-        if kind != ANSWERED or len(said) % 8 or not said:
+        each = 8 * math.prod(self.task.shape)  # bytes
+        kind, said = self._listen(4 * rows * each + 8192, asked)
+        if kind != ANSWERED or not said or (len(said) - 8) % each:
             raise Failed(said.decode("utf-8", "replace"))
         self.seconds, *_ = struct.unpack("<d", said[:8])
-        return np.frombuffer(said[8:], dtype=np.float64)
+        return np.frombuffer(said[8:], dtype=np.float64).reshape(-1, *self.task.shape)
 
-    def _listen(self, most: int, asked: bytes = b"") -> tuple[bytes, bytes]:
+    def _listen(self, most: int, asked: bytes) -> tuple[bytes, bytes]:
         try:
-            if asked:
-                self._process.ask(asked)
+            self._process.ask(asked)
             return self._process.listen(most, PATIENCE_SECONDS)
         except contained.Ended as error:
             raise Failed(str(error)) from None
@@ -58,13 +61,13 @@ class Contained(Model):
 Timed = tuple[Path, Inputs]  # a model's file, and rows to ask it
 
 
-def timed(candidate: Timed, champion: Timed, limit: float) -> tuple[float, float]:
+def timed(candidate: Timed, champion: Timed, limit: float, task: Task) -> tuple[float, float]:
     """Median seconds of a request of one row, to the candidate and to the champion. Noise can slow one
     process for its whole life: where the candidate takes more than `limit` times the champion's, both are
     timed twice more, in new processes, and the median ratio counts. Failed where a model does not answer."""
-    found = [_in_turn(candidate, champion)]
+    found = [_in_turn(task, candidate, champion)]
     if _ratio(found[0]) > limit:
-        found += [_in_turn(candidate, champion) for _ in range(TRIES - 1)]
+        found += [_in_turn(task, candidate, champion) for _ in range(TRIES - 1)]
     return sorted(found, key=_ratio)[len(found) // 2]
 
 
@@ -72,9 +75,9 @@ def _ratio(seconds: tuple[float, float]) -> float:
     return seconds[0] / seconds[1]
 
 
-def _in_turn(*timed: Timed) -> tuple[float, float]:
+def _in_turn(task: Task, *timed: Timed) -> tuple[float, float]:
     """By the clocks of the processes: noise meets both alike."""
-    models = [(Contained(path), inputs) for path, inputs in timed]
+    models = [(Contained(path, task), inputs) for path, inputs in timed]
     taken: list[list[float]] = [[] for _ in models]
     for row in range(min(ROWS, *(len(values) for _, inputs in models for values in inputs.values()))):
         for seconds, (model, inputs) in zip(taken, models, strict=True):
@@ -94,9 +97,9 @@ def _answer(model: Model, asked: Inputs) -> tuple[bytes, bytes]:
 
 
 def answers(questions: Iterator[bytes], path: str) -> Iterator[tuple[bytes, bytes]]:
-    """The model's inputs, then its answer to each question, which is the judge's own."""
+    """The model's inputs, then its answer to each question, which is the judge's own, as the task is."""
     try:
-        model = Model(path)
+        model = Model(path, pickle.loads(next(questions)))
     except Exception as error:
         yield FAILED, str(error).encode("utf-8", "replace")[:2000]
         return

@@ -14,7 +14,7 @@ from pipelines.artifacts.file import Artifact
 from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.metrics import Metrics
 from pipelines.artifacts.model import Description
-from pipelines.artifacts.reference import Reference
+from pipelines.artifacts.reference import Reference, Skill
 from pipelines.artifacts.serving import Settings
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model
@@ -23,6 +23,7 @@ from pipelines.core.problem import Problem
 from pipelines.training import evaluate, reference, table, train
 
 CLOSE = 1e-6  # of numbers that follow from the rows and the model: another processor rounds so
+SKILL = f"].{Skill.model_fields['skill'].alias}"
 FOLDS = 1e-3  # of the skills in reference.json: their models are trained, and a tree may split elsewhere
 MACHINE = ("parity", "versions")  # of model.json: what the machine that trained was
 SHOWN = 40  # characters of a value
@@ -42,11 +43,11 @@ def of(
     label, later = contract.label.name, table.later(params, rows, contract)
     trained, judged = table.training(params, rows, contract), later[later[label].notna()]
     p = pd.Series(model.predict(table.inputs(rows, contract)), index=rows.index)
-    rate = float(trained[label].mean())
-    months = evaluate.by_month(params, rows, p, rate, contract).to_csv(index=False, lineterminator="\n")
+    constant = table.constant(trained, contract)
+    months = evaluate.by_month(params, rows, p, constant, contract).to_csv(index=False, lineterminator="\n")
     made: list[Artifact] = [
         evaluate.golden(model, later, contract),
-        Metrics(**evaluate.measure(params, judged, p[judged.index].to_numpy(), rate, contract)),
+        Metrics(**evaluate.measure(params, judged, p[judged.index].to_numpy(), constant, contract)),
         train.describe(params, trained, 0.0, contract),
         past,
         evaluate.serving(params, contract),
@@ -90,7 +91,7 @@ def _differences(theirs: Any, ours: Any, field: str, folds: bool) -> Iterator[st
             yield f"{field or 'it'} has {len(theirs):,} entries, not {len(ours):,}"
         for place, (one, other) in enumerate(zip(theirs, ours, strict=False)):
             yield from _differences(one, other, f"{field}[{place}]", folds)
-    elif not _same(theirs, ours, FOLDS if folds and field.endswith("].brier_skill") else CLOSE):
+    elif not _same(theirs, ours, FOLDS if folds and field.endswith(SKILL) else CLOSE):
         yield f"{field or 'it'} is {_shown(theirs)}, not {_shown(ours)}"
 
 

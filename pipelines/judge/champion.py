@@ -23,6 +23,7 @@ from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import read_json, sha256, write_bytes, write_json, write_text
 from pipelines.core import tables
 from pipelines.core.model import Model
+from pipelines.core.tasks.task import Task
 from pipelines.judge import proposal
 from pipelines.judge.proposal import Card
 from pipelines.training import cache
@@ -62,20 +63,21 @@ class ChampionUnavailable(Exception):
     """Why there is a champion but it cannot be had."""
 
 
-def find(base: Path, production: Production | None, what: str = "production's release") -> Champion | None:
+def find(base: Path, task: Task, production: Production | None, what: str) -> Champion | None:
     """The champion of the checkout `base`; None where nothing was ever trained: the first model.
     ChampionUnavailable where there is one that can neither be read nor built again."""
     if production is not None:
         words = f"{what} {production.release[:12]}"
         _require_merged(base, production.commit, words)
-        found = _of_release(base, production, words) if production.folder else None
-        return found or _rebuilt(base, production.commit, words)
+        found = _of_release(base, task, production, words) if production.folder else None
+        return found or _rebuilt(base, task, production.commit, words)
     commit = git.head(base)
     words = f"the base branch's model ({commit[:12]})"
     if (recorded := recorded_in(base)) is None:
         return None
     paths = [base / name for name in FILES]
-    return _load(base, commit, words, *paths) if _are(paths, recorded) else _rebuilt(base, commit, words)
+    loaded = _are(paths, recorded)
+    return _load(base, task, commit, words, *paths) if loaded else _rebuilt(base, task, commit, words)
 
 
 def _require_merged(base: Path, commit: str, words: str) -> None:
@@ -87,14 +89,15 @@ def _require_merged(base: Path, commit: str, words: str) -> None:
         raise ChampionUnavailable(f"{words} is not to be had: {why}")
 
 
-def _of_release(base: Path, production: Production, words: str) -> Champion | None:
+def _of_release(base: Path, task: Task, production: Production, words: str) -> Champion | None:
     assert production.folder is not None
     try:
         release = Release.read(production.folder)
         models, card = production.folder / MODELS, production.folder / "evidence" / Description.NAME
         if sha256(models / "model.onnx") != release.model.sha256:
             return None
-        return _load(base, production.commit, words, models / "model.onnx", card, models / "golden.json")
+        paths = models / "model.onnx", card, models / "golden.json"
+        return _load(base, task, production.commit, words, *paths)
     except (UserError, OSError, ChampionUnavailable):
         return None  # built again from its commit then
 
@@ -104,10 +107,10 @@ def _are(paths: list[Path], recorded: list[str]) -> bool:
     return all(path.is_file() and locks.md5(path) == md5 for path, md5 in zip(paths, recorded, strict=True))
 
 
-def _load(base: Path, commit: str, words: str, model: Path, card: Path, golden: Path) -> Champion:
+def _load(base: Path, task: Task, commit: str, words: str, model: Path, card: Path, golden: Path) -> Champion:
     try:
         size, api, answers = model.stat().st_size, _api(base, commit), Golden.of_file(golden, extra="ignore")
-        made = (Model(model), sha256(model), size, proposal.card(card), answers, api)
+        made = (Model(model, task), sha256(model), size, proposal.card(card), answers, api)
         return Champion(words, commit, *made, base, model)
     except (UserError, OSError) as error:
         raise ChampionUnavailable(f"{words} cannot be read: {error}") from None
@@ -152,7 +155,7 @@ def _cached(base: Path, recorded: list[str]) -> list[Path]:
 # --- built again -------------------------------------------------------------------------------------------
 
 
-def _rebuilt(base: Path, commit: str, words: str) -> Champion:
+def _rebuilt(base: Path, task: Task, commit: str, words: str) -> Champion:
     """The model of `commit`, made by its own code with its own lock; what an earlier run made is kept."""
     checkout = _worktree(base, commit, words)
     if (recorded := recorded_in(checkout)) is None:
@@ -164,7 +167,7 @@ def _rebuilt(base: Path, commit: str, words: str) -> Champion:
         with contextlib.suppress(Exception):  # of DVC: no remote, or one that fails
             cache.bring(cache.repo(base), recorded)
     if _are(cached, recorded):
-        return _load(base, commit, words, *cached)
+        return _load(base, task, commit, words, *cached)
     made = base / ".greenlight/champion" / f"{commit[:12]}.json"  # another machine may round otherwise
     if not _are(paths, recorded) and not (made.is_file() and _are(paths, read_json(made))):
         step(f"building {words} again, from its commit")
@@ -179,7 +182,7 @@ def _rebuilt(base: Path, commit: str, words: str) -> Champion:
         words += ", built again"
     else:
         words += f", built again, not byte for byte: SHA-256 {sha256(paths[0])[:12]}"
-    return _load(base, commit, words, *paths)
+    return _load(base, task, commit, words, *paths)
 
 
 def _worktree(base: Path, commit: str, words: str) -> Path:
@@ -258,8 +261,7 @@ def rows(champion: Champion, months: list[str]) -> pd.DataFrame | None:
     return tables.read(out)
 
 
-ROWS = textwrap.dedent(
-    """
+ROWS = textwrap.dedent("""
     import sys
     from pathlib import Path
     import pandas as pd
@@ -269,6 +271,4 @@ ROWS = textwrap.dedent(
     table = pd.concat([rows.of_month(month, PROBLEM) for month in months], ignore_index=True)
     Path(out).parent.mkdir(exist_ok=True)
     columns = (PROBLEM.contract.key, *PROBLEM.contract.features)
-    table[[column.name for column in columns]].to_parquet(out, index=False)
-    """
-)
+    table[[column.name for column in columns]].to_parquet(out, index=False)""")

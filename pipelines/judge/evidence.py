@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,7 @@ class Scored:
 
     p: np.ndarray  # (n,)
     sums: Sums
-    rate: float  # the label rate of its training days
+    constant: Any  # the task's, of its training days
     features: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)  # (n) what it was asked with
     place: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int), repr=False)  # (n) in its rows
 
@@ -65,7 +66,7 @@ class Evidence:
     anchor: Scored | None = None
     repeated: float | None = None  # max |Δp| of the candidate and itself, trained again by the build
     retrained: Again | None = None  # the same by the judge, wherever the base's code trains
-    shuffled: float | None = None  # ROC-AUC of a model of shuffled outcomes, by whoever trained again
+    shuffled: float | None = None  # what one of shuffled outcomes knows, by whoever trained again
     changes: Changes = field(default_factory=Changes)  # of the code that makes a candidate
     latency: tuple[float, float] | None = None  # seconds a row, the median: candidate, champion
     same_lock: bool = False  # dvc.lock names the base branch's model: what is merged changes no model

@@ -24,7 +24,7 @@ REPEATS = 5  # permutations of a feature
 TOP = 4  # features whose partial dependence is shown
 PLACES = 12  # on a feature's axis
 AVERAGED = 500  # rows behind each of these places
-EXPLAINED = 6  # rows with SHAP values, from the lowest probability to the highest
+EXPLAINED = 6  # rows with SHAP values, from the lowest answer to the highest
 BACKGROUND = 50  # rows that stand for "a row like any other"
 COALITIONS = 1_024  # sets of features that SHAP asks for, a row
 MOST = 40  # features in gate.json
@@ -47,7 +47,7 @@ def explain(e: Evidence) -> dict[str, Any] | None:
     known = _categories(list(asked.values()))
     subjects = {n: Subject(e.task, model, asked[n], label, known) for n, (model, _) in pairs.items()}
     importance = _each(subjects, _importance)
-    top, ranked = _top(importance), np.argsort(e.candidate.p[rows], kind="stable")
+    top, ranked = _top(importance), np.argsort(e.task.level(e.candidate.p[rows]), kind="stable")
     spread = ranked[np.linspace(0, len(rows) - 1, EXPLAINED).astype(int)]  # lowest to highest, even by rank
     dependence = _each(subjects, lambda subject: _dependence(subject, _grids(subjects, top), e.contract))
     step("SHAP takes 5 s to start")
@@ -75,7 +75,7 @@ class Subject:
     task: Task
     model: Model
     asked: Inputs  # (n, 1) each
-    label: np.ndarray  # (n,) bool
+    label: np.ndarray  # (n,)
     known: dict[str, np.ndarray]  # category -> its values, sorted
 
     def __post_init__(self) -> None:
@@ -88,7 +88,11 @@ class Subject:
         return self.asked[name].dtype == object
 
     def p(self, x: np.ndarray) -> np.ndarray:
-        """P(label) of rows of such numbers: float64 of shape (n,). ValueError where one is not finite."""
+        """The answers' levels to rows of such numbers: (n,). ValueError where one is no answer."""
+        return self.task.level(self.answers(x))
+
+    def answers(self, x: np.ndarray) -> np.ndarray:
+        """The answers themselves."""
         columns: Inputs = {}
         for name, values in zip(self.names, np.asarray(x, dtype=np.float64).T, strict=True):
             category = self.is_category(name)
@@ -96,7 +100,7 @@ class Subject:
             columns[name] = given.reshape(-1, 1)
         p = self.model.predict(columns)
         wrong, kind = self.task.wrong(p)
-        if p.shape != (len(x),) or wrong.any():
+        if p.shape != (len(x), *self.task.shape) or wrong.any():
             raise ValueError(f"for rows a little different it answers what is not a {kind}")
         return p
 
@@ -120,14 +124,13 @@ def _categories(tables: list[Inputs]) -> dict[str, np.ndarray]:
 
 
 def _importance(subject: Subject) -> dict[str, Any]:
-    """By how much the log-loss rises when a feature's values are shuffled among the rows (Breiman 2001;
-    Fisher, Rudin & Dominici 2019): mean and standard deviation over the repeats, in nats, greatest first.
-    """
+    """By how much the loss rises when a feature's values are shuffled among the rows (Breiman 2001;
+    Fisher, Rudin & Dominici 2019): mean and standard deviation over the repeats, greatest first."""
     from sklearn.dummy import DummyClassifier
     from sklearn.inspection import permutation_importance
 
     def score(_: Any, x: np.ndarray, label: np.ndarray) -> float:
-        return -float(subject.task.losses(label, subject.p(x)).mean())
+        return -float(subject.task.losses(label, subject.answers(x)).mean())
 
     drawn: dict[str, Any] = {"scoring": score, "n_repeats": REPEATS, "random_state": SEED}
     found = permutation_importance(DummyClassifier(), subject.x, subject.label, **drawn)
@@ -193,8 +196,7 @@ def _dependence(subject: Subject, grids: dict[str, np.ndarray], contract: Contra
 
 def _shap(subject: Subject, spread: np.ndarray, contract: Contract) -> dict[str, Any]:
     """SHAP values of a few rows by the kernel method (Lundberg & Lee 2017): they add up to p minus the mean p
-    of the background. A row's own values stand beside them where the contract lets a log keep them.
-    """
+    of the background. A row's own values stand beside them where the contract lets a log keep them."""
     import shap
 
     loggable = {column.name for column in contract.loggable}
@@ -211,7 +213,7 @@ def _shap(subject: Subject, spread: np.ndarray, contract: Contract) -> dict[str,
     rows = [
         {
             "p": _number(subject.p(subject.x[[place]])[0]),
-            "label": bool(subject.label[place]),
+            "label": subject.task.level(subject.label)[place].item(),
             "values": [_number(values[i]) for i in most],
             "given": [_given(subject.asked[n][place, 0]) if n in loggable else None for n in names],
         }

@@ -25,7 +25,7 @@ from pipelines.judge.gather import gather
 from pipelines.judge.proposal import Proposal
 from pipelines.judge.rules import calibration, metrics, slices
 
-POINTS = 20  # of the report's ROC curve
+POINTS = 20  # of the report's curve
 TENTHS = 10  # of the report's calibration
 
 
@@ -42,8 +42,7 @@ def run(
 
     `production` is the ledger's entry (None before the first release), `anchor` that of the last release
     which was shown superior, or of the first; `head` the proposal's commit. Writes `out`/gate.json and prints
-    verdict and reasons. Returns 0 PASS, 3 INCONCLUSIVE, 4 FAIL. UserError where `head` names no commit.
-    """
+    verdict and reasons. Returns 0 PASS, 3 INCONCLUSIVE, 4 FAIL. UserError where `head` names no commit."""
     commits = _commit(base, head) if head else None, git.commit("HEAD", base)
     evidence = gather(candidate, base, problem, production, anchor, commits[0])
     findings = rules.judge(evidence)
@@ -82,9 +81,9 @@ def record(
         "verdict": fold(findings),
         "superior": superior(findings, e.task),
         "findings": [_finding(finding) for finding in findings],
-        "candidate": _model(e.proposal, e.candidate, locked="locked"),
-        "champion": _model(e.champion_model, e.champion, origin="words", commit="commit"),
-        "anchor": _model(e.anchor_model, e.anchor, origin="words", commit="commit"),
+        "candidate": _model(e, e.proposal, e.candidate, locked="locked"),
+        "champion": _model(e, e.champion_model, e.champion, origin="words", commit="commit"),
+        "anchor": _model(e, e.anchor_model, e.anchor, origin="words", commit="commit"),
         "window": _window(e),
         "thresholds": e.params.gate,
         "params": differences(e.params, e.proposal.params) if e.proposal else [],
@@ -95,7 +94,7 @@ def record(
         "months": _months(e),
         "slices": slices.table(e),
         "calibration": _calibrations(e),
-        "roc": {name: _roc(e.window.label, scored.p) for name, scored in e.scored.items() if e.window},
+        "roc": {name: _curve(e, scored) for name, scored in e.scored.items()},
         "validation": validation,
         "explain": explain.explain(e),
     }
@@ -134,13 +133,14 @@ def differences(base: Params, proposal: Params) -> list[dict[str, Any]]:
     ]
 
 
-def _model(model: Proposal | Champion | None, scored: Scored | None, **own: str) -> dict[str, Any] | None:
+def _model(e: Evidence, model: Proposal | Champion | None, scored: Scored | None, **own: str) -> Any:
     """What is said of every model, and more by gate.json's name for it."""
     if model is None:
         return None
     card = {name: value for name, value in asdict(model.card).items() if name != "schema"}
     more = {name: getattr(model, attribute) for name, attribute in own.items()}
-    return {"sha256": model.sha256, **card, "label_rate": scored.rate if scored else None, **more}
+    rate = e.task.rate(scored.constant) if scored else None
+    return {"sha256": model.sha256, **card, "label_rate": rate, **more}
 
 
 def _window(e: Evidence) -> dict[str, Any] | None:
@@ -148,7 +148,7 @@ def _window(e: Evidence) -> dict[str, Any] | None:
         return None
     days, label = e.window.days, e.window.label
     ends = {"first": days[0], "last": days[-1], "days": len(days)}
-    return {**ends, "rows": len(label), "label_rate": float(label.mean())}
+    return {**ends, "rows": len(label), "label_rate": e.task.rate(e.task.constant(label))}
 
 
 def _metrics(e: Evidence) -> list[dict[str, Any]]:
@@ -172,11 +172,12 @@ def _interval(draws: np.ndarray) -> list[float | None]:
 
 
 def _dp(e: Evidence) -> dict[str, Any] | None:
-    """Quantiles of Δp, the candidate's answers on the test window minus the champion's, at 0, 1, ... 100 %: a
+    """Quantiles of Δp, the candidate's `level` on the test window minus the champion's, at 0, 1, ... 100 %: a
     rollout asks whether live answers differ so too."""
     if e.candidate is None or e.champion is None or e.champion_model is None:
         return None
-    quantiles = np.quantile(e.candidate.p - e.champion.p, np.linspace(0, 1, 101))
+    apart = e.task.level(e.candidate.p) - e.task.level(e.champion.p)
+    quantiles = np.quantile(apart, np.linspace(0, 1, 101))
     return {"champion": e.champion_model.sha256, "quantiles": quantiles.tolist()}
 
 
@@ -189,38 +190,38 @@ def _months(e: Evidence) -> list[dict[str, Any]]:
 
 
 def _calibrations(e: Evidence) -> dict[str, Any]:
-    """For each model tenths of the test window by p (mean p and observed share of each), the calibration with
+    """For each model tenths of the test window by p (mean p and mean outcome of each), the calibration with
     its intervals, and its expected error over the tenths: shown only, as its bootstrap is biased upward."""
     found: dict[str, Any] = {}
     for name, scored in e.scored.items():
         assert e.window is not None
-        parts = [part for part in np.array_split(np.argsort(scored.p, kind="stable"), TENTHS) if len(part)]
-        predicted = [float(scored.p[part].mean()) for part in parts]
-        observed = [float(e.window.label[part].mean()) for part in parts]
-        measured = calibration.measure(e, scored)
+        levels, outcomes = e.task.level(scored.p), e.task.level(e.window.label)
+        parts = [part for part in np.array_split(np.argsort(levels, kind="stable"), TENTHS) if len(part)]
+        predicted = [float(levels[part].mean()) for part in parts]
+        observed = [float(outcomes[part].mean()) for part in parts]
+        figures, draws = calibration.measure(e, scored)
         gaps = [abs(p - o) * len(part) for p, o, part in zip(predicted, observed, parts, strict=True)]
-        found[name] = {"predicted": predicted, "observed": observed, "ece": sum(gaps) / len(scored.p)}
+        found[name] = {"predicted": predicted, "observed": observed, "ece": sum(gaps) / len(levels)}
         found[name]["observed_interval"] = [_interval(_shares(e, part)) for part in parts]
-        found[name] |= {figure: stats.finite(value) for figure, value in measured.figures.items()}
-        found[name] |= {f"{figure}_interval": _interval(draws) for figure, draws in measured.draws.items()}
+        found[name] |= {figure: stats.finite(value) for figure, value in figures.items()}
+        found[name] |= {f"{figure}_interval": _interval(drawn) for figure, drawn in draws.items()}
     return found
 
 
+def _curve(e: Evidence, scored: Scored) -> dict[str, list[float]]:
+    """The task's curve at even places of its first axis; empty where it does not exist."""
+    assert e.window is not None
+    if e.task.lacks(e.window.label):
+        return {axis: [] for axis in e.task.axes}
+    x, y = next(iter(e.task.plots(e.window.label, scored.p).values())).values()
+    places = np.linspace(0, 1, POINTS + 1)
+    return dict(zip(e.task.axes, (places.tolist(), np.interp(places, x, y).tolist()), strict=True))
+
+
 def _shares(e: Evidence, part: np.ndarray) -> np.ndarray:
-    """The observed share among the window's rows `part` in each resample of the days: (B,)."""
+    """The mean outcome of the window's rows `part` in each resample of the days: (B,)."""
     assert e.window is not None
     day, days = e.window.day[part], len(e.window.days)
-    positives = np.bincount(day, weights=e.window.label[part], minlength=days)
+    happened = np.bincount(day, weights=e.task.level(e.window.label)[part], minlength=days)
     with np.errstate(invalid="ignore"):
-        return (e.weights @ positives) / (e.weights @ np.bincount(day, minlength=days))
-
-
-def _roc(label: np.ndarray, p: np.ndarray) -> dict[str, Any]:
-    """The share of positives found at even shares of false alarms."""
-    from sklearn.metrics import roc_curve
-
-    if not label.any() or label.all():
-        return {"false_alarms": [], "found": []}
-    false, found, _ = roc_curve(label, p, drop_intermediate=False)
-    shares = np.linspace(0, 1, POINTS + 1)
-    return {"false_alarms": shares.tolist(), "found": np.interp(shares, false, found).tolist()}
+        return (e.weights @ happened) / (e.weights @ np.bincount(day, minlength=days))

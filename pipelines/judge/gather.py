@@ -5,6 +5,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -141,7 +142,7 @@ class _Gathering:
     def find(self, rule: str, production: Production | None) -> Champion | None:
         try:
             what = {"champion": "production's release", "anchor": "the anchor, release"}[rule]
-            return champions.find(self.base, production, what)
+            return champions.find(self.base, self.problem.task, production, what)
         except champions.ChampionUnavailable as error:
             self.note(rule, "INCONCLUSIVE", f"There is nothing to compare with: {error}.")
             return None
@@ -172,7 +173,7 @@ class _Gathering:
         """`model` asked for every row of the window. InvalidProposal where a row is missing or an answer is
         not of the task's kind."""
         window, task, key = self.window, self.problem.task, self.problem.contract.key.name
-        rate = _rate(self.raw, card, self.problem)
+        constant = _constant(self.raw, card, self.problem)
         place = pd.Index(features[key]).get_indexer(pd.Index(window.rows[key]))
         if absent := int((place < 0).sum()):
             example = window.rows[key][place < 0].iloc[0]
@@ -182,13 +183,13 @@ class _Gathering:
             )
         asked = features.iloc[place].reset_index(drop=True)
         p = _answers(model, proposals.inputs(model, asked))
-        if p.shape != window.label.shape:
+        if p.shape != (len(window.label), *task.shape):
             raise InvalidProposal(f"the model gives {p.shape} answers for {len(window.label):,} rows")
         wrong, kind = task.wrong(p)
         if wrong.any():
             raise InvalidProposal(f"{int(wrong.sum()):,} of {len(p):,} answers are no {kind}")
-        sums = task.sums(window.label, p, window.day, len(window.days), rate, self.params.decision)
-        return Scored(p, sums, rate, asked[list(model.inputs)], place)
+        sums = task.sums(window.label, p, window.day, len(window.days), constant, self.params.decision)
+        return Scored(p, sums, constant, asked[list(model.inputs)], place)
 
     def train_again(self, scored: Scored, trainers: retrain.Trainers) -> tuple[Again | None, float | None]:
         """The judge's own training, beside which the build's word does not count."""
@@ -245,7 +246,7 @@ class _Gathering:
         candidate = mine.path, proposals.inputs(mine.model, e.candidate.features)
         champion = its.path, proposals.inputs(its.model, e.champion.features)
         try:
-            return answers.timed(candidate, champion, self.params.gate.budget.latency)
+            return answers.timed(candidate, champion, self.params.gate.budget.latency, self.problem.task)
         except answers.Failed as error:
             self.note("latency", "INCONCLUSIVE", f"Candidate and champion cannot be timed: {error}.")
             return None
@@ -275,8 +276,8 @@ def _answers(model: Model, inputs: Inputs) -> np.ndarray:
         raise InvalidProposal(f"the model does not answer ({' '.join(str(error).split())[:200]})") from None
 
 
-def _rate(raw: pd.DataFrame, card: proposals.Card, problem: Problem) -> float:
-    """The label rate of the training days, by the base's labels and not by the model's word."""
+def _constant(raw: pd.DataFrame, card: proposals.Card, problem: Problem) -> Any:
+    """The task's, of the training days, by the base's labels and not by the model's word."""
     contract = problem.contract
     day = raw[contract.time.name]
     trained = (day >= pd.Timestamp(card.first)) & (day < pd.Timestamp(card.last) + pd.Timedelta(days=1))

@@ -20,9 +20,11 @@ from pipelines.artifacts.validation import Validation
 from pipelines.base import recorded as locks
 from pipelines.base.errors import UserError, one_line
 from pipelines.base.files import sha256
+from pipelines.core import tasks
 from pipelines.core.contract import Column, Contract
 from pipelines.core.model import Inputs, Model, encode
 from pipelines.core.params import Params, load
+from pipelines.core.tasks.task import Task
 from pipelines.judge import answers, beside, onnx, window
 
 MODEL = "models/model.onnx"
@@ -63,13 +65,14 @@ class Proposal:
     path: Path = Path()  # of the model
     size: int = 0  # bytes of the model
     again: Model | None = None  # trained once more from the same seed
-    shuffled: float | None = None  # ROC-AUC on the test window of a model of shuffled outcomes
+    shuffled: float | None = None  # `Task.knows` on the test window of a model of shuffled outcomes
     unlocked: str | None = None  # a file beside the model that is another one than dvc.lock names
 
 
 def read(folder: Path, contract: Contract) -> Proposal:
     """The proposal in `folder`. InvalidProposal names the first file that is missing, cut off or wrong."""
-    path, model = folder / MODEL, _read(folder, MODEL, contained)
+    asked = partial(contained, task=tasks.of(contract))
+    path, model = folder / MODEL, _read(folder, MODEL, asked)
     window = _optional(folder, "models/window.parquet", lambda path: _window(path, contract, model.inputs))
     named = _read(folder, "dvc.lock", recorded)
     if MODEL not in named:
@@ -87,8 +90,8 @@ def read(folder: Path, contract: Contract) -> Proposal:
         window=window,
         path=path,
         size=path.stat().st_size,
-        again=_optional(folder, "models/verification/again.onnx", contained),
-        shuffled=None if told is None else told.roc_auc,
+        again=_optional(folder, "models/verification/again.onnx", asked),
+        shuffled=None if told is None else told.knows,
         unlocked=next((name for name in left if _read(folder, name, locks.md5) != named[name]), None),
     )
 
@@ -113,12 +116,12 @@ def _params(path: Path) -> Params:
     return found
 
 
-def contained(path: Path) -> Model:
+def contained(path: Path, task: Task) -> Model:
     """The model in a file that nobody vouches for: looked through before it runs, and then in a process of
     its own."""
     try:
         onnx.check(path)
-        return answers.Contained(path)
+        return answers.Contained(path, task)
     except onnx.Refused as error:
         raise InvalidProposal(f"models/{path.name} {error}") from None
     except answers.Failed as error:

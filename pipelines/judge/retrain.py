@@ -46,7 +46,7 @@ class Retrained:
     @cached_property
     def model(self) -> Model:
         with tempfile.TemporaryDirectory() as folder:
-            return Model(write_bytes(Path(folder) / "model.onnx", self.content))
+            return Model(write_bytes(Path(folder) / "model.onnx", self.content), self.problem.task)
 
     @cached_property
     def card(self) -> dict[str, object]:
@@ -71,7 +71,7 @@ class Retrained:
         return self.trainers[0].ask(FIT) == self.content
 
     def of_shuffled_outcomes(self) -> float:
-        """ROC-AUC on the test window of a model of shuffled outcomes."""
+        """What `Task.knows` says of a model of shuffled outcomes on the test window."""
         return float(self.trainers[0].ask(SHUFFLED))
 
 
@@ -145,7 +145,7 @@ def _made(
             return MADE, train.fit(params, rows, problem)
         if what == SHUFFLED:
             return MADE, repr(verify.of_shuffled_outcomes(params, raw, problem)).encode()
-        return MADE, beside.of_the_past(params, rows, problem).model_dump_json().encode()
+        return MADE, beside.of_the_past(params, rows, problem).model_dump_json(by_alias=True).encode()
     except MemoryError:
         raise
     except (UserError, Refused) as error:

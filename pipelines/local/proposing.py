@@ -34,8 +34,7 @@ def find(params: Params, problem: Problem, rows: pd.DataFrame) -> dict[str, Chan
     """A `good` proposal and a `bad` one, from the rows of prepared.parquet.
 
     The good one is what a short `ml tune` near the current settings shows to be better, else a small step.
-    UserError where nothing that is tried makes the model worse.
-    """
+    UserError where nothing that is tried makes the model worse."""
     training = table.training(params, rows, problem.contract)
     found = {"bad": _harmful(params, problem, training), "good": small(params)}
     name = params.train.estimator
@@ -73,9 +72,9 @@ def _harmful(params: Params, problem: Problem, training: pd.DataFrame) -> Change
         except (UserError, Refused):  # it cannot be trained so
             continue
         costs.append((float(apart.sum() / sizes.sum()), changes))
-        step(f"{words(changes)}: {costs[-1][0]:+.4f} of log-loss")
+        step(f"{words(changes)}: {costs[-1][0]:+.4f} of {problem.task.loss.name}")
         low, _ = tune.intervals(apart[None], sizes, params.gate.resamples, params.train.seed)
-        if low[0] > params.gate.margin.log_loss:
+        if low[0] > getattr(params.gate.margin, problem.task.loss.key):
             return changes
     cost, worst = max(costs, key=lambda one: one[0], default=(0.0, {}))
     if cost <= 0:

@@ -1,7 +1,6 @@
 """`ml drift`: what production sees, compared with what the champion was trained on; month by month.
 
-The verdict rests on the Brier skill, on what users got. Features warn: they show where to look.
-"""
+The verdict rests on the task's skill, on what users got. Features warn: they show where to look."""
 
 import itertools
 import math
@@ -36,8 +35,7 @@ def drift(
     """Judge `environment` by its months after the champion's training, up to `through`.
 
     Reads its prediction log and HOME/labels/MONTH.parquet; `known` is the running release's. UserError where
-    the champion has seen these months, or has no such features.
-    """
+    the champion has seen these months, or has no such features."""
     contract = problem.contract
     if lacking := [column.name for column in contract.loggable if column.name not in known.named]:
         why = f"the champion's reference.json has no feature {lacking[0]}, which columns.py has"
@@ -70,7 +68,7 @@ def judge(
     if joined.empty:
         why = "there are no predictions of its events"
         return Month(month=month, state="unknown", why=why, events=len(table))
-    features = known.named
+    features, task = known.named, tasks.of(contract)
     bins = {name: feature.bins for name, feature in features.items()}
     wrong = faults.find(joined, table, bins, params.drift.psi, contract)
     psi = {
@@ -82,20 +80,21 @@ def judge(
     }
     over = {name: value / features[name].threshold for name, value in psi.items()}
     skill = _skill(joined[joined[contract.label.name].notna()], params, contract)
-    state, why = _state(skill, wrong, params)
-    return Month(
-        month=month,
-        state=state,
-        why=why,
-        events=len(table),
-        predictions=len(joined),
-        mean_p=float(joined[labels.P].mean()),
+    state, why = _state(skill, wrong, params, task)
+    values = {
+        "month": month,
+        "state": state,
+        "why": why,
+        "events": len(table),
+        "predictions": len(joined),
+        "mean_p": float(task.level(task.stacked(joined[labels.ANSWER])).mean()),
         **skill,
-        psi=psi,
-        moved=tuple(sorted((name for name in over if over[name] > 1), key=lambda name: -over[name])),
-        faults=tuple(wrong),
-        releases={str(k): int(v) for k, v in joined[labels.RELEASE].value_counts().items()},
-    )
+        "psi": psi,
+        "moved": tuple(sorted((name for name in over if over[name] > 1), key=lambda name: -over[name])),
+        "faults": tuple(wrong),
+        "releases": {str(k): int(v) for k, v in joined[labels.RELEASE].value_counts().items()},
+    }
+    return Month.model_validate(values, by_name=True)
 
 
 def conclude(
@@ -103,7 +102,7 @@ def conclude(
 ) -> Check:
     """The verdict over the months, the newest of which is the one that is asked about."""
     training = _training(known, task)
-    newest, warnings = judged[-1], _warnings(judged, log, training, params)
+    newest, warnings = judged[-1], _notes(judged, log, training, params, task)
     verdict: Verdict
     if newest.faults:
         # A model trained on faulty data learns the fault: the data come first, whatever the skill says.
@@ -115,9 +114,9 @@ def conclude(
         verdict = "INCONCLUSIVE"
         reasons = [f"{lost:,} of {log.lines:,} lines of the prediction log are unreadable"]
     elif len(run := _run(judged)) >= params.drift.months:
-        verdict, reasons = "RETRAIN", [_bad_run(run, training, params)]
+        verdict, reasons = "RETRAIN", [_bad_run(run, training, params, task)]
     else:
-        verdict, reasons = "STEADY", [_steady(newest, run, params)]
+        verdict, reasons = "STEADY", [_steady(newest, run, params, task)]
     counts = {name: int(value) for name, value in vars(log).items() if name != "asked"}
     return Check(
         environment=environment,
@@ -133,61 +132,63 @@ def conclude(
 
 
 def _skill(rows: pd.DataFrame, params: Params, contract: Contract) -> dict[str, Any]:
-    """Brier skill against the month's own label rate, and its interval by resampling days.
+    """Skill against the month's own constant, and its interval by resampling days.
 
-    The month's own rate, not the training's, is the one to beat here: against the training's rate a model
-    whose probabilities have gone stale looks better the more the world has moved away, because the constant
-    suffers with it.
-    """
+    The month's own, not the training's, is the one to beat here: against the training's a model whose answers
+    have gone stale looks better the more the world has moved away, because the constant suffers with it."""
     day, days = pd.factorize(rows[contract.time.name].dt.normalize(), sort=True)
     numbers: dict[str, Any] = {"rows": len(rows), "days": len(days), "label_rate": None}
-    numbers |= {"brier_skill": None, "interval": None, "below": None}
+    numbers |= {"skill": None, "interval": None, "below": None}
     if rows.empty:
         return numbers
     task = tasks.of(contract)
     label = task.labels(rows[contract.label.name])
-    numbers["label_rate"] = rate = task.constant(label)
+    numbers["label_rate"] = task.rate(constant := task.constant(label))
     if task.lacks(label):
         return numbers
-    sums = task.sums(label, rows[labels.P].to_numpy(), day, len(days), rate, params.decision)
+    sums = task.sums(label, task.stacked(rows[labels.ANSWER]), day, len(days), constant, params.decision)
     draws = task.own_skill(sums, stats.day_weights(len(days), RESAMPLES, SEED))
     draws = draws[np.isfinite(draws)]  # a resample of one class only
     return numbers | {
-        "brier_skill": float(task.own_skill(sums)),
+        "skill": float(task.own_skill(sums)),
         "interval": stats.interval(draws, 0.95),
-        "below": float((draws < params.drift.brier_skill).mean()),
+        "below": float((draws < _floor(params, task)).mean()),
     }
 
 
 def _training(known: Reference, task: Task) -> Training:
     thresholds = {feature.name: feature.threshold for feature in known.features}
-    about = known.model_dump(include={"first", "last", "label_rate"})
-    return Training(**about, thresholds=thresholds, skills=_own_skills(known, task))
+    skills, rate = _own_skills(known, task), task.rate(known.constant)
+    return Training(first=known.first, last=known.last, label_rate=rate, thresholds=thresholds, skills=skills)
 
 
 def _own_skills(known: Reference, task: Task) -> dict[str, float]:
-    """The training months' skills, restated from the rate of the months before each to its own label rate."""
+    """The training months' skills, restated from the constant of the months before each to its own."""
     skills = {}
-    for index, month in enumerate(known.brier_skill):
-        later = known.brier_skill[index:]
+    for index, month in enumerate(known.skills):
+        later = known.skills[index:]
         rows = known.rows - sum(each.rows for each in later)
-        positives = known.rows * known.label_rate - sum(each.rows * each.label_rate for each in later)
-        own = task.restated(month.brier_skill, month.label_rate, positives / rows) if rows > 0 else math.nan
+        total = known.rows * np.asarray(known.constant) - sum(m.rows * np.asarray(m.constant) for m in later)
+        own = task.restated(month.skill, month.constant, total / rows) if rows > 0 else math.nan
         if math.isfinite(own):
             skills[month.month] = own
     return skills
 
 
-def _state(skill: Mapping[str, Any], wrong: list[Fault], params: Params) -> tuple[State, str]:
+def _floor(params: Params, task: Task) -> float:
+    return float(getattr(params.drift, task.skill.key))
+
+
+def _state(skill: Mapping[str, Any], wrong: list[Fault], params: Params, task: Task) -> tuple[State, str]:
     if wrong:
         return "fault", ""
     if not skill["rows"]:
         return "unknown", "none of its predictions has a label"
     if skill["days"] < params.drift.days:
         return "unknown", f"its labels are of {skill['days']} days, and {params.drift.days} are needed"
-    if skill["brier_skill"] is None:
+    if skill["skill"] is None:
         return "unknown", "its labels are all the same"
-    return ("good" if skill["brier_skill"] >= params.drift.brier_skill else "bad"), ""
+    return ("good" if skill["skill"] >= _floor(params, task) else "bad"), ""
 
 
 def _run(judged: list[Month]) -> list[Month]:
@@ -202,8 +203,8 @@ def _run(judged: list[Month]) -> list[Month]:
     return list(itertools.takewhile(lambda month: month.state == "bad", reversed(judged)))[::-1]
 
 
-def _warnings(judged: list[Month], log: labels.Log, training: Training, params: Params) -> list[str]:
-    found = []
+def _notes(judged: list[Month], log: labels.Log, training: Training, params: Params, task: Task) -> list[str]:
+    found, floor = [], _floor(params, task)
     if moved := judged[-1].moved:
         # By itself no reason to retrain: seasons do it each year, and the skill of July did not suffer.
         far = [f"{name} (PSI {judged[-1].psi[name]:.2f} > {training.thresholds[name]:.2f})" for name in moved]
@@ -212,31 +213,33 @@ def _warnings(judged: list[Month], log: labels.Log, training: Training, params: 
         found += [f"{month.month} is left out: {fault.feature}: {fault.sentence}" for fault in month.faults]
     if log.cut or log.unreadable:
         found.append(f"the prediction log has {log.cut:,} cut and {log.unreadable:,} unreadable lines")
-    below = itertools.groupby(skill < params.drift.brier_skill for skill in training.skills.values())
+    below = itertools.groupby(skill < floor for skill in training.skills.values())
     longest = max((len(list(row)) for bad, row in below if bad), default=0)
     if longest >= params.drift.months:
         found.append(
-            f"{longest} training months in a row were below {params.drift.brier_skill:g} too: "
-            "drift.brier_skill in params.yaml is too strict for this problem"
+            f"{longest} training months in a row were below {floor:g} too: "
+            f"drift.{task.skill.key} in params.yaml is too strict for this problem"
         )
     return found
 
 
-def _bad_run(run: list[Month], training: Training, params: Params) -> str:
-    each = ", ".join(f"{m.month} {m.brier_skill:.3f} ({_interval(m)})" for m in run)
-    said = f"the Brier skill was below {params.drift.brier_skill:g} in {len(run)} months in a row: {each}"
+def _bad_run(run: list[Month], training: Training, params: Params, task: Task) -> str:
+    each = ", ".join(f"{m.month} {m.skill:.3f} ({_interval(m)})" for m in run)
+    was = f"the {task.skill.name} was below {_floor(params, task):g}"
+    said = f"{was} in {len(run)} months in a row: {each}"
     before = ", ".join(f"{skill:.3f}" for skill in training.skills.values())
     return said + (f"; in training, month by month: {before}" if before else "")
 
 
-def _steady(newest: Month, run: list[Month], params: Params) -> str:
-    said = f"the Brier skill of {newest.month} is {newest.brier_skill:.3f} ({_interval(newest)})"
+def _steady(newest: Month, run: list[Month], params: Params, task: Task) -> str:
+    floor = _floor(params, task)
+    said = f"the {task.skill.name} of {newest.month} is {newest.skill:.3f} ({_interval(newest)})"
     if run:
         return (
-            f"{said}, below {params.drift.brier_skill:g}: {len(run)} of the {params.drift.months} bad months "
+            f"{said}, below {floor:g}: {len(run)} of the {params.drift.months} bad months "
             "in a row that would ask for a new model"
         )
-    return f"{said}, and {params.drift.brier_skill:g} is asked for"
+    return f"{said}, and {floor:g} is asked for"
 
 
 def _interval(month: Month) -> str:

@@ -1,8 +1,7 @@
 """What an environment predicted, and what came true: the prediction log joined with the months' labels.
 
 Anybody who may ask can ask again with the same key. So a key's prediction is the first that was asked within
-the contract's horizon before the event; where none was, as in a replay of past months, the first of all.
-"""
+the contract's horizon before the event; where none was, as in a replay of past months, the first of all."""
 
 import json
 from collections.abc import Iterable
@@ -16,11 +15,12 @@ import pandas as pd
 from pipelines.core import months, rows, tasks
 from pipelines.core.contract import Column, Contract
 from pipelines.core.problem import Problem
+from pipelines.core.tasks.task import Task
 
 Entry = tuple[Any, ...]
 
 # Names of the log's own fields; a feature keeps its name, so these must not look like one.
-KEY, P, RELEASE, ASKED, SHADOW = "_key", "_p", "_release", "_asked", "_shadow"
+KEY, ANSWER, RELEASE, ASKED, SHADOW = "_key", "_answer", "_release", "_asked", "_shadow"
 
 ZONES = pd.Timedelta(hours=14)  # between a time without a zone, as in the data, and the same in UTC
 
@@ -29,7 +29,7 @@ ZONES = pd.Timedelta(hours=14)  # between a time without a zone, as in the data,
 class Log:
     """An environment's predictions, and what was left out."""
 
-    asked: pd.DataFrame  # KEY, P, RELEASE, ASKED and the loggable features, the first asked first
+    asked: pd.DataFrame  # KEY, ANSWER, RELEASE, ASKED and the loggable features, the first asked first
     lines: int  # in all files
     cut: int  # last lines without an end: their process was killed while it wrote
     unreadable: int  # other lines that are not predictions
@@ -45,21 +45,21 @@ class Log:
 
 def predictions(folder: Path, contract: Contract) -> Log:
     """Read FOLDER/*.jsonl as the service writes it. Lines that are not predictions are only counted."""
-    names = [column.name for column in contract.loggable]
+    names, task = [column.name for column in contract.loggable], tasks.of(contract)
     entries: list[Entry] = []
     cut = unreadable = 0
     for file in sorted(folder.glob("*.jsonl")):
         with file.open("rb") as stream:
             for line in stream:
-                if (entry := _entry(line, names)) is not None:
+                if (entry := _entry(line, names, task)) is not None:
                     entries.append(entry)
                 elif line.endswith(b"\n"):
                     unreadable += 1
                 else:
                     cut += 1
     lines = len(entries) + cut + unreadable
-    answers = pd.DataFrame(entries, columns=[SHADOW, KEY, P, RELEASE, ASKED, *names])
-    wrong, _ = tasks.of(contract).wrong(answers[P].to_numpy(dtype=float))
+    answers = pd.DataFrame(entries, columns=[SHADOW, KEY, ANSWER, RELEASE, ASKED, *names])
+    wrong, _ = task.wrong(task.stacked(answers[ANSWER]))
     answers = answers[~wrong]
     table = answers[~answers[SHADOW].astype(bool)].drop(columns=SHADOW)
     keyed = table[table[KEY].notna()]
@@ -111,14 +111,12 @@ def _as_the_model_takes_them(table: pd.DataFrame, columns: Iterable[Column]) -> 
     return table.assign(**numbers)
 
 
-def _entry(line: bytes, names: Iterable[str]) -> Entry | None:
+def _entry(line: bytes, names: Iterable[str], task: Task) -> Entry | None:
     try:
         value = json.loads(line)
-        given, key, p = value["features"], value["key"], value["p"]
-        if not isinstance(p, float | int):
-            return None
+        features, key, answer = value["features"], value["key"], task.read(value[task.answer])
         key = None if key is None else str(key)
-        seen = (given.get(name) for name in names)
-        return (bool(value.get("shadow")), key, float(p), value["release"], value["time"], *seen)
+        seen = (features.get(name) for name in names)
+        return (bool(value.get("shadow")), key, answer, value["release"], value["time"], *seen)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):  # a UTF-8 error is a ValueError
         return None

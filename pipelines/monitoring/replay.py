@@ -50,8 +50,7 @@ def replay(
     Once through the month; with `requests`, so many; with `until`, round and round until that file
     exists or so many seconds have passed. `rate` bounds the requests a second. No request is sent
     twice: one that fails is lost, whatever a retry would have brought. `tally` gets the counts as JSON.
-    UserError where the source has no such month, nothing listens, or the url is not this machine's.
-    """
+    UserError where the source has no such month, nothing listens, or the url is not this machine's."""
     address = local_address(url)
     rows = events(month, problem)
     try:
@@ -245,9 +244,9 @@ def _read(content: bytes, header: str | None, rows: int, task: Task) -> tuple[fr
     try:
         body = json.loads(content)
         predictions = body["predictions"]
-        wrong, _ = task.wrong(np.array([float(each["p"]) for each in predictions]))
+        wrong, _ = task.wrong(task.stacked(task.read(each[task.answer]) for each in predictions))
         releases = {header, body.get("release")} | {r["release"] for r in predictions if "release" in r}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return frozenset(), "no answer of the contract"
     return frozenset(releases), "" if len(wrong) == rows and not wrong.any() else "not an answer for each row"
 

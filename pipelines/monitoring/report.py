@@ -5,6 +5,7 @@ from pathlib import Path
 from pipelines.artifacts.drift import Check
 from pipelines.base.console import summary
 from pipelines.base.files import write_text
+from pipelines.core.tasks.task import Task
 from pipelines.report.markdown import render
 
 SAYS = {
@@ -15,24 +16,25 @@ SAYS = {
 }
 
 
-def write(check: Check, out: Path) -> None:
+def write(check: Check, out: Path, task: Task) -> None:
     """Write OUT/drift.json and OUT/drift.md, print the report, add it to GitHub's step summary, if any."""
-    text = markdown(check)
+    text = markdown(check, task)
     check.write(out)
     write_text(out / "drift.md", text)
     summary(text)
-    print(terminal(check))
+    print(terminal(check, task))
 
 
-def markdown(check: Check) -> str:
+def markdown(check: Check, task: Task) -> str:
     """The report: verdict, reasons, the months, what moved, and where the numbers come from."""
     known, shown = check.reference, [month for month in check.months if month.psi]
-    ours = [(m.month, m.brier_skill) for m in check.months if m.brier_skill is not None]
+    ours = [(m.month, m.skill) for m in check.months if m.skill is not None]
     points = [*known.skills.items(), *ours]
     psi, limit = shown[-1].psi if shown else {}, known.thresholds
     return render(
         "drift.md.j2",
         check=check,
+        task=task,
         says=SAYS[check.verdict],
         known=known,
         points=points,
@@ -45,16 +47,16 @@ def markdown(check: Check) -> str:
     )
 
 
-def terminal(check: Check) -> str:
+def terminal(check: Check, task: Task) -> str:
     """The same in a few lines without markup."""
     lines = [f"{check.verdict}: {check.environment} through {check.through}. {SAYS[check.verdict]}"]
     lines += [f"  {reason}" for reason in check.reasons]
     lines += [f"  note: {warning}" for warning in check.warnings]
-    head = f"{'predictions':>12}{'label rate':>12}{'mean p':>9}{'skill':>9}  95 % interval"
+    head = f"{'predictions':>12}{'label rate':>12}{f'mean {task.answer}':>9}{'skill':>9}  95 % interval"
     lines.append(f"  {'month':9}{head}")
     for month in check.months:
         interval = "{:6.3f} to {:.3f}".format(*month.interval) if month.interval else ""
-        rates = f"{_share(month.label_rate):>12}{_share(month.mean_p):>9}{_number(month.brier_skill):>9}"
+        rates = f"{_share(month.label_rate):>12}{_share(month.mean_p):>9}{_number(month.skill):>9}"
         lines.append(f"  {month.month:9}{month.predictions:>12,}{rates}  {interval:18} {month.state}")
     return "\n".join(lines)
 

@@ -2,15 +2,12 @@
 
 A processor rounds in its own way, so the same inputs may give another model.onnx than dvc.lock names. The
 judged run's file of the locked MD5 takes its place; where there is none, what was made here ships only if it
-answers as the judged model does. Both hashes are recorded.
-"""
+answers as the judged model does. Both hashes are recorded."""
 
 import contextlib
 import hashlib
 import tempfile
 from pathlib import Path
-
-import numpy as np
 
 from pipelines.artifacts.release import Other
 from pipelines.artifacts.verdict import Verdict
@@ -18,7 +15,7 @@ from pipelines.base import git, recorded
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import sha256, sha256_of_tree, write_bytes
-from pipelines.core import tables
+from pipelines.core import tables, tasks
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model
 from pipelines.core.problem import Problem
@@ -98,7 +95,7 @@ def judged(here: Path, verdict: Verdict, contract: Contract) -> Other | None:
         raise Refused(f"{said}, and {CANDIDATE}/{MODEL} is not the judged one: propose this commit again")
     if _md5(here / WINDOW) != again.files(recorded.stages(commit.locked(here))).get(WINDOW):
         raise Refused(f"{said}, and {WINDOW} is not the one of {commit.LOCK}: propose this commit again")
-    max_dp = _difference(here, Model(file), contract)
+    max_dp = _difference(here, Model(file, tasks.of(contract)), contract)
     if not max_dp <= SAME:
         found = f"max |Δp| on the test window is {max_dp:.2g}, at most {SAME:g} passes"
         raise Refused(f"{said}, which answers otherwise ({found}): propose this commit again")
@@ -110,8 +107,7 @@ def _require_unchanged(here: Path, verdict: Verdict) -> None:
     """Refused where the gate passed a proposal that changed no model, and what ships is another one.
 
     What was judged then is nothing: it speaks for no model but the one that was there, by the dvc.lock of the
-    base that was judged against, or of the commit that this one was merged onto.
-    """
+    base that was judged against, or of the commit that this one was merged onto."""
     if verdict.verdict != "PASS":
         return  # nothing was judged, and nothing is claimed
     now = proposal.shipped(recorded.files(recorded.stages(commit.locked(here))))
@@ -130,7 +126,7 @@ def rebuilt(here: Path, problem: Problem, trained: Path | None = None) -> Other:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
         path.write_bytes(content)
-        max_dp = _difference(here, Model(path), problem.contract)
+        max_dp = _difference(here, Model(path, problem.task), problem.contract)
     found = f"max |Δp| is {max_dp:.2g} on the test window's {len(tables.read(here / WINDOW)):,} rows"
     if not max_dp <= SAME:
         why = f"the model rebuilt from them answers otherwise ({found}; at most {SAME:g} passes)"
@@ -144,4 +140,5 @@ def _difference(here: Path, other: Model, contract: Contract) -> float:
     inputs = table.inputs(window := tables.read(here / WINDOW), contract)
     if window.empty:
         return float("nan")
-    return float(np.max(np.abs(Model(here / MODEL).predict(inputs) - other.predict(inputs))))
+    ships = Model(here / MODEL, other.task).predict(inputs)
+    return float(other.task.difference(ships, other.predict(inputs)).max())

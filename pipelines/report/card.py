@@ -34,7 +34,7 @@ def run(params: Params, contract: Contract, here: Path = Path()) -> Path:
     it holds no time, commit or run: `complete` adds them to the copy that a release keeps. UserError where a
     file of an earlier stage is missing."""
     rows = rows_of.load(here / rows_of.PREPARED)
-    model = Model(here / "models/model.onnx")
+    model = Model(here / "models/model.onnx", task := tasks.of(contract))
     measured = Measured(params, contract, rows, model.predict(rows_of.inputs(rows, contract)))
     slices, small = _slices(measured)
     rates = read_json(RATES) if RATES.is_file() else {}
@@ -42,17 +42,18 @@ def run(params: Params, contract: Contract, here: Path = Path()) -> Path:
         "card.md.j2",
         params=params,
         contract=contract,
+        task=task,
+        about=task.schema(contract.decision, params.decision.threshold)["properties"][task.answer],
         data=data_hash(here),
         spans=_spans(measured),
         FIGURES=("rows", "days", "label rate", *(metric.name for metric in measured.metrics)),
         months=_months(measured),
-        rate_of_training=measured.rate,
+        rate_of_training=task.rate(measured.constant),
         calibration=_calibration(measured),
         slices=slices,
         small=small,
         thresholds=list(flat(params.gate.model_dump())),
         rates=rates.get("rates") if rates.get("problem") == contract.name else None,
-        label_rates=[measured.label_rate(measured.month == month) for month in sorted(set(measured.month))],
         settings={"train": params.train.model_dump()},
         hashes={
             "data/ (MD5 in data.dvc)": data_hash(here),
@@ -104,9 +105,9 @@ class Measured:
         return self.labelled & (self.month > self.params.train.last)
 
     @cached_property
-    def rate(self) -> float:
-        """The label rate of the training."""
-        return self.label_rate(self.trained)
+    def constant(self) -> Any:
+        """What the training says without a model."""
+        return self.task.constant(self.label(self.trained))
 
     @property
     def task(self) -> Task:
@@ -121,18 +122,15 @@ class Measured:
         """Those of labelled rows."""
         return self.task.labels(self.rows[self.contract.label.name][inside & self.labelled])
 
-    def label_rate(self, inside: np.ndarray) -> float:
-        return self.task.constant(self.label(inside))
-
     def figures(self, inside: np.ndarray) -> dict[str, Any]:
         """Rows, days, label rate, and the metrics with their intervals, of labelled rows."""
         day, days = pd.factorize(self.rows[self.contract.time.name][inside].dt.normalize(), sort=True)
         label, costs = self.label(inside), self.params.decision
-        sums = self.task.sums(label, self.p[inside], day, len(days), self.rate, costs)
+        sums = self.task.sums(label, self.p[inside], day, len(days), self.constant, costs)
         weights = stats.day_weights(len(days), self.params.gate.resamples, SEED)
         values = ((m.name, float(m.of(sums, None)), m.of(sums, weights)) for m in self.metrics)
         metrics = {name: (value, *stats.interval(draws)) for name, value, draws in values}
-        rate = self.task.constant(label)
+        rate = self.task.rate(self.task.constant(label))
         return {"rows": len(label), "days": len(days), "label_rate": rate, "metrics": metrics}
 
 

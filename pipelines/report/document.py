@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from pipelines.core import tasks
 from pipelines.core.contract import Contract
 from pipelines.core.params import flat
 from pipelines.report import findings, markdown
@@ -21,13 +22,14 @@ def parts(
 ) -> tuple[str, dict[str, str]]:
     """The report's first screen, and its details by their titles, as Markdown. report.html has the `plots` of
     these names in place of charts, and room for texts of `longest` characters and lists of `most` rows."""
-    limits = (gate["thresholds"] or {}).get("slice") or {}
+    task, limits = tasks.of(contract), (gate["thresholds"] or {}).get("slice") or {}
     slices = sorted(gate["slices"], key=lambda part: (part["slice"], -(part.get("difference") or -9)))
     text = markdown.render(
         "report.md.j2",
         longest,
         gate=gate,
         contract=contract,
+        task=task,
         find=findings,
         limits=limits,
         models={name: gate[name] for name in MODELS if gate[name]},

@@ -3,7 +3,7 @@
 import base64
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipelines.base.errors import one_line
-from pipelines.report.findings import MODELS, by_feature, explained, slice_sign
+from pipelines.core.tasks.task import Task
+from pipelines.report.findings import MODELS, by_feature, explained, outcome, slice_sign
 from pipelines.report.markdown import PALETTE
 
 COLOUR = {name: colour for name, (_, colour) in PALETTE.items()}
@@ -35,17 +36,15 @@ STYLE: Any = {
 }
 
 
-def draw(gate: dict[str, Any], margins: Mapping[str, float]) -> dict[str, Markup]:
-    """The plots by name, each the URI of an SVG; those are missing of which gate.json has nothing. `margins`
-    are those of the metrics by their names."""
-    makers = (_slices, _roc, _calibration, _importance, _dependence, _shap)
+def draw(gate: dict[str, Any], task: Task) -> dict[str, Markup]:
+    """The plots by name, each the URI of an SVG; those are missing of which gate.json has nothing."""
+    makers = (_metrics, _slices, _curve, _calibration, _importance, _dependence, _shap)
     drawn = {}
     with rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a letter that the font does not have is drawn as a box
-        figures = {"metrics": _metrics(gate, margins), **{make.__name__[1:]: make(gate) for make in makers}}
-        for name, figure in figures.items():
-            if figure is not None:
-                drawn[name] = _uri(figure)
+        for make in makers:
+            if (figure := make(gate, task)) is not None:
+                drawn[make.__name__[1:]] = _uri(figure)
     return drawn
 
 
@@ -56,20 +55,24 @@ def _uri(figure: Figure) -> Markup:
     return Markup("data:image/svg+xml;base64,") + base64.b64encode(out.getvalue()).decode()
 
 
-def _figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width, height), layout="constrained")
+def _figure(width: float, height: float, *grid: int, **shared: Any) -> tuple[Figure, Any]:
+    """With its axes, in a list where there is a grid of them."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(*grid, squeeze=False, **shared).flatten() if grid else figure.subplots()
 
 
 # --- candidate beside champion -----------------------------------------------------------------------------
 
 
-def _metrics(gate: dict[str, Any], margins: Mapping[str, float]) -> Figure | None:
+def _metrics(gate: dict[str, Any], task: Task) -> Figure | None:
     """Δ of each metric with its interval, better to the right; the margin where there is one."""
     rows = [row for row in gate["metrics"] if None not in (row["difference"] or [None])]
     if not rows:
         return None
-    figure = _figure(7.6, 0.62 * len(rows) + 0.5)
-    for axes, row in zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
+    asked = (gate["thresholds"] or {}).get("margin") or {}
+    margins = {metric.name: asked[metric.key] for metric in task.compared if metric.key in asked}
+    figure, grid = _figure(7.6, 0.62 * len(rows) + 0.5, len(rows), 1)
+    for axes, row in zip(grid, rows, strict=True):
         point, low, high = row["difference"]
         sign = 1 if row["better"] == "higher" else -1
         margin = margins.get(row["name"], 0)
@@ -94,15 +97,14 @@ def _metrics(gate: dict[str, Any], margins: Mapping[str, float]) -> Figure | Non
     return figure
 
 
-def _slices(gate: dict[str, Any]) -> Figure | None:
-    """Δ log-loss of each slice with its simultaneous bounds, and what the gate allows."""
+def _slices(gate: dict[str, Any], task: Task) -> Figure | None:
+    """Δ loss of each slice with its simultaneous bounds, and what the gate allows."""
     limits = (gate["thresholds"] or {}).get("slice", {})
     judged = [part for part in gate["slices"] if part["low"] is not None and part["high"] is not None]
     judged = sorted(judged, key=lambda part: (part["slice"], -part["difference"]))[:MOST_SLICES]
     if not judged:
         return None
-    figure = _figure(7.6, 0.24 * len(judged) + 1.1)
-    axes = figure.subplots()
+    figure, axes = _figure(7.6, 0.24 * len(judged) + 1.1)
     colours = {"FAIL": BAD, "WARNING": COLOUR["champion"], "": COLOUR["candidate"]}
     marks = {"FAIL": "X", "WARNING": "^", "": "o"}
     for y, part in enumerate(judged):
@@ -122,36 +124,38 @@ def _slices(gate: dict[str, Any]) -> Figure | None:
     axes.set_yticks(range(len(judged)), names)
     axes.set_ylim(len(judged) - 0.4, -1.4)
     axes.locator_params(axis="x", nbins=7)
-    axes.set_xlabel("Δ log-loss in nats, candidate − champion; worse is to the right")
+    axes.set_xlabel(f"Δ {task.loss.name} in {task.loss.unit}, candidate − champion; worse is to the right")
     axes.grid(axis="x", alpha=0.3)
     return figure
 
 
-def _roc(gate: dict[str, Any]) -> Figure | None:
-    curves = {name: gate["roc"][name] for name in MODELS if gate["roc"].get(name, {}).get("found")}
-    if not curves:
+def _curve(gate: dict[str, Any], task: Task) -> Figure | None:
+    curves = {name: list(gate["curve"].get(name, {}).values()) for name in MODELS}
+    if not any(map(any, curves.values())):
         return None
-    figure = _figure(3.8, 3.8)
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], ":", color=COLOUR[""], label="chance")
-    for name, curve in curves.items():
-        x, y = curve["false_alarms"], curve["found"]
+    figure, axes = _square("chance")
+    for name, (x, y) in ((name, curve) for name, curve in curves.items() if any(curve)):
         axes.plot(x, y, LINE[name], color=COLOUR[name], linewidth=1.8, label=name)
-    axes.set(xlabel="share of false alarms", ylabel="share found", xlim=(0, 1), ylim=(0, 1.01))
-    axes.set_aspect("equal")
+    xlabel, ylabel = task.axes.values()
+    axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, 1), ylim=(0, 1.01))
     axes.legend(loc="lower right")
-    axes.grid(alpha=0.3)
     return figure
 
 
-def _calibration(gate: dict[str, Any]) -> Figure | None:
+def _square(diagonal: str) -> tuple[Figure, Axes]:
+    figure, axes = _figure(3.8, 3.8)
+    axes.plot([0, 1], [0, 1], ":", color=COLOUR[""], label=diagonal)
+    axes.set_aspect("equal")
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def _calibration(gate: dict[str, Any], task: Task) -> Figure | None:
     models = {name: gate["calibration"][name] for name in MODELS if name in gate["calibration"]}
     if not models:
         return None
-    figure = _figure(3.8, 3.8)
-    axes = figure.subplots()
+    figure, axes = _square("calibrated")
     top = 1.05 * max(max(told["predicted"] + told["observed"]) for told in models.values())
-    axes.plot([0, 1], [0, 1], ":", color=COLOUR[""], label="calibrated")
     for name, told in models.items():
         x, y = told["predicted"], told["observed"]
         for p, ends in zip(x, told["observed_interval"], strict=False):
@@ -160,41 +164,39 @@ def _calibration(gate: dict[str, Any]) -> Figure | None:
                 top = max(top, 1.03 * ends[1])
         axes.plot(x, y, MARK[name] + LINE[name], color=COLOUR[name], markersize=4.5, linewidth=1, label=name)
     ends = (0, min(top, 1.02))
-    axes.set(xlabel="mean p of a tenth of the test window", ylabel="observed share", xlim=ends, ylim=ends)
-    axes.set_aspect("equal")
+    words = f"mean {task.answer} of a tenth of the test window"
+    axes.set(xlabel=words, ylabel="observed share", xlim=ends, ylim=ends)
     axes.legend(loc="upper left")
-    axes.grid(alpha=0.3)
     return figure
 
 
 # --- what the models look at -------------------------------------------------------------------------------
 
 
-def _importance(gate: dict[str, Any]) -> Figure | None:
+def _importance(gate: dict[str, Any], task: Task) -> Figure | None:
     models, features = explained(gate, "importance")[0], by_feature(gate, "importance")
     order = list(features.items())[:MOST_FEATURES]
     if not order:
         return None
-    figure = _figure(7.6, 0.34 * len(order) + 0.9)
-    axes = figure.subplots()
+    figure, axes = _figure(7.6, 0.34 * len(order) + 0.9)
     bars = {
         n: [(y, told[n]["mean"], told[n]["sd"]) for y, (_, told) in enumerate(order) if n in told]
         for n in models
     }
     _bars(axes, bars)
     _features(axes, [one_line(feature, SHORT) for feature, _ in order])
-    axes.set_xlabel("rise of the log-loss in nats when the feature is shuffled (mean ± standard deviation)")
+    rise = f"rise of the {task.loss.name} in {task.loss.unit} when the feature is shuffled"
+    axes.set_xlabel(f"{rise} (mean ± standard deviation)")
     axes.legend(loc="lower right")
     return figure
 
 
-def _dependence(gate: dict[str, Any]) -> Figure | None:
+def _dependence(gate: dict[str, Any], task: Task) -> Figure | None:
     features = by_feature(gate, "dependence")
     if not features:
         return None
     rows = (len(features) + 1) // 2
-    figure = _figure(7.6, 2.5 * rows)
-    grid = figure.subplots(rows, 2, squeeze=False, sharey=True).flatten()
+    figure, grid = _figure(7.6, 2.5 * rows, rows, 2, sharey=True)
     for axes in grid[len(features) :]:
         axes.set_visible(False)
     for place, (axes, (feature, models)) in enumerate(zip(grid, features.items(), strict=False)):
@@ -207,20 +209,19 @@ def _dependence(gate: dict[str, Any]) -> Figure | None:
                 axes.tick_params(axis="x", rotation=60, labelsize=7.5)
         axes.grid(alpha=0.3)
         if place % 2 == 0:
-            axes.set_ylabel("mean p")
+            axes.set_ylabel(f"mean {task.answer}")
     grid[0].set_ylim(bottom=0)
     grid[0].legend(loc="best")
     return figure
 
 
-def _shap(gate: dict[str, Any]) -> Figure | None:
+def _shap(gate: dict[str, Any], task: Task) -> Figure | None:
     models, _ = explained(gate, "shap")
     if not models:
         return None
     first = models.get("candidate") or next(iter(models.values()))
     rows = (len(first["rows"]) + 1) // 2
-    figure = _figure(8.6, 2.3 * rows)
-    grid = figure.subplots(rows, 2, squeeze=False, sharex=True).flatten()
+    figure, grid = _figure(8.6, 2.3 * rows, rows, 2, sharex=True)
     for axes in grid[len(first["rows"]) :]:
         axes.set_visible(False)
     for index, axes in enumerate(grid[: len(first["rows"])]):
@@ -236,10 +237,10 @@ def _shap(gate: dict[str, Any]) -> Figure | None:
         names = [one_line(f, 24) + ("" if given[f] is None else f" = {one_line(given[f], 10)}") for f in top]
         _features(axes, names, fontsize=8)
         p = " / ".join(f"{told['rows'][index]['p']:.2f}" for told in reversed(models.values()))
-        axes.set_title(f"p {p}, outcome: {'yes' if row['label'] else 'no'}")
+        axes.set_title(f"{task.answer} {p}, outcome: {outcome(row['label'])}")
     grid[0].legend(loc="best", fontsize=7.5)
     for axes in grid[max(0, len(first["rows"]) - 2) : len(first["rows"])]:
-        axes.set_xlabel("SHAP value: what it adds to p")
+        axes.set_xlabel(f"SHAP value: what it adds to {task.answer}")
         axes.tick_params(labelbottom=True)
     return figure
 

@@ -63,11 +63,16 @@ def lines(found: dict[str, dict[str, Any]]) -> list[tuple[str, str, list[float]]
 
 
 def curves(gate: dict[str, Any]) -> list[tuple[str, str, list[float]]]:
-    """The same of ROC curves, chance first. Each second point: more labels than that would overlap."""
-    found = {name: curve for name, curve in gate["roc"].items() if curve["found"]}
-    shares = [curve["false_alarms"][::2] for curve in found.values()][:1]
-    chance = [("chance", "line", values) for values in shares]
-    return [*chance, *((name, "line", curve["found"][::2]) for name, curve in found.items())]
+    """The same of the task's curves, chance first. Each second point: more labels than that would overlap."""
+    found = {name: list(curve.values()) for name, curve in gate["curve"].items()}
+    drawn = {name: [values[::2] for values in axes] for name, axes in found.items() if all(axes)}
+    chance = [("chance", "line", x) for x, _ in drawn.values()][:1]
+    return [*chance, *((name, "line", y) for name, (_, y) in drawn.items())]
+
+
+def outcome(label: bool | float) -> str:
+    """A label in words."""
+    return ("no", "yes")[label] if isinstance(label, bool) else f"{label:g}"
 
 
 def extremes(told: dict[str, Any], row: dict[str, Any]) -> tuple[list[tuple[str, str | None, float]], ...]:

@@ -20,9 +20,8 @@ MOST_ROWS = 500
 
 def render(given: Verdict, contract: Contract) -> str:
     """The page on what gate.json holds: the report's own Markdown as HTML, with plots in place of charts."""
-    gate, margin = given.model_dump(), given.thresholds and given.thresholds.margin
-    margins = {m.name: getattr(margin, m.key) for m in tasks.of(contract).compared} if margin else {}
-    plots = figures.draw(gate, margins)
+    gate = given.model_dump()
+    plots = figures.draw(gate, tasks.of(contract))
     screen, details = parts(gate, contract, plots, LONGEST, MOST_ROWS)
     made = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True

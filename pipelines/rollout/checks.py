@@ -20,6 +20,7 @@ from pipelines.base import loopback
 from pipelines.base.errors import Refused
 from pipelines.core.model import Row
 from pipelines.core.schema import refusals
+from pipelines.core.tasks.task import Task
 from pipelines.edge.envoy import CHECK_HEADER
 
 TOLERANCE = 1e-6
@@ -27,20 +28,20 @@ ASKED = 30  # times for the median of one row
 TRIES = 3  # to answer at all
 
 
-def golden_rows(url: str, release: str, golden: Golden) -> float:
-    """max |Δp| of the golden rows at `url`. Refused above 1e-6, and where another release answers."""
+def golden_rows(url: str, release: str, golden: Golden, task: Task) -> float:
+    """How far off the golden rows at `url` are. Refused above TOLERANCE, and where another one answers."""
     answer = _answer(url, golden.rows)
     try:
-        answered, p = answer["release"], [float(prediction["p"]) for prediction in answer["predictions"]]
-    except (KeyError, TypeError, ValueError):
+        answered, found = answer["release"], [task.read(each[task.answer]) for each in answer["predictions"]]
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise Refused(f"{url} answered the golden rows with {json.dumps(answer)[:200]}") from None
     if answered != release:
         raise Refused(f"{url} answers for release {answered[:12]}, not for {release[:12]}")
-    difference = golden.largest_difference(p)
+    difference = golden.largest_difference(found, task)
     if not difference <= TOLERANCE:
-        found = f"max |Δp| is {difference:.3g}, at most {TOLERANCE:g} is allowed"
+        said = f"max |Δ{task.answer}| is {difference:.3g}, at most {TOLERANCE:g} is allowed"
         what = f"{url} answers the golden rows of release {release[:12]}"
-        raise Refused(f"{what} otherwise than when it was trained: {found}")
+        raise Refused(f"{what} otherwise than when it was trained: {said}")
     return difference
 
 

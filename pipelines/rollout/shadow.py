@@ -1,8 +1,7 @@
 """What the new release answers to copies of production's requests, paired with what the live one answered.
 
 Envoy does not wait for the answers to the copies and throws them away; but both slots log what they predict,
-and a copy keeps its request's id.
-"""
+and a copy keeps its request's id."""
 
 import json
 import uuid
@@ -20,6 +19,7 @@ from pipelines.artifacts.verdict import Verdict
 from pipelines.base.errors import UserError
 from pipelines.core.contract import Column
 from pipelines.core.model import Model, Row
+from pipelines.core.tasks.task import Task
 
 LEVELS = np.linspace(0, 1, 101)  # of the quantiles in gate.json
 SHOWN = (0.0, 0.05, 0.5, 0.95, 1.0)  # of those that are journalled
@@ -29,11 +29,11 @@ SLACK = timedelta(seconds=2)  # a process writes its lines nearly in the order o
 
 @dataclass(frozen=True)
 class Comparison:
-    """Δp is the new release's p minus the live one's, row by row. Where a number is None, `why` says why."""
+    """Δp: the new release's `level` minus the live one's, by row. Where a number is None, `why` says why."""
 
     pairs: int
     repeated: int  # requests left out, as their id was that of more than one
-    skew: float | None  # max |served p - p of the same model here, on the row that was logged|
+    skew: float | None  # of served answers and those of the same model here, on the row that was logged
     dp: tuple[float, ...]  # quantiles at SHOWN; empty without pairs
     wasserstein: float | None  # Wasserstein-1 between Δp here and on the gate's test window, in p
     why: tuple[str, ...] = ()
@@ -43,21 +43,20 @@ class Comparison:
 class Line:
     """What a slot answered to a row."""
 
-    p: float
+    answer: Any
     features: Row
 
 
 class Shadow:
     """Pairs the lines of two slots' prediction logs, as they come."""
 
-    def __init__(self, predictions: Path, live: str, new: str, since: str) -> None:
+    def __init__(self, predictions: Path, live: str, new: str, since: str, task: Task) -> None:
         """`live` and `new` are colours, `since` an ISO time with its zone: earlier lines do not count.
 
         A request whose id begins with `again` is the deployer's own, and no caller's: both slots mark its
-        answers as they mark those to copies. Nobody else knows the word.
-        """
+        answers as they mark those to copies. Nobody else knows the word."""
         self.again = f"again-{uuid.uuid4().hex}-"
-        self._folder = predictions
+        self._folder, self._task = predictions, task
         self._since = datetime.fromisoformat(since)
         self._lines: dict[bool, dict[tuple[str, int], Line]] = {False: {}, True: {}}  # by: is it the copy's
         self._repeated: set[str] = set()
@@ -85,11 +84,12 @@ class Shadow:
         on the test window, or `why_not`, as from the function `expected`.
 
         A request's id that came more than once, or whose two lines saw other values, tells not which answer
-        belongs to which request: all its rows are left out.
-        """
+        belongs to which request: all its rows are left out."""
         pairs = list(self._paired())
         skew, why_no_skew = _skew(model, features, [new for _, new in pairs])
-        dp = np.array([new.p - live.p for live, new in pairs])
+        sides = (model.task.stacked(pair[side].answer for pair in pairs) for side in (0, 1))
+        live, new = map(model.task.level, sides)
+        dp = new - live
         apart = None
         if len(dp) and expected is not None:
             apart = float(wasserstein_distance(np.quantile(dp, LEVELS), expected))
@@ -104,8 +104,8 @@ class Shadow:
             if marked != (copy or again) or datetime.fromisoformat(value["time"]) < self._since:
                 return
             key = (str(value["request"]), int(value["row"]))
-            taken = Line(float(value["p"]), value["features"])
-        except (ValueError, KeyError, TypeError, AttributeError):
+            taken = Line(self._task.read(value[self._task.answer]), value["features"])
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return  # not a prediction: the drift check counts such lines
         lines, other = self._lines[copy], self._lines[not copy].get(key)
         # of what both releases log: lines that differ there are of two rows
@@ -165,7 +165,7 @@ def _skew(model: Model, features: Sequence[Column], lines: Sequence[Line]) -> tu
         return None, "there are no pairs"
     inputs = [column for column in features if column.name in model.inputs]
     again = model.predict_rows(inputs, [line.features for line in lines])
-    apart = np.abs(again - np.array([line.p for line in lines]))
+    apart = model.task.difference(again, model.task.stacked(line.answer for line in lines))
     return float(np.nan_to_num(apart, nan=1.0).max()), ""
 
 

@@ -1,8 +1,7 @@
 """The steps of a rollout, in order: what each does, how it is undone, and when there is nothing to do.
 
 A step asks the world before it changes it, so that it can be done again after a kill; and it can be undone
-whether it was finished, half done or never begun.
-"""
+whether it was finished, half done or never begun."""
 
 import time
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.release import MODELS
 from pipelines.base.console import step as say
 from pipelines.base.errors import Refused
-from pipelines.core import params
+from pipelines.core import params, tasks
 from pipelines.core.model import Model
 from pipelines.edge.edge import Counters, Route
 from pipelines.host import services
@@ -49,7 +48,7 @@ def verify(r: Context) -> Facts:
     """Healthy by the edge's own checks; right, quick, and as tolerant as what it replaces."""
     r.wait(r.is_healthy, r.limits.healthy_within, "is not healthy")
     golden = Golden.read(r.folder / MODELS)
-    difference = checks.golden_rows(r.url, r.release, golden)
+    difference = checks.golden_rows(r.url, r.release, golden, tasks.of(r.contract))
     median = checks.answer_time(r.url, golden, r.limits.answer_within)
     accepted = checks.accepts(r.url, r.folder, r.live_folder()) if r.origin else 0
     say(f"{r.slot}: golden rows within {difference:.2g}, a row in {median * 1e3:.1f} ms")
@@ -61,7 +60,7 @@ def mirror(r: Context) -> Facts:
     assert r.origin
     limits, since = r.limits.shadow, r.move.intent("SHADOW") or r.move.at
     r.edge.route_to(Route(r.origin.slot, r.origin.release, fallback=r.slot, mirror=r.slot))
-    pairs = shadow.Shadow(r.host.predictions, r.origin.slot, r.slot, since)
+    pairs = shadow.Shadow(r.host.predictions, r.origin.slot, r.slot, since, tasks.of(r.contract))
     watched, until, told = Watched(r, copies=r.slot), time.monotonic() + limits.patience, 0.0
     asked_again = 0
     while (found := pairs.read()) < limits.pairs:
@@ -107,7 +106,7 @@ def _compare(r: Context, pairs: shadow.Shadow) -> shadow.Comparison:
     """Refused where answers are not the model's own, or differ from the live ones as the gate did not see."""
     live, least = r.live_folder(), r.limits.shadow.wasserstein
     seen, why = shadow.expected(r.folder, live) if live else (None, "the live release is not in the store")
-    model = Model(r.folder / MODELS / "model.onnx")
+    model = Model(r.folder / MODELS / "model.onnx", tasks.of(r.contract))
     found = pairs.compare(model, r.contract.features, seen, why)
     if found.skew is not None and not found.skew <= SKEW:
         why = f"max |Δp| is {found.skew:.3g} in {found.pairs:,} answers, at most {SKEW:g} is allowed"
@@ -187,8 +186,7 @@ class Watched:
     """The new slot beside the live colour, over the same time, as the edge counts both.
 
     In CANARY each answers its share; in SHADOW and BAKE one of them answers copies. A record of before would
-    not do: when the whole machine is slow for a while, an equal release looks slow beside it.
-    """
+    not do: when the whole machine is slow for a while, an equal release looks slow beside it."""
 
     def __init__(self, r: Context, copies: str | None = None, since: Facts | None = None) -> None:
         """`copies` is the slot that answers copies, if any; `since` what an earlier run began with."""

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from pydantic_core import to_json
 
 from pipelines.base.errors import UserError
+from pipelines.core import tasks
 from pipelines.core.contract import Contract
 from pipelines.core.model import Row
 
@@ -32,7 +34,7 @@ class Entry:
     time: datetime
     request: str
     rows: Sequence[Row]
-    p: Sequence[float]
+    answers: Sequence[Any]
     shadow: bool
 
 
@@ -62,7 +64,7 @@ class PredictionLog:
     ) -> None:
         """`dropped` is told of rows that were not kept: the queue was full, or the disk refused."""
         self._folder, self._release, self._slot = folder, release, slot
-        self._key = contract.key.name
+        self._key, self._answer = contract.key.name, tasks.of(contract).answer
         self._kept = tuple(column.name for column in contract.loggable)
         self._dropped, self._capacity, self._days, self._every = dropped, capacity, days, every
         self._waiting: deque[Entry] = deque()
@@ -72,9 +74,9 @@ class PredictionLog:
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
 
-    def add(self, request: str, rows: Sequence[Row], p: Sequence[float], shadow: bool = False) -> bool:
-        """Queue a request's predictions; False, and counted, without room. `shadow`: nobody acts on them."""
-        entry = Entry(datetime.now(UTC), request, rows, p, shadow)
+    def add(self, request: str, rows: Sequence[Row], answers: Sequence[Any], shadow: bool = False) -> bool:
+        """Queue a request's answers; False, and counted, without room. `shadow`: nobody acts on them."""
+        entry = Entry(datetime.now(UTC), request, rows, answers, shadow)
         with self._lock:
             room = not self._closed and self._rows + len(rows) <= self._capacity
             if room:
@@ -135,10 +137,10 @@ class PredictionLog:
         time = entry.time.isoformat(timespec="milliseconds")
         marked = {"shadow": True} if entry.shadow else {}
         lines = []
-        for number, (row, p) in enumerate(zip(entry.rows, entry.p, strict=True)):
+        for number, (row, answer) in enumerate(zip(entry.rows, entry.answers, strict=True)):
             line = {"time": time, "request": entry.request, "row": number, "release": self._release}
             features = {name: row.get(name) for name in self._kept}
-            line |= {"features": features, "key": row.get(self._key), "p": p, **marked}
+            line |= {"features": features, "key": row.get(self._key), self._answer: answer, **marked}
             lines.append(to_json(line) + b"\n")
         return b"".join(lines)
 

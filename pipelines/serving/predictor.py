@@ -1,7 +1,6 @@
-"""A release's answers without its server: model, golden rows and threshold."""
+"""A release's answers without its server: model and golden rows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +13,7 @@ from pipelines.core import tasks
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model, Row
 
-ROUNDING = 1e-6  # max |Δp| of golden rows: onnxruntime sums in another order on another kind of processor
-
-
-@dataclass(frozen=True)
-class Answer:
-    """P(label) of each row, float64 of shape (n,), and whether to act on it."""
-
-    p: np.ndarray
-    act: np.ndarray
+ROUNDING = 1e-6  # of golden rows: onnxruntime sums in another order on another kind of processor
 
 
 class Predictor:
@@ -35,22 +26,22 @@ class Predictor:
     @classmethod
     def load(cls, folder: Path | str, contract: Contract) -> "Predictor":
         """From a folder's files. UserError where they are another problem's, or golden rows differ here."""
-        path = Path(folder) / "model.onnx"
-        model, golden, settings = Model(path), Golden.read(path.parent), Settings.read(path.parent)
+        path, task = Path(folder) / "model.onnx", tasks.of(contract)
+        model, golden, settings = Model(path, task), Golden.read(path.parent), Settings.read(path.parent)
         names = {feature.name for feature in contract.features}
         if settings.name != contract.name or set(model.inputs) != names:
             odd = ", ".join(sorted(names.symmetric_difference(model.inputs))) or settings.name
             raise UserError(f"{path} is not a model of {contract.name}'s features ({odd}): run `dvc repro`")
         predictor = cls(contract, settings, model, golden)
         predictor.model_sha256 = sha256(path)
-        if (difference := golden.largest_difference(predictor.answer(golden.rows).p)) > ROUNDING:
-            raise UserError(f"{path} answers the golden rows otherwise (max |Δp| {difference:.2g})")
+        if (apart := golden.largest_difference(predictor.answer(golden.rows), task)) > ROUNDING:
+            raise UserError(f"{path} answers the golden rows otherwise (max |Δ{task.answer}| {apart:.2g})")
         return predictor
 
-    def answer(self, rows: Sequence[Row]) -> Answer:
-        """Answers for n checked rows. UserError with the row where the model gives no finite answer."""
-        p = self.model.predict_rows(self.contract.features, rows)
-        finite = np.isfinite(p)
-        if not finite.all():
-            raise UserError(f"rows[{int(np.argmin(finite))}]: the model has no answer to these values")
-        return Answer(p, tasks.of(self.contract).act(p, self.settings.threshold))
+    def answer(self, rows: Sequence[Row]) -> np.ndarray:
+        """Answers to n checked rows. UserError with the row where the model gives none of the task's kind."""
+        answers = self.model.predict_rows(self.contract.features, rows)
+        wrong, _ = self.model.task.wrong(answers)
+        if wrong.any():
+            raise UserError(f"rows[{int(wrong.argmax())}]: the model has no answer to these values")
+        return answers

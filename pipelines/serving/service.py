@@ -27,6 +27,7 @@ from pipelines.serving.request import Reader
 CONTRACT, TASK = PROBLEM.contract, PROBLEM.task
 MODELS = Path(__file__).parents[2] / "models"
 SETTINGS = Settings.read(MODELS)
+PREDICTION = TASK.schema(CONTRACT.decision, SETTINGS.threshold)
 READER = Reader(CONTRACT, SETTINGS.batch)
 RELEASE = os.environ.get("GREENLIGHT_RELEASE") or "unreleased"
 SLOT = os.environ.get("GREENLIGHT_SLOT") or "none"
@@ -44,8 +45,7 @@ class PredictRequest(bentoml.IODescriptor):
     """The body as it came.
 
     BentoML's own input models answer bad input with their class's name, log each with a traceback, and
-    cannot be strict about JSON: so the body is read by `Reader`, and this class only describes it.
-    """
+    cannot be strict about JSON: so the body is read by `Reader`, and this class only describes it."""
 
     body: bytes
     number: str
@@ -67,12 +67,11 @@ class PredictAnswer(bentoml.IODescriptor):
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        prediction = TASK.schema(CONTRACT.decision, SETTINGS.threshold)
         release = {"type": "string", "description": "the release that answered; also x-greenlight-release"}
         return {
             "title": "Answer",
             "type": "object",
-            "properties": {"release": release, "predictions": {"type": "array", "items": prediction}},
+            "properties": {"release": release, "predictions": {"type": "array", "items": PREDICTION}},
             "required": ["release", "predictions"],
         }
 
@@ -86,7 +85,7 @@ async def release(request: Request) -> Response:
 
 @bentoml.service(
     name=CONTRACT.name,
-    description=f"The probability that {CONTRACT.decision.positive}. A row is {CONTRACT.event}.",
+    description=f"The {PREDICTION['properties'][TASK.answer]['description']}. A row is {CONTRACT.event}.",
     workers=1,
     traffic={"timeout": 30},
     logging={"access": {"enabled": False}},  # the metrics and the prediction log say it
@@ -108,18 +107,17 @@ class Service:
         """A probability and a decision for each row. A category that the model has not seen is answered.
         Ranges are not enforced, they bind the data: an unusual value shows in the drift check.
         Types are strict: a text for a number, an unknown field, or a missing one that may not be null is
-        answered with 400 and {"error": "rows[3].field: ..."}.
-        """
+        answered with 400 and {"error": "rows[3].field: ..."}."""
         try:
             if len(body) > LARGEST:
                 raise UserError(f"the body is larger than {LARGEST:,} bytes, the most that is taken")
             rows = READER.read(body)
-            answer = self.predictor.answer(rows)
+            answers = self.predictor.answer(rows)
         except UserError as error:
             return _response(400, number, {"error": str(error), "release": RELEASE})
         if self.log is not None and not check:
-            self.log.add(number, rows, answer.p.tolist(), shadow)
-        predictions = TASK.predictions(answer.p, answer.act)
+            self.log.add(number, rows, answers.tolist(), shadow)
+        predictions = TASK.predictions(answers, SETTINGS.threshold)
         return _response(200, number, {"release": RELEASE, "predictions": predictions})
 
     @bentoml.on_shutdown

@@ -20,25 +20,27 @@ from pipelines.training import table, windows
 
 MODELS = Path("models")
 GOLDEN = 50  # rows
+POINTS = 200  # of a plot's curve at the most
 
 
 def run(params: Params, contract: Contract, prepared: Path = table.PREPARED, out: Path = MODELS) -> None:
     """Write what models/ says of the model: metrics.json, plots/, months.csv, golden.json, window.parquet and
-    serving.json. UserError where the days after train.last have not both kinds of label.
-    """
+    serving.json. UserError where the days after train.last have not both kinds of label."""
     rows = table.load(prepared)
     windows.both_answers(params, rows, contract)
-    model = Model(out / "model.onnx")
+    model = Model(out / "model.onnx", task := tasks.of(contract))
     p = pd.Series(model.predict(table.inputs(rows, contract)), index=rows.index)
     v = table.later(params, rows, contract)
     labelled = v[v[contract.label.name].notna()]
-    task, answers = tasks.of(contract), p[labelled.index].to_numpy()
-    rate = float(table.training(params, rows, contract)[contract.label.name].mean())
-    metrics = measure(params, labelled, answers, rate, contract)
+    answers = p[labelled.index].to_numpy()
+    constant = table.constant(table.training(params, rows, contract), contract)
+    metrics = measure(params, labelled, answers, constant, contract)
     Metrics(**metrics).write(out)
     for name, curve in task.plots(task.labels(labelled[contract.label.name]), answers).items():
-        _write_csv(out / "plots" / f"{name}.csv", pd.DataFrame(curve))
-    _write_csv(out / "months.csv", by_month(params, rows, p, rate, contract))
+        points = pd.DataFrame(curve)
+        kept = np.unique(np.linspace(0, len(points) - 1, POINTS).astype(int))
+        _write_csv(out / "plots" / f"{name}.csv", points.iloc[kept])
+    _write_csv(out / "months.csv", by_month(params, rows, p, constant, contract))
     golden(model, v, contract).write(out)
     tables.write(out / "window.parquet", v.drop(columns=contract.label.name))
     serving(params, contract).write(out)
@@ -49,30 +51,31 @@ def run(params: Params, contract: Contract, prepared: Path = table.PREPARED, out
 
 
 def measure(
-    params: Params, rows: pd.DataFrame, p: np.ndarray, rate: float, contract: Contract
+    params: Params, rows: pd.DataFrame, p: np.ndarray, constant: Any, contract: Contract
 ) -> dict[str, Any]:
-    """The metrics of labelled rows; `rate` is the training's label rate, from which skill is measured."""
-    task, label = tasks.of(contract), rows[contract.label.name]
+    """The metrics of labelled rows; skill is measured from `constant`, the training's."""
+    task = tasks.of(contract)
+    label = task.labels(rows[contract.label.name])
     day, days = pd.factorize(rows[contract.time.name].dt.normalize(), sort=True)
-    sums = task.sums(task.labels(label), p, day, len(days), rate, params.decision)
+    sums = task.sums(label, p, day, len(days), constant, params.decision)
     return {
         **{metric.key: float(metric.of(sums, None)) for metric in task.metrics},
         "threshold": params.decision.threshold,
-        "label_rate": float(label.mean()),
+        "label_rate": task.rate(task.constant(label)),
         "rows": len(rows),
         "days": len(days),
     }
 
 
 def by_month(
-    params: Params, rows: pd.DataFrame, p: pd.Series, rate: float, contract: Contract
+    params: Params, rows: pd.DataFrame, p: pd.Series, constant: Any, contract: Contract
 ) -> pd.DataFrame:
     """A line a month; the model has seen those marked `trained`, so they flatter it."""
     task, labelled = tasks.of(contract), rows[rows[contract.label.name].notna()]
     lines = []
     for month, found in labelled.groupby(labelled[contract.time.name].dt.to_period("M")):
         trained = params.train.first <= str(month) <= params.train.last
-        metrics = measure(params, found, p[found.index].to_numpy(), rate, contract)
+        metrics = measure(params, found, p[found.index].to_numpy(), constant, contract)
         kept = ("rows", "label_rate", *(metric.key for metric in (*task.compared, task.skill)))
         lines.append({"month": str(month), "trained": str(trained).lower(), **{k: metrics[k] for k in kept}})
     return pd.DataFrame(lines)
@@ -81,8 +84,7 @@ def by_month(
 def golden(model: Model, v: pd.DataFrame, contract: Contract) -> Golden:
     """Requests with the answers that they must get: rows of the test window with whatever a caller may send
     among them: each feature missing (where it may be), at its least and at its greatest, and categories never
-    seen. Refused where the model has no answer to one of them.
-    """
+    seen. Refused where the model has no answer to one of them."""
     chosen: dict[Any, None] = {}
     for column in contract.features:
         values = v[column.name]
@@ -101,8 +103,9 @@ def golden(model: Model, v: pd.DataFrame, contract: Contract) -> Golden:
         elif column.missing:
             rows[-2] = {**rows[-2], column.name: None}
     p = model.predict_rows(contract.features, rows)
-    if not np.isfinite(p).all():
-        raise Refused(f"the model has no answer to {rows[int(np.argmin(np.isfinite(p)))]}")
+    wrong, _ = model.task.wrong(p)
+    if wrong.any():
+        raise Refused(f"the model has no answer to {rows[int(wrong.argmax())]}")
     return Golden(rows=tuple(rows), p=tuple(p.tolist()))
 
 

@@ -1,4 +1,4 @@
-"""What production is compared with: the training window's features, label rate and honest skill."""
+"""What production is compared with: the training window's features, constant and honest skill."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,6 +9,7 @@ from pipelines.artifacts.reference import Feature, Reference, Skill
 from pipelines.core import stats, tasks
 from pipelines.core.contract import Column, Contract
 from pipelines.core.params import Params
+from pipelines.training import table
 
 BLOCK = 30  # days
 FOLDS = 4  # months, the newest: each costs a training, and older ones say little of the next
@@ -18,20 +19,20 @@ Answers = Callable[[Params, pd.DataFrame, pd.DataFrame], np.ndarray]
 def build(params: Params, rows: pd.DataFrame, answers: Answers, contract: Contract) -> Reference:
     """What reference.json says of the labelled training rows.
 
-    `features`: for each its bins, their shares, and the PSI above which it counts as drifted; `brier_skill`:
+    `features`: for each its bins, their shares, and the PSI above which it counts as drifted; `skills`:
     for each of the newest months the skill of a model of the months before (rolling origin), against always
-    saying those months' label rate.
-    """
+    saying those months' constant."""
     time = rows[contract.time.name]
     block = _blocks(time)
-    return Reference(
-        first=str(time.min().date()),
-        last=str(time.max().date()),
-        rows=len(rows),
-        label_rate=float(rows[contract.label.name].mean()),
-        features=tuple(_feature(column, rows[column.name], block, params) for column in contract.features),
-        brier_skill=tuple(_skills(params, rows, answers, contract)),
-    )
+    values = {
+        "first": str(time.min().date()),
+        "last": str(time.max().date()),
+        "rows": len(rows),
+        "constant": table.constant(rows, contract),
+        "features": tuple(_feature(column, rows[column.name], block, params) for column in contract.features),
+        "skills": tuple(_skills(params, rows, answers, contract)),
+    }
+    return Reference.model_validate(values, by_name=True)
 
 
 def _feature(column: Column, values: pd.Series, block: np.ndarray, params: Params) -> Feature:
@@ -66,11 +67,7 @@ def _skills(params: Params, rows: pd.DataFrame, answers: Answers, contract: Cont
         before, label = (task.labels(part[contract.label.name]) for part in (past, now))
         if task.lacks(before):
             continue
-        rate, day = task.constant(before), np.zeros(len(now), dtype=np.int64)
-        sums = task.sums(label, answers(params, past, now), day, 1, rate, params.decision)
-        yield Skill(
-            month=str(name),
-            rows=len(now),
-            label_rate=task.constant(label),
-            brier_skill=float(task.skill.of(sums, None)),
-        )
+        constant, day = task.constant(before), np.zeros(len(now), dtype=np.int64)
+        sums = task.sums(label, answers(params, past, now), day, 1, constant, params.decision)
+        skill = {"month": str(name), "rows": len(now), "skill": float(task.skill.of(sums, None))}
+        yield Skill.model_validate({**skill, "constant": task.constant(label)}, by_name=True)

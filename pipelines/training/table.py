@@ -1,11 +1,12 @@
 """The table of features, build/prepared.parquet: its file, its parts, and how the model takes its rows."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from pipelines.base.errors import UserError
-from pipelines.core import months, tables
+from pipelines.core import months, tables, tasks
 from pipelines.core.contract import Contract
 from pipelines.core.model import Inputs, encode
 from pipelines.core.params import Params
@@ -29,6 +30,12 @@ def training(params: Params, rows: pd.DataFrame, contract: Contract) -> pd.DataF
             f"params.yaml: train: no labelled row from {params.train.first} to {params.train.last}"
         )
     return found
+
+
+def constant(rows: pd.DataFrame, contract: Contract) -> Any:
+    """What one would say of labelled rows without a model."""
+    task = tasks.of(contract)
+    return task.constant(task.labels(rows[contract.label.name]))
 
 
 def later(params: Params, rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:

@@ -26,8 +26,7 @@ ELSEWHERE = "move it away, or set MLFLOW_TRACKING_URI to another place"
 
 def log(problem: str, params: Params, model: Path, rows: pd.DataFrame, figures: dict[str, float]) -> None:
     """Log a run to MLFLOW_TRACKING_URI (default: sqlite in .greenlight/): params, `figures`, and the tags
-    model_sha256 and git_commit, by which a release finds it. UserError where the server does not answer.
-    """
+    model_sha256 and git_commit, by which a release finds it. UserError where the server does not answer."""
     train = params.train
     logged: dict[str, object] = {
         **{name: value for name, value in train.model_dump().items() if name != "settings"},
@@ -43,11 +42,10 @@ def log_study(
     params: Params,
     best: Mapping[str, object],
     figures: dict[str, float],
-    losses: dict[int, float],
+    losses: tuple[str, dict[int, float]],
 ) -> None:
-    """Log a search for settings as one run: the `best`, `figures`, and each trial's log-loss by its number.
-    UserError where the server does not answer.
-    """
+    """Log a search for settings as one run: the `best`, `figures`, and each trial's loss, its name first.
+    UserError where the server does not answer."""
     train = params.train
     logged = train.model_dump(include={"first", "last", "seed"}) | {"folds": params.tune.folds, **best}
     _log(problem, f"tune {train.first} to {train.last}", {"study": "tune"}, logged, figures, losses)
@@ -59,7 +57,7 @@ def _log(
     tags: dict[str, str],
     logged: dict[str, object],
     figures: dict[str, float],
-    losses: dict[int, float] | None = None,
+    losses: tuple[str, dict[int, float]] = ("", {}),
 ) -> None:
     _quiet()
     from mlflow.entities import Metric, Param
@@ -72,7 +70,7 @@ def _log(
         run = to.create_run(where, run_name=name, tags=tags | {"git_commit": _commit()}).info.run_id
         now = int(time.time() * 1000)
         metrics = [Metric(name, number, now, 0) for name, number in figures.items()]
-        metrics += [Metric("log_loss", loss, now, trial) for trial, loss in (losses or {}).items()]
+        metrics += [Metric(losses[0], loss, now, trial) for trial, loss in losses[1].items()]
         to.log_batch(run, metrics, [Param(name, str(value)) for name, value in logged.items()])
         to.set_terminated(run)
     except MlflowException as error:
@@ -81,8 +79,7 @@ def _log(
 
 def asked(problem: str, aside: Executor) -> "Future[None]":
     """`ready`, asked aside, where MLflow's import and the making of its database are 3 s. What can be known
-    without MLflow is known at once, and a server, which may well not answer, is waited for.
-    """
+    without MLflow is known at once, and a server, which may well not answer, is waited for."""
     current()
     if os.environ.get("MLFLOW_TRACKING_URI"):
         ready(problem)
@@ -200,8 +197,7 @@ def _refused(error: Exception) -> str:
 def address() -> str:
     """MLFLOW_TRACKING_URI, by default sqlite in .greenlight/ of the working directory.
 
-    Absolute, since MLflow keeps one connection for each address for the life of the process.
-    """
+    Absolute, since MLflow keeps one connection for each address for the life of the process."""
     if given := os.environ.get("MLFLOW_TRACKING_URI"):
         return given
     LOCAL.parent.mkdir(exist_ok=True)

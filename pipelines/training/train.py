@@ -28,7 +28,7 @@ from pipelines.core.schema import request_schema
 from pipelines.training import reference, table, tracking, windows
 
 MODELS = Path("models")
-PARITY = 1e-5  # max |Δp| between sklearn, in float64, and ONNX, in float32
+PARITY = 1e-5  # between the answers of sklearn, in float64, and ONNX, in float32
 
 
 def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: Path = MODELS) -> None:
@@ -48,7 +48,8 @@ def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: 
         past = aside.submit(reference.build, params, rows, partial(answers, problem), contract)
         content = to_onnx(pipeline, contract)
         model = write_bytes(out / "model.onnx", content)
-        difference = parity(pipeline, Model(model), table.later(params, prepared_rows, contract), contract)
+        later = table.later(params, prepared_rows, contract)
+        difference = parity(pipeline, Model(model, problem.task), later, contract)
         step(f"fitted in {seconds:.1f} s; ONNX and sklearn differ by at most {difference:.1g}")
         describe(params, rows, difference, contract).write(out)
         step("how good it would have been: each month by a model of the months before")
@@ -60,23 +61,22 @@ def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: 
 def fit(params: Params, rows: pd.DataFrame, problem: Problem) -> bytes:
     """The ONNX model of `params` and the rows of prepared.parquet: the same bytes each time.
 
-    UserError where params.yaml names an unknown estimator or setting.
-    """
+    UserError where params.yaml names an unknown estimator or setting."""
     contract = problem.contract
     return to_onnx(fit_pipeline(params, table.training(params, rows, contract), problem), contract)
 
 
 def fit_pipeline(params: Params, rows: pd.DataFrame, problem: Problem) -> Pipeline:
     """The fitted sklearn pipeline; one thread, so that sums do not depend on how many a machine has."""
-    pipeline, contract = estimator(params, problem), problem.contract
-    label = rows[contract.label.name].to_numpy(dtype=np.int64)
-    if len(np.unique(label)) < 2:
+    pipeline, contract, task = estimator(params, problem), problem.contract, problem.task
+    label = task.labels(rows[contract.label.name])
+    if task.lacks(label):
         raise Refused(
             f"{contract.label.name} has one value only from {params.train.first} to {params.train.last}"
         )
     with threadpoolctl.threadpool_limits(limits=1):
         try:
-            return pipeline.fit(frame(rows, contract), label)
+            return pipeline.fit(frame(rows, contract), label * 1)  # 0 and 1 of flags, which ONNX knows
         except InvalidParameterError as error:
             raise UserError(f"params.yaml: train: {' '.join(str(error).split())}") from None
 
@@ -145,10 +145,9 @@ def to_onnx(pipeline: Pipeline, contract: Contract) -> bytes:
 
 
 def parity(pipeline: Pipeline, model: Model, rows: pd.DataFrame, contract: Contract) -> float:
-    """max |Δp| between the two on `rows`. Refused above PARITY: what ships must be what was judged."""
-    task = tasks.of(contract)
-    of_sklearn = task.predicted(pipeline, frame(rows, contract))
-    difference = float(task.difference(of_sklearn, model.predict(table.inputs(rows, contract))).max())
+    """The largest difference on `rows`. Refused above PARITY: what ships must be what was judged."""
+    of_sklearn = model.task.predicted(pipeline, frame(rows, contract))
+    difference = float(model.task.difference(of_sklearn, model.predict(table.inputs(rows, contract))).max())
     if not difference <= PARITY:
         raise Refused(
             f"the ONNX model differs from sklearn's by {difference:.2g} on {len(rows):,} later rows "
@@ -171,7 +170,7 @@ def describe(params: Params, rows: pd.DataFrame, difference: float, contract: Co
             last=str(days.max().date()),
             days=int(days.nunique()),
             rows=len(rows),
-            label_rate=float(rows[contract.label.name].mean()),
+            label_rate=tasks.of(contract).rate(table.constant(rows, contract)),
         ),
         features=tuple(column.name for column in contract.features),
         schema=request_schema(contract),
@@ -181,5 +180,5 @@ def describe(params: Params, rows: pd.DataFrame, difference: float, contract: Co
 
 
 def answers(problem: Problem, params: Params, past: pd.DataFrame, month: pd.DataFrame) -> np.ndarray:
-    """P(label) of a month's rows by a model of the rows before it."""
+    """The answers to a month's rows by a model of the rows before it."""
     return problem.task.predicted(fit_pipeline(params, past, problem), frame(month, problem.contract))

@@ -1,7 +1,6 @@
 """`ml tune`: better settings, searched inside the training months. The test window, the judge, is not seen.
 
-Each trial answers the newest months of the window by models of the months before, as reference.json does.
-"""
+Each trial answers the newest months of the window by models of the months before, as reference.json does."""
 
 import hashlib
 import json
@@ -42,33 +41,32 @@ def tune(
     prepared: Path = table.PREPARED,
     file: Path = Path("params.yaml"),
 ) -> None:
-    """Search `params.tune.space` for settings of a lower log-loss than the current ones, and print them all.
+    """Search `params.tune.space` for settings of a lower loss than the current ones, and print them all.
 
     Stops after so many trials or minutes, or on Ctrl-C; the study is kept in STUDIES, and the same command
     goes on with it. With `write`, the best go into `file`, but only where they are shown to be better.
-    UserError for a space that does not suit the estimators.
-    """
+    UserError for a space that does not suit the estimators."""
     _check(params, problem)
     tracking.ready(problem.name)
     rows = table.training(params, table.load(prepared), problem.contract)
     folds, now, results, study, new = searched(params, problem, rows, trials or params.tune.trials, minutes)
-    print(_table(results, _mean(now, folds), len(_finished(study))))
+    print(_table(results, _mean(now, folds), len(_finished(study)), problem.task.loss.name))
     better = [result for result in results if result.high < 0]
     if not better:
         print("\nNo trial is shown to be better than the current settings: params.yaml stays as it is.")
     elif write:
         write_text(file, files.edited(file.read_text(encoding="utf-8"), better[0].values(params)))
-        print(_next(better[0], params, file))
+        print(_next(better[0], params, file, problem.task.loss.name))
     else:
         print(f"\nTrial {better[0].number} is shown to be better; without --dry-run it goes into {file}.")
     if new and results:
-        _log(problem.name, params, results, _mean(now, folds), study)
+        _log(problem, params, results, _mean(now, folds), study)
 
 
 def searched(
     params: Params, problem: Problem, rows: pd.DataFrame, trials: int, minutes: float | None = None
 ) -> "tuple[tuple[Fold, ...], np.ndarray, list[Result], optuna.Study, int]":
-    """Folds, the current settings' log-loss by day, results, best first, the study, its new trials."""
+    """Folds, the current settings' loss by day, results, best first, the study, its new trials."""
     folds = rolling_folds(params, rows, problem.contract)
     study = _study(params, problem, folds)
     step(f"the current settings, on {folds[0].month} to {folds[-1].month}")
@@ -114,16 +112,16 @@ def rolling_folds(params: Params, rows: pd.DataFrame, contract: Contract) -> tup
 
 
 def day_losses(params: Params, problem: Problem, folds: Sequence[Fold]) -> Iterator[np.ndarray]:
-    """The log-loss of each day, summed over its rows: an array a fold."""
+    """The loss of each day, summed over its rows: an array a fold."""
     for fold in folds:
         with threadpoolctl.threadpool_limits(limits=1):  # the machine's other work and OpenMP's threads fight
             p = train.answers(problem, params, fold.past, fold.rows)
-        label = fold.rows[problem.contract.label.name].to_numpy(dtype=bool)
-        yield stats.day_sums(label, p, fold.day, len(fold.sizes), params.decision.threshold).log_loss
+        label = problem.task.labels(fold.rows[problem.contract.label.name])
+        yield np.bincount(fold.day, weights=problem.task.losses(label, p), minlength=len(fold.sizes))
 
 
 def _mean(losses: np.ndarray, folds: Sequence[Fold]) -> float:
-    """Log-loss of a row, in nats, over as many of the folds as there are losses of."""
+    """Loss of a row, over as many of the folds as there are losses of."""
     rows = np.concatenate([fold.sizes for fold in folds])
     return float(losses.sum() / rows[: len(losses)].sum())
 
@@ -221,7 +219,7 @@ def _trial(
     trial.set_user_attr("estimator", candidate.train.estimator)
     trial.set_user_attr("settings", candidate.train.settings)
     study.tell(trial, value)
-    return f"log-loss {value:.4f} ({value - now:+.4f}), {settings}"
+    return f"{problem.task.loss.name} {value:.4f} ({value - now:+.4f}), {settings}"
 
 
 # --- the space --------------------------------------------------------------------------------------------
@@ -279,12 +277,12 @@ def _check(params: Params, problem: Problem) -> None:
 
 @dataclass(frozen=True)
 class Result:
-    """A trial that went through all folds; `difference` of its log-loss to the current settings'."""
+    """A trial that went through all folds; `difference` of its loss to the current settings'."""
 
     number: int
     estimator: str
     settings: dict[str, Setting]
-    log_loss: float
+    loss: float
     difference: float
     low: float
     high: float
@@ -317,7 +315,7 @@ def _results(study: "optuna.Study", params: Params, folds: Sequence[Fold], now: 
         )
         for attributes, loss, least, most in zip(found, losses, low.tolist(), high.tolist(), strict=True)
     )
-    return sorted(results, key=lambda result: result.log_loss)
+    return sorted(results, key=lambda result: result.loss)
 
 
 def intervals(
@@ -326,8 +324,7 @@ def intervals(
     """LEVEL intervals of T mean differences, that hold together: the best of many looks better than it is.
 
     `differences` (T, D) are sums of days, `rows` (D,) the days' rows. Studentised max-statistic over the
-    trials (Westfall & Young 1993), from a day bootstrap in which all trials get the same weights.
-    """
+    trials (Westfall & Young 1993), from a day bootstrap in which all trials get the same weights."""
     weights = stats.day_weights(len(rows), resamples, seed)
     drawn = (weights @ differences.T) / (weights @ rows)[:, None]
     mean = differences.sum(axis=1) / rows.sum()
@@ -345,15 +342,15 @@ def _words(settings: dict[str, Setting], params: Params) -> str:
     return " ".join(f"{name}={value}" for name, value in settings.items() if name in moved)
 
 
-def _table(results: Sequence[Result], now: float, finished: int) -> str:
+def _table(results: Sequence[Result], now: float, finished: int, loss: str) -> str:
     several = len({result.estimator for result in results}) > 1
-    lines = [f"{'trial':>5}  log-loss  difference  {f'{LEVEL:.0%} interval':^20}  settings"]
+    lines = [f"{'trial':>5}  {loss:>8}  difference  {f'{LEVEL:.0%} interval':^20}  settings"]
     lines.append(f"{'now':>5}  {now:8.4f}")
     for result in results:
         interval = f"{result.low:+.4f} to {result.high:+.4f}"
         name = f"{result.estimator} " if several else ""
         lines.append(
-            f"{result.number:5}  {result.log_loss:8.4f}  {result.difference:+10.4f}  {interval:^20}  "
+            f"{result.number:5}  {result.loss:8.4f}  {result.difference:+10.4f}  {interval:^20}  "
             f"{name}{result.searched}"
         )
     if stopped := finished - len(results):
@@ -361,7 +358,7 @@ def _table(results: Sequence[Result], now: float, finished: int) -> str:
     return "\n".join(lines)
 
 
-def _next(best: Result, params: Params, file: Path) -> str:
+def _next(best: Result, params: Params, file: Path, loss: str) -> str:
     old, new = (
         {"train.estimator": made.estimator, **{f"train.settings.{n}": v for n, v in made.settings.items()}}
         for made in (params.train, best)
@@ -377,16 +374,16 @@ def _next(best: Result, params: Params, file: Path) -> str:
             *changes,
             "\nThese make it a proposal, which is trained and judged like any other:\n",
             f"  git switch --create tune-{best.number}",
-            f'  git commit --message "Tuned: log-loss {best.difference:+.4f} in the training months" {file}',
+            f'  git commit --message "Tuned: {loss} {best.difference:+.4f} in the training months" {file}',
             "  git push --set-upstream origin HEAD",
         )
     )
 
 
-def _log(problem: str, params: Params, results: Sequence[Result], now: float, study: "optuna.Study") -> None:
-    best = results[0]
+def _log(problem: Problem, params: Params, results: Sequence[Result], now: float, study: Any) -> None:
+    best, loss = results[0], problem.task.loss.key
     settings = {f"settings.{name}": value for name, value in best.settings.items()}
-    figures = {"log_loss_now": now, "difference": best.difference, "trials": len(_finished(study))}
+    figures = {f"{loss}_now": now, "difference": best.difference, "trials": len(_finished(study))}
     figures |= {"difference_low": best.low, "difference_high": best.high}
-    losses = {result.number: result.log_loss for result in results}
-    tracking.log_study(problem, params, settings | {"estimator": best.estimator}, figures, losses)
+    losses = loss, {result.number: result.loss for result in results}
+    tracking.log_study(problem.name, params, settings | {"estimator": best.estimator}, figures, losses)

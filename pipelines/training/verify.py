@@ -29,28 +29,25 @@ def run(
     out: Path = OUT,
 ) -> None:
     """Write again.onnx, the model trained once more from the same seed in another process than train's, and
-    shuffled.json, the ROC-AUC on the test window of a model of shuffled outcomes. The gate judges both.
-    """
+    shuffled.json, what `Task.knows` says of a model of shuffled outcomes. The gate judges both."""
     step("training again from the same seed, and on shuffled outcomes")
     rows = table.load(prepared)
     with threadpoolctl.threadpool_limits(limits=1), ThreadPoolExecutor(1) as aside:
         again = aside.submit(fit, params, rows, problem)
         raw = months.read(folder, params.data.first, params.data.through, problem.contract)
-        auc = of_shuffled_outcomes(params, raw, problem)
+        found, name = of_shuffled_outcomes(params, raw, problem), problem.task.ranking.name
         write_bytes(out / "again.onnx", again.result())
-    Shuffled(roc_auc=round(auc, 3) if math.isfinite(auc) else None).write(out)
-    step(
-        f"trained on shuffled outcomes, the ROC-AUC on the test window is {auc:.3f}: 0.5 is what chance gives"
-    )
+    knows = round(found, 3) if math.isfinite(found) else None
+    Shuffled.model_validate({"knows": knows}, by_name=True).write(out)
+    step(f"trained on shuffled outcomes, the {name} on the test window is {found:.3f}: chance gives 0.5")
 
 
 def of_shuffled_outcomes(params: Params, raw: pd.DataFrame, problem: Problem) -> float:
-    """ROC-AUC on the test window when all outcomes of `raw` are dealt out anew before the features are made.
+    """What the task `knows` on the test window when outcomes are dealt out anew before the features are made.
 
     All columns that are known too late move together, so nothing known in time says anything about them: what
     is above 0.5 by more than chance was made from outcomes. A permutation test (Ojala & Garriga 2010), of the
-    features and not of the fit alone.
-    """
+    features and not of the fit alone."""
     contract = problem.contract
     order = np.random.default_rng(params.train.seed).permutation(len(raw))
     outcomes = raw[[column.name for column in contract.forbidden if column.name in raw.columns]]

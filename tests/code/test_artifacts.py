@@ -54,7 +54,7 @@ FILES: dict[type[Artifact], dict[str, Any]] = {
     Description: DESCRIPTION,
     Shuffled: {"roc_auc": 0.5},
     Validation: {"success": True, "results": [RESULT]},
-    Check: json.loads(check("STEADY").model_dump_json()),
+    Check: check("STEADY").value,
     Outputs: HOST,
     Reference: REFERENCE,
     Release: about(),

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pipelines.artifacts.verdict import Verdict
+from pipelines.core.tasks.binary import BINARY
 from pipelines.report import figures, findings, markdown, page, report
 from tests.code.test_report import HOSTILE, gate, written
 from tests.problems.parcels import PROBLEM
@@ -55,8 +56,8 @@ def test_the_page_says_verdict_rules_metrics_and_changes(verdict: str) -> None:
 
 def test_the_page_has_a_plot_of_all_that_can_be_plotted() -> None:
     value = gate()
-    drawn = figures.draw(Verdict.model_validate(value).model_dump(), {})
-    assert list(drawn) == ["metrics", "slices", "roc", "calibration", "importance", "dependence", "shap"]
+    drawn = figures.draw(Verdict.model_validate(value).model_dump(), BINARY)
+    assert list(drawn) == ["metrics", "slices", "curve", "calibration", "importance", "dependence", "shap"]
     text = page_of(value)
     assert len(list(pictures(text))) == len(drawn)
     for tag, attributes in Tags(text).found:
@@ -133,7 +134,7 @@ def test_a_figure_that_does_not_exist_is_a_dash_and_no_point() -> None:
     value["calibration"]["candidate"]["observed_interval"] = [[0.0, 0.2]] * 10
     text = page_of(value)
     assert "+0.0100</strong> [–, –]" in text and "metrics" not in figures.draw(
-        Verdict.model_validate(value).model_dump(), {}
+        Verdict.model_validate(value).model_dump(), BINARY
     )
 
 

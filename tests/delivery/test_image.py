@@ -15,6 +15,7 @@ from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.release import MODELS
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import read_json
+from pipelines.core.tasks.binary import BINARY
 from pipelines.registry.store import Store
 from pipelines.release import image as module
 from pipelines.release.image import image
@@ -163,7 +164,10 @@ def test_the_real_image_answers_the_golden_rows(tmp_path: Path) -> None:
         golden = Golden.read(store.get(release_id) / MODELS)
         answer = _ask(port, json.dumps({"rows": golden.rows}).encode())
         assert answer["release"] == release_id
-        assert golden.largest_difference([prediction["p"] for prediction in answer["predictions"]]) < 1e-6
+        assert (
+            golden.largest_difference([prediction["p"] for prediction in answer["predictions"]], BINARY)
+            < 1e-6
+        )
     finally:
         docker("rm", "--force", container)
         docker("rmi", "--force", about["name"])

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from pipelines.base.files import write_json
 from pipelines.core.contract import Column
 from pipelines.core.model import Model
+from pipelines.core.tasks.binary import BINARY
 from pipelines.rollout import shadow
 from pipelines.rollout.shadow import LEVELS, Comparison, Shadow, expected, limit
 from pipelines.serving.log import PredictionLog
@@ -40,7 +41,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     )
     path = tmp_path_factory.mktemp("model") / "model.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8), path)
-    return Model(path)
+    return Model(path, BINARY)
 
 
 def line(
@@ -63,7 +64,7 @@ def append(folder: Path, name: str, *lines: bytes) -> None:
 def compared(
     folder: Path, model: Model, column: Column = X, quantiles: list[float] | None = None
 ) -> Comparison:
-    made = Shadow(folder, "blue", "green", SINCE)
+    made = Shadow(folder, "blue", "green", SINCE, BINARY)
     made.read()
     return made.compare(model, [column], quantiles)
 
@@ -82,7 +83,8 @@ def test_rows_are_paired_by_request_and_row_in_any_order_and_the_others_are_left
 
 
 def test_what_the_service_itself_writes_is_paired(tmp_path: Path, model: Model) -> None:
-    contract: Any = type("C", (), {"key": Column("k", "text", "", key=True), "loggable": (X,)})()
+    known: dict[str, Any] = {"key": Column("k", "text", "", key=True), "loggable": (X,)}
+    contract: Any = type("C", (), known | {"label": Column("l", "flag", "", label=True)})()
     for slot, copy in (("blue", False), ("green", True)):
         log = PredictionLog(tmp_path, contract, release="r", slot=slot)
         log.add("q", [{"x": 0.25, "k": "1"}, {"x": 0.5, "k": "2"}], [0.25, 0.5], shadow=copy)
@@ -105,7 +107,7 @@ def test_an_id_that_callers_repeat_pairs_nothing(tmp_path: Path, model: Model) -
 def test_an_id_that_is_repeated_after_it_was_paired_is_left_out_again(tmp_path: Path) -> None:
     append(tmp_path, LIVE, line("a", 0.1))
     append(tmp_path, NEW, copied("a", 0.1))
-    reader = Shadow(tmp_path, "blue", "green", SINCE)
+    reader = Shadow(tmp_path, "blue", "green", SINCE, BINARY)
     reader.read()
     assert reader.pairs == 1
     append(tmp_path, LIVE, line("a", 0.1))
@@ -117,7 +119,7 @@ def test_it_reads_on_from_where_it_was_and_leaves_half_a_line_for_the_next_time(
     whole = copied("a", 0.1)
     append(tmp_path, LIVE, line("a", 0.1))
     append(tmp_path, NEW, whole[:30])
-    reader = Shadow(tmp_path, "blue", "green", SINCE)
+    reader = Shadow(tmp_path, "blue", "green", SINCE, BINARY)
     for _ in range(2):  # nothing is taken for a repetition
         reader.read()
         assert reader.pairs == 0
@@ -148,7 +150,7 @@ def test_a_long_day_is_not_read_from_its_beginning(tmp_path: Path) -> None:
 
     append(tmp_path, LIVE, *(line(f"{second}", 0.5, time=of(second)) for second in range(20_000)))
     append(tmp_path, NEW, *(copied(f"{second}", 0.5, time=of(second)) for second in range(20_000)))
-    reader = Shadow(tmp_path, "blue", "green", of(19_000))
+    reader = Shadow(tmp_path, "blue", "green", of(19_000), BINARY)
     taken: list[bytes] = []
     take = reader._take
 
@@ -191,7 +193,7 @@ def test_without_pairs_or_without_the_gates_word_nothing_is_claimed(tmp_path: Pa
     assert (found.pairs, found.skew, found.dp, found.wasserstein) == (0, None, (), None)
     append(tmp_path, LIVE, line("a", 0.5))
     append(tmp_path, NEW, copied("a", 0.5))
-    reader = Shadow(tmp_path, "blue", "green", SINCE)
+    reader = Shadow(tmp_path, "blue", "green", SINCE, BINARY)
     assert reader.read() == 1
     found = reader.compare(model, [X], None, "the gate's Δp is not known")
     assert found.wasserstein is None and found.why == ("the gate's Δp is not known",)

@@ -18,6 +18,7 @@ from pipelines.base.files import write_bytes
 from pipelines.core import params as parameters
 from pipelines.core.model import Model
 from pipelines.core.schema import request_schema
+from pipelines.core.tasks.binary import BINARY
 from pipelines.judge import beside, gate
 from pipelines.judge.champion import Production
 from pipelines.training import evaluate, prepare
@@ -103,7 +104,7 @@ def whole(made: Made, rows: pd.DataFrame) -> Made:
     month = rows[CONTRACT.time.name].dt.strftime("%Y-%m")
     its = in_order(rows[(month >= months["first"]) & (month <= months["through"])])
     with tempfile.TemporaryDirectory() as folder:
-        model = Model(write_bytes(Path(folder) / "model.onnx", made.model))
+        model = Model(write_bytes(Path(folder) / "model.onnx", made.model), BINARY)
         params = parameters.parse(made.params)
         files = beside.of(params, its, model, beside.of_the_past(params, its, PROBLEM), CONTRACT)
     return replace(made, beside=files)

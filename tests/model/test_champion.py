@@ -6,6 +6,7 @@ import shutil
 import onnx
 import pytest
 
+from pipelines.core.tasks.binary import BINARY
 from pipelines.judge.champion import ChampionUnavailable, Production, find
 from tests import project
 from tests.model.proposals import Made, commit, cut, git, judge, released, settings
@@ -38,10 +39,17 @@ def test_a_champion_cut_in_half_comes_from_the_dvc_remote_by_its_bytes(base, tmp
     sha256 = hashlib.sha256((base / "models/model.onnx").read_bytes()).hexdigest()
     cut(base / "models/model.onnx")
     if whole:
-        assert (found := find(base, None)) and (found.sha256, found.words.count("built")) == (sha256, 0)
+        found = find(base, BINARY, None, "the release")
+        assert found and (
+            found.sha256,
+            found.words.count("built"),
+        ) == (
+            sha256,
+            0,
+        )
     else:
         with pytest.raises(ChampionUnavailable, match="could not be built again"):
-            find(base, None)
+            find(base, BINARY, None, "the release")
 
 
 def test_a_champion_cut_in_half_that_cannot_be_built_again_is_inconclusive(

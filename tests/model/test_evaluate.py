@@ -16,6 +16,7 @@ from pipelines.core.contract import Column
 from pipelines.core.model import Model
 from pipelines.core.params import Params
 from pipelines.core.tasks import binary
+from pipelines.core.tasks.binary import BINARY
 from pipelines.judge import beside, proposal
 from pipelines.training import evaluate, prepare, table
 from tests.months import in_order
@@ -32,7 +33,7 @@ def rows(small_built: Path) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def model(small_built: Path) -> Model:
-    return Model(small_built / "models/model.onnx")
+    return Model(small_built / "models/model.onnx", BINARY)
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +75,11 @@ def test_golden_rows_get_their_answers_and_no_other_model_gives_them(
     from pipelines.training import train
 
     golden = Golden.read(small_built / "models")
-    assert golden.largest_difference(model.predict_rows(CONTRACT.features, golden.rows)) == 0.0
+    assert golden.largest_difference(model.predict_rows(CONTRACT.features, golden.rows), BINARY) == 0.0
     other = small_params.model_copy(update={"train": small_params.train.model_copy(update={"seed": 1})})
     (tmp_path / "other.onnx").write_bytes(train.fit(other, rows, PROBLEM))
-    answers = Model(tmp_path / "other.onnx").predict_rows(CONTRACT.features, golden.rows)
-    assert golden.largest_difference(answers) > 1e-4
+    answers = Model(tmp_path / "other.onnx", BINARY).predict_rows(CONTRACT.features, golden.rows)
+    assert golden.largest_difference(answers, BINARY) > 1e-4
 
 
 def test_golden_rows_hold_what_a_caller_may_send(small_built: Path, rows: pd.DataFrame) -> None:
@@ -141,7 +142,7 @@ def test_plots_are_small_and_what_dvc_yaml_draws(small_built: Path) -> None:
         for file, column in axes["y"].items():
             curve = pd.read_csv(small_built / file)
             assert {axes["x"], column} <= set(curve.columns)
-            assert 2 <= len(curve) <= binary.POINTS
+            assert 2 <= len(curve) <= evaluate.POINTS
             assert curve.notna().all(axis=None)
 
 

@@ -15,6 +15,7 @@ from pipelines.artifacts.verdict import Verdict
 from pipelines.base.errors import UserError
 from pipelines.core import params as parameters
 from pipelines.core.model import Model
+from pipelines.core.tasks.binary import BINARY
 from pipelines.judge import gate
 from pipelines.training import evaluate
 from pipelines.training.table import inputs
@@ -64,7 +65,7 @@ def test_what_a_rollout_will_ask_is_written_down_how_the_answers_on_v_differ_and
     features = inputs(table[labelled & (table[CONTRACT.time.name] < "2013-07-01")], CONTRACT)
     for name, made in (("new", new), ("old", old)):
         (tmp_path / name).write_bytes(made.model)
-    dp = Model(tmp_path / "new").predict(features) - Model(tmp_path / "old").predict(features)
+    dp = Model(tmp_path / "new", BINARY).predict(features) - Model(tmp_path / "old", BINARY).predict(features)
     quantiles = written["dp"]["quantiles"]
     assert len(quantiles) == 101 and quantiles[0] < quantiles[50] < quantiles[100]
     assert (quantiles[0], quantiles[100]) == pytest.approx((dp.min(), dp.max()), abs=1e-9)

@@ -8,6 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from pipelines.core.tasks.binary import BINARY
 from pipelines.judge import answers
 from pipelines.judge import onnx as judged
 from tests.model.proposals import (
@@ -131,7 +132,7 @@ def test_what_makes_a_model_hostile_is_what_was_added_and_not_the_rest(tmp_path:
 
     (tmp_path / "model.onnx").write_bytes(constant().SerializeToString())
     looked.check(tmp_path / "model.onnx")
-    model = answers.Contained(tmp_path / "model.onnx")
+    model = answers.Contained(tmp_path / "model.onnx", BINARY)
     asked = {"distance": window["distance"].to_numpy(dtype=np.float32)[:5].reshape(-1, 1)}
     assert model.inputs == ("distance",)
     assert np.allclose(model.predict(asked), 0.095) and model.seconds > 0
@@ -170,7 +171,7 @@ def test_a_model_that_takes_too_long_is_ended(tmp_path: Path, window, monkeypatc
     model.graph.node.append(helper.make_node("Concat", ["looped", "looped"], ["probabilities"], axis=1))
     model.graph.node.remove(next(n for n in model.graph.node if "probabilities" in n.output))
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
-    contained = answers.Contained(tmp_path / "model.onnx")
+    contained = answers.Contained(tmp_path / "model.onnx", BINARY)
     monkeypatch.setattr(answers, "PATIENCE_SECONDS", 1.0)
     asked = {"distance": window["distance"].to_numpy(dtype=np.float32)[:5].reshape(-1, 1)}
     with pytest.raises(answers.Failed, match="has not answered within 1 s"):

@@ -10,6 +10,7 @@ import pytest
 from pipelines.core import features as core
 from pipelines.core import rows as road
 from pipelines.core.params import Data
+from pipelines.core.tasks.binary import BINARY
 from pipelines.judge import champion, gather, rows
 from pipelines.judge.champion import Champion, Production
 from pipelines.training import prepare
@@ -105,7 +106,9 @@ def test_a_champion_s_own_code_gets_its_history(
     old = git(base, "rev-parse", "HEAD")
     code.write_text(now)
     git(base, "commit", "--quiet", "-am", "no looking back")
-    found = champion.find(base, Production("f" * 64, old, released(fitted(), tmp_path / "release")))
+    found = champion.find(
+        base, BINARY, Production("f" * 64, old, released(fitted(), tmp_path / "release")), "the release"
+    )
     assert isinstance(found, Champion)
     its = champion.rows(found, ["2013-03"])
     assert its is not None
@@ -119,7 +122,7 @@ def test_a_champion_s_own_code_gets_its_history(
 
 
 def test_where_the_rooms_are_one_the_base_s_rows_are_the_champion_s(fitted, base: Path) -> None:
-    found = champion.find(base, None)
+    found = champion.find(base, BINARY, None, "the release")
     assert found is not None and champion.rows(found, ["2013-06"]) is None
 
 

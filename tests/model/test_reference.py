@@ -58,9 +58,9 @@ def test_a_fault_drifts_alone(known: Reference, rows: pd.DataFrame) -> None:
 def test_each_month_but_the_first_has_a_skill_of_the_months_before(
     small_params: Params, known: Reference, rows: pd.DataFrame
 ) -> None:
-    (skill,) = known.brier_skill
-    assert skill.month == small_params.train.last and -1 < skill.brier_skill < 1
-    assert known.label_rate == pytest.approx(float(rows[CONTRACT.label.name].mean()))
+    (skill,) = known.skills
+    assert skill.month == small_params.train.last and -1 < skill.skill < 1
+    assert known.constant == pytest.approx(float(rows[CONTRACT.label.name].mean()))
 
 
 def test_skill_is_honest_a_month_is_never_answered_by_a_model_that_saw_it(
@@ -74,4 +74,4 @@ def test_skill_is_honest_a_month_is_never_answered_by_a_model_that_saw_it(
 
     built = reference.build(small_params, rows, answers, CONTRACT)
     assert seen and all(past < now for past, now in seen)
-    assert all(skill.brier_skill == pytest.approx(0) for skill in built.brier_skill)
+    assert all(skill.skill == pytest.approx(0) for skill in built.skills)

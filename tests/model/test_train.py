@@ -16,6 +16,7 @@ from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import sha256
 from pipelines.core.model import Model
 from pipelines.core.params import Params
+from pipelines.core.tasks.binary import BINARY
 from pipelines.training import table, tracking, train
 from tests.problems.parcels import PROBLEM
 from tests.problems.parcels.columns import CONTRACT
@@ -75,7 +76,9 @@ def test_every_estimator_answers_the_same_in_onnx(
     pipeline = train.fit_pipeline(params, table.training(params, rows, CONTRACT), PROBLEM)
     (tmp_path / "model.onnx").write_bytes(train.to_onnx(pipeline, CONTRACT))
     assert (
-        train.parity(pipeline, Model(tmp_path / "model.onnx"), table.later(params, rows, CONTRACT), CONTRACT)
+        train.parity(
+            pipeline, Model(tmp_path / "model.onnx", BINARY), table.later(params, rows, CONTRACT), CONTRACT
+        )
         <= train.PARITY
     )
 
@@ -89,7 +92,7 @@ def test_an_onnx_model_that_answers_otherwise_is_refused(
     with pytest.raises(Refused, match=r"the ONNX model differs from sklearn's by 0\."):
         train.parity(
             other,
-            Model(small_built / "models/model.onnx"),
+            Model(small_built / "models/model.onnx", BINARY),
             table.later(small_params, rows, CONTRACT),
             CONTRACT,
         )
@@ -150,7 +153,7 @@ def test_the_card_says_what_was_trained(small_params: Params, small_built: Path,
 
 
 def test_the_model_takes_the_contract_s_features(small_built: Path) -> None:
-    model = Model(small_built / "models/model.onnx")
+    model = Model(small_built / "models/model.onnx", BINARY)
     assert model.inputs == tuple(column.name for column in CONTRACT.features)
 
 

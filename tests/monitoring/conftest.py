@@ -16,6 +16,7 @@ from pipelines.base.files import write_bytes
 from pipelines.core import months
 from pipelines.core.model import Model
 from pipelines.core.params import Params
+from pipelines.core.tasks.binary import BINARY
 from pipelines.host import host as hosts
 from pipelines.monitoring import labels, replay
 from pipelines.training import prepare, reference, table, train
@@ -62,7 +63,7 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]
     prepared = prepare.prepare(raw, PROBLEM)
     known = reference.build(wanted, table.training(wanted, prepared, CONTRACT), _by_hour, CONTRACT)
     known.write(home)
-    model = Model(write_bytes(home / "model.onnx", train.fit(wanted, prepared, PROBLEM)))
+    model = Model(write_bytes(home / "model.onnx", train.fit(wanted, prepared, PROBLEM)), BINARY)
     for month in SEEN:
         write_month(home / "labels", month, source.read(month))
         sent = replay.events(month, PROBLEM)

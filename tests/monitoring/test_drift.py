@@ -14,6 +14,7 @@ from pipelines.artifacts.reference import Reference
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, write_bytes, write_json
 from pipelines.core import stats
+from pipelines.core.tasks.binary import BINARY
 from pipelines.monitoring import drift as module
 from pipelines.monitoring import labels, report
 from pipelines.monitoring.drift import conclude, drift, judge
@@ -30,7 +31,7 @@ def check(
     found = drift(
         "production", through, home or production.home, production.known, production.params, PROBLEM
     )
-    report.write(found, out)
+    report.write(found, out, BINARY)
     return module.EXIT[found.verdict], read_json(out / "drift.json")
 
 
@@ -223,9 +224,9 @@ def test_the_skill_is_against_the_months_own_label_rate(production: Production) 
     joined = labels.join(production.log, production.events("2013-09"), CONTRACT).dropna(
         subset=[CONTRACT.label.name]
     )
-    y, p = joined[CONTRACT.label.name].astype(float), joined[labels.P]
-    assert judged.brier_skill == pytest.approx(1 - ((p - y) ** 2).mean() / y.var(ddof=0))
-    assert judged.interval is not None and judged.interval[0] < judged.brier_skill < judged.interval[1]
+    y, p = joined[CONTRACT.label.name].astype(float), joined[labels.ANSWER]
+    assert judged.skill == pytest.approx(1 - ((p - y) ** 2).mean() / y.var(ddof=0))
+    assert judged.interval is not None and judged.interval[0] < judged.skill < judged.interval[1]
     assert judged.rows == len(joined) < judged.predictions  # what came back has an answer and no label
 
 

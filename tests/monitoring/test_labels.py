@@ -63,7 +63,7 @@ def test_of_a_key_asked_twice_the_first_prediction_counts(tmp_path: Path) -> Non
     write_bytes(tmp_path / "1.jsonl", new)
     write_bytes(tmp_path / "2.jsonl", old)  # read later, yet older
     log = labels.predictions(tmp_path, CONTRACT)
-    assert list(log.rows[labels.P]) == [0.1]
+    assert list(log.rows[labels.ANSWER]) == [0.1]
     assert log.repeated == 1
 
 
@@ -81,7 +81,7 @@ def test_a_prediction_is_the_first_within_the_horizon_whoever_asks_earlier_or_la
             line(key, p, f"{(time - pd.Timedelta(hours=hours)).isoformat()}+00:00") for hours, p in asked
         ]
         write_bytes(tmp_path / "log/1.jsonl", b"".join(lines))
-        (p,) = labels.join(labels.predictions(tmp_path / "log", CONTRACT), table, CONTRACT)[labels.P]
+        (p,) = labels.join(labels.predictions(tmp_path / "log", CONTRACT), table, CONTRACT)[labels.ANSWER]
         return float(p)
 
     horizon = CONTRACT.horizon
@@ -104,12 +104,12 @@ def test_an_answer_to_a_copy_of_a_request_is_no_prediction_and_the_same_line_wit
     write_bytes(tmp_path / "1.blue.1.jsonl", served)
     write_bytes(tmp_path / "1.green.2.jsonl", line("a", 0.9, sooner, shadow=True) + line("b", shadow=True))
     log = labels.predictions(tmp_path, CONTRACT)
-    assert (list(log.rows[labels.KEY]), list(log.rows[labels.P])) == (["a"], [0.1])
+    assert (list(log.rows[labels.KEY]), list(log.rows[labels.ANSWER])) == (["a"], [0.1])
     assert (log.shadow, log.repeated, log.unreadable) == (2, 0, 0)
 
     write_bytes(tmp_path / "1.green.2.jsonl", line("a", 0.9, sooner) + line("b"))  # had it not been marked
     unmarked = labels.predictions(tmp_path, CONTRACT)
-    assert (sorted(unmarked.rows[labels.P]), unmarked.shadow, unmarked.repeated) == ([0.5, 0.9], 0, 1)
+    assert (sorted(unmarked.rows[labels.ANSWER]), unmarked.shadow, unmarked.repeated) == ([0.5, 0.9], 0, 1)
 
 
 def test_no_log_is_no_rows(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_predictions_find_the_events_of_their_month_by_key(tmp_path: Path) -> No
     joined = labels.join(labels.predictions(tmp_path / "log", CONTRACT), table, CONTRACT).set_index(
         labels.KEY
     )
-    assert joined[labels.P].to_dict() == dict(zip(mine, (0.1, 0.2), strict=True))
+    assert joined[labels.ANSWER].to_dict() == dict(zip(mine, (0.1, 0.2), strict=True))
     label = raw.set_index(CONTRACT.key.name)[CONTRACT.label.name]
     assert joined[CONTRACT.label.name].to_dict() == label[mine].to_dict()
 

@@ -8,12 +8,11 @@ import numpy as np
 
 from pipelines.core import stats
 from pipelines.core.contract import Decision
-from pipelines.core.tasks.task import Curves, Metric, Rows
+from pipelines.core.tasks.task import Curves, Metric, Rows, Task
 
 if TYPE_CHECKING:
     from pipelines.core.params import Decision as Costs  # the service has no params.yaml
 
-POINTS = 200  # of a curve, so that a plot stays small
 BINS = 20  # of the calibration plot
 
 
@@ -27,7 +26,7 @@ class Sums:
 
 
 ROC_AUC = Metric("roc_auc", "ROC-AUC", "higher", lambda sums, w: stats.roc_auc(sums.days, w))
-LOG_LOSS = Metric("log_loss", "log-loss", "lower", lambda sums, w: stats.log_loss(sums.days, w))
+LOG_LOSS = Metric("log_loss", "log-loss", "lower", lambda sums, w: stats.log_loss(sums.days, w), "nats")
 BRIER = Metric("brier", "Brier score", "lower", lambda sums, w: stats.brier(sums.days, w))
 SKILL = Metric(
     "brier_skill", "Brier skill", "higher", lambda sums, w: stats.brier_skill(sums.days, sums.rate, w)
@@ -38,16 +37,20 @@ COST = Metric(
 )
 
 
-class Binary:
+class Binary(Task):
     """See `Task`."""
 
+    name = "binary"
     outputs: tuple[str, ...] = ("label", "probabilities")
+    answer = "p"
     metrics: tuple[Metric, ...] = (ROC_AUC, LOG_LOSS, BRIER, SKILL, COST)
     compared: tuple[Metric, ...] = (ROC_AUC, LOG_LOSS)
     floors: tuple[Metric, ...] = (ROC_AUC, SKILL)
     loss, ranking, skill, cost = LOG_LOSS, ROC_AUC, SKILL, COST
     ideal: Mapping[str, float] = {"slope": 1.0, "intercept": 0.0}
     first: Mapping[str, float] = {"slope": 0.5, "intercept": 1.0}
+    curve = "ROC"
+    axes: Mapping[str, str] = {"false_alarms": "share of false alarms", "found": "share found"}
 
     def labels(self, values: Any) -> np.ndarray:
         return np.asarray(values.to_numpy(dtype=bool))
@@ -59,6 +62,9 @@ class Binary:
 
     def predicted(self, pipeline: Any, frame: Any) -> np.ndarray:
         return np.asarray(pipeline.predict_proba(frame)[:, 1])
+
+    def answers(self, output: np.ndarray) -> np.ndarray:
+        return np.asarray(output[:, 1], dtype=np.float64)
 
     def wrong(self, answers: np.ndarray) -> tuple[np.ndarray, str]:
         return ~((answers >= 0) & (answers <= 1)), "probability (NaN, infinite, below 0 or above 1)"
@@ -104,11 +110,8 @@ class Binary:
         draws = stats.calibration_draws(label, answers, day, weights)
         return {"slope": draws[:, 1], "intercept": draws[:, 0]}
 
-    def act(self, answers: np.ndarray, costs_threshold: float) -> np.ndarray:
-        return answers >= costs_threshold
-
-    def predictions(self, answers: np.ndarray, act: np.ndarray) -> list[dict[str, Any]]:
-        return [{"p": p, "act": acts} for p, acts in zip(answers.tolist(), act.tolist(), strict=True)]
+    def predictions(self, answers: np.ndarray, threshold: float) -> list[dict[str, Any]]:
+        return [{"p": p, "act": p >= threshold} for p in answers.tolist()]
 
     def schema(self, decision: Decision, threshold: float) -> dict[str, Any]:
         return {
@@ -133,19 +136,13 @@ class Binary:
         recall = np.append((true / true[-1])[::-1], 0.0)
         parts = [part for part in np.array_split(np.argsort(answers, kind="stable"), BINS) if len(part)]
         return {
-            "roc": _thin({"false_positive_rate": fpr, "true_positive_rate": tpr}),
-            "precision_recall": _thin({"recall": recall, "precision": precision}),
+            "roc": {"false_positive_rate": fpr, "true_positive_rate": tpr},
+            "precision_recall": {"recall": recall, "precision": precision},
             "calibration": {
                 "predicted": np.array([float(answers[part].mean()) for part in parts]),
                 "observed": np.array([float(label[part].mean()) for part in parts]),
             },
         }
-
-
-def _thin(curve: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    longest = len(next(iter(curve.values())))
-    kept = np.unique(np.linspace(0, longest - 1, POINTS).astype(int))
-    return {axis: values[kept] for axis, values in curve.items()}
 
 
 BINARY = Binary()

@@ -1,6 +1,6 @@
 """What judge, report, service and drift check ask of a task: a kind of answer, and what follows from it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -26,6 +26,7 @@ class Metric:
     name: str  # for people
     better: Literal["higher", "lower"]
     of: Callable[[Sums, np.ndarray | None], Any]
+    unit: str = ""
 
     @property
     def sign(self) -> int:
@@ -34,9 +35,13 @@ class Metric:
 
 
 class Task(Protocol):
-    """A kind of answer. Labels and answers are arrays whose first axis is the row; `day` is 0..days-1."""
+    """A kind of answer. Labels and answers are arrays whose first axis is the row; `day` is 0..days-1. What
+    has a body here is so where an answer is a number."""
 
-    outputs: tuple[str, ...]  # of the ONNX graph, in the order in which skl2onnx makes them
+    name: str  # by which report/templates/words.md.j2 has its words
+    outputs: tuple[str, ...]  # of the ONNX graph, in the order in which skl2onnx makes them; answers last
+    shape: tuple[int, ...] = ()  # of an answer: () is a number
+    answer: str  # what an answer is called in the HTTP contract and the prediction log
     metrics: tuple[Metric, ...]  # that the report shows, in its order
     compared: tuple[Metric, ...]  # judged beside champion and anchor, by gate.margin
     floors: tuple[Metric, ...]  # judged alone, by gate.floor
@@ -46,9 +51,11 @@ class Task(Protocol):
     cost: Metric  # of a decision
     ideal: Mapping[str, float]  # of each figure of `calibration`
     first: Mapping[str, float]  # how far from it a first model may be
+    curve: str  # the first of `plots`, by its name for people: two shares from 0 to 1, the diagonal is chance
+    axes: Mapping[str, str]  # of it, in gate.json and in words
 
     def labels(self, values: Any) -> np.ndarray:
-        """A column of labels, none of them missing, as the metrics take them."""
+        """A column of labels, none of them missing, as the metrics and, times 1, scikit-learn take them."""
 
     def lacks(self, label: np.ndarray) -> tuple[str, str] | None:
         """Where nothing can be learnt from these labels, nor judged: what all are, and what is needed."""
@@ -56,28 +63,50 @@ class Task(Protocol):
     def predicted(self, pipeline: Any, frame: Any) -> np.ndarray:
         """The answers of a fitted scikit-learn pipeline."""
 
+    def answers(self, output: np.ndarray) -> np.ndarray:
+        """Those in the last of the ONNX graph's outputs: float64, (n, *shape)."""
+
+    def read(self, said: Any) -> Any:
+        """An answer that JSON holds, as a row of `answers`. TypeError, ValueError or OverflowError where it
+        is none; `wrong` says what else it may not be."""
+        if not isinstance(said, float | int):
+            raise TypeError(f"{said!r:.80} is not a number")
+        return float(said)
+
+    def stacked(self, read: Iterable[Any]) -> np.ndarray:
+        """What was read, as `answers` gives it."""
+        return np.array(list(read), dtype=np.float64).reshape(-1, *self.shape)
+
     def wrong(self, answers: np.ndarray) -> tuple[np.ndarray, str]:
         """Which rows have no answer of this kind, and what it would have to be."""
 
     def difference(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """How far two answers to a row are apart."""
+        """How far two answers to a row are apart; 1e-6 is rounding, whatever the unit."""
+
+    def level(self, values: np.ndarray) -> np.ndarray:
+        """Each answer, or each label, as one number, which rows are put in order by, and plots show."""
+        return values
 
     def losses(self, label: np.ndarray, answers: np.ndarray) -> np.ndarray:
         """Each row's loss."""
 
-    def constant(self, label: np.ndarray) -> float:
-        """What one would say without a model."""
+    def constant(self, label: np.ndarray) -> Any:
+        """What one would say without a model, and what `restated` needs of it: as JSON says it."""
 
-    def constant_words(self, constant: float) -> str:
-        """That in words, for a sentence about `skill`."""
+    def rate(self, constant: Any) -> float:
+        """The mean level of the labels, from their constant: `label_rate` in files."""
+        return float(constant)
 
-    def sums(self, label: Rows, answers: Rows, day: Rows, days: int, constant: float, costs: "Costs") -> Sums:
+    def constant_words(self, constant: Any) -> str:
+        """The constant in words, for a sentence about `skill`."""
+
+    def sums(self, label: Rows, answers: Rows, day: Rows, days: int, constant: Any, costs: "Costs") -> Sums:
         """What the metrics need of each day."""
 
     def own_skill(self, sums: Sums, weights: np.ndarray | None = None) -> Any:
         """The skill against the constant of these very days, not of the training's."""
 
-    def restated(self, skill: float, constant: float, before: float) -> float:
+    def restated(self, skill: float, constant: Any, before: Any) -> float:
         """`own_skill` of days whose constant is `constant`, from their skill against another one, `before`;
         NaN where it does not exist."""
 
@@ -92,14 +121,11 @@ class Task(Protocol):
     ) -> dict[str, np.ndarray]:
         """The same in each resample of the days: (B,) each."""
 
-    def act(self, answers: np.ndarray, costs_threshold: float) -> np.ndarray:
-        """On which rows to act."""
-
-    def predictions(self, answers: np.ndarray, act: np.ndarray) -> list[dict[str, Any]]:
-        """As the HTTP contract says them."""
+    def predictions(self, answers: np.ndarray, threshold: float) -> list[dict[str, Any]]:
+        """As the HTTP contract says them, and what to do about them."""
 
     def schema(self, decision: Decision, threshold: float) -> dict[str, Any]:
-        """The JSON schema of one of them."""
+        """The JSON schema of one of them; the description of `answer` follows the word "the"."""
 
     def plots(self, label: np.ndarray, answers: np.ndarray) -> Curves:
-        """The plots of dvc.yaml. Imports what draws them."""
+        """The plots of dvc.yaml, `curve` first."""

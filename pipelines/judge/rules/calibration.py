@@ -1,7 +1,6 @@
 """Do the probabilities mean what they say, at least as much as the champion's?"""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,13 +9,7 @@ from pipelines.core.contract import Finding
 from pipelines.core.tasks.task import Task
 from pipelines.judge.evidence import Evidence, Scored
 
-
-@dataclass(frozen=True)
-class Calibration:
-    """A model's figures on the test window, such as slope and intercept, with their draws of shape (B,)."""
-
-    figures: dict[str, float]
-    draws: dict[str, np.ndarray]
+Measured = tuple[dict[str, float], dict[str, np.ndarray]]  # the figures, and their draws of shape (B,)
 
 
 def calibration(e: Evidence) -> Finding | None:
@@ -26,7 +19,7 @@ def calibration(e: Evidence) -> Finding | None:
     mine = measure(e, e.candidate)
     theirs = measure(e, e.champion) if e.champion is not None else None
     ideal, words = e.task.ideal, _words(e.task, mine, named=True)
-    numbers = {name: stats.finite(value) for name, value in mine.figures.items()}
+    numbers = {name: stats.finite(value) for name, value in mine[0].items()}
     if theirs is not None:
         words += f" beside the champion's {_words(e.task, theirs)}"
     worse = [_farther(e.task, name, mine, theirs, e.params.gate.margin.calibration) for name in ideal]
@@ -46,31 +39,28 @@ def calibration(e: Evidence) -> Finding | None:
     return Finding("calibration", "PASS", f"{words}: not shown worse.", numbers)
 
 
-def measure(e: Evidence, scored: Scored) -> Calibration:
+def measure(e: Evidence, scored: Scored) -> Measured:
     """Calibration on the test window and in each resample of its days."""
     assert e.window is not None
     label, p = e.window.label, scored.p
-    draws = e.task.calibration_draws(label, p, e.window.day, e.weights)
-    return Calibration(e.task.calibration(label, p), draws)
+    return e.task.calibration(label, p), e.task.calibration_draws(label, p, e.window.day, e.weights)
 
 
-def _words(task: Task, found: Calibration, named: bool = False) -> str:
+def _words(task: Task, found: Measured, named: bool = False) -> str:
     """ "Slope 1.02, intercept +0.01": a figure whose ideal is 0 has a sign."""
-    shown = {
-        name: f"{value:{'.2f' if task.ideal[name] else '+.2f'}}" for name, value in found.figures.items()
-    }
+    shown = {name: f"{value:{'.2f' if task.ideal[name] else '+.2f'}}" for name, value in found[0].items()}
     return ", ".join(f"{name} {value}" if named else value for name, value in shown.items()).capitalize()
 
 
 def _farther(
-    task: Task, name: str, mine: Calibration, theirs: Calibration | None, margin: float
+    task: Task, name: str, mine: Measured, theirs: Measured | None, margin: float
 ) -> tuple[float, float, float]:
     """By how much farther from the ideal, the interval's lower end, and how much is allowed."""
     ideal, first = task.ideal[name], task.first[name]
-    point, draws = abs(mine.figures[name] - ideal), np.abs(mine.draws[name] - ideal)
+    point, draws = abs(mine[0][name] - ideal), np.abs(mine[1][name] - ideal)
     if theirs is None:
         low, _ = stats.interval(draws - first)
         return point, low, first
-    point -= abs(theirs.figures[name] - ideal)
-    low, _ = stats.interval(draws - np.abs(theirs.draws[name] - ideal))
+    point -= abs(theirs[0][name] - ideal)
+    low, _ = stats.interval(draws - np.abs(theirs[1][name] - ideal))
     return point, low, margin

@@ -59,16 +59,16 @@ def single_feature(e: Evidence) -> Finding | None:
 
 def alone(values: pd.Series, label: np.ndarray, day: np.ndarray, task: Task) -> float:
     """How much one feature tells, as `Task.knows`, in whichever direction tells more. NaN where the test
-    window has one class. A missing number ranks below all others; a category by its label rate on the days of
-    the other half (odd and even), so that many rare categories do not tell their own label."""
+    window has one class. A missing number ranks below all others; a category by its mean outcome on the days
+    of the other half (odd and even), so that many rare categories do not tell their own label."""
     if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
         return _area(task, label, np.nan_to_num(numbers, nan=-np.inf, neginf=-np.inf, posinf=np.inf))
-    odd, rank = day % 2 == 1, np.empty(len(label))
+    odd, rank, outcomes = day % 2 == 1, np.empty(len(label)), task.level(label)
     names = values.astype(str).to_numpy()
     for half in (odd, ~odd):
-        rates = pd.Series(label[~half]).groupby(names[~half]).mean()
-        rank[half] = pd.Series(names[half]).map(rates).fillna(label[~half].mean() if (~half).any() else 0)
+        rates = pd.Series(outcomes[~half]).groupby(names[~half]).mean()
+        rank[half] = pd.Series(names[half]).map(rates).fillna(outcomes[~half].mean() if (~half).any() else 0)
     areas = [_area(task, label[half], rank[half]) for half in (odd, ~odd) if half.any()]
     return float(np.mean(areas))
 

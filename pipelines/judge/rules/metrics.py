@@ -56,7 +56,7 @@ def floor(metric: Metric) -> Rule:
             return None
         words, least = _capital(metric.name), getattr(e.params.gate.floor, metric.key)
         if metric is e.task.skill:
-            words += f" (against {e.task.constant_words(e.candidate.rate)})"
+            words += f" (against {e.task.constant_words(e.candidate.constant)})"
         value = float(metric.of(e.candidate.sums, None))
         low, high = stats.interval(metric.of(e.candidate.sums, e.weights))
         numbers = _numbers(candidate=value, low=low, high=high, floor=least)
@@ -106,8 +106,7 @@ def _not_worse(e: Evidence, other: Scored | None, rule: str, metric: Metric) -> 
 
     PASS where the 90 % interval of "how much worse" ends below the margin (so the chance of a pass for a
     model that loses the whole margin is about 5 %: Schuirmann 1987's one-sided test); else FAIL where the
-    whole interval says worse and the point is beyond half the margin; else INCONCLUSIVE.
-    """
+    whole interval says worse and the point is beyond half the margin; else INCONCLUSIVE."""
     if e.candidate is None or other is None or e.window is None or e.equal:
         return None
     better, margin = metric.sign, getattr(e.params.gate.margin, metric.key)

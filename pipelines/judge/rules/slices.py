@@ -21,7 +21,7 @@ class Part:
     slice: str
     value: str
     inside: np.ndarray  # (n,) bool
-    difference: float = math.nan  # Δ log-loss, candidate less champion; NaN where it is too small to judge
+    difference: float = math.nan  # Δ loss, candidate less champion; NaN where it is too small to judge
     low: float = math.nan  # simultaneous bounds: all slices are above theirs in 95 of 100 resamples
     high: float = math.nan
 
@@ -31,8 +31,7 @@ def slices(e: Evidence) -> Finding | None:
 
     Each slice's difference is studentised by its bootstrap's standard error; t* is the 95 % quantile of the
     largest over the slices (max-statistic: Westfall & Young 1993; Romano & Wolf 2005), so that looking at
-    many slices does not make a false alarm likelier.
-    """
+    many slices does not make a false alarm likelier."""
     if e.window is None or e.equal:
         return None
     judged = [part for part in parts(e) if math.isfinite(part.low)]
@@ -91,7 +90,7 @@ def _is_judged(e: Evidence, window: Window, part: Part) -> bool:
 def _bounds(
     e: Evidence, window: Window, inside: list[np.ndarray], one: Scored, other: Scored
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Δ log-loss of S slices and its simultaneous bounds: three arrays of shape (S,)."""
+    """Δ loss of S slices and its simultaneous bounds: three arrays of shape (S,)."""
     days = len(window.days)
     lost = e.task.losses(window.label, one.p) - e.task.losses(window.label, other.p)
     rows = np.column_stack([np.bincount(window.day[part], minlength=days) for part in inside])
@@ -123,7 +122,7 @@ def part_of(e: Evidence, inside: np.ndarray) -> dict[str, object]:
     label, found = e.window.label[inside], dict[str, object]()
     day = np.zeros(len(label), dtype=np.int64)
     for name, scored in e.scored.items():
-        sums = e.task.sums(label, scored.p[inside], day, 1, scored.rate, e.params.decision)
+        sums = e.task.sums(label, scored.p[inside], day, 1, scored.constant, e.params.decision)
         values = {metric.key: metric.of(sums, None) for metric in e.task.compared}
         found[name] = {key: float(value) if pd.notna(value) else None for key, value in values.items()}
-    return {"rows": len(label), "label_rate": float(label.mean()), **found}
+    return {"rows": len(label), "label_rate": e.task.rate(e.task.constant(label)), **found}

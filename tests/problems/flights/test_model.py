@@ -8,13 +8,14 @@ import pytest
 
 from pipelines.core.model import Model
 from pipelines.core.params import Params
+from pipelines.core.tasks.binary import BINARY
 from pipelines.problem.columns import CONTRACT
 from pipelines.training import table
 
 
 @pytest.fixture(scope="module")
 def model(room_built: Path) -> Model:
-    return Model(room_built / "models/model.onnx")
+    return Model(room_built / "models/model.onnx", BINARY)
 
 
 @pytest.fixture(scope="module")
