@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.core.tasks.binary import BINARY
 from pipelines.local import imports
 
 ROOT = Path(__file__).parents[2]
@@ -152,6 +153,44 @@ def test_a_module_that_takes_it_by_itself_is_found(source: str) -> None:
     assert taken("pipelines.training.train", source)
     assert not taken("pipelines.training.train", "def f(problem: Problem): return problem.features")
     assert imported_as("from pipelines.core.problem import Problem as P")
+
+
+# What is one task's own: metrics (a decision costs in every task), calibration, its graph's output.
+OWN = {name for metric in BINARY.metrics if metric is not BINARY.cost for name in (metric.key, metric.name)}
+OWN |= {*BINARY.ideal, f'"{BINARY.outputs[-1]}"'}
+# Each kind has its own there: its mathematics, its margins and floors, its words.
+KNOW_KINDS = ("core/tasks/", "core/stats.py", "core/params.py", "problem/", "report/templates/words.md.j2")
+
+
+def kinds_named(source: str) -> set[str]:
+    """What a source names that only one task has. A file's field may keep its name, as an alias."""
+    text = re.sub(r'alias="\w+"', "", source)
+    return {name for name in OWN if re.search(rf"(?i)(?<![\w-]){re.escape(name)}(?![\w-])", text)}
+
+
+def test_no_room_outside_core_tasks_names_what_only_one_kind_of_answer_has() -> None:
+    paths = [path for end in ("py", "j2") for path in PACKAGE.rglob(f"*.{end}")]
+    texts = {str(path.relative_to(PACKAGE)): path.read_text() for path in paths}
+    found = {name: kinds_named(text) for name, text in texts.items() if not name.startswith(KNOW_KINDS)}
+    assert not {name: named for name, named in found.items() if named}
+    assert all(any(name.startswith(start) for name in texts) for start in KNOW_KINDS)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "params.gate.margin.roc_auc",
+        'step(f"{cost:+.4f} of log-loss")',
+        "def f(brier_skill: float) -> None: ...",
+        "| {{ model.slope | number(2) }} |",
+        "ROC-AUC is shown, not judged.",
+        'session.run(["probabilities"], inputs)',
+        'roc_auc: float = Field(alias="knows")',
+    ],
+)
+def test_a_source_that_names_what_one_kind_has_is_found(source: str) -> None:
+    assert kinds_named(source)
+    assert not kinds_named('knows: float = Field(alias="roc_auc")  # how much the probabilities tell')
 
 
 def test_columns_import_the_contract_only() -> None:

@@ -1,4 +1,4 @@
-"""Do the probabilities mean what they say, at least as much as the champion's?"""
+"""Do the answers mean what they say, at least as much as the champion's?"""
 
 import math
 
@@ -47,7 +47,7 @@ def measure(e: Evidence, scored: Scored) -> Measured:
 
 
 def _words(task: Task, found: Measured, named: bool = False) -> str:
-    """ "Slope 1.02, intercept +0.01": a figure whose ideal is 0 has a sign."""
+    """The figures, such as "1.02, +0.01": one whose ideal is 0 has a sign."""
     shown = {name: f"{value:{'.2f' if task.ideal[name] else '+.2f'}}" for name, value in found[0].items()}
     return ", ".join(f"{name} {value}" if named else value for name, value in shown.items()).capitalize()
 
