@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -31,6 +31,11 @@ PROGRESS = re.compile(r"^\[ *\d+\.\d s\] (.*)")  # what console.step prints
 LIBC = ctypes.CDLL(None)
 LEFTOVERS = ("source", "act", "home", "secrets", "tokens.json", "pid")  # of a run that has ended
 TAIL = 30  # lines of a failed step that are shown
+Told = Callable[[str], object]
+
+
+def untold(line: str) -> None:
+    """For a run whose progress nobody but the screen waits for."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +90,15 @@ def run(
     job: str | None = None,
     verbose: bool = False,
     again: int | None = None,
+    told: Told = untold,
 ) -> Run:
     """Run `.github/workflows/WORKFLOW.yml` of the event's commit in `place.origin`; wait for its end.
 
     A line of progress for each step, the whole log in a file that is named when the run fails. `job` runs
     one job (and those it needs), `verbose` shows everything, `again` is the run of which this is the next
-    attempt: its id and its artifacts stay. UserError before anything runs where the
-    workflow does not exist or uses an action without a stand-in, and where no runner has a job's label.
+    attempt: its id and its artifacts stay. `told` gets the lines of progress too. UserError before anything
+    runs where the workflow does not exist or uses an action without a stand-in, and where no runner has a
+    job's label.
     """
     started, (number, folder) = now(), next_run(place.state, again)
     attempt = 1 + (read_json(folder / "run.json")["run_attempt"] if again else 0)
@@ -114,7 +121,7 @@ def run(
         ]
         name = definition.get("name", workflow)
         step(f"{name}: run {number}, {event.name}, commit {sha[:12]}")
-        story = Story(name, folder / "log.txt", verbose)
+        story = Story(name, folder / "log.txt", verbose, told)
         code = follow(command, environment(place, event, folder), folder / "source", story)
     finally:
         for leftover in LEFTOVERS:
@@ -277,8 +284,8 @@ def follow(command: list[str], environment: Mapping[str, str], folder: Path, sto
 class Story:
     """Reads act's JSON lines while they come: progress for people, the log, results and summaries."""
 
-    def __init__(self, name: str, log: Path, verbose: bool) -> None:
-        self.name, self.log, self.verbose = name, log, verbose
+    def __init__(self, name: str, log: Path, verbose: bool, told: Told = untold) -> None:
+        self.name, self.log, self.verbose, self.told = name, log, verbose, told
         self.jobs: dict[str, str] = {}
         self.summaries: list[str] = []
         self.no_runner = ""
@@ -346,4 +353,5 @@ class Story:
             self._print(f"{job} | {entry.get('msg', '').rstrip()}")
 
     def _print(self, text: str) -> None:
+        self.told(text)
         step(f"{self.name}/{text}")

@@ -1,8 +1,11 @@
 """`ml demo`: the whole loop on this machine, chapter by chapter, by the repository's own workflow files."""
 
+import functools
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +43,7 @@ def demo(problem: Problem) -> int:
     down(problem.name)
     started = time.monotonic()
     with open_stage() as stage:
-        stage.found(through)
-        play = Play(stage, months)
+        play = Play(stage, months, stage.found(through))
         for chapter in CHAPTERS:
             said = (chapter.__doc__ or "").strip().format(*months, last=months[-1])
             stage.console.print()
@@ -73,9 +75,9 @@ def down(model: str) -> None:
     """Stop whatever an earlier demo left running, also one that was killed."""
     home = FOLDER.absolute() / "home"
     os.environ["GREENLIGHT_HOME"] = str(home)
-    for environment in ENVIRONMENTS:
-        if (home / environment / "host.json").exists():
-            terraform.down(environment, model)
+    there = [name for name in ENVIRONMENTS if (home / name / "host.json").exists()]
+    for ended in [Aside(functools.partial(terraform.down, name, model)) for name in there]:
+        ended.made()
     launch.clear(str(FOLDER.absolute()), variable=MARK)
 
 
@@ -83,24 +85,62 @@ def down(model: str) -> None:
 
 
 class Play:
-    """What runs beside the chapters: the author makes one proposal after the other, and while the good one is
-    judged, the others are, as GitHub would do it."""
+    """What runs beside the chapters: the author makes one proposal after the other, and while the first
+    release goes out, the others are built and judged, as GitHub would do it."""
 
-    def __init__(self, stage: Stage, months: Sequence[str]) -> None:
-        self.stage, self.months = stage, months
-        self.chosen = chosen = Aside(stage.choose)
+    first: Aside[None]
+    refused: Aside[None]
+    next: "Aside[Accepted]"
+    back: Aside[None]
+
+    def __init__(self, stage: Stage, months: Sequence[str], chosen: Aside[dict[str, Any]]) -> None:
+        self.stage, self.months, self.chosen = stage, months, chosen
         self.good = Aside(lambda: stage.draft("good", chosen.made()["good"]), after=chosen)
-        self.bad = Aside(lambda: stage.draft("bad", chosen.made()["bad"]), after=self.good)
+        self.better = Aside(lambda: stage.draft("better", onto="good"), after=self.good)
+        self.bad = Aside(lambda: stage.draft("bad", chosen.made()["bad"], onto="good"), after=self.better)
         self.forged = Aside(lambda: stage.draft_forged("forged"), after=self.bad)
-        self.better = Aside(lambda: stage.draft("better", onto="good"), after=self.forged)
-        self.refused = Aside(self.refuse, after=self.forged)
-        self.next: Aside[tuple[Pull, Run]] | None = None
 
-    def refuse(self) -> None:
+    def judge(self, pull: Pull, run: Run) -> "Accepted":
+        """Have a proposal judged and reviewed; where the judge does not let it through, a smaller step."""
+        stage = self.stage
+        review = Aside(lambda: stage.review(pull))
+        if stage.judge(pull, run) == "success":
+            return Accepted(pull, review)
+        stage.say("Its author takes a smaller step, which can lose nothing.")
+        self.forged.made()
+        stage.draft("small")
+        small = stage.open("small")
+        stage.must(stage.judge(small, stage.build(small)) == "success", "no proposal was let through")
+        return Accepted(small, Aside(lambda: stage.review(small)))
+
+    def go_on(self, accepted: "Accepted") -> None:
+        """Merge and release what was accepted; beside it, the other proposals follow main and are judged."""
+        merged = Aside(lambda: self.merge(accepted))
+        self.first = Aside(lambda: self.stage.release(merged.show()))
+        opened = Aside(lambda: self.follow(accepted), after=merged)
+        self.refused = Aside(lambda: self.refuse(opened.made()))
+        built = Aside(lambda: (opened.made()["better"], self.stage.build(opened.made()["better"])))
+        self.next = Aside(lambda: self.judge_next(built), after=self.first)
+
+    def merge(self, accepted: "Accepted") -> events.Event:
+        accepted.review.show()
+        return self.stage.merge(accepted.pull)
+
+    def follow(self, accepted: "Accepted") -> dict[str, Pull]:
+        """The pull requests of the other proposals, which stand on what is merged."""
+        self.forged.made()
+        for branch, changes in {"better": None, "bad": self.chosen.made()["bad"]}.items():
+            if accepted.pull["head"]["ref"] == "good":
+                self.stage.follow_main(branch)
+            else:
+                self.stage.draft(branch, changes)
+        return {branch: self.stage.open(branch) for branch in ("better", "bad", "forged")}
+
+    def refuse(self, pulls: dict[str, Pull]) -> None:
         """The bad proposal and the forged one, up to the branch rules."""
         stage = self.stage
         self.bad.show()
-        pull = stage.open("bad")
+        pull = pulls["bad"]
         stage.must(
             stage.judge(pull, stage.build(pull)) != "success", "the judge let the bad proposal through"
         )
@@ -110,36 +150,30 @@ class Play:
             stage.say(f"Merging it is refused by the branch rules: {refused}")
         else:
             raise AssertionError("a proposal without a green status was merged")
-        stage.judge_forged(stage.open("forged"))
+        stage.judge_forged(pulls["forged"])
 
-    def judge(self, pull: Pull, run: Run) -> None:
-        """Have a proposal judged and reviewed; where the judge does not let it through, a smaller step."""
+    def judge_next(self, built: Aside[tuple[Pull, Run]]) -> "Accepted":
+        self.better.show()
+        return self.judge(*built.show())
+
+    def roll_back(self) -> None:
         stage = self.stage
-        self.accepted, self.review = pull, Aside(lambda: stage.review(pull))
-        if stage.judge(pull, run) != "success":
-            stage.say("Its author takes a smaller step, which can lose nothing.")
-            self.better.made()
-            stage.draft("small")
-            small = self.accepted = stage.open("small")
-            stage.must(stage.judge(small, stage.build(small)) == "success", "no proposal was let through")
-            self.review = Aside(lambda: stage.review(small))
+        before = stage.running("production")
+        inputs = {"environment": "production"}
+        stage.workflow(
+            "rollback", events.workflow_dispatch(REPOSITORY, ".github/workflows/rollback.yml", inputs)
+        )
+        after = stage.running("production")
+        stage.say(f"Production answered with {before[:12]}, and now with {after[:12]}.")
+        stage.must(after != before, "rollback changed nothing")
 
-    def release(self) -> None:
-        """Merge what was accepted; beside the release that follows, the next proposal is built."""
-        self.review.show()
-        merged = self.stage.merge(self.accepted)
-        self.next = self.next or Aside(self.follow)
-        self.stage.release(merged)
 
-    def follow(self) -> tuple[Pull, Run]:
-        if self.accepted["head"]["ref"] == "good":
-            self.better.show()
-            self.stage.follow_main("better")
-        else:
-            self.better.made()
-            self.stage.draft("better")
-        pull = self.stage.open("better")
-        return pull, self.stage.build(pull)
+@dataclass(frozen=True)
+class Accepted:
+    """A pull request that the judge let through; `review` is the rest that the ruleset asks for."""
+
+    pull: Pull
+    review: Aside[None]
 
 
 def a_good_proposal(play: Play) -> None:
@@ -147,7 +181,7 @@ def a_good_proposal(play: Play) -> None:
     play.chosen.show()
     play.good.show()
     pull = play.stage.open("good")
-    play.judge(pull, play.stage.build(pull))
+    play.go_on(play.judge(pull, play.stage.build(pull)))
 
 
 def a_bad_proposal(play: Play) -> None:
@@ -157,17 +191,16 @@ def a_bad_proposal(play: Play) -> None:
 
 def the_first_release(play: Play) -> None:
     """3. The merge: first release, to staging and production"""
-    play.release()
+    play.first.show()
 
 
 def the_second_release(play: Play) -> None:
     """4. The second release, blue-green under load"""
-    assert play.next is not None
-    play.judge(*play.next.show())
+    accepted = play.next.show()
     stage, month = play.stage, play.months[0]
     stage.say(f"The events of {month} are sent to production, one a request, while the release goes out.")
     with stage.load(month) as tally:
-        play.release()
+        stage.release(play.merge(accepted))
     counts = read_json(tally)
     stage.say(
         f"{counts['sent']:,} requests sent, {counts['lost']} lost, {counts['mixed']} answered by a mixture; "
@@ -181,27 +214,21 @@ def the_second_release(play: Play) -> None:
 
 def later_months(play: Play) -> None:
     """5. {0} to {last} arrive: has the model gone stale?"""
-    stage = play.stage
+    stage, judged = play.stage, threading.Event()
     stage.send(play.months[:1])
+    rest = Aside(lambda: stage.send(play.months[1:]))
     first = stage.check_drift(play.months[0])
     asks = parameters.load(stage.clone / "params.yaml").drift.months
     stage.must(not first or asks == 1, "the drift check asks for retraining after one month")
-    stage.send(play.months[1:])
-    if not stage.check_drift(play.months[-1]):
+    rest.show()
+    play.back = Aside(play.roll_back, after=Aside(judged.wait))  # beside the training that drift asks for
+    if not stage.check_drift(play.months[-1], judged):
         stage.say("It has not: nothing asks for retraining.")
 
 
 def the_way_back(play: Play) -> None:
     """6. Rollback: production returns to the release before"""
-    stage = play.stage
-    before = stage.running("production")
-    stage.workflow(
-        "rollback",
-        events.workflow_dispatch(REPOSITORY, ".github/workflows/rollback.yml", {"environment": "production"}),
-    )
-    after = stage.running("production")
-    stage.say(f"Production answered with {before[:12]}, and now with {after[:12]}.")
-    stage.must(after != before, "rollback changed nothing")
+    play.back.show()
 
 
 CHAPTERS: tuple[Callable[[Play], None], ...] = (

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import sys
+import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -37,6 +38,8 @@ ENVIRONMENTS = ("staging", "production")
 STORAGE = "storage"  # the DVC remote
 CHOSEN = "chosen"  # the proposals that were found
 TRAIN = ("ml", "reproduce")
+RETRAIN = "ml ci retrain"  # the step after the drift check's verdict
+BAKE_SECONDS = 5.0
 MARK = "GREENLIGHT_DEMO"  # in the environment of all that the demo starts, so that `down` finds it
 REPLAY = (sys.executable, *"-m pipelines.cli ci replay --env production".split())
 CHOOSE = (
@@ -126,9 +129,9 @@ class Stage:
 
     # the author
 
-    def found(self, through: str) -> None:
+    def found(self, through: str) -> "Aside[dict[str, Any]]":
         """Give the repository a DVC remote, a folder here, with the data, up to `through`, and the model of
-        `main`."""
+        `main`. Beside its training the author chooses what to propose, which is returned."""
         self.say("The author trains the model of main and pushes it to a DVC remote, which is a folder here.")
         self.author("make", ".venv/ready")
         self.author("ml", "restore")  # from the source: a demo that was stopped may have pushed a part
@@ -137,19 +140,28 @@ class Stage:
             edit(self.clone / "params.yaml", {"data.through": through})
             self.author("ml", "ingest")
             self.author("dvc", "add", "--quiet", "data")
+        if (bake := parameters.load(self.clone / "params.yaml").rollout.bake.seconds) > BAKE_SECONDS:
+            self.say(f"A new release is watched for {BAKE_SECONDS:g} s here (in params.yaml {bake:g} s).")
+            edit(self.clone / "params.yaml", {"rollout.bake.seconds": BAKE_SECONDS})
+        if not (known := self.known()).is_file():
+            self.author("dvc", "repro", "--quiet", "prepare")
+        chosen = Aside(lambda: self.choose(known))
         self.author("dvc", "remote", "add", "--default", "storage", str(self.folder / STORAGE))
         self.author(*TRAIN)
         self.author("dvc", "push", "--run-cache")
         self.author("git", "commit", "--quiet", "--all", "--message", "DVC keeps data and models in a folder")
         self.author("git", "push", "--quiet", str(self.place.origin), "HEAD:main")
+        return chosen
 
-    def choose(self) -> dict[str, dict[str, Any]]:
-        """The changes of params.yaml that the author proposes. What an earlier demo found for the same model
-        and the same code is taken again."""
+    def known(self) -> Path:
+        """The file of what an earlier demo found for the same model and the same code."""
         asked = (self.clone / "dvc.lock", self.clone / "params.yaml", Path(str(proposing.__file__)))
-        known = (
-            self.folder / CHOSEN / f"{hashlib.sha256(b''.join(map(Path.read_bytes, asked))).hexdigest()}.json"
-        )
+        name = hashlib.sha256(b"".join(map(Path.read_bytes, asked))).hexdigest()
+        return self.folder / CHOSEN / f"{name}.json"
+
+    def choose(self, known: Path) -> dict[str, dict[str, Any]]:
+        """The changes of params.yaml that the author proposes: those `known`, else found in
+        build/prepared.parquet."""
         if not known.is_file():
             known.parent.mkdir(exist_ok=True)
             self.say(f"The author looks for better settings, by `ml tune` with {proposing.TRIALS} trials.")
@@ -220,10 +232,10 @@ class Stage:
     ) -> Any:
         return github.call(f"{self.place.api}/repos/{REPOSITORY}{path}", method, body, token)
 
-    def workflow(self, name: str, event: events.Event) -> Run:
+    def workflow(self, name: str, event: events.Event, told: act.Told = act.untold) -> Run:
         """Run a workflow, which must end green."""
         self.say(f"[dim].github/workflows/{name}.yml[/dim]")
-        done = act.run(name, event, self.place, secrets=self.secrets)
+        done = act.run(name, event, self.place, secrets=self.secrets, told=told)
         self.must(done.code == 0, f"workflow {name} failed: {done.log}")
         return done
 
@@ -271,10 +283,12 @@ class Stage:
         for name in ENVIRONMENTS:
             self.say(f"{name} answers with release {self.running(name)[:12]} at {self.edge(name)}")
 
-    def check_drift(self, month: str) -> bool:
-        """The workflow `drift` for a month; whether it asks for retraining, and so opens a pull request."""
+    def check_drift(self, month: str, judged: threading.Event | None = None) -> bool:
+        """The workflow `drift` for a month; whether it asks for retraining, and so opens a pull request.
+        `judged` is set when the verdict is there, before the retraining."""
         asked = events.workflow_dispatch(REPOSITORY, ".github/workflows/drift.yml", {"through": month})
-        run = self.workflow("drift", asked)
+        told = (lambda line: judged.set() if RETRAIN in line else None) if judged else act.untold
+        run = self.workflow("drift", asked, told)
         path = write_text(self.folder / "reports" / f"drift-{month}.md", run.summary)
         markdown.show(path)
         asks = bool(self.api("GET", f"/pulls?head=you:retrain/{month}&state=open"))
@@ -296,7 +310,7 @@ class Stage:
         """Send a month's events to production, one a request, until the block ends; yields the tally."""
         tally, stop = self.folder / "tally.json", self.folder / "stop"
         command = [*REPLAY, "--month", month, "--tally", str(tally)]
-        command += ["--one-row", "--rate", "100", "--until", str(stop)]
+        command += ["--one-row", "--rate", "200", "--until", str(stop)]
         with (self.folder / "replay.txt").open("w") as log:
             caller = programs.start(command, env=programs.environment(own_code=True), stdout=log, stderr=log)
             try:
