@@ -1,6 +1,5 @@
 """`ml demo`: the whole loop on this machine, chapter by chapter, by the repository's own workflow files."""
 
-import functools
 import os
 import threading
 import time
@@ -12,6 +11,7 @@ from typing import Any
 from rich.rule import Rule
 
 from pipelines.artifacts.golden import Golden
+from pipelines.artifacts.host import Outputs
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, write_json
 from pipelines.core import params as parameters
@@ -19,7 +19,8 @@ from pipelines.core import rows
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
-from pipelines.host import terraform
+from pipelines.host import services, terraform
+from pipelines.host.host import Host
 from pipelines.host.slots import launch
 from pipelines.local import events
 from pipelines.local.act import Run
@@ -30,6 +31,7 @@ from pipelines.serving.request import Reader
 WATCHED = 2000  # requests that the second release must be watched with, at least
 MONTHS = 4  # at most, for production
 LEAST = 3
+RETRAIN = "ml ci retrain"  # the step after the drift check's verdict
 
 Pull = dict[str, Any]  # a pull request, as GitHub's API describes it
 
@@ -40,7 +42,7 @@ def demo(problem: Problem) -> int:
     UserError, before anything is begun, where the source has too few months after the training's.
     """
     through, months = months_of(parameters.load(), rows.known(problem))
-    down(problem.name)
+    stop()
     started = time.monotonic()
     with open_stage() as stage:
         play = Play(stage, months, stage.found(through))
@@ -72,12 +74,20 @@ def months_of(params: Params, known: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def down(model: str) -> None:
-    """Stop whatever an earlier demo left running, also one that was killed."""
+    """Stop and remove what an earlier demo left running."""
     home = FOLDER.absolute() / "home"
     os.environ["GREENLIGHT_HOME"] = str(home)
-    there = [name for name in ENVIRONMENTS if (home / name / "host.json").exists()]
-    for ended in [Aside(functools.partial(terraform.down, name, model)) for name in there]:
-        ended.made()
+    for environment in ENVIRONMENTS:
+        if (home / environment / Outputs.NAME).exists():
+            terraform.down(environment, model)
+    launch.clear(str(FOLDER.absolute()), variable=MARK)
+
+
+def stop() -> None:
+    """End what an earlier demo left running, also one that was killed; its folder goes with the next one."""
+    for environment in ENVIRONMENTS:
+        if host := Host.found(FOLDER.absolute() / "home" / environment):
+            services.stop(host)
     launch.clear(str(FOLDER.absolute()), variable=MARK)
 
 
@@ -198,9 +208,11 @@ def the_second_release(play: Play) -> None:
     """4. The second release, blue-green under load"""
     accepted = play.next.show()
     stage, month = play.stage, play.months[0]
-    stage.say(f"The events of {month} are sent to production, one a request, while the release goes out.")
-    with stage.load(month) as tally:
-        stage.release(play.merge(accepted))
+    stage.say(
+        f"The events of {month} are sent to production, one a request, while the release goes out there."
+    )
+    with stage.load(month) as (tally, begin):
+        stage.release(play.merge(accepted), lambda line: begin() if line.startswith("production |") else None)
     counts = read_json(tally)
     stage.say(
         f"{counts['sent']:,} requests sent, {counts['lost']} lost, {counts['mixed']} answered by a mixture; "
@@ -222,7 +234,7 @@ def later_months(play: Play) -> None:
     stage.must(not first or asks == 1, "the drift check asks for retraining after one month")
     rest.show()
     play.back = Aside(play.roll_back, after=Aside(judged.wait))  # beside the training that drift asks for
-    if not stage.check_drift(play.months[-1], judged):
+    if not stage.check_drift(play.months[-1], lambda line: judged.set() if RETRAIN in line else None):
         stage.say("It has not: nothing asks for retraining.")
 
 

@@ -5,11 +5,11 @@ import hashlib
 import json
 import os
 import sys
-import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 from rich.console import Console
@@ -38,7 +38,6 @@ ENVIRONMENTS = ("staging", "production")
 STORAGE = "storage"  # the DVC remote
 CHOSEN = "chosen"  # the proposals that were found
 TRAIN = ("ml", "reproduce")
-RETRAIN = "ml ci retrain"  # the step after the drift check's verdict
 BAKE_SECONDS = 5.0
 MARK = "GREENLIGHT_DEMO"  # in the environment of all that the demo starts, so that `down` finds it
 REPLAY = (sys.executable, *"-m pipelines.cli ci replay --env production".split())
@@ -233,7 +232,7 @@ class Stage:
         return github.call(f"{self.place.api}/repos/{REPOSITORY}{path}", method, body, token)
 
     def workflow(self, name: str, event: events.Event, told: act.Told = act.untold) -> Run:
-        """Run a workflow, which must end green."""
+        """Run a workflow, which must end green. `told` gets its lines of progress."""
         self.say(f"[dim].github/workflows/{name}.yml[/dim]")
         done = act.run(name, event, self.place, secrets=self.secrets, told=told)
         self.must(done.code == 0, f"workflow {name} failed: {done.log}")
@@ -277,17 +276,15 @@ class Stage:
         self.say(f"{pull['title']!r} is merged.")
         return events.push(REPOSITORY, before, str(merged["sha"]))
 
-    def release(self, push: events.Event) -> None:
+    def release(self, push: events.Event, told: act.Told = act.untold) -> None:
         """The workflow `release`, which a push to main starts."""
-        self.workflow("release", push)
+        self.workflow("release", push, told)
         for name in ENVIRONMENTS:
             self.say(f"{name} answers with release {self.running(name)[:12]} at {self.edge(name)}")
 
-    def check_drift(self, month: str, judged: threading.Event | None = None) -> bool:
-        """The workflow `drift` for a month; whether it asks for retraining, and so opens a pull request.
-        `judged` is set when the verdict is there, before the retraining."""
+    def check_drift(self, month: str, told: act.Told = act.untold) -> bool:
+        """The workflow `drift` for a month; whether it asks for retraining, and so opens a pull request."""
         asked = events.workflow_dispatch(REPOSITORY, ".github/workflows/drift.yml", {"through": month})
-        told = (lambda line: judged.set() if RETRAIN in line else None) if judged else act.untold
         run = self.workflow("drift", asked, told)
         path = write_text(self.folder / "reports" / f"drift-{month}.md", run.summary)
         markdown.show(path)
@@ -306,19 +303,25 @@ class Stage:
             return str(json.load(answer)["release"])
 
     @contextmanager
-    def load(self, month: str) -> Iterator[Path]:
-        """Send a month's events to production, one a request, until the block ends; yields the tally."""
-        tally, stop = self.folder / "tally.json", self.folder / "stop"
+    def load(self, month: str) -> Iterator[tuple[Path, Callable[[], None]]]:
+        """Yields the file of a tally, and what begins to send a month's events to production, one a request,
+        until the block ends."""
+        tally, stop, callers = self.folder / "tally.json", self.folder / "stop", list[Popen[str]]()
         command = [*REPLAY, "--month", month, "--tally", str(tally)]
         command += ["--one-row", "--rate", "200", "--until", str(stop)]
         with (self.folder / "replay.txt").open("w") as log:
-            caller = programs.start(command, env=programs.environment(own_code=True), stdout=log, stderr=log)
+
+            def begin() -> None:
+                if not callers:
+                    environment = programs.environment(own_code=True)
+                    callers.append(programs.start(command, env=environment, stdout=log, stderr=log))
+
             try:
-                yield tally
+                yield tally, begin
             finally:
                 stop.touch()
-                code = caller.wait(timeout=60)
-        self.must(code in (0, 4), f"the replay exited with {code}: {log.name}")
+                codes = [caller.wait(timeout=60) for caller in callers]
+        self.must(codes in ([0], [4]), f"the replay exited with {codes}: {log.name}")
 
     def send(self, months: Sequence[str]) -> None:
         """Whole months to production, each in batches, beside each other."""
