@@ -1,5 +1,6 @@
 """`ml demo`: the whole loop on this machine, chapter by chapter, by the repository's own workflow files."""
 
+import functools
 import os
 import threading
 import time
@@ -85,9 +86,9 @@ def down(model: str) -> None:
 
 def stop() -> None:
     """End what an earlier demo left running, also one that was killed; its folder goes with the next one."""
-    for environment in ENVIRONMENTS:
-        if host := Host.found(FOLDER.absolute() / "home" / environment):
-            services.stop(host)
+    found = [Host.found(FOLDER.absolute() / "home" / environment) for environment in ENVIRONMENTS]
+    for stopped in [Aside(functools.partial(services.stop, host)) for host in found if host]:
+        stopped.made()
     launch.clear(str(FOLDER.absolute()), variable=MARK)
 
 
@@ -130,7 +131,7 @@ class Play:
         opened = Aside(lambda: self.follow(accepted), after=merged)
         self.refused = Aside(lambda: self.refuse(opened.made()))
         built = Aside(lambda: (opened.made()["better"], self.stage.build(opened.made()["better"])))
-        self.next = Aside(lambda: self.judge_next(built), after=self.first)
+        self.next = Aside(lambda: self.judge_next(built), after=self.refused)
 
     def merge(self, accepted: "Accepted") -> events.Event:
         accepted.review.show()
