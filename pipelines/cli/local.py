@@ -17,7 +17,7 @@ def demo(down: Annotated[bool, typer.Option("--down", help="Stop what it left ru
     from pipelines.problem import PROBLEM
 
     if down:
-        return demo.down(PROBLEM.name)
+        return demo.down()
     finish(demo.demo(PROBLEM))
 
 

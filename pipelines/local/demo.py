@@ -12,7 +12,6 @@ from typing import Any
 from rich.rule import Rule
 
 from pipelines.artifacts.golden import Golden
-from pipelines.artifacts.host import Outputs
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, write_json
 from pipelines.core import params as parameters
@@ -20,7 +19,7 @@ from pipelines.core import rows
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
-from pipelines.host import services, terraform
+from pipelines.host import services
 from pipelines.host.host import Host
 from pipelines.host.slots import launch
 from pipelines.local import events
@@ -43,7 +42,7 @@ def demo(problem: Problem) -> int:
     UserError, before anything is begun, where the source has too few months after the training's.
     """
     through, months = months_of(parameters.load(), rows.known(problem))
-    stop()
+    down()
     started = time.monotonic()
     with open_stage() as stage:
         play = Play(stage, months, stage.found(through))
@@ -74,17 +73,7 @@ def months_of(params: Params, known: Sequence[str]) -> tuple[str, list[str]]:
     return after[-LEAST - 1], after[-LEAST:]
 
 
-def down(model: str) -> None:
-    """Stop and remove what an earlier demo left running."""
-    home = FOLDER.absolute() / "home"
-    os.environ["GREENLIGHT_HOME"] = str(home)
-    for environment in ENVIRONMENTS:
-        if (home / environment / Outputs.NAME).exists():
-            terraform.down(environment, model)
-    launch.clear(str(FOLDER.absolute()), variable=MARK)
-
-
-def stop() -> None:
+def down() -> None:
     """End what an earlier demo left running, also one that was killed; its folder goes with the next one."""
     found = [Host.found(FOLDER.absolute() / "home" / environment) for environment in ENVIRONMENTS]
     for stopped in [Aside(functools.partial(services.stop, host)) for host in found if host]:
