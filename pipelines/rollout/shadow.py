@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import wasserstein_distance  # type: ignore[import-untyped]
 
 from pipelines.artifacts.release import Release
 from pipelines.artifacts.verdict import Verdict
@@ -92,6 +91,8 @@ class Shadow:
         dp = new - live
         apart = None
         if len(dp) and expected is not None:
+            from scipy.stats import wasserstein_distance  # type: ignore[import-untyped]
+
             apart = float(wasserstein_distance(np.quantile(dp, LEVELS), expected))
         shown = tuple(np.quantile(dp, SHOWN).tolist()) if len(dp) else ()
         why = tuple(filter(None, (why_no_skew, why_not)))

@@ -9,14 +9,13 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from pipelines.base import git
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256
 from pipelines.core.params import Params
 
 if TYPE_CHECKING:
+    import pandas as pd
     import sqlalchemy
     from mlflow.tracking import MlflowClient
 
@@ -24,7 +23,7 @@ LOCAL = Path(".greenlight/mlflow.db")
 ELSEWHERE = "move it away, or set MLFLOW_TRACKING_URI to another place"
 
 
-def log(problem: str, params: Params, model: Path, rows: pd.DataFrame, figures: dict[str, float]) -> None:
+def log(problem: str, params: Params, model: Path, rows: "pd.DataFrame", figures: dict[str, float]) -> None:
     """Log a run to MLFLOW_TRACKING_URI (default: sqlite in .greenlight/): params, `figures`, and the tags
     model_sha256 and git_commit, by which a release finds it. UserError where the server does not answer."""
     train = params.train
