@@ -31,11 +31,7 @@ PROGRESS = re.compile(r"^\[ *\d+\.\d s\] (.*)")  # what console.step prints
 LIBC = ctypes.CDLL(None)
 LEFTOVERS = ("source", "act", "home", "secrets", "tokens.json", "pid")  # of a run that has ended
 TAIL = 30  # lines of a failed step that are shown
-Told = Callable[[str], object]
-
-
-def untold(line: str) -> None:
-    """For a run whose progress nobody but the screen waits for."""
+Told = Callable[[str], object] | None
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ def run(
     job: str | None = None,
     verbose: bool = False,
     again: int | None = None,
-    told: Told = untold,
+    told: Told = None,
 ) -> Run:
     """Run `.github/workflows/WORKFLOW.yml` of the event's commit in `place.origin`; wait for its end.
 
@@ -284,7 +280,7 @@ def follow(command: list[str], environment: Mapping[str, str], folder: Path, sto
 class Story:
     """Reads act's JSON lines while they come: progress for people, the log, results and summaries."""
 
-    def __init__(self, name: str, log: Path, verbose: bool, told: Told = untold) -> None:
+    def __init__(self, name: str, log: Path, verbose: bool, told: Told = None) -> None:
         self.name, self.log, self.verbose, self.told = name, log, verbose, told
         self.jobs: dict[str, str] = {}
         self.summaries: list[str] = []
@@ -353,5 +349,6 @@ class Story:
             self._print(f"{job} | {entry.get('msg', '').rstrip()}")
 
     def _print(self, text: str) -> None:
-        self.told(text)
+        if self.told:
+            self.told(text)
         step(f"{self.name}/{text}")

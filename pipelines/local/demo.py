@@ -5,7 +5,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,9 @@ from pipelines.core.problem import Problem
 from pipelines.host import services
 from pipelines.host.host import Host
 from pipelines.host.slots import launch
-from pipelines.local import events
 from pipelines.local.act import Run
 from pipelines.local.aside import Aside
-from pipelines.local.stage import ENVIRONMENTS, FOLDER, MARK, REPOSITORY, Stage, open_stage
+from pipelines.local.stage import ENVIRONMENTS, FOLDER, MARK, Stage, open_stage
 from pipelines.serving.request import Reader
 
 WATCHED = 2000  # requests that the second release must be watched with, at least
@@ -34,6 +32,7 @@ LEAST = 3
 RETRAIN = "ml ci retrain"  # the step after the drift check's verdict
 
 Pull = dict[str, Any]  # a pull request, as GitHub's API describes it
+Accepted = tuple[Pull, Aside[None]]  # one that the judge let through, and its review
 
 
 def demo(problem: Problem) -> int:
@@ -88,49 +87,42 @@ class Play:
     """What runs beside the chapters: the author makes one proposal after the other, and while the first
     release goes out, the others are built and judged, as GitHub would do it."""
 
-    first: Aside[None]
-    refused: Aside[None]
-    next: "Aside[Accepted]"
-    back: Aside[None]
-
     def __init__(self, stage: Stage, months: Sequence[str], chosen: Aside[dict[str, Any]]) -> None:
         self.stage, self.months, self.chosen = stage, months, chosen
         self.good = Aside(lambda: stage.draft("good", chosen.made()["good"]), after=chosen)
         self.better = Aside(lambda: stage.draft("better", onto="good"), after=self.good)
         self.bad = Aside(lambda: stage.draft("bad", chosen.made()["bad"], onto="good"), after=self.better)
         self.forged = Aside(lambda: stage.draft_forged("forged"), after=self.bad)
+        self.back: Aside[None]
 
-    def judge(self, pull: Pull, run: Run) -> "Accepted":
+    def judge(self, pull: Pull, run: Run) -> Accepted:
         """Have a proposal judged and reviewed; where the judge does not let it through, a smaller step."""
         stage = self.stage
         review = Aside(lambda: stage.review(pull))
         if stage.judge(pull, run) == "success":
-            return Accepted(pull, review)
+            return pull, review
         stage.say("Its author takes a smaller step, which can lose nothing.")
         self.forged.made()
         stage.draft("small")
         small = stage.open("small")
         stage.must(stage.judge(small, stage.build(small)) == "success", "no proposal was let through")
-        return Accepted(small, Aside(lambda: stage.review(small)))
+        return small, Aside(lambda: stage.review(small))
 
-    def go_on(self, accepted: "Accepted") -> None:
+    def go_on(self, pull: Pull, review: Aside[None]) -> None:
         """Merge and release what was accepted; beside it, the other proposals follow main and are judged."""
-        merged = Aside(lambda: self.merge(accepted))
-        self.first = Aside(lambda: self.stage.release(merged.show()))
-        opened = Aside(lambda: self.follow(accepted), after=merged)
+        stage, self.review = self.stage, review
+        self.merged = Aside(lambda: stage.merge(pull), after=review)
+        self.first = Aside(lambda: stage.release(self.merged.show()))
+        opened = Aside(lambda: self.follow(pull), after=self.merged)
         self.refused = Aside(lambda: self.refuse(opened.made()))
-        built = Aside(lambda: (opened.made()["better"], self.stage.build(opened.made()["better"])))
-        self.next = Aside(lambda: self.judge_next(built), after=self.refused)
+        built = Aside(lambda: stage.build(opened.made()["better"]))
+        self.next = Aside(lambda: self.judge(opened.made()["better"], built.show()), after=self.refused)
 
-    def merge(self, accepted: "Accepted") -> events.Event:
-        accepted.review.show()
-        return self.stage.merge(accepted.pull)
-
-    def follow(self, accepted: "Accepted") -> dict[str, Pull]:
+    def follow(self, merged: Pull) -> dict[str, Pull]:
         """The pull requests of the other proposals, which stand on what is merged."""
         self.forged.made()
         for branch, changes in {"better": None, "bad": self.chosen.made()["bad"]}.items():
-            if accepted.pull["head"]["ref"] == "good":
+            if merged["head"]["ref"] == "good":
                 self.stage.follow_main(branch)
             else:
                 self.stage.draft(branch, changes)
@@ -138,42 +130,16 @@ class Play:
 
     def refuse(self, pulls: dict[str, Pull]) -> None:
         """The bad proposal and the forged one, up to the branch rules."""
-        stage = self.stage
+        stage, bad = self.stage, pulls["bad"]
         self.bad.show()
-        pull = pulls["bad"]
-        stage.must(
-            stage.judge(pull, stage.build(pull)) != "success", "the judge let the bad proposal through"
-        )
+        stage.must(stage.judge(bad, stage.build(bad)) != "success", "the judge let the bad proposal through")
         try:
-            stage.merge(pull)
+            stage.merge(bad)
         except UserError as refused:
             stage.say(f"Merging it is refused by the branch rules: {refused}")
         else:
             raise AssertionError("a proposal without a green status was merged")
         stage.judge_forged(pulls["forged"])
-
-    def judge_next(self, built: Aside[tuple[Pull, Run]]) -> "Accepted":
-        self.better.show()
-        return self.judge(*built.show())
-
-    def roll_back(self) -> None:
-        stage = self.stage
-        before = stage.running("production")
-        inputs = {"environment": "production"}
-        stage.workflow(
-            "rollback", events.workflow_dispatch(REPOSITORY, ".github/workflows/rollback.yml", inputs)
-        )
-        after = stage.running("production")
-        stage.say(f"Production answered with {before[:12]}, and now with {after[:12]}.")
-        stage.must(after != before, "rollback changed nothing")
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """A pull request that the judge let through; `review` is the rest that the ruleset asks for."""
-
-    pull: Pull
-    review: Aside[None]
 
 
 def a_good_proposal(play: Play) -> None:
@@ -181,7 +147,7 @@ def a_good_proposal(play: Play) -> None:
     play.chosen.show()
     play.good.show()
     pull = play.stage.open("good")
-    play.go_on(play.judge(pull, play.stage.build(pull)))
+    play.go_on(*play.judge(pull, play.stage.build(pull)))
 
 
 def a_bad_proposal(play: Play) -> None:
@@ -191,18 +157,19 @@ def a_bad_proposal(play: Play) -> None:
 
 def the_first_release(play: Play) -> None:
     """3. The merge: first release, to staging and production"""
+    play.review.show()
     play.first.show()
 
 
 def the_second_release(play: Play) -> None:
     """4. The second release, blue-green under load"""
-    accepted = play.next.show()
+    play.better.show()
+    pull, review = play.next.show()
+    review.show()
     stage, month = play.stage, play.months[0]
-    stage.say(
-        f"The events of {month} are sent to production, one a request, while the release goes out there."
-    )
+    stage.say(f"The events of {month} are sent to production, one a request, while the release goes there.")
     with stage.load(month) as (tally, begin):
-        stage.release(play.merge(accepted), lambda line: begin() if line.startswith("production |") else None)
+        stage.release(stage.merge(pull), lambda line: begin() if line.startswith("production |") else None)
     counts = read_json(tally)
     stage.say(
         f"{counts['sent']:,} requests sent, {counts['lost']} lost, {counts['mixed']} answered by a mixture; "
@@ -223,7 +190,7 @@ def later_months(play: Play) -> None:
     asks = parameters.load(stage.clone / "params.yaml").drift.months
     stage.must(not first or asks == 1, "the drift check asks for retraining after one month")
     rest.show()
-    play.back = Aside(play.roll_back, after=Aside(judged.wait))  # beside the training that drift asks for
+    play.back = Aside(stage.roll_back, after=Aside(judged.wait))  # beside the training that drift asks for
     if not stage.check_drift(play.months[-1], lambda line: judged.set() if RETRAIN in line else None):
         stage.say("It has not: nothing asks for retraining.")
 

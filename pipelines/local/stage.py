@@ -231,7 +231,7 @@ class Stage:
     ) -> Any:
         return github.call(f"{self.place.api}/repos/{REPOSITORY}{path}", method, body, token)
 
-    def workflow(self, name: str, event: events.Event, told: act.Told = act.untold) -> Run:
+    def workflow(self, name: str, event: events.Event, told: act.Told = None) -> Run:
         """Run a workflow, which must end green. `told` gets its lines of progress."""
         self.say(f"[dim].github/workflows/{name}.yml[/dim]")
         done = act.run(name, event, self.place, secrets=self.secrets, told=told)
@@ -276,13 +276,13 @@ class Stage:
         self.say(f"{pull['title']!r} is merged.")
         return events.push(REPOSITORY, before, str(merged["sha"]))
 
-    def release(self, push: events.Event, told: act.Told = act.untold) -> None:
+    def release(self, push: events.Event, told: act.Told = None) -> None:
         """The workflow `release`, which a push to main starts."""
         self.workflow("release", push, told)
         for name in ENVIRONMENTS:
             self.say(f"{name} answers with release {self.running(name)[:12]} at {self.edge(name)}")
 
-    def check_drift(self, month: str, told: act.Told = act.untold) -> bool:
+    def check_drift(self, month: str, told: act.Told = None) -> bool:
         """The workflow `drift` for a month; whether it asks for retraining, and so opens a pull request."""
         asked = events.workflow_dispatch(REPOSITORY, ".github/workflows/drift.yml", {"through": month})
         run = self.workflow("drift", asked, told)
@@ -291,6 +291,16 @@ class Stage:
         asks = bool(self.api("GET", f"/pulls?head=you:retrain/{month}&state=open"))
         self.must(("RETRAIN" in run.summary) == asks, f"the drift check's verdict for {month}: {path}")
         return asks
+
+    def roll_back(self) -> None:
+        """The workflow `rollback`, of production."""
+        before, inputs = self.running("production"), {"environment": "production"}
+        self.workflow(
+            "rollback", events.workflow_dispatch(REPOSITORY, ".github/workflows/rollback.yml", inputs)
+        )
+        after = self.running("production")
+        self.say(f"Production answered with {before[:12]}, and now with {after[:12]}.")
+        self.must(after != before, "rollback changed nothing")
 
     # the callers of production
 

@@ -50,7 +50,8 @@ def tune(
     tracking.ready(problem.name)
     rows = table.training(params, table.load(prepared), problem.contract)
     folds, now, results, study, new = searched(params, problem, rows, trials or params.tune.trials, minutes)
-    print(_table(results, _mean(now, folds), len(_finished(study)), problem.task.loss.name))
+    loss = problem.task.loss.name
+    print(_table(results, params, _mean(now, folds), len(_finished(study)), loss))
     better = [result for result in results if result.high < 0]
     if not better:
         print("\nNo trial is shown to be better than the current settings: params.yaml stays as it is.")
@@ -70,7 +71,9 @@ def searched(
     folds = rolling_folds(params, rows, problem.contract)
     study = _study(params, problem, folds)
     step(f"the current settings, on {folds[0].month} to {folds[-1].month}")
-    now = _current(study, params, problem, folds)
+    if "now" not in study.user_attrs:
+        study.set_user_attr("now", np.concatenate(list(day_losses(params, problem, folds))).tolist())
+    now = np.array(study.user_attrs["now"])
     new = _search(study, params, problem, folds, trials, minutes, _mean(now, folds))
     return folds, now, _results(study, params, folds, now), study, new
 
@@ -158,12 +161,6 @@ def _finished(study: "optuna.Study") -> list[Any]:
     from optuna.trial import TrialState
 
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-
-
-def _current(study: "optuna.Study", params: Params, problem: Problem, folds: Sequence[Fold]) -> np.ndarray:
-    if "now" not in study.user_attrs:
-        study.set_user_attr("now", np.concatenate(list(day_losses(params, problem, folds))).tolist())
-    return np.array(study.user_attrs["now"])
 
 
 def _search(
@@ -286,7 +283,6 @@ class Result:
     difference: float
     low: float
     high: float
-    searched: str
 
     def values(self, params: Params) -> dict[str, Any]:
         """What of params.yaml changes."""
@@ -311,7 +307,6 @@ def _results(study: "optuna.Study", params: Params, folds: Sequence[Fold], now: 
             (loss - now).sum() / rows.sum(),
             least,
             most,
-            _words(attributes["settings"], params),
         )
         for attributes, loss, least, most in zip(found, losses, low.tolist(), high.tolist(), strict=True)
     )
@@ -342,7 +337,7 @@ def _words(settings: dict[str, Setting], params: Params) -> str:
     return " ".join(f"{name}={value}" for name, value in settings.items() if name in moved)
 
 
-def _table(results: Sequence[Result], now: float, finished: int, loss: str) -> str:
+def _table(results: Sequence[Result], params: Params, now: float, finished: int, loss: str) -> str:
     several = len({result.estimator for result in results}) > 1
     lines = [f"{'trial':>5}  {loss:>8}  difference  {f'{LEVEL:.0%} interval':^20}  settings"]
     lines.append(f"{'now':>5}  {now:8.4f}")
@@ -351,7 +346,7 @@ def _table(results: Sequence[Result], now: float, finished: int, loss: str) -> s
         name = f"{result.estimator} " if several else ""
         lines.append(
             f"{result.number:5}  {result.loss:8.4f}  {result.difference:+10.4f}  {interval:^20}  "
-            f"{name}{result.searched}"
+            f"{name}{_words(result.settings, params)}"
         )
     if stopped := finished - len(results):
         lines.append(f"{stopped} more were stopped early, behind the median of the others.")
