@@ -142,7 +142,9 @@ class Stage:
         if (bake := parameters.load(self.clone / "params.yaml").rollout.bake.seconds) > BAKE_SECONDS:
             self.say(f"A new release is watched for {BAKE_SECONDS:g} s here (in params.yaml {bake:g} s).")
             edit(self.clone / "params.yaml", {"rollout.bake.seconds": BAKE_SECONDS})
-        if not (known := self.known()).is_file():
+        asked = (self.clone / "dvc.lock", self.clone / "params.yaml", Path(str(proposing.__file__)))
+        name = hashlib.sha256(b"".join(map(Path.read_bytes, asked))).hexdigest()
+        if not (known := self.folder / CHOSEN / f"{name}.json").is_file():
             self.author("dvc", "repro", "--quiet", "prepare")
         chosen = Aside(lambda: self.choose(known))
         self.author("dvc", "remote", "add", "--default", "storage", str(self.folder / STORAGE))
@@ -152,15 +154,9 @@ class Stage:
         self.author("git", "push", "--quiet", str(self.place.origin), "HEAD:main")
         return chosen
 
-    def known(self) -> Path:
-        """The file of what an earlier demo found for the same model and the same code."""
-        asked = (self.clone / "dvc.lock", self.clone / "params.yaml", Path(str(proposing.__file__)))
-        name = hashlib.sha256(b"".join(map(Path.read_bytes, asked))).hexdigest()
-        return self.folder / CHOSEN / f"{name}.json"
-
     def choose(self, known: Path) -> dict[str, dict[str, Any]]:
-        """The changes of params.yaml that the author proposes: those `known`, else found in
-        build/prepared.parquet."""
+        """The changes of params.yaml that the author proposes: those `known` from an earlier demo of the same
+        model and code, else found in build/prepared.parquet."""
         if not known.is_file():
             known.parent.mkdir(exist_ok=True)
             self.say(f"The author looks for better settings, by `ml tune` with {proposing.TRIALS} trials.")
