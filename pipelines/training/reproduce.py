@@ -38,9 +38,10 @@ def reproduce(problem: Problem, locked: bool = False) -> None:
     if _has_remote():
         cache.bring_lists(_repo(), objects)
         tracked.Folder(months.DATA).keep()
-    if _trains():
-        tracking.current()  # before the stages that stand before training
-    repro()
+    if _changed():
+        if _changed("train"):
+            tracking.current()  # before the stages that stand before training
+        repro()
     if wrong := _wrong_outputs():
         step(f"DVC's cache held {wrong[0]} with other bytes than recorded: dropped, all stages run again")
         repro(anew=True)
@@ -87,14 +88,15 @@ def repro(anew: bool = False) -> None:
         raise _failure(lines)
 
 
-def _trains() -> bool:
-    """Whether `dvc repro` has something to train. What DVC cannot read, it says itself when it runs."""
+def _changed(*stages: str) -> bool:
+    """Whether `dvc repro` has something to do for these stages, or at all. What DVC cannot read, it says
+    itself when it runs."""
     from dvc.exceptions import DvcException
 
     try:
-        return bool(_repo().status(targets=["train"], with_deps=True))
+        return bool(_repo().status(targets=stages or None, with_deps=bool(stages)))
     except DvcException:
-        return False
+        return not stages
 
 
 def _wrong_outputs() -> list[str]:
