@@ -160,9 +160,7 @@ def _revisions() -> tuple[set[str], str]:
     assert found is not None and found.origin
     steps = Path(found.origin).parent.glob("store/db_migrations/versions/*.py")
     text = "".join(step.read_text(encoding="utf-8") for step in steps)
-    known, older = (
-        set(re.findall(rf"^{name} = \W(\w+)", text, re.M)) for name in ("revision", "down_revision")
-    )
+    known, older = (set(re.findall(rf"^{of}revision = \W(\w+)", text, re.M)) for of in ("", "down_"))
     (newest,) = known - older
     return known, newest
 
