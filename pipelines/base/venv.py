@@ -15,8 +15,7 @@ def make(folder: Path, lock: Path) -> Path:
     """The environment `folder` with what `lock` lists; two that need the same one take turns.
 
     It cannot be made elsewhere and renamed, because its scripts name their folder: the file `ready`, written
-    last, makes it whole. Refused with uv's last words when it cannot be made.
-    """
+    last, makes it whole. Refused with uv's last words when it cannot be made."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder = folder.parent.resolve() / folder.name  # its scripts keep working when a link to it is gone
     with FileLock(folder.parent / f"{folder.name}.lock"):

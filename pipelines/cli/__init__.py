@@ -26,8 +26,7 @@ app.add_typer(ci.verbs, name="ci", rich_help_panel="Groups")
 
 def main() -> None:
     """Run `ml`: 0 done or PASS, 2 the user's mistake, 3 INCONCLUSIVE or waiting, 4 FAIL or refused, 130 and
-    143 after a signal; anything else is a bug.
-    """
+    143 after a signal; anything else is a bug."""
     loopback.spare()
     with console.guarded():
         try:

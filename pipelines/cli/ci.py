@@ -158,14 +158,12 @@ def replay(
     url: Annotated[str, typer.Option(help="Where to; by default the environment's edge.")] = "",
     one_row: Annotated[bool, typer.Option("--one-row", help="One row a request, not 100.")] = False,
     rate: Annotated[float | None, typer.Option(help="At most so many requests a second.")] = None,
-    until: Annotated[
-        str | None, typer.Option(help="Go round until this file exists, or so many seconds.")
-    ] = None,
+    until: Annotated[Path | None, typer.Option(help="Go round until this file exists.")] = None,
     tally: Annotated[Path | None, typer.Option(help="Write the counts there, as JSON.")] = None,
 ) -> None:
     """Send a month's events to an environment and count every answer; exits with 4 when one was lost."""
     from pipelines.host.host import Host
-    from pipelines.monitoring.replay import parse_until, replay
+    from pipelines.monitoring.replay import replay
     from pipelines.problem import PROBLEM
 
     counts = replay(
@@ -174,7 +172,7 @@ def replay(
         PROBLEM,
         batch=1 if one_row else 100,
         rate=rate,
-        until=parse_until(until),
+        until=until,
         tally=tally,
     )
     print(counts.table())

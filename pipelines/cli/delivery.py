@@ -46,8 +46,7 @@ def deploy(
 
     The steps are PREPARE, VERIFY, SHADOW, CANARY, FLIP, BAKE and RETIRE; where one refuses, traffic returns,
     and the exit code is 4. Where there is too little traffic for a verdict the rollout waits, with 3. After
-    that, after a kill and after a pause the same command goes on.
-    """
+    that, after a kill and after a pause the same command goes on."""
     from pipelines.problem import PROBLEM
     from pipelines.rollout import deploy
 
@@ -79,8 +78,7 @@ def watch(
     the branch rewritten or broken. A refused release is tried again once another commit writes the entry.
     After a reboot it brings the host up again.
 
-    `ml status` shows what it saw last.
-    """
+    `ml status` shows what it saw last."""
     from pipelines.problem import PROBLEM
     from pipelines.rollout.watch import watch
 
@@ -105,8 +103,7 @@ def rollback(
 def abort(env: Env) -> None:
     """End a rollout that is under way, as Ctrl-C does there: the step in hand is undone.
 
-    No watch goes on with it: `ml deploy` does, or `ml rollback` undoes it.
-    """
+    No watch goes on with it: `ml deploy` does, or `ml rollback` undoes it."""
     from pipelines.problem import PROBLEM
     from pipelines.rollout.abort import abort
 

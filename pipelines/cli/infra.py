@@ -21,8 +21,7 @@ def up(
 ) -> None:
     """Make the host what infra/ says, and start what does not run. Again changes nothing.
 
-    A list of keys that was given once stays.
-    """
+    A list of keys that was given once stays."""
     from pipelines.base import machine
     from pipelines.host import terraform, trust
     from pipelines.problem import PROBLEM

@@ -28,8 +28,7 @@ def lint(fix: Annotated[bool, typer.Option("--fix", help="Write the lists first.
 
     `pipelines/problem/features.py` now imports `pipelines/problem/holidays.py`: `ml lint` exits with 2 and
     says that the stages prepare and verify lack it. `ml lint --fix` writes it into dvc.yaml; then
-    `ml reproduce` makes dvc.lock follow.
-    """
+    `ml reproduce` makes dvc.lock follow."""
     from pipelines.local import lint
 
     finish(lint.run(fix=fix))

@@ -21,8 +21,7 @@ def read(folder: Path | str, first: str, last: str, contract: Contract) -> pd.Da
     numbers as float64, integers as int64 (float64 where one is missing), texts as str.
 
     UserError, with file, column and row, for a month without a file, a missing or unknown column, a column
-    of another type, a file that is cut off, a row of another month, or a key that is there twice.
-    """
+    of another type, a file that is cut off, a row of another month, or a key that is there twice."""
     months = [_read_month(path(folder, month), month, contract) for month in between(first, last)]
     table = pd.concat(months, ignore_index=True)
     keys, time = table[contract.key.name], table[contract.time.name]

@@ -62,8 +62,7 @@ def day_weights(days: int, resamples: int, seed: int, block: int = BLOCK) -> np.
 
     block=1 is the plain bootstrap, Multinomial(D, 1/D) (Efron 1979). Longer blocks are the circular block
     bootstrap (Politis & Romano 1992), which keeps what neighbouring days have in common. Both models of a
-    comparison must get the same weights: the paired differences then lose what is common to both.
-    """
+    comparison must get the same weights: the paired differences then lose what is common to both."""
     block = max(1, min(block, days))
     draw = np.random.default_rng(seed)
     starts = draw.integers(0, days, size=(resamples, math.ceil(days / block)))
@@ -131,8 +130,7 @@ def simultaneous(point: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.n
     """Point and one-sided simultaneous bounds, below and above, of S differences: three arrays of shape (S,).
 
     `draws` of shape (B, S). t* is the 95 % quantile of max_s (draw_s - point_s) / se_s, so that all lower
-    bounds hold at once with that probability (max-statistic: Westfall & Young 1993, Romano & Wolf 2005).
-    """
+    bounds hold at once with that probability (max-statistic: Westfall & Young 1993, Romano & Wolf 2005)."""
     error = np.maximum(draws.std(axis=0, ddof=1), _EPSILON)
     studentised = (draws - point) / error
     below = np.quantile(studentised.max(axis=1), 0.95)
@@ -145,8 +143,7 @@ def calibration(label: np.ndarray, p: np.ndarray) -> tuple[float, float]:
 
     The slope is that of the logistic regression of `label` on logit(p); below 1 the probabilities are too
     extreme. The intercept is that with the slope held at 1 (calibration in the large); above 0 they are too
-    low. NaN where the fit does not exist.
-    """
+    low. NaN where the fit does not exist."""
     x, y = _logit(p), np.asarray(label, dtype=np.float64)
     ones = np.ones((len(y), 1))
     return float(_logistic(ones, y, x)[0]), float(_logistic(np.column_stack([ones, x]), y)[1])

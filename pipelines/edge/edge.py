@@ -27,8 +27,7 @@ NOTHING = "nothing #0"  # the version of a model's routes before its first
 @dataclass(frozen=True)
 class Counters:
     """What the edge counted for a slot since its start: requests sent there, those that failed (an answer of
-    5xx, or none), and `times`: (upper bound in milliseconds, answers that took no longer), where it rises.
-    """
+    5xx, or none), and `times`: (upper bound in milliseconds, answers that took no longer), where it rises."""
 
     requests: int = 0
     errors: int = 0
@@ -69,8 +68,7 @@ class Edge:
         """What runs the edge, by the Envoy of `tools`: its own file, as the script on PATH takes 30 ms more.
 
         One worker: it takes up healths and routes in the order in which the main thread told them, so a route
-        never comes before the health of its slot, and one answer tells what all requests get.
-        """
+        never comes before the health of its slot, and one answer tells what all requests get."""
         found = next(tools.glob("lib/python3*/site-packages/envoy/_bin/envoy"), tools / "bin" / "envoy")
         options = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning")
         return [str(found), "-c", str(self.folder / "bootstrap.json"), *options]
@@ -79,8 +77,7 @@ class Edge:
         """Write what Envoy starts with, and the clusters and routes of the models that it does not know yet.
 
         `files` is how many its process may have open. An Envoy that runs takes up new models without a
-        restart; the routes of the others stay.
-        """
+        restart; the routes of the others stay."""
         room = envoy.Room.of(files, len(self.models))
         write_json(self.cluster_file, envoy.clusters(self.models, room))
         with self._alone():
@@ -109,8 +106,7 @@ class Edge:
 
         Refused, with the file as it was before, when Envoy does not take it within `within` seconds. Where
         traffic goes there already, the file is written all the same: whoever wrote it may have been killed
-        before Envoy took it.
-        """
+        before Envoy took it."""
         begun, answer = time.monotonic(), ""
         what = f"{route.slot} serves {route.release[:12]}" if route else "nothing"
         with self._alone():
@@ -148,8 +144,7 @@ class Edge:
         """What the edge has counted for a slot; with `behind`, only where that slot, or None, is behind it.
 
         Callers and copies are told apart by that: copies go to the slot alone. The times are up to half a
-        second older than the rest.
-        """
+        second older than the rest."""
         only = None if behind == "" else envoy.cluster_name(self.model, slot, behind)
         sums = self._sums(slot, only)
         return Counters(sums["rq_total"], sums["rq_error"], self._times(slot, only))
@@ -180,8 +175,7 @@ class Edge:
         """The version of the routes by which the edge's worker answers now; "" where it does not answer.
 
         Not the admin page's: Envoy's main thread shows a version before the worker has it. There is one
-        worker (see `command`), so that its answer holds for all requests that come after it.
-        """
+        worker (see `command`), so that its answer holds for all requests that come after it."""
         return _answer(urllib.request.Request(f"{self.model_url}/", headers={CHECK_HEADER: VERSION_CHECK}))
 
     def _complaint(self) -> str:

@@ -32,8 +32,7 @@ class Route:
     """Where a model's traffic goes: `slot`, which serves `release`; `fallback` takes what fails there.
 
     `share` percent of the requests go to the fallback first. `mirror` gets a copy of each request, whose
-    answer nobody sees; `preview` answers below /preview/.
-    """
+    answer nobody sees; `preview` answers below /preview/."""
 
     slot: str
     release: str

@@ -64,8 +64,7 @@ def holder(lock: Path) -> int:
 def keep(lock: str, log: str, command: list[str]) -> None:
     """Have the command run, its output in `log`, until SIGTERM or SIGINT, which it gets too.
 
-    A keeper that was killed leaves its command running, and the next keeper's waits for the end of that.
-    """
+    A keeper that was killed leaves its command running, and the next keeper's waits for the end of that."""
     signals = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
     signal.signal(signal.SIGCHLD, lambda *_: None)  # what is ignored by default may not wake sigwait
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)

@@ -21,8 +21,7 @@ def show(
 ) -> int:
     """Print the last lines of each log, each after its name (of one slot without); `follow`: until Ctrl-C.
 
-    UserError where there is no such log. Returns 0.
-    """
+    UserError where there is no such log. Returns 0."""
     host = Host.load(env, model, home)
     files = {"supervisor": host.folder / "supervisor" / "supervisord.log"}
     files |= {"edge": host.folder / "edge" / "envoy.log", **{of.colour: of.log for of in host.slots}}

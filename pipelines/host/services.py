@@ -47,8 +47,7 @@ def revive(host: Host, within: float = 30.0) -> bool:
 
     They go on serving, and what the new supervisor starts beside them waits for its turn (see `keeper`).
     Returns whether there was something to do; call it only where the environment is `held`. UserError where a
-    port is taken, Refused, with all left as it is, when the edge does not answer within `within` seconds.
-    """
+    port is taken, Refused, with all left as it is, when the edge does not answer within `within` seconds."""
     if alive(host):
         return False
     check_ports(host)

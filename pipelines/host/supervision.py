@@ -29,8 +29,7 @@ def alone(host: Host) -> bool:
 def end(host: Host) -> None:
     """Kill the supervisors of this environment: one whose socket was removed lives on, but hears nobody.
 
-    What they started serves on, and the next one's children wait for its end.
-    """
+    What they started serves on, and the next one's children wait for its end."""
     found = supervisors(host)
     for each in found:
         with contextlib.suppress(psutil.Error):

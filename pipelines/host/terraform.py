@@ -37,8 +37,7 @@ LOCAL = ROOT / "infra" / "local"
 def up(env: str, model: str, home: Path | None = None) -> Host:
     """Make the host of an environment what infra/local says, start what does not run, write host.json.
 
-    UserError where a port or a variable is wrong, Refused where Terraform cannot apply.
-    """
+    UserError where a port or a variable is wrong, Refused where Terraform cannot apply."""
     programs.check_files()  # before the long work
     terraform = Terraform.of(env, model, home)
     with terraform.alone(f"`ml infra up --env {env}`"):

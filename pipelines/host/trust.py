@@ -30,8 +30,7 @@ def believe(host: Host, ledger: Ledger, found: Look) -> str | None:
     """Who signed the environment's entry; None where nothing is wanted, or the host has no list.
 
     UserError where nobody on the list did, where the entry was written for another environment or repository,
-    and where an older state of the branch was pushed again.
-    """
+    and where an older state of the branch was pushed again."""
     listed = signers(host.folder)
     if listed is None or found.entry is None or found.commit is None or found.head is None:
         return None

@@ -94,8 +94,7 @@ def run(
     one job (and those it needs), `verbose` shows everything, `again` is the run of which this is the next
     attempt: its id and its artifacts stay. `told` gets the lines of progress too. UserError before anything
     runs where the workflow does not exist or uses an action without a stand-in, and where no runner has a
-    job's label.
-    """
+    job's label."""
     started, (number, folder) = now(), next_run(place.state, again)
     attempt = 1 + (read_json(folder / "run.json")["run_attempt"] if again else 0)
     try:
@@ -250,8 +249,7 @@ def remove(path: Path) -> None:
 def die_with_parent() -> None:
     """A killed caller must leave no run behind it (prctl PR_SET_PDEATHSIG).
 
-    Not SIGTERM: act hangs when that comes while it starts a step. Steps end with their terminal.
-    """
+    Not SIGTERM: act hangs when that comes while it starts a step. Steps end with their terminal."""
     LIBC.prctl(1, signal.SIGKILL)
 
 

@@ -38,8 +38,7 @@ Accepted = tuple[Pull, Aside[None]]  # one that the judge let through, and its r
 def demo(problem: Problem) -> int:
     """Run the loop in .greenlight/demo; 0 when every chapter ended as it must.
 
-    UserError, before anything is begun, where the source has too few months after the training's.
-    """
+    UserError, before anything is begun, where the source has too few months after the training's."""
     through, months = months_of(parameters.load(), rows.known(problem))
     down()
     started = time.monotonic()
@@ -58,8 +57,7 @@ def months_of(params: Params, known: Sequence[str]) -> tuple[str, list[str]]:
     """The newest month of data/, and those that come to production later, of those that the source knows.
 
     They are the months after data.through, where there are enough, else the newest ones. UserError where the
-    source has fewer than four after train.last: one judges, three come to production.
-    """
+    source has fewer than four after train.last: one judges, three come to production."""
     after = [month for month in known if month > params.train.last]
     if len(after) <= LEAST:
         raise UserError(

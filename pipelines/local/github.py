@@ -33,8 +33,7 @@ def serve(
     """Serve the API while the block runs; its address is what `GITHUB_API_URL` must be.
 
     `folder`: `Place.state`. `rules`: of the default branch. `failing`: every so many calls one gets 502 and
-    does nothing, or 429 with Retry-After, by turns.
-    """
+    does nothing, or 429 with Retry-After, by turns."""
     forge = Forge(folder, origin, repository, rules or Rules())
     pushes.guard(origin)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler(forge, failing)) as server:

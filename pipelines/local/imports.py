@@ -20,8 +20,7 @@ TEMPLATE = re.compile(r"[\w.]+\.j2")
 def read(root: Path, starts: Mapping[str, str], without: frozenset[str] = frozenset()) -> dict[str, str]:
     """`starts` and the files that they import, and what those import, each with a clause that says who does.
 
-    `without` are passed over. UserError for a source that is not Python.
-    """
+    `without` are passed over. UserError for a source that is not Python."""
     found: dict[str, str] = {}
     named = dict(starts)
     while waiting := {file: named[file] for file in sorted(named.keys() - found.keys() - without)}:
@@ -43,8 +42,7 @@ def of_module(root: Path, name: str) -> list[str]:
     """The file of the module `name`, or of the module that has this name in it; and its packages' own files.
     A template's name is its file's.
 
-    An `__init__.py` without code is left out: no result depends on it.
-    """
+    An `__init__.py` without code is left out: no result depends on it."""
     if TEMPLATE.fullmatch(name):
         return [file] if (root / (file := f"{TEMPLATES}/{name}")).is_file() else []
     found: list[str] = []
@@ -88,8 +86,7 @@ def of_function(root: Path, file: str, function: str) -> set[str]:
 
 def _verbs(root: Path) -> dict[str, tuple[str, str]]:
     """The file and the function of each verb, by its words: `@GROUP.command("NAME")`, and the name that
-    `add_typer(GROUP, name="NAME")` gives to a group.
-    """
+    `add_typer(GROUP, name="NAME")` gives to a group."""
     groups: dict[str, str] = {}
     found: list[tuple[str, str, tuple[str, str]]] = []
     for path in sorted((root / CLI).glob("*.py")):
@@ -151,8 +148,7 @@ def _all_names(tree: ast.Module) -> frozenset[str]:
 
 def names(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """The full names that the nodes import; also a part of a problem, whose file is imported when the part is
-    asked for, and a text that is a module's name (`python -m` starts it) or a template's.
-    """
+    asked for, and a text that is a module's name (`python -m` starts it) or a template's."""
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -131,8 +131,7 @@ def write(root: Path, listed: Listed) -> None:
     """Add what a list lacks and take out what it has too much; every other line stays as it is. UserError
     where the list does not have an entry a line.
 
-    By lines: ruamel.yaml drops a comment above an entry together with the entry before it.
-    """
+    By lines: ruamel.yaml drops a comment above an entry together with the entry before it."""
     if not listed.missing and not listed.surplus:
         return
     text = (root / listed.file).read_text(encoding="utf-8")
@@ -188,8 +187,7 @@ def judge(root: Path) -> set[str]:
 
 def guards(root: Path, judge: set[str]) -> Iterator[str]:
     """Where pulls/scope.py and CODEOWNERS let a file of the judge through, or do not say the same: what the
-    gate does not decide waits for an owner.
-    """
+    gate does not decide waits for an owner."""
     place = next((place for place in owners.PLACES if (root / place).is_file()), owners.PLACES[0])
     text = (root / place).read_text(encoding="utf-8") if (root / place).is_file() else ""
     known = {*git.run("ls-files", "-z", at=root).split("\0")} - {""}

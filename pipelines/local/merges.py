@@ -68,8 +68,7 @@ def violation(forge: Forge, pull: dict[str, Any], merge_base: str) -> str | None
 
 def standing(forge: Forge, sha: str) -> dict[str, tuple[str, int | None]]:
     """What counts for required checks, with the app that said it: commit statuses, and the jobs of runs of a
-    `pull_request` event, but not of other runs.
-    """
+    `pull_request` event, but not of other runs."""
     found: dict[str, tuple[str, int | None]] = {}
     for run in reversed(ended(forge.folder)):  # the newest wins
         if run["head_sha"] == sha and run["event"] == "pull_request":

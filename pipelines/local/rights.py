@@ -51,8 +51,7 @@ class Holder:
 
 def holder(token: str, state: Path, keys: Mapping[str, Any]) -> Holder | None:
     """`user:NAME` is a person's token, `app:NUMBER` another app's, `key:FINGERPRINT` stands for a deploy key
-    of `keys`; a job has a token of its own while its run lasts. None: nobody's.
-    """
+    of `keys`; a job has a token of its own while its run lasts. None: nobody's."""
     if token == EVERYTHING:
         return Holder(BOT, app=ACTIONS)
     kind, _, name = token.partition(":")
@@ -74,8 +73,7 @@ def hand_out(workflow: Path, event: Event, folder: Path) -> dict[str, str]:
 
     act knows one GITHUB_TOKEN for all jobs. So in the copy of the file that it runs, what names that token
     inside a job names a secret of the job's own; the one for all, which a local action may still name, has
-    no rights. `folder` is the run's: tokens.json is there while it lasts.
-    """
+    no rights. `folder` is the run's: tokens.json is there while it lasts."""
     file = YAML()
     file.width = 10_000  # so that each line stays where it is
     try:

@@ -37,8 +37,7 @@ class Place:
 def environment(place: Place, event: Event, folder: Path) -> dict[str, str]:
     """What a hosted runner's step sees of the machine, and what the stand-ins need; nothing of the user's.
 
-    act adds CI, GITHUB_* and RUNNER_*. What says how to reach a package index, a mirror or a proxy stays.
-    """
+    act adds CI, GITHUB_* and RUNNER_*. What says how to reach a package index, a mirror or a proxy stays."""
     own, home = str(Path(sys.executable).parent), folder / "home"
     home.mkdir(exist_ok=True)
     path = [entry for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if entry != own]
@@ -73,7 +72,6 @@ def environment(place: Place, event: Event, folder: Path) -> dict[str, str]:
 def scopes(event: Event) -> list[str]:
     """Whose caches a run sees, its own first: a pull request's merge ref, its base, the default branch.
 
-    What a run writes is its own's: a pull request's is seen by that pull request alone.
-    """
+    What a run writes is its own's: a pull request's is seen by that pull request alone."""
     base = event.payload["pull_request"]["base"]["ref"] if event.name == "pull_request" else MAIN
     return list(dict.fromkeys([event.ref, f"refs/heads/{base}", f"refs/heads/{MAIN}"]))

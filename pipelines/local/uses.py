@@ -34,8 +34,7 @@ def stand_ins(root: Path, workflow: Path) -> dict[str, Path]:
     """`OWNER/NAME@REF` → stand-in folder, for each remote action that `workflow` reaches in the tree `root`.
 
     UserError, naming file and line, for an action without a stand-in and for an input that the stand-in
-    does not know: both would otherwise show up in the middle of a run, or not at all.
-    """
+    does not know: both would otherwise show up in the middle of a run, or not at all."""
     found = {}
     for use in remote_uses(root, workflow):
         folder = STAND_INS / use.repository.replace("/", "-")

@@ -32,8 +32,7 @@ def run(
     """Run `.github/workflows/NAME.yml` as GitHub would, for an event that fits it or the one in a file.
 
     Everything stays below .greenlight/workflow: a bare repository with HEAD in it, artifacts, caches, the
-    state of GitHub's API and GREENLIGHT_HOME. Returns act's exit code; prints the step summaries.
-    """
+    state of GitHub's API and GREENLIGHT_HOME. Returns act's exit code; prints the step summaries."""
     checkout = Path(git.run("rev-parse", "--show-toplevel", at=checkout))
     if dirty := git.dirty(checkout):
         step(f"{len(dirty)} uncommitted changes are not part of this run: it takes the last commit")

@@ -15,8 +15,7 @@ def alert(evidence: Path, github: GitHub | None = None) -> int:
     """Read EVIDENCE/drift.json; on FAULT and INCONCLUSIVE open the environment's issue with the report, or
     bring the open one up to date, and return 4 and 3: the scheduled job fails. Else close it and return 0.
 
-    Without GITHUB_TOKEN and GITHUB_REPOSITORY only the sentence is printed.
-    """
+    Without GITHUB_TOKEN and GITHUB_REPOSITORY only the sentence is printed."""
     check = Check.read(evidence)
     verdict, environment = check.verdict, check.environment
     title = f"Drift check of {environment}: {verdict}"

@@ -29,8 +29,7 @@ def find(
     """The faults of a month, at most one a feature, the plainest first.
 
     `joined` are the month's predictions (see `labels.join`), `table` its events. Only days with predictions
-    are compared, so that a month that has just begun is not a fault.
-    """
+    are compared, so that a month that has just begun is not a fault."""
     if len(joined) < ROWS:
         return []
     served = joined[contract.time.name].dt.normalize().unique()

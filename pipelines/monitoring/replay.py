@@ -23,7 +23,6 @@ from pipelines.core import rows as road
 from pipelines.core.problem import Problem
 from pipelines.core.tasks.task import Task
 
-Until = Path | float
 Row = dict[str, Any]
 
 HERE = ("127.0.0.1", "localhost", "::1")
@@ -39,18 +38,17 @@ def replay(
     *,
     batch: int = 100,
     rate: float | None = None,
-    until: Until | None = None,
-    requests: int | None = None,
+    until: Path | None = None,
     connections: int = 8,
     timeout: float = 10.0,
     tally: Path | None = None,
 ) -> "Tally":
     """Send the events of `month` to `url`/predict, `batch` rows a request, and count what came back.
 
-    Once through the month; with `requests`, so many; with `until`, round and round until that file
-    exists or so many seconds have passed. `rate` bounds the requests a second. No request is sent
-    twice: one that fails is lost, whatever a retry would have brought. `tally` gets the counts as JSON.
-    UserError where the source has no such month, nothing listens, or the url is not this machine's."""
+    Once through the month; with `until`, round and round until that file exists. `rate` bounds the requests a
+    second. No request is sent twice: one that fails is lost, whatever a retry would have brought. `tally`
+    gets the counts as JSON. UserError where the source has no such month, nothing listens, or the url is not
+    this machine's."""
     address = local_address(url)
     rows = events(month, problem)
     try:
@@ -59,7 +57,7 @@ def replay(
         reason = error.strerror or error
         raise UserError(f"nothing listens at {url} ({reason}): run `ml deploy` first") from None
     begun, stop, answers = time.monotonic(), threading.Event(), list[_Answer]()
-    plan, lock = _requests(rows, batch, rate, until, requests, stop), threading.Lock()
+    plan, lock = _requests(rows, batch, rate, until, stop), threading.Lock()
 
     def send() -> None:
         kept = http.client.HTTPConnection(*address, timeout=timeout)
@@ -129,16 +127,6 @@ class Tally:
         return "\n".join(aligned(lines))
 
 
-def parse_until(text: str | None) -> Until | None:
-    """`30` is seconds, anything else a file whose appearance ends the replay."""
-    if text is None:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return Path(text)
-
-
 def local_address(url: str) -> tuple[str, int]:
     """Host and port of `url`. UserError where it is not this machine's: a replay is load, not a caller."""
     parts = urlsplit(url)
@@ -165,23 +153,16 @@ def events(month: str, problem: Problem) -> list[Row]:
 
 
 def _requests(
-    rows: Sequence[Row],
-    batch: int,
-    rate: float | None,
-    until: Until | None,
-    requests: int | None,
-    stop: threading.Event,
+    rows: Sequence[Row], batch: int, rate: float | None, until: Path | None, stop: threading.Event
 ) -> Iterator[Sequence[Row]]:
     """The rows of each request, once it is due, until the replay is over."""
     begun, number = time.monotonic(), itertools.count()
-    for _ in range(1) if until is None and requests is None else itertools.count():
+    for _ in range(1) if until is None else itertools.count():
         for first in range(0, len(rows), batch):
-            if (taken := next(number)) == requests:
+            if until is not None and until.exists():
                 return
-            seconds = time.monotonic() - begun
-            if until is not None and (until.exists() if isinstance(until, Path) else seconds >= until):
-                return
-            if stop.wait(max(0.0, begun + taken / rate - time.monotonic()) if rate else 0):
+            due = begun + next(number) / rate if rate else 0
+            if stop.wait(max(0.0, due - time.monotonic())):
                 return
             yield rows[first : first + batch]
 

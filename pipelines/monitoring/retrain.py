@@ -41,8 +41,7 @@ def propose(evidence: Path, remote: str = "origin", build: Build | None = None) 
     The branch is `main` with params.yaml moved on to that month, its data ingested and the stages run. A
     proposal of that month that is open already is brought up to date, never doubled. Without GITHUB_TOKEN
     and GITHUB_REPOSITORY the branch is pushed and the command that opens the pull request is printed.
-    Returns 0. UserError where git, the source or GitHub refuses, or people have committed to the branch.
-    """
+    Returns 0. UserError where git, the source or GitHub refuses, or people have committed to the branch."""
     check = Check.read(evidence)
     if check.verdict != "RETRAIN":
         step(f"nothing to propose: the drift check's verdict is {check.verdict}")

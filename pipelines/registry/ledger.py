@@ -115,8 +115,7 @@ class Ledger:
         """Make `entry` the wanted one; False where the same, of the same commit, is wanted already.
 
         Signed where there is a key: then the same is written again where nobody that is known signed it.
-        UserError where origin cannot be reached or refuses.
-        """
+        UserError where origin cannot be reached or refuses."""
         entry = self._addressed(environment, entry)
         unmoved = 0
         for lost in range(TRIES):
@@ -150,8 +149,7 @@ class Ledger:
     def require_known(self, environment: str, commit: str) -> None:
         """UserError where the writer signs, and nobody that is known signed what is to be taken over.
 
-        Also where somebody signed it, and here is no key: hosts with a list would refuse the new entry.
-        """
+        Also where somebody signed it, and here is no key: hosts with a list would refuse the new entry."""
         content, name = self.content(commit), f"{environment}.json on the branch {BRANCH} ({commit[:12]})"
         if self.signer is None and public_of(content):
             way_out = f"give the job the secret {signers.VARIABLE} (docs/github.md)"
@@ -185,8 +183,7 @@ class Ledger:
     def anchor(self, environment: str) -> Entry | None:
         """The newest release that was shown superior, else the first: what many small losses add up against.
 
-        Releases that were rolled back are passed over. None where the environment had no entry yet.
-        """
+        Releases that were rolled back are passed over. None where the environment had no entry yet."""
         history = self.history(environment)
         at = found = 0
         while at < len(history):

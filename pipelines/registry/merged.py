@@ -26,8 +26,7 @@ def check(entry: Entry, folder: Path, repository: Path | str = ".") -> None:
 
     Code, lock and service are the commit's by their blobs. The models are those of its dvc.lock, or, where
     they were made again and answered as the judged one, that which the entry names by its SHA-256. What is
-    beside the Bento is what the entry names.
-    """
+    beside the Bento is what the entry names."""
     require_merged(entry.commit, repository)
     source, at = folder / "bento" / "src", f"of the commit {entry.commit[:12]}"
     files = {path.relative_to(source).as_posix(): path for path in source.rglob("*") if path.is_file()}

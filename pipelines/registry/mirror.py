@@ -18,8 +18,7 @@ def register(env: str, contract: Contract, model: Path, release: str, commit: st
     """The version of this model in the registry, made where it has none, under the environment's alias.
 
     The registry is MLFLOW_TRACKING_URI's, by default sqlite in .greenlight/, which points at `stored`, the
-    model's folder in the store; a server gets the file. UserError where it does not answer.
-    """
+    model's folder in the store; a server gets the file. UserError where it does not answer."""
     from mlflow.exceptions import MlflowException
 
     name = contract.name
@@ -47,8 +46,7 @@ def register(env: str, contract: Contract, model: Path, release: str, commit: st
 def champion(name: str, folder: Path) -> None:
     """Let the aliases `champion` and `production` follow the release in `folder`, which production runs now.
 
-    It never fails, as the traffic has moved; a line says how it went.
-    """
+    It never fails, as the traffic has moved; a line says how it went."""
     try:
         step(f"MLflow: {_crown(name, folder)}")
     except Exception as error:  # whatever a server, a database or a damaged file comes up with

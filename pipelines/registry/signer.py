@@ -59,8 +59,7 @@ def known(commit: bytes, own: Signer | None, setting: Setting) -> None:
     """Untrusted where neither the own key nor one of git's gpg.ssh.allowedSignersFile signed a commit.
 
     Whoever signs what another one wrote vouches for it: so a writer who signs asks first. A person without
-    such a file vouches for what the person sees; a workflow sees nothing.
-    """
+    such a file vouches for what the person sees; a workflow sees nothing."""
     if own is None or own.signed(commit):
         return
     if named := setting("gpg.ssh.allowedSignersFile"):

@@ -49,8 +49,7 @@ def check_clean(repository: Path) -> None:
 
     The files themselves are read: git's index hides what is ignored, or marked skip-worktree, and shows a
     staged rename under its new name alone. The models are not in the commit: `check_models` holds them
-    against its dvc.lock.
-    """
+    against its dvc.lock."""
     committed = git.tree("HEAD", *MADE_OF, at=repository)
     there = {path.relative_to(repository).as_posix() for path in _taken(repository)}
     named = sorted(committed.keys() | {name for name in there if not name.startswith("models/")})
@@ -85,8 +84,7 @@ def locked(repository: Path) -> bytes:
 def check_models(repository: Path, also: Mapping[str, str], prepared: bool = True) -> None:
     """UserError where models/, the prepared data, the code or params.yaml is another one than dvc.lock's.
 
-    `also` has the MD5 of files that count as well; `prepared`: that the data are here.
-    """
+    `also` has the MD5 of files that count as well; `prepared`: that the data are here."""
     for name in ("params.yaml", "data.dvc"):
         conflicts.refuse(repository / name)
     stages = recorded.stages(locked(repository))

@@ -27,8 +27,7 @@ def image(release: str, store: Store | None = None) -> int:
 
     Where no engine answers, or its base image cannot be had, nothing is built and the summary says how to
     switch it on; where DOCKER_HOST or GREENLIGHT_BASE_IMAGE was set, that is a UserError. Refused where the
-    build fails.
-    """
+    build fails."""
     store = store or stores.of()
     folder = store.get(release)
     about = Release.read(folder)

@@ -44,8 +44,7 @@ def release(
     Returns its id. The same content is the same release and is not built again. `trained` is what
     `ml ci rebuild` left, `digest` its SHA-256; without it the model is made again here. UserError where a
     file is not the commit's or dvc.lock's; Refused where the rebuilt or the judged model answers otherwise on
-    the test window.
-    """
+    the test window."""
     store, ledger, here = store or stores.of(), Ledger(), Path()
     signature = ledger.signature  # a key that cannot be used is told before the long work
     tracking.ready(problem.name)  # and so is a registry that takes no model
@@ -114,8 +113,7 @@ class Review:
 def _review(here: Path, contract: Contract) -> Review:
     """The report of the proposal, where one is here; else why it is left out.
 
-    Refused where it is of a model that answers otherwise, or of none where the model is another one.
-    """
+    Refused where it is of a model that answers otherwise, or of none where the model is another one."""
     if not (here / REVIEW / "gate.json").exists():
         return Review((), {}, "no evidence came with this commit")
     try:

@@ -39,8 +39,7 @@ def logged(predictions: Path, contract: Contract, most: int) -> list[Row]:
 def ask(live: str, new: str, rows: Sequence[Row], word: str) -> int:
     """Ask both slots each row, by one id that begins with `word`; returns how many both answered.
 
-    Refused where the new one fails at what the live one answers. What either refuses (400) is left out.
-    """
+    Refused where the new one fails at what the live one answers. What either refuses (400) is left out."""
     both = 0
     for number, row in enumerate(rows):
         headers = {"x-request-id": f"{word}{number}", SHADOW_HEADER: "1"}

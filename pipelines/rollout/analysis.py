@@ -84,8 +84,7 @@ def evidence(live: int, live_requests: int, new: int, new_requests: int, more: f
     It is the likelihood of all that was seen, each share mixed over a beta prior (Robbins 1970), divided by
     the largest likelihood that two shares with new <= live + more can give it (universal inference:
     Wasserman, Ramdas & Balakrishnan 2020). Where the true shares are allowed ones, it is at most a martingale
-    that starts at 1, and such a one ever reaches 1/a with probability a at most (Ville 1939).
-    """
+    that starts at 1, and such a one ever reaches 1/a with probability a at most (Ville 1939)."""
     share = live / live_requests if live_requests else UNASKED
     if not new_requests or new / new_requests <= share + more:
         return 0.0
@@ -118,8 +117,7 @@ def slow_above(histogram: Histogram, share: float = SHARE) -> float:
     """The smallest bound, in ms, that holds at least `share` of the requests; infinite without requests.
 
     The requests beyond it tell no less of the share beyond it than others would: at an order statistic the
-    binomial bound is exact (Wilks 1941).
-    """
+    binomial bound is exact (Wilks 1941)."""
     least = share * total(histogram)
     return next((bound for bound, count in histogram if least and count >= least), float("inf"))
 

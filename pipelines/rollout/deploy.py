@@ -70,8 +70,7 @@ def move(
     pause_before: str | None = None,
 ) -> int:
     """Move a host to a release: 0 when it has all traffic; 3 when it waits; 4 when it was refused, traffic
-    being as before. A signal raises Interrupted, the step in hand being undone. The same again goes on.
-    """
+    being as before. A signal raises Interrupted, the step in hand being undone. The same again goes on."""
     limits = params.load().rollout
     try:
         with held(host.place, f"{DEPLOY} {release[:12]}", host.environment), interruptible():

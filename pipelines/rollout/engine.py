@@ -43,8 +43,7 @@ class Rollout(Context):
     def turn_back(self, reason: str, refused: bool = True) -> int:
         """Undo the steps, the last one first; traffic stays or returns where it was. Returns 4.
 
-        Refused once the bake is over: the old slot may be gone, so the next run can only go forward.
-        """
+        Refused once the bake is over: the old slot may be gone, so the next run can only go forward."""
         where = self.host.environment
         if "BAKE" in self.done:
             raise Refused(f"{self.release[:12]} has the traffic of {where}, but {reason}: run the same again")

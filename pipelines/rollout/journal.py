@@ -70,8 +70,7 @@ class Journal:
     def goes_back(self, release: str) -> bool:
         """Whether a move to the release is a rollback: it completed here, and no rollback left it since.
 
-        Only such a move leaves SHADOW and CANARY out, so nobody's word for it is taken.
-        """
+        Only such a move leaves SHADOW and CANARY out, so nobody's word for it is taken."""
         proven: set[str] = set()
         for move in self.moves():
             if move.result == "completed":

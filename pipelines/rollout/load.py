@@ -14,8 +14,7 @@ class Load:
     """Sends `bodies` to `url`/predict in turn, from a few threads, while the `with` block runs.
 
     A request is lost when it gets no answer, another status than 200, or an answer whose header and body name
-    different releases. Nothing is sent twice.
-    """
+    different releases. Nothing is sent twice."""
 
     def __init__(self, url: str, bodies: Sequence[bytes], per_second: float = 200, threads: int = 4) -> None:
         self.url, self.bodies, self.pause = url, bodies, threads / per_second

@@ -33,8 +33,7 @@ WORKFLOW, ARTIFACT = "release.yml", "release"
 @interruptible()  # it takes all down
 def rehearse(new: str, contract: Contract, previous: str | None = None, store: Store | None = None) -> int:
     """Flip from the release `previous` (None: from nothing) to `new` under load, and take all down again.
-    Returns 4 when the new release was refused or a request was lost.
-    """
+    Returns 4 when the new release was refused or a request was lost."""
     store = store or stores.of()
     folder = store.get(new)
     home = Path(tempfile.mkdtemp(prefix="greenlight-rehearsal-"))
@@ -77,8 +76,7 @@ def previous(new: str, history: Iterable[Entry]) -> Entry | None:
 def locate(entry: Entry | None, store: Store) -> int:
     """Set the step's output `run` to the workflow run that still has this release; returns 0.
 
-    It is empty where the store has it, and where there is none any more, which the summary says.
-    """
+    It is empty where the store has it, and where there is none any more, which the summary says."""
     found = ""
     if entry is None or store.has(entry.release):
         step(f"{store.where} has it" if entry else "this is the first release: there is none before it")

@@ -44,8 +44,7 @@ def prune(
 ) -> str:
     """Remove all but the newest `keep` releases and those that `needed` names; tells of each what and why.
 
-    UserError, with nothing removed, where the ledger or a journal cannot be read.
-    """
+    UserError, with nothing removed, where the ledger or a journal cannot be read."""
     store = store or stores.of()
     reasons = needed(ledger, home)
     # of the folder too: another machine may have pruned a release whose copy still is here

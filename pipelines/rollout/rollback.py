@@ -57,8 +57,7 @@ def in_ledger(env: str) -> int:
 def before(wanted: Entry | None, history: Sequence[Entry], env: str) -> Entry:
     """The newest entry of the ledger's history whose release is neither wanted nor was rolled back from.
 
-    Whether its rollout completed only a host knows, which refuses it again; UserError where there is none.
-    """
+    Whether its rollout completed only a host knows, which refuses it again; UserError where there is none."""
     barred = _left(history) | ({wanted.release} if wanted else set())
     for entry in history:
         if entry.release not in barred:

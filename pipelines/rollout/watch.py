@@ -45,8 +45,7 @@ def watch(
 
     Returns 0, or 1 after BUGS rounds in a row that ended in a bug. With `once`: 0 when the wanted release
     runs, 3 when its rollout is held; Refused (4) when it was refused, UserError (2) when the ledger cannot be
-    followed. UserError, too, where there is no such host.
-    """
+    followed. UserError, too, where there is no such host."""
     watcher = Watch(env, contract, every, home)
     try:
         with interruptible():  # SIGINT too, which is ignored where a shell started us in background
@@ -211,8 +210,7 @@ class Watch:
         """UserError where the branch is not what was followed before with commits on top.
 
         A forced push of an old clone would else deploy an old release. Over once the environment's entry is
-        written again on top of it, or a person deployed what it names.
-        """
+        written again on top of it, or a person deployed what it names."""
         before, head = self.seen.head, found.head or ""
         if before is None or ledger.holds(head, before):
             return

@@ -14,8 +14,7 @@ _ASKED = "greenlight.asked"
 
 class ByRoute(RunnerTrafficMetricsMiddleware):
     """In place of BentoML's, which keeps some forty series for each path that anybody ever asked for: 4,000
-    unknown ones took 107 MB, and each reading of /metrics 12 s, in which no request was answered.
-    """
+    unknown ones took 107 MB, and each reading of /metrics 12 s, in which no request was answered."""
 
     def __init__(self, app: ASGIApp, *arguments: Any, **named: Any) -> None:
         async def as_asked(scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,8 +33,7 @@ class Timeout:
 
     In place of BentoML's, which keeps a timer and some ten objects of each request until `timeout` has
     passed, long after its answer: at 600 requests a second the search for garbage among them held all answers
-    up for 0.1 s, every few seconds.
-    """
+    up for 0.1 s, every few seconds."""
 
     def __init__(self, app: ASGIApp, timeout: float) -> None:
         self._app, self._timeout = app, timeout

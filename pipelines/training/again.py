@@ -30,8 +30,7 @@ def leave(out: Path, problem: Problem) -> None:
     """Write into `out` the rebuilt model, models/ and the dvc.lock that says how they were made.
 
     Writes `sha256`, that of the whole folder, to the step's outputs. UserError where `out` exists, or where
-    dvc.lock names what it may not.
-    """
+    dvc.lock names what it may not."""
     here = Path()
     locked = (here / LOCK).read_bytes()
     made = files(recorded.stages(locked, at=here))

@@ -48,8 +48,7 @@ def bring_lists(repo: Repo, names: Iterable[str]) -> None:
     """Copy the lists of folders from the default DVC remote into the cache, each looked at before: DVC would
     bring list and files in one, and write wherever it says. What the remote does not have stays away.
 
-    UserError where a list names what it may not, or the remote fails.
-    """
+    UserError where a list names what it may not, or the remote fails."""
     bring(repo, (name for name in names if name.endswith(".dir") and listing(repo, name) is None))
 
 

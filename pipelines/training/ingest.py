@@ -28,8 +28,7 @@ def ingest(
     Into `folder`: from `first` (params.yaml: data.first) on; what is there of other months goes. With
     `labels_to`, only the months after params.yaml: data.through, into that folder: what production needs to
     know later never dirties data/.
-    A file that already says the same is left alone. UserError for a month that the source does not have.
-    """
+    A file that already says the same is left alone. UserError for a month that the source does not have."""
     wanted = params.load().data
     through = through or wanted.through
     if labels_to is not None:
@@ -83,8 +82,7 @@ def restore(problem: Problem, folder: Path = months.DATA) -> None:
     takes a file's name for its content; where it is another, it is dropped and the next way is tried.
 
     UserError where the record is not of the months of params.yaml, where files differ from the record
-    (changed by hand, or by the source), or where a remote fails.
-    """
+    (changed by hand, or by the source), or where a remote fails."""
     from pipelines.training import tracked
 
     record = tracked.Folder(folder)

@@ -17,8 +17,7 @@ from pipelines.training import table
 def run(params: Params, problem: Problem, folder: Path = months.DATA, out: Path = table.PREPARED) -> None:
     """Write build/prepared.parquet: key, time, label, slices and features of every row, labelled or not.
 
-    UserError where a feature is infinite, or looks back farther than features.py says.
-    """
+    UserError where a feature is infinite, or looks back farther than features.py says."""
     contract = problem.contract
     raw = months.read(folder, params.data.first, params.data.through, contract)
     built = features.built(raw, problem)
@@ -31,15 +30,13 @@ def run(params: Params, problem: Problem, folder: Path = months.DATA, out: Path 
 
 def prepare(raw: pd.DataFrame, problem: Problem) -> pd.DataFrame:
     """Rows of data files (whole days) as rows for the model. UserError where features.py leaves a feature
-    out, Refused where a derived one leaves its range.
-    """
+    out, Refused where a derived one leaves its range."""
     return as_the_model_takes_them(features.built(raw, problem), problem.contract)
 
 
 def _finite(rows: pd.DataFrame, folder: Path, contract: Contract) -> None:
     """UserError for a feature that is infinite, also only in float32, as a ratio becomes where it divides by
-    nothing: file, row and column.
-    """
+    nothing: file, row and column."""
     for column in contract.features:
         if column.type == "number":
             values = rows[column.name].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
@@ -57,8 +54,7 @@ def _finite(rows: pd.DataFrame, folder: Path, contract: Contract) -> None:
 
 def as_the_model_takes_them(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """Rows with features as rows for the model: numbers in float32, which is what it is given in production
-    too, categories as str. Refused where a derived feature leaves its range.
-    """
+    too, categories as str. Refused where a derived feature leaves its range."""
     columns = dict.fromkeys(
         (contract.key, contract.time, contract.label, *contract.slices, *contract.features)
     )

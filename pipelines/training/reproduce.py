@@ -28,8 +28,7 @@ def reproduce(problem: Problem, locked: bool = False) -> None:
     With `locked`, as ci runs it, a dvc.lock whose inputs (data, code, params) are not those of this commit
     is a UserError; other outputs of the same inputs are only noted, with both hashes (another CPU rounds in
     another way). So is one that names what no stage makes, before anything is removed or written.
-    A stage's own UserError or Refused is raised again.
-    """
+    A stage's own UserError or Refused is raised again."""
     _opened.cache_clear()
     _lock()
     ingest.restore(problem)

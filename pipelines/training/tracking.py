@@ -1,39 +1,81 @@
 """The run of a training in MLflow: what was tried, and how it went. Nothing reads it to decide anything."""
 
 import importlib.util
+import json
 import os
 import re
+import sys
 import time
-from collections.abc import Mapping
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE
 from typing import TYPE_CHECKING
 
-from pipelines.base import git
+from pipelines.base import git, programs
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256
 from pipelines.core.params import Params
 
 if TYPE_CHECKING:
-    import pandas as pd
     import sqlalchemy
     from mlflow.tracking import MlflowClient
 
 LOCAL = Path(".greenlight/mlflow.db")
+Log = Callable[[Params, Path, int, dict[str, float]], None]  # params, the model, its rows, figures
+LOGS = ("-m", "pipelines.training.tracking")
+READY = "ready"
 ELSEWHERE = "move it away, or set MLFLOW_TRACKING_URI to another place"
 
 
-def log(problem: str, params: Params, model: Path, rows: "pd.DataFrame", figures: dict[str, float]) -> None:
-    """Log a run to MLFLOW_TRACKING_URI (default: sqlite in .greenlight/): params, `figures`, and the tags
-    model_sha256 and git_commit, by which a release finds it. UserError where the server does not answer."""
-    train = params.train
-    logged: dict[str, object] = {
-        **{name: value for name, value in train.model_dump().items() if name != "settings"},
-        **{f"settings.{name}": value for name, value in train.settings.items()},
-        "rows": len(rows),
-    }
-    name = f"{train.estimator} {train.first} to {train.last}"
-    _log(problem, name, {"model_sha256": sha256(model)}, logged, figures)
+@contextmanager
+def beside(problem: str) -> Iterator[Log]:
+    """Yields what logs a training's run to MLFLOW_TRACKING_URI (default: sqlite in .greenlight/): params,
+    figures, and the tags model_sha256 and git_commit, by which a release finds it.
+
+    It does so in a process that begins at once: MLflow's import takes seconds, in which the interpreter of a
+    fit would wait. UserError before the block for an address that takes no run, as far as that can be known
+    without MLflow (a server is waited for), and else where the run is logged."""
+    current()
+    if file := _file():
+        there = next(path for path in (file, *file.parents) if path.exists())
+        if not os.access(there, os.W_OK) or (there != file and not there.is_dir()):
+            raise UserError(_refused(OSError(f"{there} cannot be written")))
+    env = programs.environment(own_code=True)
+    with programs.start(
+        [sys.executable, *LOGS, problem], env=env, stdin=PIPE, stdout=PIPE, start_new_session=True
+    ) as child:
+        assert child.stdin is not None and child.stdout is not None
+
+        def log(params: Params, model: Path, rows: int, figures: dict[str, float]) -> None:
+            logged = params.train.model_dump()
+            logged |= {f"settings.{name}": value for name, value in logged.pop("settings").items()}
+            name = f"{params.train.estimator} {params.train.first} to {params.train.last}"
+            told = (name, {"model_sha256": sha256(model)}, logged | {"rows": rows}, figures)
+            said = child.communicate(json.dumps(told))[0]
+            if child.returncode == 2:
+                raise UserError(said.splitlines()[-1])
+            if child.returncode:
+                raise RuntimeError(f"what logs to MLflow ended with {child.returncode}")
+
+        try:
+            if not file and (said := child.stdout.readline().strip()) != READY:
+                raise UserError(said)
+            yield log
+        finally:
+            child.kill()
+
+
+def main(problem: str) -> None:
+    """Log the run that standard input tells, if any; exit code 2 and one sentence where that cannot be."""
+    try:
+        ready(problem)
+        print(READY, flush=True)
+        if told := sys.stdin.read():
+            _log(problem, *json.loads(told))
+    except UserError as error:
+        print(error)
+        sys.exit(2)
 
 
 def log_study(
@@ -76,19 +118,6 @@ def _log(
         raise UserError(_refused(error)) from None
 
 
-def asked(problem: str, aside: Executor) -> "Future[None]":
-    """`ready`, asked aside, where MLflow's import and the making of its database are 3 s. What can be known
-    without MLflow is known at once, and a server, which may well not answer, is waited for."""
-    current()
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        ready(problem)
-        return aside.submit(current)
-    where = next(path for path in (LOCAL, LOCAL.parent, Path()) if path.exists())
-    if not os.access(where, os.W_OK):
-        raise UserError(f"{where} cannot be written, where MLflow keeps its runs: {ELSEWHERE}")
-    return aside.submit(ready, problem)
-
-
 def ready(problem: str) -> None:
     """UserError where no run could be logged: asked before the long work, whose end it would be."""
     current()
@@ -104,8 +133,7 @@ def ready(problem: str) -> None:
 def current() -> None:
     """UserError where the address is a database of another MLflow than the installed one, or no database.
 
-    One that does not exist yet is none of these; nothing is written.
-    """
+    One that does not exist yet is none of these; nothing is written."""
     if not (os.environ.get("MLFLOW_TRACKING_URI") or LOCAL.exists()):
         return
     import sqlalchemy
@@ -191,6 +219,12 @@ def _refused(error: Exception) -> str:
     return f"{LOCAL} does not take the run ({reason}): {ELSEWHERE}"
 
 
+def _file() -> Path | None:
+    """The file of sqlite that takes the runs, if it is one."""
+    given = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{LOCAL}"
+    return Path(given.removeprefix("sqlite:///")).absolute() if given.startswith("sqlite:///") else None
+
+
 def address() -> str:
     """MLFLOW_TRACKING_URI, by default sqlite in .greenlight/ of the working directory.
 
@@ -206,3 +240,7 @@ def _commit() -> str:
         return git.commit("HEAD") or "none"
     except git.NoRepository:
         return "none"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

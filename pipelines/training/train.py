@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import inspect
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -34,9 +33,7 @@ PARITY = 1e-5  # between the answers of sklearn, in float64, and ONNX, in float3
 def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: Path = MODELS) -> None:
     """Write models/model.onnx, model.json and reference.json, and log the run to MLflow."""
     contract = problem.contract
-    sys.setswitchinterval(1e-3)  # seconds: a fit asks thousands of times for what MLflow's import holds
-    with ThreadPoolExecutor(2) as aside:
-        logs = tracking.asked(contract.name, aside)
+    with tracking.beside(contract.name) as log, ThreadPoolExecutor(1) as aside:
         prepared_rows = table.load(prepared)
         windows.both_answers(params, prepared_rows, contract)
         rows = table.training(params, prepared_rows, contract)
@@ -54,8 +51,7 @@ def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: 
         describe(params, rows, difference, contract).write(out)
         step("how good it would have been: each month by a model of the months before")
         past.result().write(out)
-        logs.result()
-        tracking.log(contract.name, params, model, rows, {"fit_seconds": seconds, "parity": difference})
+        log(params, model, len(rows), {"fit_seconds": seconds, "parity": difference})
 
 
 def fit(params: Params, rows: pd.DataFrame, problem: Problem) -> bytes:

@@ -30,8 +30,7 @@ WITHOUT, LATER = ("google", "sqlalchemy"), ("altair", "scipy.stats")  # Great Ex
 def run(params: Params, contract: Contract, folder: Path = months.DATA, out: Path = BUILD) -> None:
     """Write build/validation.json and, for people, build/data-docs/index.html.
 
-    UserError for a file that cannot be read; Refused for a month that is not what the contract says.
-    """
+    UserError for a file that cannot be read; Refused for a month that is not what the contract says."""
     names = months.between(params.data.first, params.data.through)
     table = months.read(folder, names[0], names[-1], contract)
     for column in contract.left_out:
@@ -140,8 +139,7 @@ def least_days(times: dict[str, pd.Series]) -> dict[str, int]:
     """On how many days each month must have rows, judged by all months together.
 
     Where events come every day, or on each of some weekdays, a month may lack HOLIDAYS of those days. Rarer
-    events have days of their own choice, so a month is only held against the other months.
-    """
+    events have days of their own choice, so a month is only held against the other months."""
     calendar = pd.DatetimeIndex([day for month in times if len(times[month]) for day in _days_of(month)])
     seen = pd.DatetimeIndex(pd.concat(list(times.values())).dt.normalize().unique())
     # A weekday counts where it mostly has events: one Saturday of the year asks for no others.

@@ -12,8 +12,7 @@ from pipelines.training import table
 def both_answers(params: Params, rows: pd.DataFrame, contract: Contract) -> None:
     """UserError where the rows to train on, or those that judge, have no label or only one kind of it.
 
-    A month alone may well lack one: a dry month, a rare event.
-    """
+    A month alone may well lack one: a dry month, a rare event."""
     train = params.train
     trained = months.within(rows[contract.time.name], train.first, train.last)
     later, span = table.later(params, rows, contract), f"{train.first} to {train.last}"

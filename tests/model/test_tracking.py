@@ -4,10 +4,10 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
+import psutil
 import pytest
 import sqlalchemy
 from alembic import command
@@ -137,21 +137,38 @@ def test_training_and_tuning_ask_before_they_read_a_row(
 
 
 def test_what_fails_beside_the_fit_is_one_sentence_after_it(
-    database: Path, monkeypatch: pytest.MonkeyPatch
+    database: Path,
+    small_params: Params,
+    small_built: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(tracking, "client", mock.Mock(side_effect=OSError("disk full")))
-    with ThreadPoolExecutor(1) as aside:
-        logs = tracking.asked(PROBLEM.name, aside)
-        with pytest.raises(UserError, match=r"mlflow\.db does not take the run \(disk full\)"):
-            logs.result()
+    with monkeypatch.context() as patched, pytest.raises(SystemExit) as ended:
+        patched.setattr(tracking, "client", mock.Mock(side_effect=OSError("disk full")))
+        tracking.main(PROBLEM.name)
+    said = capsys.readouterr().out
+    assert ended.value.code == 2 and "mlflow.db does not take the run (disk full)" in said
+    monkeypatch.setattr(tracking, "LOGS", ("-c", f"print('ready'); print({said.strip()!r}); exit(2)"))
+    with tracking.beside(PROBLEM.name) as log, pytest.raises(UserError, match=r"the run \(disk full\)"):
+        log(small_params, small_built / "models/model.onnx", 1, {})
+    monkeypatch.setattr(tracking, "LOGS", ("-c", "exit(1)"))
+    with tracking.beside(PROBLEM.name) as log, pytest.raises(RuntimeError, match="ended with 1"):
+        log(small_params, small_built / "models/model.onnx", 1, {})
+
+
+def test_a_training_that_fails_leaves_nothing_that_logs(database: Path) -> None:
+    with pytest.raises(UserError, match="no rows"), tracking.beside(PROBLEM.name):
+        (child,) = psutil.Process().children()
+        raise UserError("no rows")
+    assert not child.is_running()
 
 
 def test_a_folder_that_may_not_be_written_is_told_before_the_fit(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracking.os, "access", lambda path, mode: False)
-    with ThreadPoolExecutor(1) as aside, pytest.raises(UserError, match=r"cannot be written, where MLflow"):
-        tracking.asked(PROBLEM.name, aside)
+    with pytest.raises(UserError, match=r"greenlight cannot be written\)"), tracking.beside(PROBLEM.name):
+        pytest.fail("it is told before the training")
 
 
 def test_the_stages_before_training_do_not_run_in_vain(

@@ -167,12 +167,15 @@ def test_the_run_is_logged_with_the_hash_of_its_model(small_built: Path) -> None
 
 
 def test_a_tracking_server_that_does_not_answer_is_one_sentence(
-    small_params: Params, small_built: Path, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(UserError, match=r"^MLFLOW_TRACKING_URI names a server"):
-        tracking.log(CONTRACT.name, small_params, small_built / "models/model.onnx", rows, {"x": 1.0})
+    with (
+        pytest.raises(UserError, match=r"^MLFLOW_TRACKING_URI names a server"),
+        tracking.beside(CONTRACT.name),
+    ):
+        pytest.fail("it is told before the training")
 
 
 def test_numbers_reach_sklearn_as_they_reach_onnx(rows: pd.DataFrame) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.base.errors import UserError
 from pipelines.monitoring import replay as module
-from pipelines.monitoring.replay import events, local_address, parse_until, replay
+from pipelines.monitoring.replay import events, local_address, replay
 from tests.problems.parcels import PROBLEM
 from tests.problems.parcels.columns import CONTRACT
 
@@ -68,8 +68,14 @@ def server(respond: Respond) -> Iterator[tuple[str, list[Any]]]:
 
 
 @pytest.fixture(autouse=True)
-def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "events", lambda month, problem: ROWS)
+def few_rows(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """The month's events are ROWS; the fixture makes them fewer."""
+
+    def only(rows: int) -> None:
+        monkeypatch.setattr(module, "events", lambda month, problem: ROWS[:rows])
+
+    only(len(ROWS))
+    return only
 
 
 def test_a_replay_sends_each_row_once_and_names_the_releases(tmp_path: Path) -> None:
@@ -109,9 +115,12 @@ def test_requests_have_their_own_ids_and_come_over_kept_and_new_connections() ->
         ),
     ],
 )
-def test_whatever_is_no_whole_answer_is_lost(respond: Respond, reason: str) -> None:
+def test_whatever_is_no_whole_answer_is_lost(
+    respond: Respond, reason: str, few_rows: Callable[[int], None]
+) -> None:
+    few_rows(5)
     with server(respond) as (url, _):
-        tally = replay("2013-07", url, PROBLEM, batch=1, requests=5)
+        tally = replay("2013-07", url, PROBLEM, batch=1)
     assert (tally.sent, tally.answered, tally.lost) == (5, 0, 5)
     assert tally.losses == {reason: 5}
     assert tally.exit_code == 4
@@ -123,35 +132,42 @@ def test_one_lost_among_many_answered_is_found() -> None:
     assert (tally.sent, tally.answered, tally.lost, tally.exit_code) == (250, 249, 1, 4)
 
 
-def test_an_answer_that_takes_too_long_is_lost() -> None:
+def test_an_answer_that_takes_too_long_is_lost(few_rows: Callable[[int], None]) -> None:
+    few_rows(1)
     held = threading.Event()
     try:
         with server(lambda number, rows: good(number, rows) if held.wait(20) else None) as (url, _):
-            tally = replay("2013-07", url, PROBLEM, batch=1, requests=1, timeout=0.2)
+            tally = replay("2013-07", url, PROBLEM, batch=1, timeout=0.2)
     finally:
         held.set()
     assert tally.losses == {"TimeoutError": 1}
 
 
 @pytest.mark.parametrize("header", ["two", None])
-def test_an_answer_not_of_exactly_one_named_release_is_mixed(header: str | None) -> None:
+def test_an_answer_not_of_exactly_one_named_release_is_mixed(
+    header: str | None, few_rows: Callable[[int], None]
+) -> None:
+    few_rows(4)
+
     def respond(number: int, rows: list[Any]) -> Answer:
         return 200, {module.HEADER: header} if header else {}, good(number, rows)[2]
 
     with server(respond) as (url, _):
-        tally = replay("2013-07", url, PROBLEM, batch=1, requests=4)
+        tally = replay("2013-07", url, PROBLEM, batch=1)
     assert (tally.answered, tally.lost, tally.mixed, tally.releases) == (4, 0, 4, {})
     assert tally.exit_code == 4
 
 
-def test_rows_of_two_releases_in_one_answer_are_mixed() -> None:
+def test_rows_of_two_releases_in_one_answer_are_mixed(few_rows: Callable[[int], None]) -> None:
+    few_rows(6)
+
     def respond(number: int, rows: list[Any]) -> Answer:
         predictions = [{"p": 0.5, "release": "one"}, {"p": 0.5, "release": "two"}]
         body = json.dumps({"release": "one", "predictions": predictions})
         return 200, {module.HEADER: "one"}, body.encode()
 
     with server(respond) as (url, _):
-        assert replay("2013-07", url, PROBLEM, batch=2, requests=3).mixed == 3
+        assert replay("2013-07", url, PROBLEM, batch=2).mixed == 3
 
 
 def test_until_goes_round_until_the_file_exists(tmp_path: Path) -> None:
@@ -167,14 +183,8 @@ def test_until_goes_round_until_the_file_exists(tmp_path: Path) -> None:
     assert 400 < tally.sent < 800 and not tally.lost
 
 
-def test_until_takes_seconds_or_a_file() -> None:
-    assert parse_until("2.5") == 2.5
-    assert parse_until("out/stop") == Path("out/stop")
-    assert parse_until(None) is None
-
-
-def test_until_zero_seconds_sends_nothing() -> None:
-    assert list(module._requests([{}], 1, None, 0.0, None, threading.Event())) == []
+def test_a_stop_that_is_there_before_the_first_request_lets_none_go(tmp_path: Path) -> None:
+    assert list(module._requests([{}], 1, None, tmp_path, threading.Event())) == []
 
 
 def test_load_goes_to_this_machine_only() -> None:

@@ -19,8 +19,7 @@ def of(home: Path | None = None) -> Store:
     """The store that GREENLIGHT_STORE names: `github`, `github:OWNER/REPO`, or a folder.
 
     By default the folder `store` in `home` ($GREENLIGHT_HOME), which else keeps what came from elsewhere.
-    UserError where the kind is not known, or the name is not a repository's.
-    """
+    UserError where the kind is not known, or the name is not a repository's."""
     folder = (home or machine.home()) / "store"
     named = os.environ.get("GREENLIGHT_STORE") or str(folder)
     kind, _, name = named.partition(":")

@@ -24,8 +24,7 @@ class Store:
     """A folder of releases.
 
     Another kind keeps them elsewhere, and in its folder what it gave out. It has its own `where`, `get`,
-    `has`, `list`, `note`, `remove`, `_ids` (where `_find` looks) and `_take` (of what `put` has verified).
-    """
+    `has`, `list`, `note`, `remove`, `_ids` (where `_find` looks) and `_take` (of what `put` has verified)."""
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
@@ -54,8 +53,7 @@ class Store:
         """Take in a release that another place made, such as a downloaded artifact; returns its id.
 
         Where the release is here already, what is beside its Bento is brought up to date: the ledger says
-        which counts. UserError where it is not whole.
-        """
+        which counts. UserError where it is not whole."""
         folder = Path(folder)
         about = Release.read(folder)
         verify(folder, release_id := about.id)
