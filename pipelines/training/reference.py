@@ -1,9 +1,12 @@
 """What production is compared with: the training window's features, constant and honest skill."""
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
+import threadpoolctl  # type: ignore[import-untyped]
 
 from pipelines.artifacts.reference import Feature, Reference, Skill
 from pipelines.core import stats, tasks
@@ -60,14 +63,20 @@ def _blocks(time: pd.Series) -> np.ndarray:
     return day * max(round(days / BLOCK), 1) // days
 
 
-def _skills(params: Params, rows: pd.DataFrame, answers: Answers, contract: Contract) -> Iterator[Skill]:
+def _skills(params: Params, rows: pd.DataFrame, answers: Answers, contract: Contract) -> list[Skill]:
     task, month = tasks.of(contract), rows[contract.time.name].dt.to_period("M")
-    for name in sorted(month.unique())[1:][-FOLDS:]:
+
+    def skill(name: pd.Period) -> Skill | None:
         past, now = rows[month < name], rows[month == name]
         before, label = (task.labels(part[contract.label.name]) for part in (past, now))
         if task.lacks(before):
-            continue
+            return None
         constant, day = task.constant(before), np.zeros(len(now), dtype=np.int64)
         sums = task.sums(label, answers(params, past, now), day, 1, constant, params.decision)
-        skill = {"month": str(name), "rows": len(now), "skill": float(task.skill.of(sums, None))}
-        yield Skill.model_validate({**skill, "constant": task.constant(label)}, by_name=True)
+        said = {"month": str(name), "rows": len(now), "skill": float(task.skill.of(sums, None))}
+        return Skill.model_validate({**said, "constant": task.constant(label)}, by_name=True)
+
+    # Each fit takes one thread, so they run beside each other; the longest goes first.
+    names = sorted(month.unique())[1:][-FOLDS:][::-1]
+    with threadpoolctl.threadpool_limits(limits=1), ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [found for found in list(pool.map(skill, names))[::-1] if found]

@@ -7,10 +7,10 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import PIPE
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, cast
 
 from pipelines.base import git, programs
 from pipelines.base.errors import UserError
@@ -35,7 +35,7 @@ def beside(problem: str) -> Iterator[Log]:
 
     It does so in a process that begins at once: MLflow's import takes seconds, in which the interpreter of a
     fit would wait. UserError before the block for an address that takes no run, as far as that can be known
-    without MLflow (a server is waited for), and else where the run is logged."""
+    without MLflow (a server is waited for), and else after it."""
     current()
     if file := _file():
         there = next(path for path in (file, *file.parents) if path.exists())
@@ -45,23 +45,28 @@ def beside(problem: str) -> Iterator[Log]:
     with programs.start(
         [sys.executable, *LOGS, problem], env=env, stdin=PIPE, stdout=PIPE, start_new_session=True
     ) as child:
-        assert child.stdin is not None and child.stdout is not None
+        to, says = cast(TextIO, child.stdin), cast(TextIO, child.stdout)
 
         def log(params: Params, model: Path, rows: int, figures: dict[str, float]) -> None:
             logged = params.train.model_dump()
             logged |= {f"settings.{name}": value for name, value in logged.pop("settings").items()}
             name = f"{params.train.estimator} {params.train.first} to {params.train.last}"
             told = (name, {"model_sha256": sha256(model)}, logged | {"rows": rows}, figures)
-            said = child.communicate(json.dumps(told))[0]
-            if child.returncode == 2:
+            with suppress(BrokenPipeError):  # it has ended, and has said why
+                to.write(json.dumps(told))
+                to.close()
+
+        try:
+            if not file and (said := says.readline().strip()) != READY:
+                raise UserError(said)
+            yield log
+            with suppress(BrokenPipeError):
+                to.close()
+            said = says.read()
+            if child.wait() == 2:
                 raise UserError(said.splitlines()[-1])
             if child.returncode:
                 raise RuntimeError(f"what logs to MLflow ended with {child.returncode}")
-
-        try:
-            if not file and (said := child.stdout.readline().strip()) != READY:
-                raise UserError(said)
-            yield log
         finally:
             child.kill()
 

@@ -49,9 +49,9 @@ def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: 
         difference = parity(pipeline, Model(model, problem.task), later, contract)
         step(f"fitted in {seconds:.1f} s; ONNX and sklearn differ by at most {difference:.1g}")
         describe(params, rows, difference, contract).write(out)
+        log(params, model, len(rows), {"fit_seconds": seconds, "parity": difference})
         step("how good it would have been: each month by a model of the months before")
         past.result().write(out)
-        log(params, model, len(rows), {"fit_seconds": seconds, "parity": difference})
 
 
 def fit(params: Params, rows: pd.DataFrame, problem: Problem) -> bytes:

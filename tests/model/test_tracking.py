@@ -149,10 +149,10 @@ def test_what_fails_beside_the_fit_is_one_sentence_after_it(
     said = capsys.readouterr().out
     assert ended.value.code == 2 and "mlflow.db does not take the run (disk full)" in said
     monkeypatch.setattr(tracking, "LOGS", ("-c", f"print('ready'); print({said.strip()!r}); exit(2)"))
-    with tracking.beside(PROBLEM.name) as log, pytest.raises(UserError, match=r"the run \(disk full\)"):
+    with pytest.raises(UserError, match=r"the run \(disk full\)"), tracking.beside(PROBLEM.name) as log:
         log(small_params, small_built / "models/model.onnx", 1, {})
     monkeypatch.setattr(tracking, "LOGS", ("-c", "exit(1)"))
-    with tracking.beside(PROBLEM.name) as log, pytest.raises(RuntimeError, match="ended with 1"):
+    with pytest.raises(RuntimeError, match="ended with 1"), tracking.beside(PROBLEM.name) as log:
         log(small_params, small_built / "models/model.onnx", 1, {})
 
 
