@@ -6,13 +6,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import threadpoolctl  # type: ignore[import-untyped]
-from sklearn.pipeline import Pipeline
-from sklearn.utils._param_validation import InvalidParameterError
 
 from pipelines.artifacts.model import Description, Trained
 from pipelines.base.console import step
@@ -25,6 +23,9 @@ from pipelines.core.params import Params
 from pipelines.core.problem import Problem
 from pipelines.core.schema import request_schema
 from pipelines.training import reference, table, tracking, windows
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 MODELS = Path("models")
 PARITY = 1e-5  # between the answers of sklearn, in float64, and ONNX, in float32
@@ -62,7 +63,7 @@ def fit(params: Params, rows: pd.DataFrame, problem: Problem) -> bytes:
     return to_onnx(fit_pipeline(params, table.training(params, rows, contract), problem), contract)
 
 
-def fit_pipeline(params: Params, rows: pd.DataFrame, problem: Problem) -> Pipeline:
+def fit_pipeline(params: Params, rows: pd.DataFrame, problem: Problem) -> "Pipeline":
     """The fitted sklearn pipeline; one thread, so that sums do not depend on how many a machine has."""
     pipeline, contract, task = estimator(params, problem), problem.contract, problem.task
     label = task.labels(rows[contract.label.name])
@@ -70,6 +71,8 @@ def fit_pipeline(params: Params, rows: pd.DataFrame, problem: Problem) -> Pipeli
         raise Refused(
             f"{contract.label.name} has one value only from {params.train.first} to {params.train.last}"
         )
+    from sklearn.utils._param_validation import InvalidParameterError
+
     with threadpoolctl.threadpool_limits(limits=1):
         try:
             return pipeline.fit(frame(rows, contract), label * 1)  # 0 and 1 of flags, which ONNX knows
@@ -77,7 +80,7 @@ def fit_pipeline(params: Params, rows: pd.DataFrame, problem: Problem) -> Pipeli
             raise UserError(f"params.yaml: train: {' '.join(str(error).split())}") from None
 
 
-def estimator(params: Params, problem: Problem) -> Pipeline:
+def estimator(params: Params, problem: Problem) -> "Pipeline":
     """The unfitted pipeline of params.yaml: train. UserError for a name or a setting that does not exist."""
     name, settings = params.train.estimator, params.train.settings
     estimators = problem.estimators
@@ -118,7 +121,7 @@ def frame(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     return found.assign(**{name: found[name].astype(object).fillna("") for name in texts})
 
 
-def to_onnx(pipeline: Pipeline, contract: Contract) -> bytes:
+def to_onnx(pipeline: "Pipeline", contract: Contract) -> bytes:
     """The pipeline as ONNX: an input (None, 1) a feature, and the outputs of the task."""
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
@@ -140,7 +143,7 @@ def to_onnx(pipeline: Pipeline, contract: Contract) -> bytes:
     return bytes(graph.SerializeToString(deterministic=True))
 
 
-def parity(pipeline: Pipeline, model: Model, rows: pd.DataFrame, contract: Contract) -> float:
+def parity(pipeline: "Pipeline", model: Model, rows: pd.DataFrame, contract: Contract) -> float:
     """The largest difference on `rows`. Refused above PARITY: what ships must be what was judged."""
     of_sklearn = model.task.predicted(pipeline, frame(rows, contract))
     difference = float(model.task.difference(of_sklearn, model.predict(table.inputs(rows, contract))).max())
