@@ -30,8 +30,10 @@ class Golden(Artifact):
         return self
 
     def largest_difference(self, answers: Sequence[Any] | np.ndarray, task: Task) -> float:
-        """Between `answers` and what they must be; infinite where one is missing or not finite."""
-        given = np.asarray(answers, dtype=np.float64)
-        if given.shape != (len(self.p), *task.shape) or not np.isfinite(given).all():
+        """Between `answers` and what they must be; infinite where one is missing, not finite, or not of the
+        task's shape."""
+        shape = (len(self.p), *task.shape)
+        if any(np.shape(answer) != task.shape for answer in self.p) or np.shape(answers) != shape:
             return math.inf
-        return float(task.difference(given, np.asarray(self.p)).max())
+        given = np.asarray(answers, dtype=np.float64)
+        return float(task.difference(given, np.array(self.p)).max()) if np.isfinite(given).all() else math.inf

@@ -12,6 +12,7 @@ from pipelines.base.errors import UserError
 from pipelines.core.contract import Finding as Said
 from pipelines.core.contract import Verdict as Word
 from pipelines.core.params import Gate
+from pipelines.core.tasks.task import Task
 
 SEVERITY: dict[Word, int] = {"PASS": 0, "INCONCLUSIVE": 3, "FAIL": 4}  # which are the exit codes of `ml gate`
 
@@ -253,6 +254,22 @@ class Verdict(Artifact):
         if path.parent.is_symlink() or path.is_symlink():
             raise UserError(f"{path} is a link, and the gate writes a file: {way_out or cls.WAY_OUT}")
         return super().of_file(path, way_out, extra)
+
+    def of(self, task: Task) -> "Verdict":
+        """Itself. UserError where its figures are not those of the task."""
+        compared = {metric.key for metric in task.compared}
+        parts = [model for part in (*self.months, *self.slices) for model in (part.candidate, part.champion)]
+        measured = set(task.ideal) | {f"{figure}_interval" for figure in task.ideal}
+        figures = [each.__pydantic_extra__ for each in self.calibration.values()]
+        if not (
+            all(model.keys() == compared for model in parts if model is not None)
+            and all(each.keys() == measured for each in figures)
+            and all(isinstance(each[name], list) != (name in task.ideal) for each in figures for name in each)
+            and all(curve.keys() == set(task.axes) for curve in self.curve.values())
+            and all(len({len(axis) for axis in curve.values()}) == 1 for curve in self.curve.values())
+        ):
+            raise UserError(f"{self.NAME} has not the figures of {self.WRITER}: {self.WAY_OUT}")
+        return self
 
     @property
     def reason(self) -> str:

@@ -4,12 +4,12 @@ import functools
 import hashlib
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 from rich.console import Console
@@ -312,7 +312,7 @@ class Stage:
     def load(self, month: str) -> Iterator[tuple[Path, Callable[[], None]]]:
         """Yields the file of a tally, and what begins to send a month's events to production, one a request,
         until the block ends."""
-        tally, stop, callers = self.folder / "tally.json", self.folder / "stop", list[Popen[str]]()
+        tally, stop, callers = self.folder / "tally.json", self.folder / "stop", list[subprocess.Popen[str]]()
         command = [*REPLAY, "--month", month, "--tally", str(tally)]
         command += ["--one-row", "--rate", "200", "--until", str(stop)]
         with (self.folder / "replay.txt").open("w") as log:

@@ -10,6 +10,7 @@ from pipelines.artifacts.verdict import Verdict
 from pipelines.base.console import output
 from pipelines.base.errors import UserError, one_line
 from pipelines.base.github import GitHub
+from pipelines.core import tasks
 from pipelines.core.contract import Contract
 from pipelines.pulls import comment, override, proposals, runs
 from pipelines.pulls.decision import Decision, decide
@@ -28,7 +29,7 @@ def run(event: Path, evidence: Path, contract: Contract) -> int:
         print(f"No open pull request has the head {head.sha[:12]}: it was closed or moved on.")
     number = ""
     for proposal in found:
-        verdict = read(evidence, proposal) if proposal.judged else None
+        verdict = read(evidence, proposal, contract) if proposal.judged else None
         decision = speak(github, proposal, decide(github, proposal, verdict))
         if isinstance(verdict, Verdict):
             number = str(proposal.number)
@@ -51,12 +52,12 @@ def speak(github: GitHub, proposal: Proposal, decision: Decision) -> Decision:
     return decision
 
 
-def read(evidence: Path, proposal: Proposal) -> Verdict | Decision | None:
+def read(evidence: Path, proposal: Proposal, contract: Contract) -> Verdict | Decision | None:
     """The verdict in `evidence`, what to say where it does not count, or None where there is none."""
     if not os.path.lexists(evidence / Verdict.NAME):
         return None
     try:
-        found = Verdict.read(evidence)
+        found = Verdict.read(evidence).of(tasks.of(contract))
     except UserError as error:
         return Decision("error", f"no evidence: {error}")
     if (found.head, found.base) != (proposal.head.sha, proposal.base_sha):

@@ -5,6 +5,7 @@ from pathlib import Path
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base.console import step, summary
 from pipelines.base.files import write_text
+from pipelines.core import tasks
 from pipelines.core.contract import Contract
 from pipelines.report import document
 
@@ -17,7 +18,7 @@ def run(contract: Contract, evidence: Path = Path("evidence"), out: Path | None 
     gate's."""
     from pipelines.report import page  # matplotlib takes a second, which the rest does without
 
-    verdict = Verdict.read(evidence)
+    verdict = Verdict.read(evidence).of(tasks.of(contract))
     path = write_text(out or evidence / "report.md", render(verdict, contract))
     summary(path.read_text(encoding="utf-8"))
     plots = write_text(path.with_suffix(".html"), page.render(verdict, contract))

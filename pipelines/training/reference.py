@@ -1,12 +1,10 @@
 """What production is compared with: the training window's features, constant and honest skill."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
-import threadpoolctl  # type: ignore[import-untyped]
 
 from pipelines.artifacts.reference import Feature, Reference, Skill
 from pipelines.core import stats, tasks
@@ -16,6 +14,7 @@ from pipelines.training import table
 
 BLOCK = 30  # days
 FOLDS = 4  # months, the newest: each costs a training, and older ones say little of the next
+BESIDE = 2  # trainings, on any machine: what they need of memory must not depend on its cores
 Answers = Callable[[Params, pd.DataFrame, pd.DataFrame], np.ndarray]
 
 
@@ -76,7 +75,6 @@ def _skills(params: Params, rows: pd.DataFrame, answers: Answers, contract: Cont
         said = {"month": str(name), "rows": len(now), "skill": float(task.skill.of(sums, None))}
         return Skill.model_validate({**said, "constant": task.constant(label)}, by_name=True)
 
-    # Each fit takes one thread, so they run beside each other; the longest goes first.
-    names = sorted(month.unique())[1:][-FOLDS:][::-1]
-    with threadpoolctl.threadpool_limits(limits=1), ThreadPoolExecutor(os.cpu_count()) as pool:
+    names = sorted(month.unique())[1:][-FOLDS:][::-1]  # the longest goes first
+    with ThreadPoolExecutor(BESIDE) as pool:
         return [found for found in list(pool.map(skill, names))[::-1] if found]

@@ -22,7 +22,10 @@ def load(path: Path = PREPARED) -> pd.DataFrame:
 
 
 def training(params: Params, rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """The rows with a label of the months train.first to train.last. UserError where there are none."""
+    """The rows with a label of the months train.first to train.last. UserError where there are none, or the
+    rows are of another contract."""
+    if missing := [column.name for column in contract.features if column.name not in rows]:
+        raise UserError(f"{PREPARED} has no column {missing[0]}, which columns.py has: run `ml reproduce`")
     inside = months.within(rows[contract.time.name], params.train.first, params.train.last)
     found = rows[inside & rows[contract.label.name].notna()]
     if found.empty:

@@ -4,12 +4,12 @@ import importlib.util
 import json
 import os
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from subprocess import PIPE
 from typing import TYPE_CHECKING, TextIO, cast
 
 from pipelines.base import git, programs
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 LOCAL = Path(".greenlight/mlflow.db")
 Log = Callable[[Params, Path, int, dict[str, float]], None]  # params, the model, its rows, figures
 LOGS = ("-m", "pipelines.training.tracking")
-READY = "ready"
+READY = "ready\n"
+ENDS_SECONDS = 30.0
 ELSEWHERE = "move it away, or set MLFLOW_TRACKING_URI to another place"
 
 
@@ -43,7 +44,11 @@ def beside(problem: str) -> Iterator[Log]:
             raise UserError(_refused(OSError(f"{there} cannot be written")))
     env = programs.environment(own_code=True)
     with programs.start(
-        [sys.executable, *LOGS, problem], env=env, stdin=PIPE, stdout=PIPE, start_new_session=True
+        [sys.executable, *LOGS, problem],
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
     ) as child:
         to, says = cast(TextIO, child.stdin), cast(TextIO, child.stdout)
 
@@ -56,30 +61,37 @@ def beside(problem: str) -> Iterator[Log]:
                 to.write(json.dumps(told))
                 to.close()
 
-        try:
-            if not file and (said := says.readline().strip()) != READY:
-                raise UserError(said)
-            yield log
+        def ended(said: str = "") -> None:
             with suppress(BrokenPipeError):
                 to.close()
-            said = says.read()
+            said += says.read()
             if child.wait() == 2:
                 raise UserError(said.splitlines()[-1])
             if child.returncode:
                 raise RuntimeError(f"what logs to MLflow ended with {child.returncode}")
-        finally:
+
+        try:
+            if not file and (said := says.readline()) != READY:
+                ended(said)
+            yield log
+            ended()
+        finally:  # without a word it logs nothing; killed, it would leave half a database
+            with suppress(BrokenPipeError, subprocess.TimeoutExpired):
+                to.close()
+                child.wait(timeout=ENDS_SECONDS)
             child.kill()
 
 
 def main(problem: str) -> None:
     """Log the run that standard input tells, if any; exit code 2 and one sentence where that cannot be."""
+    out, sys.stdout = sys.stdout, sys.stderr  # whatever MLflow and its plugins print
     try:
         ready(problem)
-        print(READY, flush=True)
+        print(READY, end="", file=out, flush=True)
         if told := sys.stdin.read():
             _log(problem, *json.loads(told))
     except UserError as error:
-        print(error)
+        print(error, file=out)
         sys.exit(2)
 
 

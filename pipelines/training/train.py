@@ -3,7 +3,6 @@
 import importlib.metadata
 import inspect
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +33,7 @@ PARITY = 1e-5  # between the answers of sklearn, in float64, and ONNX, in float3
 def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: Path = MODELS) -> None:
     """Write models/model.onnx, model.json and reference.json, and log the run to MLflow."""
     contract = problem.contract
-    with tracking.beside(contract.name) as log, ThreadPoolExecutor(1) as aside:
+    with tracking.beside(contract.name) as log:
         prepared_rows = table.load(prepared)
         windows.both_answers(params, prepared_rows, contract)
         rows = table.training(params, prepared_rows, contract)
@@ -43,16 +42,15 @@ def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: 
         started = time.perf_counter()
         pipeline = fit_pipeline(params, rows, problem)
         seconds = time.perf_counter() - started
-        past = aside.submit(reference.build, params, rows, partial(answers, problem), contract)
         content = to_onnx(pipeline, contract)
         model = write_bytes(out / "model.onnx", content)
         later = table.later(params, prepared_rows, contract)
         difference = parity(pipeline, Model(model, problem.task), later, contract)
         step(f"fitted in {seconds:.1f} s; ONNX and sklearn differ by at most {difference:.1g}")
         describe(params, rows, difference, contract).write(out)
-        log(params, model, len(rows), {"fit_seconds": seconds, "parity": difference})
         step("how good it would have been: each month by a model of the months before")
-        past.result().write(out)
+        reference.build(params, rows, partial(answers, problem), contract).write(out)
+        log(params, model, len(rows), {"fit_seconds": seconds, "parity": difference})
 
 
 def fit(params: Params, rows: pd.DataFrame, problem: Problem) -> bytes:
@@ -73,11 +71,12 @@ def fit_pipeline(params: Params, rows: pd.DataFrame, problem: Problem) -> "Pipel
         )
     from sklearn.utils._param_validation import InvalidParameterError
 
-    with threadpoolctl.threadpool_limits(limits=1):
-        try:
-            return pipeline.fit(frame(rows, contract), label * 1)  # 0 and 1 of flags, which ONNX knows
-        except InvalidParameterError as error:
-            raise UserError(f"params.yaml: train: {' '.join(str(error).split())}") from None
+    # For good: of fits beside each other, the first to end would give the other its threads back.
+    threadpoolctl.threadpool_limits(limits=1)
+    try:
+        return pipeline.fit(frame(rows, contract), label * 1)  # 0 and 1 of flags, which ONNX knows
+    except InvalidParameterError as error:
+        raise UserError(f"params.yaml: train: {' '.join(str(error).split())}") from None
 
 
 def estimator(params: Params, problem: Problem) -> "Pipeline":

@@ -108,7 +108,9 @@ class _Later(ModuleType):
     """A module that is imported when something is asked of it."""
 
     def __getattr__(self, name: str) -> Any:
-        if sys.modules[self.__name__] is self:
+        if name.startswith("__"):  # what Python asks of each module
+            raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
         return getattr(importlib.import_module(self.__name__), name)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import threadpoolctl  # type: ignore[import-untyped]
 
 from pipelines.artifacts.metrics import Shuffled
 from pipelines.base.console import step
@@ -32,7 +31,7 @@ def run(
     shuffled.json, what `Task.knows` says of a model of shuffled outcomes. The gate judges both."""
     step("training again from the same seed, and on shuffled outcomes")
     rows = table.load(prepared)
-    with threadpoolctl.threadpool_limits(limits=1), ThreadPoolExecutor(1) as aside:
+    with ThreadPoolExecutor(1) as aside:
         again = aside.submit(fit, params, rows, problem)
         raw = months.read(folder, params.data.first, params.data.through, problem.contract)
         found, name = of_shuffled_outcomes(params, raw, problem), problem.task.ranking.name

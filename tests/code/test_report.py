@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base.errors import UserError
+from pipelines.core.tasks.binary import BINARY
 from pipelines.judge import proposal
 from pipelines.pulls import comment
 from pipelines.pulls.decision import Decision
@@ -20,6 +21,8 @@ HOSTILE = (
     "</details><script>alert(1)</script><img src=x onerror=y>|`a`|[x](javascript:y)![i](http://e.org)"
     "@maintainer #1 **b** https://e.org www.e.org\n## forged PASS\r\n```mermaid\u202e&lt;"
 )
+
+COMPARED: dict[str, float | None] = {metric.key: 0.6 for metric in BINARY.compared}
 
 
 def gate(verdict: str = "FAIL", hostile: str = "fine", parts: int = 3) -> dict[str, Any]:
@@ -36,8 +39,8 @@ def gate(verdict: str = "FAIL", hostile: str = "fine", parts: int = 3) -> dict[s
         "name": hostile,
         "rows": 500,
         "label_rate": 0.3,
-        "candidate": {"roc_auc": 0.7, "log_loss": 0.5},
-        "champion": {"roc_auc": None, "log_loss": 0.49},
+        "candidate": COMPARED | {"roc_auc": 0.7, "log_loss": 0.5},
+        "champion": COMPARED | {"roc_auc": None, "log_loss": 0.49},
     }
     points = [0.1 * n for n in range(1, 11)]
     curve = {

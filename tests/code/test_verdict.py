@@ -1,6 +1,7 @@
 """gate.json is a closed file: whatever the gate did not write so is refused in one sentence."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,10 @@ import pytest
 
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base.errors import UserError
+from pipelines.core.tasks.binary import BINARY
+from pipelines.report import report
 from tests.code.test_report import HOSTILE, gate
+from tests.problems.parcels import CONTRACT
 from tests.verdicts import verdict
 
 FOUND = {"rule": "r", "verdict": "PASS", "sentence": "s"}
@@ -81,3 +85,26 @@ def test_a_link_and_a_missing_file_are_one_sentence_each(tmp_path: Path) -> None
 def test_the_reason_is_the_first_finding_with_the_verdict() -> None:
     assert Verdict.model_validate(verdict("FAIL")).reason == "log-loss is worse by 0.02"
     assert Verdict.model_validate(verdict()).reason == "all 1 rules hold"
+
+
+OTHER: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a slice without a metric": lambda given: given["slices"][0]["candidate"].pop("log_loss"),
+    "a month with one more": lambda given: given["months"][0]["candidate"].update(gap=0.1),
+    "a calibration without a figure": lambda given: given["calibration"]["candidate"].pop("slope"),
+    "a figure that is an interval": lambda given: given["calibration"]["candidate"].update(slope=[0.9, 1.1]),
+    "an unknown figure": lambda given: given["calibration"]["candidate"].update(more=1.0),
+    "a curve of one axis": lambda given: given["roc"]["candidate"].popitem(),
+    "axes of other lengths": lambda given: next(iter(given["roc"]["candidate"].values())).pop(),
+}
+
+
+@pytest.mark.parametrize("change", OTHER.values(), ids=OTHER)
+def test_figures_of_no_task_are_one_sentence_where_the_task_is_known(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    given = json.loads(Verdict.model_validate(gate("PASS")).model_dump_json(by_alias=True))
+    assert Verdict.model_validate(given).of(BINARY)
+    change(given)
+    (tmp_path / "gate.json").write_text(json.dumps(given))
+    with pytest.raises(UserError, match=r"gate\.json has not the figures of"):
+        report.run(CONTRACT, tmp_path)

@@ -1,6 +1,7 @@
 """What is said of a model on the test window, and that it is true."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +181,17 @@ def test_what_the_stages_leave_beside_the_model_is_what_the_judge_makes_of_it(
     assert proposal.differing(small_built, made) is None
     made["models/reference.json"]["features"][0]["threshold"] += 1e-3
     assert "models/reference.json is not" in str(proposal.differing(small_built, made))
+
+
+@pytest.mark.parametrize("p", [((0.1, 0.2), (0.3,)), (0.1, (0.2,)), ((), ()), ((0.1, 0.2), (0.1, 0.2))])
+def test_golden_answers_of_another_shape_are_met_by_nothing(p: Any) -> None:
+    golden = Golden(rows=({"x": 1}, {"x": 2}), p=p)
+    assert golden.largest_difference([0.1, 0.2], BINARY) == math.inf
+    assert Golden(rows=golden.rows, p=(0.1, 0.2)).largest_difference([0.1, 0.2], BINARY) == 0.0
+
+
+def test_what_rounding_puts_beside_a_probability_is_one_and_nothing_else_is() -> None:
+    output = np.array([[0, p] for p in (1.0000004, -4e-7, 0.3, 1.01, math.nan)], dtype=np.float32)
+    answers = BINARY.answers(output)
+    assert answers[:2].tolist() == [1.0, 0.0] and answers[2] == np.float32(0.3)
+    assert BINARY.wrong(answers)[0].tolist() == [False, False, False, True, True]

@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -156,11 +157,24 @@ def test_what_fails_beside_the_fit_is_one_sentence_after_it(
         log(small_params, small_built / "models/model.onnx", 1, {})
 
 
-def test_a_training_that_fails_leaves_nothing_that_logs(database: Path) -> None:
-    with pytest.raises(UserError, match="no rows"), tracking.beside(PROBLEM.name):
-        (child,) = psutil.Process().children()
-        raise UserError("no rows")
+def test_a_training_that_is_stopped_leaves_a_whole_database_and_no_process(database: Path) -> None:
+    before = set(psutil.Process().children())
+    with pytest.raises(KeyboardInterrupt), tracking.beside(PROBLEM.name):
+        (child,) = set(psutil.Process().children()) - before
+        while not database.exists():
+            time.sleep(0.05)
+        raise KeyboardInterrupt
     assert not child.is_running()
+    tracking.ready(PROBLEM.name)
+    with sqlite3.connect(database) as file:
+        assert file.execute("select count(*) from runs").fetchall() == [(0,)]
+
+
+def test_what_crashes_beside_the_fit_is_no_user_s_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setattr(tracking, "LOGS", ("-c", "print('a plugin says'); exit(1)"))
+    with pytest.raises(RuntimeError, match="ended with 1"), tracking.beside(PROBLEM.name):
+        pytest.fail("it is told before the training")
 
 
 def test_a_folder_that_may_not_be_written_is_told_before_the_fit(

@@ -196,3 +196,41 @@ def test_each_working_directory_has_its_own_local_registry(tmp_path, monkeypatch
         monkeypatch.chdir(tmp_path / name)
         MlflowClient(tracking_uri=tracking.address()).create_experiment("flights")
     assert all((tmp_path / name / tracking.LOCAL).is_file() for name in ("one", "two"))
+
+
+BESIDE = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np, pandas as pd, scipy.linalg, threadpoolctl
+from pipelines.training import train
+from tests.problems.parcels import CONTRACT, PARAMS, PROBLEM
+
+second_fits, first_has_ended, found = threading.Event(), threading.Event(), []
+
+class First:
+    def fit(self, *_):
+        assert second_fits.wait(30)
+
+class Second:
+    def fit(self, *_):
+        second_fits.set()
+        assert first_has_ended.wait(30)
+        found.extend(each["num_threads"] for each in threadpoolctl.threadpool_info())
+
+made = iter((First(), Second()))
+train.estimator = lambda *_: next(made)
+train.frame = lambda *_: None
+rows = pd.DataFrame({CONTRACT.label.name: [True, False]})
+with ThreadPoolExecutor(2) as pool:
+    first, second = [pool.submit(train.fit_pipeline, PARAMS, rows, PROBLEM) for _ in range(2)]
+    first.result(60)
+    first_has_ended.set()
+    second.result(60)
+print(set(found))
+"""
+
+
+def test_fits_beside_each_other_keep_one_thread_each() -> None:
+    """The first to end must not give the other its threads back: sums would depend on the machine's cores."""
+    done = subprocess.run([sys.executable, "-c", BESIDE], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["{1}"], done.stderr

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pipelines.core.params import Decision as Costs  # the service has no params.yaml
 
 BINS = 20  # of the calibration plot
+ROUNDED = 1e-6
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ class Binary(Task):
         return np.asarray(pipeline.predict_proba(frame)[:, 1])
 
     def answers(self, output: np.ndarray) -> np.ndarray:
-        return np.asarray(output[:, 1], dtype=np.float64)
+        p = np.asarray(output[:, 1], dtype=np.float64)
+        inside = np.clip(p, 0, 1)  # the mean of a forest's trees may be 1.0000004 in float32
+        return np.where(np.abs(p - inside) <= ROUNDED, inside, p)
 
     def wrong(self, answers: np.ndarray) -> tuple[np.ndarray, str]:
         return ~((answers >= 0) & (answers <= 1)), "probability (NaN, infinite, below 0 or above 1)"

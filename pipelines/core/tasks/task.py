@@ -22,7 +22,7 @@ class Metric:
     (D,) or (B, D), None for the days as they were; it gives a number or (B,), NaN where it does not exist,
     such as the AUC of one class."""
 
-    key: str  # in files, params.yaml and the names of rules
+    key: str  # in files, params.yaml and the names of rules; a test looks for it: no everyday word
     name: str  # for people
     better: Literal["higher", "lower"]
     of: Callable[[Sums, np.ndarray | None], Any]
