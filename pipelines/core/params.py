@@ -313,8 +313,8 @@ def edited(text: str, values: Mapping[str, Any]) -> str:
         *path, last = name.split(".")
         inside = content
         for part in path:
-            inside = inside[part]
-        if isinstance(value, Mapping):
+            inside = inside.setdefault(part, {})
+        if isinstance(value, Mapping) and last in inside:
             _replace(inside[last], value)
         else:
             inside[last] = value

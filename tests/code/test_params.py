@@ -141,3 +141,11 @@ def test_an_edit_that_may_not_be_is_refused() -> None:
     text = PARAMS_FILE.read_text()
     with pytest.raises(UserError, match=r"train\.seed is 'x'"):
         edited(text, {"train.seed": "x"})
+
+
+def test_an_edit_adds_a_section_that_the_file_leaves_out(value: dict[str, Any]) -> None:
+    value["rollout"].pop("bake", None)
+    del value["train"]["settings"]
+    given = {"rollout.bake.seconds": 3.0, "train.settings": {"depth": 2}}
+    changed = parse(yaml.safe_load(edited(yaml.safe_dump(value), given)))
+    assert (changed.rollout.bake.seconds, changed.train.settings) == (3.0, {"depth": 2})
