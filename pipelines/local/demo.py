@@ -165,9 +165,9 @@ def the_second_release(play: Play) -> None:
     pull, review = play.next.show()
     review.show()
     stage, month = play.stage, play.months[0]
-    stage.say(f"The events of {month} are sent to production, one a request, while the release goes there.")
+    stage.say(f"The events of {month} are sent to production, one a request, while the release goes out.")
     with stage.load(month) as (tally, begin):
-        stage.release(stage.merge(pull), lambda line: begin() if line.startswith("production |") else None)
+        stage.release(stage.merge(pull), lambda line: begin() if line.startswith("staging |") else None)
     counts = read_json(tally)
     stage.say(
         f"{counts['sent']:,} requests sent, {counts['lost']} lost, {counts['mixed']} answered by a mixture; "
