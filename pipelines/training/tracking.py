@@ -1,18 +1,20 @@
 """The run of a training in MLflow: what was tried, and how it went. Nothing reads it to decide anything."""
 
 import importlib.util
-import json
+import multiprocessing
 import os
 import re
-import subprocess
-import sys
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, Any
 
-from pipelines.base import git, programs
+from pipelines.base import git
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256
 from pipelines.core.params import Params
@@ -23,76 +25,52 @@ if TYPE_CHECKING:
 
 LOCAL = Path(".greenlight/mlflow.db")
 Log = Callable[[Params, Path, int, dict[str, float]], None]  # params, the model, its rows, figures
-LOGS = ("-m", "pipelines.training.tracking")
-READY = "ready\n"
-ENDS_SECONDS = 30.0
 ELSEWHERE = "move it away, or set MLFLOW_TRACKING_URI to another place"
 
 
 @contextmanager
 def beside(problem: str) -> Iterator[Log]:
-    """Yields what logs a training's run to MLFLOW_TRACKING_URI (default: sqlite in .greenlight/): params,
-    figures, and the tags model_sha256 and git_commit, by which a release finds it.
-
-    It does so in a process that begins at once: MLflow's import takes seconds, in which the interpreter of a
-    fit would wait. UserError before the block for an address that takes no run, as far as that can be known
-    without MLflow (a server is waited for), and else after it."""
+    """Yields `log` for this problem, in a process of its own that begins at once: MLflow's import takes
+    seconds, in which the interpreter of a fit would wait. UserError before the block for an address that
+    takes no run, as far as that can be known without MLflow (a server is waited for), and else from `log`."""
     current()
     if file := _file():
         there = next(path for path in (file, *file.parents) if path.exists())
         if not os.access(there, os.W_OK) or (there != file and not there.is_dir()):
             raise UserError(_refused(OSError(f"{there} cannot be written")))
-    env = programs.environment(own_code=True)
-    with programs.start(
-        [sys.executable, *LOGS, problem],
-        env=env,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    ) as child:
-        to, says = cast(TextIO, child.stdin), cast(TextIO, child.stdout)
+    # At its end it is waited for: one that is ended while it makes MLflow's database leaves half of it.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _outlive_signals) as aside:
+        asked = aside.submit(ready, problem)
+        if not file:
+            asked.result()
 
-        def log(params: Params, model: Path, rows: int, figures: dict[str, float]) -> None:
-            logged = params.train.model_dump()
-            logged |= {f"settings.{name}": value for name, value in logged.pop("settings").items()}
-            name = f"{params.train.estimator} {params.train.first} to {params.train.last}"
-            told = (name, {"model_sha256": sha256(model)}, logged | {"rows": rows}, figures)
-            with suppress(BrokenPipeError):  # it has ended, and has said why
-                to.write(json.dumps(told))
-                to.close()
+        def told(*run: Any) -> None:
+            asked.result()
+            aside.submit(log, problem, *run).result()
 
-        def ended(said: str = "") -> None:
-            with suppress(BrokenPipeError):
-                to.close()
-            said += says.read()
-            if child.wait() == 2:
-                raise UserError(said.splitlines()[-1])
-            if child.returncode:
-                raise RuntimeError(f"what logs to MLflow ended with {child.returncode}")
-
-        try:
-            if not file and (said := says.readline()) != READY:
-                ended(said)
-            yield log
-            ended()
-        finally:  # without a word it logs nothing; killed, it would leave half a database
-            with suppress(BrokenPipeError, subprocess.TimeoutExpired):
-                to.close()
-                child.wait(timeout=ENDS_SECONDS)
-            child.kill()
+        yield told
 
 
-def main(problem: str) -> None:
-    """Log the run that standard input tells, if any; exit code 2 and one sentence where that cannot be."""
-    out, sys.stdout = sys.stdout, sys.stderr  # whatever MLflow and its plugins print
-    try:
-        ready(problem)
-        print(READY, end="", file=out, flush=True)
-        if told := sys.stdin.read():
-            _log(problem, *json.loads(told))
-    except UserError as error:
-        print(error, file=out)
-        sys.exit(2)
+def _outlive_signals() -> None:
+    """Ctrl-C is for the training, and reaches all of a terminal's processes; its end is this one's too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def log(problem: str, params: Params, model: Path, rows: int, figures: dict[str, float]) -> None:
+    """Log a training's run to MLFLOW_TRACKING_URI (default: sqlite in .greenlight/): params, `figures`, and
+    the tags model_sha256 and git_commit, by which a release finds it. UserError where the server does not
+    answer."""
+    logged = params.train.model_dump()
+    logged |= {f"settings.{name}": value for name, value in logged.pop("settings").items()}
+    name = f"{params.train.estimator} {params.train.first} to {params.train.last}"
+    _log(problem, name, {"model_sha256": sha256(model)}, logged | {"rows": rows}, figures)
 
 
 def log_study(
@@ -257,7 +235,3 @@ def _commit() -> str:
         return git.commit("HEAD") or "none"
     except git.NoRepository:
         return "none"
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import threadpoolctl  # type: ignore[import-untyped]
 
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
@@ -57,7 +56,7 @@ def tune(
         print("\nNo trial is shown to be better than the current settings: params.yaml stays as it is.")
     elif write:
         write_text(file, files.edited(file.read_text(encoding="utf-8"), better[0].values(params)))
-        print(_next(better[0], params, file, problem.task.loss.name))
+        print(_next(better[0], params, file, loss))
     else:
         print(f"\nTrial {better[0].number} is shown to be better; without --dry-run it goes into {file}.")
     if new and results:
@@ -117,8 +116,7 @@ def rolling_folds(params: Params, rows: pd.DataFrame, contract: Contract) -> tup
 def day_losses(params: Params, problem: Problem, folds: Sequence[Fold]) -> Iterator[np.ndarray]:
     """The loss of each day, summed over its rows: an array a fold."""
     for fold in folds:
-        with threadpoolctl.threadpool_limits(limits=1):  # the machine's other work and OpenMP's threads fight
-            p = train.answers(problem, params, fold.past, fold.rows)
+        p = train.answers(problem, params, fold.past, fold.rows)
         label = problem.task.labels(fold.rows[problem.contract.label.name])
         yield np.bincount(fold.day, weights=problem.task.losses(label, p), minlength=len(fold.sizes))
 

@@ -105,7 +105,7 @@ def _great_expectations() -> Any:
 
 
 class _Later(ModuleType):
-    """A module that is imported when something is asked of it."""
+    """A module that is imported when something is asked of it (LazyLoader of Python 3.11 does so at once)."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what Python asks of each module

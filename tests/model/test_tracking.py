@@ -1,14 +1,14 @@
 """Where no run can be logged, that is one sentence before the long work: a training's end comes too late."""
 
+import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
-from unittest import mock
 
-import psutil
 import pytest
 import sqlalchemy
 from alembic import command
@@ -18,8 +18,11 @@ from alembic.script import ScriptDirectory
 from pipelines.base import git
 from pipelines.base.errors import UserError
 from pipelines.core.params import Params
+from pipelines.host.slots import launch
 from pipelines.training import cache, ingest, reproduce, tracking, train, tune
 from tests.problems.parcels import PARAMS_FILE, PROBLEM
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -138,43 +141,48 @@ def test_training_and_tuning_ask_before_they_read_a_row(
 
 
 def test_what_fails_beside_the_fit_is_one_sentence_after_it(
-    database: Path,
-    small_params: Params,
-    small_built: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    database: Path, small_params: Params, small_built: Path
 ) -> None:
-    with monkeypatch.context() as patched, pytest.raises(SystemExit) as ended:
-        patched.setattr(tracking, "client", mock.Mock(side_effect=OSError("disk full")))
-        tracking.main(PROBLEM.name)
-    said = capsys.readouterr().out
-    assert ended.value.code == 2 and "mlflow.db does not take the run (disk full)" in said
-    monkeypatch.setattr(tracking, "LOGS", ("-c", f"print('ready'); print({said.strip()!r}); exit(2)"))
-    with pytest.raises(UserError, match=r"the run \(disk full\)"), tracking.beside(PROBLEM.name) as log:
-        log(small_params, small_built / "models/model.onnx", 1, {})
-    monkeypatch.setattr(tracking, "LOGS", ("-c", "exit(1)"))
-    with pytest.raises(RuntimeError, match="ended with 1"), tracking.beside(PROBLEM.name) as log:
-        log(small_params, small_built / "models/model.onnx", 1, {})
+    model = small_built / "models/model.onnx"
+    with tracking.beside(PROBLEM.name) as log:
+        log(small_params, model, 1, {})
+        shutil.rmtree(database.parent)
+        with pytest.raises(UserError, match=r"mlflow\.db does not take the run \("):
+            log(small_params, model, 1, {})
 
 
-def test_a_training_that_is_stopped_leaves_a_whole_database_and_no_process(database: Path) -> None:
-    before = set(psutil.Process().children())
-    with pytest.raises(KeyboardInterrupt), tracking.beside(PROBLEM.name):
-        (child,) = set(psutil.Process().children()) - before
-        while not database.exists():
+STOPPED = """
+import os, signal, sys, time
+from pathlib import Path
+from pipelines.training import tracking
+if __name__ == "__main__":
+    with tracking.beside("rain"):
+        while not tracking.LOCAL.exists():
             time.sleep(0.05)
-        raise KeyboardInterrupt
-    assert not child.is_running()
-    tracking.ready(PROBLEM.name)
-    with sqlite3.connect(database) as file:
-        assert file.execute("select count(*) from runs").fetchall() == [(0,)]
+        how = getattr(signal, sys.argv[1])
+        os.kill(os.getpid(), how) if how == signal.SIGKILL else os.killpg(0, how)
+        time.sleep(60)
+"""
 
 
-def test_what_crashes_beside_the_fit_is_no_user_s_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setattr(tracking, "LOGS", ("-c", "print('a plugin says'); exit(1)"))
-    with pytest.raises(RuntimeError, match="ended with 1"), tracking.beside(PROBLEM.name):
-        pytest.fail("it is told before the training")
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", -signal.SIGINT), ("SIGKILL", -signal.SIGKILL)])
+def test_a_training_that_is_stopped_leaves_no_process_and_ctrl_c_a_whole_database(
+    name: str, code: int, database: Path
+) -> None:
+    Path("stopped.py").write_text(STOPPED)
+    env = os.environ | {"PYTHONPATH": str(ROOT), "STOPPED": str(database)}
+    done = subprocess.run(
+        [sys.executable, "stopped.py", name], env=env, capture_output=True, text=True, start_new_session=True
+    )
+    assert done.returncode == code, done.stderr
+    until = time.monotonic() + 10
+    while (left := launch.leftovers(str(database), "STOPPED")) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not left
+    if name == "SIGINT":
+        tracking.ready(PROBLEM.name)
+        with sqlite3.connect(database) as file:
+            assert file.execute("select count(*) from runs").fetchall() == [(0,)]
 
 
 def test_a_folder_that_may_not_be_written_is_told_before_the_fit(
