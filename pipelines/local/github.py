@@ -4,7 +4,6 @@ Only what the workflows and the demo call, with the documented fields and status
 file, commits are those of a bare repository. An unknown route answers 404 and is written to `unexpected`.
 """
 
-import itertools
 import json
 import re
 import threading
@@ -24,19 +23,14 @@ from pipelines.local.rules import Rules
 
 @contextmanager
 def serve(
-    folder: Path,
-    origin: Path,
-    repository: str = "you/greenlight",
-    rules: Rules | None = None,
-    failing: int = 0,
+    folder: Path, origin: Path, repository: str = "you/greenlight", rules: Rules | None = None
 ) -> Iterator[str]:
     """Serve the API while the block runs; its address is what `GITHUB_API_URL` must be.
 
-    `folder`: `Place.state`. `rules`: of the default branch. `failing`: every so many calls one gets 502 and
-    does nothing, or 429 with Retry-After, by turns."""
+    `folder`: `Place.state`. `rules`: of the default branch."""
     forge = Forge(folder, origin, repository, rules or Rules())
     pushes.guard(origin)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler(forge, failing)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler(forge)) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"
@@ -51,18 +45,13 @@ def call(url: str, method: str = "GET", body: Any = None, token: str = EVERYTHIN
     return GitHub(api, f"{owner}{name}", token).call(method, "".join(path), body)
 
 
-def handler(forge: Forge, failing: int = 0) -> type[BaseHTTPRequestHandler]:
-    calls = itertools.count(1)
-
+def handler(forge: Forge) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def answer(self) -> None:
             url = urlsplit(self.path)
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if failing and (turn := next(calls)) % failing == 0:
-                self.fail(502 if turn // failing % 2 else 429)
-                return
             with forge.lock:
                 try:
                     token = (self.headers.get("Authorization") or "").partition(" ")[2]
@@ -71,10 +60,6 @@ def handler(forge: Forge, failing: int = 0) -> type[BaseHTTPRequestHandler]:
                 except ApiError as refused:
                     status, body = refused.status, refused.body
             self.send(status, body, url.path, dict(parse_qsl(url.query)))
-
-        def fail(self, status: int) -> None:
-            headers = {"Content-Type": "text/html"} | ({"Retry-After": "1"} if status == 429 else {})
-            self.write(status, b"<html><title>Unicorn!</title></html>", headers)
 
         def send(self, status: int, body: Any, path: str, query: dict[str, str]) -> None:
             headers, name = {"Content-Type": "application/json; charset=utf-8"}, ""

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.base.files import write_text
 from pipelines.local.act import ended
 from pipelines.local.events import describe, user
-from pipelines.local.forge import ApiError, Forge, invalid, latest, now, one, route, text
+from pipelines.local.forge import Forge, invalid, latest, now, one, route, text
 
 BODY_LIMIT = 65536  # characters of a comment
 # Of a repository, the least first: the role, and what `permission` calls it
@@ -115,27 +114,6 @@ def combined_status(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> t
     return 200, told | {"repository": describe(forge.repository)}
 
 
-@route("POST", "/issues/{number}/labels", "issues:write", "pull-requests:write")
-def add_labels(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    record = forge.record(at["number"])
-    names = record.setdefault("labels", [])
-    for name in body["labels"]:
-        if name not in names:
-            names.append(name)
-            forge.happened(record["number"], "labeled", at["by"], label={"name": name})
-    return 200, [{"name": name} for name in names]
-
-
-@route("DELETE", "/issues/{number}/labels/{name}", "issues:write", "pull-requests:write")
-def remove_label(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    record = forge.record(at["number"])
-    if at["name"] not in record.get("labels", ()):
-        raise ApiError(404, "Label does not exist")
-    record["labels"].remove(at["name"])
-    forge.happened(record["number"], "unlabeled", at["by"], label={"name": at["name"]})
-    return 200, [{"name": name} for name in record["labels"]]
-
-
 @route("GET", "/issues/{number}/events", "issues:read")
 def list_events(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     number = forge.record(at["number"])["number"]
@@ -177,15 +155,6 @@ def list_runs(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[i
 @route("GET", "/actions/runs/{id}", "actions:read")
 def get_run(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     return 200, one(ended(forge.folder), "id", at["id"])
-
-
-@route("POST", "/actions/runs/{id}/approve", "actions:write")
-def approve_run(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    """Somebody who may write lets a run that waits for it begin: `act.run(..., again=ID)`."""
-    if get_run(forge, at, body)[1]["conclusion"] != "action_required":
-        raise ApiError(403, "This run is not waiting for approval")
-    write_text(forge.folder / "runs" / at["id"] / "approved", at["by"])
-    return 201, {}
 
 
 @route("GET", "/actions/runs/{id}/artifacts", "actions:read")

@@ -9,7 +9,7 @@ from pipelines.local.forge import ApiError, Forge, invalid, latest, route
 from pipelines.local.marks import may_write
 from pipelines.local.owners import LARGEST_BYTES, PLACES, asked
 from pipelines.local.rights import ACTIONS
-from pipelines.local.rules import NOTHING, Push
+from pipelines.local.rules import Push
 
 BROKEN = "Repository rule violations found\n\n"
 GOOD = ("success", "skipped", "neutral")
@@ -136,27 +136,3 @@ def create_review(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tup
     }
     forge.state["reviews"].append(review | {"issue": pull["number"]})
     return 200, review
-
-
-@route("DELETE", "/git/refs/{path}", "contents:write")
-def delete_ref(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    """A branch goes; what was proposed into it moves to where the branch itself was merged, or is closed."""
-    branch = at["path"].removeprefix("heads/")
-    ref = f"refs/{at['path']}"
-    forge.ask("rev-parse", "--verify", "--quiet", ref, missing="Reference does not exist", status=422)
-    if why := forge.rules.broken(Push(ref, forge.commit(branch), NOTHING)):
-        raise ApiError(422, f"{BROKEN}{why[0]}.")
-    followed = [p for p in forge.state["pulls"] if p["head_ref"] == branch and p["merged_at"]]
-    for record in forge.state["pulls"]:
-        if record["state"] == "open" and branch in (record["head_ref"], record["base_ref"]):
-            forge.describe(record)  # its last ends
-            if followed and record["base_ref"] == branch:
-                target = followed[-1]["base_ref"]
-                record |= {"base_ref": target, "base": forge.commit(target)}
-                record.pop("merge", None)
-                forge.happened(record["number"], "automatic_base_change_succeeded", at["by"])
-            elif not record.get("fork") or record["base_ref"] == branch:
-                record["state"] = "closed"
-                forge.happened(record["number"], "closed", at["by"])
-    forge.git("update-ref", "-d", ref)
-    return 204, None

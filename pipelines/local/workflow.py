@@ -103,8 +103,12 @@ def fitting(file: Path, place: Place, inputs: Mapping[str, str]) -> Event:
     if inputs and "workflow_dispatch" not in on:
         raise UserError(f"{name} takes no inputs: it starts on {', '.join(on)}")
     if "workflow_run" in on:  # main stays where the followed run left it
-        followed = newest_run(on["workflow_run"]["workflows"], place)
-        return replace(events.workflow_run(place.repository, followed), sha=newest_commit(place, main=False))
+        follows = on["workflow_run"]["workflows"]
+        newest = next((run for run in act.ended(place.state) if run["name"] in follows), None)
+        if newest is None:
+            way_out = f"run `ml ci workflow {follows[0]}` first"
+            raise UserError(f"it follows a run of {' or '.join(follows)}: {way_out}")
+        return replace(events.workflow_run(place.repository, newest), sha=newest_commit(place, main=False))
     after = newest_commit(place, main=True)
     if "workflow_dispatch" in on:
         path = f".github/workflows/{name}.yml"
@@ -162,13 +166,3 @@ def pull(place: Place, base: str) -> dict[str, Any]:
     title = git.run("log", "-1", "--format=%s", HEAD, at=place.origin)
     made: dict[str, Any] = github.call(url, "POST", {"title": title, "head": HEAD, "base": MAIN})
     return made
-
-
-def newest_run(workflows: list[str], place: Place) -> dict[str, Any]:
-    """The newest run here of one of the workflows that the asked one follows."""
-    for found in act.ended(place.state):
-        if found["name"] in workflows:
-            return found
-    raise UserError(
-        f"it follows a run of {' or '.join(workflows)}: run `ml ci workflow {workflows[0]}` first"
-    )

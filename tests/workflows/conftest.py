@@ -9,6 +9,7 @@ import pytest
 from pipelines.local import github
 from pipelines.local.act import Place
 from pipelines.local.github import call
+from tests.workflows import people  # noqa: F401 (its routes)
 from tests.workflows.proposal import PARAMS, Proposal, Propose, data, lock
 
 ROOT = Path(__file__).parents[2]

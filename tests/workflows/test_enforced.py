@@ -1,6 +1,8 @@
 """What GitHub refuses, cuts or changes by itself, the stand-in of its API does too."""
 
-from collections.abc import Iterator
+import functools
+import itertools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -111,11 +113,30 @@ def test_lists_within_objects_have_pages_and_none_has_more_than_100(api: str, pl
     assert [run["id"] for run in client.list(path, "workflow_runs")] == list(range(131, 0, -1))
 
 
+def failing(handler: Callable[[Any], Any], forge: Any) -> Any:
+    """As `github.handler`, but every second call does nothing, and gets 502 or 429 by turns."""
+    calls, whole = itertools.count(1), handler(forge)
+
+    class Failing(whole):  # type: ignore[valid-type]
+        def answer(self) -> None:
+            if (turn := next(calls)) % 2:
+                return super().answer()
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            late = {"Retry-After": "1"} if turn % 4 == 0 else {}
+            page = b"<html><title>Unicorn!</title></html>"
+            self.write(429 if late else 502, page, {"Content-Type": "text/html", **late})
+
+        do_GET = do_POST = answer
+
+    return Failing
+
+
 def test_every_so_many_calls_fail_and_the_client_gets_its_answer(place: Place, commit, monkeypatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr("pipelines.base.github.time.sleep", waits.append)
     sha = commit({"a.txt": "1\n"})
-    with serve(place, failing=2) as api:
+    monkeypatch.setattr(github, "handler", functools.partial(failing, github.handler))
+    with serve(place) as api:
         client = GitHub(api.partition("/repos/")[0], place.repository, rights.EVERYTHING)
         for number in range(4):
             client.status(sha, f"c{number}", "success", "ok", None)
