@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.base.errors import Refused
 from pipelines.core.model import Inputs, Model
 from pipelines.core.tasks.task import Task
 from pipelines.judge import contained
@@ -22,12 +23,8 @@ ROWS = 300  # requests of one row that are timed, to each model in turn
 TRIES = 3
 
 
-class Failed(Exception):
-    """Why a model does not answer."""
-
-
 class Contained(Model):
-    """A model that runs in a process of its own; asked as any other. Failed where it cannot be opened."""
+    """A model that runs in a process of its own; asked as any other. Refused where it cannot be opened."""
 
     def __init__(self, path: Path, task: Task) -> None:
         words = (MEMORY_BYTES, PROCESSOR_SECONDS, str(path.resolve()))
@@ -36,17 +33,17 @@ class Contained(Model):
         self.seconds = 0.0  # that the last answer took, by the process's own clock
         kind, said = self._listen(1 << 20, pickle.dumps(task))
         if kind != OPENED:
-            raise Failed(said.decode("utf-8", "replace"))
+            raise Refused(said.decode("utf-8", "replace"))
         self.inputs = tuple(said.decode("utf-8", "replace").split("\0")) if said else ()
 
     def predict(self, inputs: Inputs) -> np.ndarray:
-        """As `Model.predict`. Failed where it gives no answers within the bounds."""
+        """As `Model.predict`. Refused where it gives no answers within the bounds."""
         asked = pickle.dumps({name: inputs[name] for name in self.inputs}, protocol=5)
         rows = max((len(values) for values in inputs.values()), default=0)
         each = 8 * math.prod(self.task.shape)  # bytes
         kind, said = self._listen(4 * rows * each + 8192, asked)
         if kind != ANSWERED or not said or (len(said) - 8) % each:
-            raise Failed(said.decode("utf-8", "replace"))
+            raise Refused(said.decode("utf-8", "replace"))
         self.seconds, *_ = struct.unpack("<d", said[:8])
         return np.frombuffer(said[8:], dtype=np.float64).reshape(-1, *self.task.shape)
 
@@ -55,7 +52,7 @@ class Contained(Model):
             self._process.ask(asked)
             return self._process.listen(most, PATIENCE_SECONDS)
         except contained.Ended as error:
-            raise Failed(str(error)) from None
+            raise Refused(str(error)) from None
 
 
 Timed = tuple[Path, Inputs]  # a model's file, and rows to ask it
@@ -64,7 +61,7 @@ Timed = tuple[Path, Inputs]  # a model's file, and rows to ask it
 def timed(candidate: Timed, champion: Timed, limit: float, task: Task) -> tuple[float, float]:
     """Median seconds of a request of one row, to the candidate and to the champion. Noise can slow one
     process for its whole life: where the candidate takes more than `limit` times the champion's, both are
-    timed twice more, in new processes, and the median ratio counts. Failed where a model does not answer."""
+    timed twice more, in new processes, and the median ratio counts. Refused where a model does not answer."""
     found = [_in_turn(task, candidate, champion)]
     if _ratio(found[0]) > limit:
         found += [_in_turn(task, candidate, champion) for _ in range(TRIES - 1)]

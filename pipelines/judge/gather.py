@@ -225,7 +225,7 @@ class _Gathering:
         step("making what ships beside the model again")
         try:
             return proposals.differing(self.proposal.path.parents[1], made.beside(self.proposal.model))
-        except (InvalidProposal, Refused, answers.Failed, KeyError) as error:
+        except (InvalidProposal, Refused, KeyError) as error:
             return f"What ships beside the model cannot be held against what the judge makes: {error}"
 
     def repeat(self, scored: Scored) -> float | None:
@@ -247,7 +247,7 @@ class _Gathering:
         champion = its.path, proposals.inputs(its.model, e.champion.features)
         try:
             return answers.timed(candidate, champion, self.params.gate.budget.latency, self.problem.task)
-        except answers.Failed as error:
+        except Refused as error:
             self.note("latency", "INCONCLUSIVE", f"Candidate and champion cannot be timed: {error}.")
             return None
 

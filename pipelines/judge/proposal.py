@@ -18,7 +18,7 @@ from pipelines.artifacts.metrics import Shuffled
 from pipelines.artifacts.model import Description
 from pipelines.artifacts.validation import Validation
 from pipelines.base import recorded as locks
-from pipelines.base.errors import UserError, one_line
+from pipelines.base.errors import Refused, UserError, one_line
 from pipelines.base.files import sha256
 from pipelines.core import tasks
 from pipelines.core.contract import Column, Contract
@@ -124,7 +124,7 @@ def contained(path: Path, task: Task) -> Model:
         return answers.Contained(path, task)
     except onnx.Refused as error:
         raise InvalidProposal(f"models/{path.name} {error}") from None
-    except answers.Failed as error:
+    except Refused as error:
         said = str(error).replace(f"{path.resolve()} ", "").replace(f"{path} ", "")
         raise InvalidProposal(f"models/{path.name} cannot be opened ({one_line(said)})") from None
 
@@ -201,7 +201,7 @@ def _window(path: Path, contract: Contract, asked: tuple[str, ...]) -> pd.DataFr
     key, raw = contract.key.name, [column.name for column in contract.raw]
     try:
         table = window.read(path, list(dict.fromkeys((key, *raw, *asked))))
-    except window.Refused as error:
+    except Refused as error:
         raise InvalidProposal(f"models/window.parquet cannot be read ({one_line(str(error))})") from None
     if key not in table:
         raise InvalidProposal(f"models/window.parquet has no column {key}")

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.base.errors import one_line
+from pipelines.base.errors import Refused, one_line
 from pipelines.core import tables
 from pipelines.judge import contained
 
@@ -26,10 +26,6 @@ LARGEST_BYTES = 2 << 30  # of the columns that are read
 A_VALUE = 4  # bytes, at least: a flag is one bit here and two bytes to pandas, outside the bounds
 BATCH = 1 << 16  # rows
 ROWS, END, REFUSED = b"r", b"e", b"f"
-
-
-class Refused(Exception):
-    """Why the file is not read."""
 
 
 def read(path: Path, names: list[str]) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from pipelines.base.errors import Refused
 from pipelines.core.tasks.binary import BINARY
 from pipelines.judge import answers
 from pipelines.judge import onnx as judged
@@ -174,7 +175,7 @@ def test_a_model_that_takes_too_long_is_ended(tmp_path: Path, window, monkeypatc
     contained = answers.Contained(tmp_path / "model.onnx", BINARY)
     monkeypatch.setattr(answers, "PATIENCE_SECONDS", 1.0)
     asked = {"distance": window["distance"].to_numpy(dtype=np.float32)[:5].reshape(-1, 1)}
-    with pytest.raises(answers.Failed, match="has not answered within 1 s"):
+    with pytest.raises(Refused, match="has not answered within 1 s"):
         contained.predict(asked)
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.base.errors import Refused
 from pipelines.core import tables
 from pipelines.judge import proposal, window
 from tests.problems.parcels.columns import CONTRACT
@@ -38,7 +39,7 @@ def wide(name: str, length: int) -> pa.Table:
 
 
 def refused(path: Path) -> str:
-    with pytest.raises(window.Refused) as error:
+    with pytest.raises(Refused) as error:
         window.read(path, NAMES)
     said = str(error.value)
     assert said and "\n" not in said and len(said) < 500
