@@ -12,7 +12,8 @@ from scipy.stats import norm  # type: ignore[import-untyped]
 
 from benchmarks import figure, run, workers
 from pipelines.core.params import Analysis
-from pipelines.rollout.analysis import Counts, Spells, shown_worse, slow_above
+from pipelines.edge.edge import Counters
+from pipelines.rollout.analysis import Spells, shown_worse, slow_above
 
 DEPLOYS, WORSE = 10_000, 1_000  # simulated of each kind
 PROCESSES = 2
@@ -128,7 +129,7 @@ def _first(played: Played, deploy: int, limits: Analysis) -> int | None:
     spells = Spells()
     for look, (live_asked, asked) in enumerate(zip(played.live_asked, played.asked, strict=True)):
         spells = spells.and_then((live_its[look], live_slow[look]), (new_its[look], new_slow[look]), limits)
-        live, new = Counts(int(live_asked), live_errors[look]), Counts(int(asked), new_errors[look])
+        live, new = Counters(int(live_asked), live_errors[look]), Counters(int(asked), new_errors[look])
         if shown_worse(live, new, spells, limits):
             return look
     return None

@@ -9,7 +9,6 @@ import os
 import shutil
 import socket
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -17,6 +16,7 @@ import psutil
 from pipelines.artifacts.host import Outputs
 from pipelines.base import venv
 from pipelines.base.errors import Refused, UserError
+from pipelines.base.waiting import until
 from pipelines.host import keeper, supervision
 from pipelines.host.host import Host
 from pipelines.host.slots import launch, process
@@ -62,12 +62,9 @@ def revive(host: Host, within: float = 30.0) -> bool:
         host.supervisor.start("edge")
     else:
         supervision.start(host)
-    until = time.monotonic() + within
-    while not alive(host):
-        if time.monotonic() > until:
-            late = f"the edge of {host.environment} did not answer within {within:.0f} s"
-            raise Refused(f"{late}: {_last_words(host) or 'no log'}")
-        time.sleep(0.05)
+    if not until(lambda: alive(host), within):
+        late = f"the edge of {host.environment} did not answer within {within:.0f} s"
+        raise Refused(f"{late}: {_last_words(host) or 'no log'}")
     return True
 
 

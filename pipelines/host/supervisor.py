@@ -5,7 +5,6 @@ import http.client
 import os
 import shlex
 import socket
-import time
 import xmlrpc.client
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import psutil
 
 from pipelines.base.errors import Refused
+from pipelines.base.waiting import until
 
 STOPS_SECONDS = 60.0  # at most, with all its programs
 ANSWERS_SECONDS = 90.0  # at most: it may wait for a program's end
@@ -27,25 +27,15 @@ class Supervisor:
 
     def alive(self) -> bool:
         """Whether a supervisor answers on the socket."""
-        try:
-            return bool(self._call("getState")["statename"] == "RUNNING")
-        except (OSError, xmlrpc.client.Fault):  # it is gone, or on its way out
-            return False
+        return bool(self._asked("getState").get("statename") == "RUNNING")
 
     def itself(self) -> int:
         """The process id of the supervisor that answers on the socket, or 0."""
-        try:
-            return int(self._call("getPID"))
-        except (OSError, xmlrpc.client.Fault):  # a fault: it shuts down
-            return 0
+        return int(self._asked("getPID") or 0)
 
     def state(self, program: str) -> str:
         """`RUNNING`, `STARTING`, `BACKOFF`, `FATAL`, ...; `STOPPED` also where nobody knows the program."""
         return str(self._info(program).get("statename", "STOPPED"))
-
-    def pid(self, program: str) -> int:
-        """The process id of a running program, else 0."""
-        return int(self._info(program).get("pid", 0))
 
     def started(self, program: str) -> int:
         """When the program was last started, in seconds since the epoch, else 0."""
@@ -75,16 +65,17 @@ class Supervisor:
             return
         pid = int(self._call("getPID"))
         self._call("shutdown")
-        until = time.monotonic() + STOPS_SECONDS
-        while _runs(pid):
-            if time.monotonic() > until:
-                raise Refused(f"the supervisor (process {pid}) has not stopped within {STOPS_SECONDS:g} s")
-            time.sleep(0.05)
+        if not until(lambda: not _runs(pid), STOPS_SECONDS):
+            raise Refused(f"the supervisor (process {pid}) has not stopped within {STOPS_SECONDS:g} s")
 
     def _info(self, program: str) -> dict[str, Any]:
+        return dict(self._asked("getProcessInfo", program))
+
+    def _asked(self, method: str, *arguments: str) -> Any:
+        """What it answers; {} where it is gone, on its way out, or does not know the program."""
         try:
-            return dict(self._call("getProcessInfo", program))
-        except (xmlrpc.client.Fault, OSError):
+            return self._call(method, *arguments)
+        except (OSError, xmlrpc.client.Fault):
             return {}
 
     def _call(self, method: str, *arguments: Any) -> Any:

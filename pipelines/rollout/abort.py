@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import time
 from pathlib import Path
 
 import psutil
@@ -11,6 +10,7 @@ import psutil
 from pipelines.base import locks
 from pipelines.base.console import step as say
 from pipelines.base.errors import UserError
+from pipelines.base.waiting import until
 from pipelines.host.host import Host
 from pipelines.rollout.deploy import DEPLOY
 from pipelines.rollout.journal import Journal, Move
@@ -65,12 +65,9 @@ def _interrupt(host: Host, within: float) -> None:
         return  # it has just ended
     except PermissionError:
         raise UserError(f"{holder} belongs to another user: run `ml abort` as that one") from None
-    until = time.monotonic() + within
-    while locks.holder(host.place) == holder:
-        if time.monotonic() > until:
-            way_out = f"`kill -9 {pid}`, then run `ml deploy` or `ml rollback --env {host.environment}`"
-            raise UserError(f"{holder} has not ended within {within:g} s: {way_out}")
-        time.sleep(0.05)
+    if not until(lambda: locks.holder(host.place) != holder, within):
+        way_out = f"`kill -9 {pid}`, then run `ml deploy` or `ml rollback --env {host.environment}`"
+        raise UserError(f"{holder} has not ended within {within:g} s: {way_out}")
 
 
 def _holds(pid: int, place: Path) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import betaln, xlog1py, xlogy  # type: ignore[import-untyped]
 
 from pipelines.core.params import Analysis
+from pipelines.edge.edge import Counters
 
 SHARE = 0.99  # a request is slow beyond the bound that holds so many of the live colour's
 UNASKED = 0.01  # a live colour that nobody asked is taken to fail no more often than this
@@ -20,14 +21,6 @@ PRIOR = (0.5, 5.0)  # a beta distribution: shares of failures are small, yet one
 BISECTIONS = 50
 
 Histogram = Sequence[tuple[float, int]]  # (upper bound in ms, requests up to it), in order
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What a colour did with its requests."""
-
-    requests: int
-    errors: int
 
 
 @dataclass(frozen=True)
@@ -47,7 +40,7 @@ class Spells:
         return Spells(self.told + 1, self.slower + slower)
 
 
-def shown_worse(live: Counts, new: Counts, spells: Spells, limits: Analysis) -> str | None:
+def shown_worse(live: Counters, new: Counters, spells: Spells, limits: Analysis) -> str | None:
     """One sentence with the numbers when the new slot is shown worse, else None: also when nothing is known.
 
     Ask as often as you like, always with counts since the same moments. Two questions share the level: does
@@ -132,7 +125,7 @@ def beyond(histogram: Histogram, bound: float) -> int:
     return total(histogram) - max((count for upper, count in histogram if upper <= bound), default=0)
 
 
-def _share(counts: Counts) -> str:
+def _share(counts: Counters) -> str:
     if not counts.requests:
         return f"was not asked (taken for {100 * UNASKED:g} %)"
     percent = 100 * counts.errors / counts.requests

@@ -1,6 +1,5 @@
 """What the steps of a rollout share: the move under way, edge, slot and limits; and what a step is."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from pipelines.base.console import step as say
 from pipelines.base.errors import Refused
+from pipelines.base.waiting import until
 from pipelines.core import params
 from pipelines.core.contract import Contract
 from pipelines.edge.edge import Counters, Edge, Route
@@ -83,13 +83,10 @@ class Context:
             raise Refused(f"slot {self.slot} ended by itself, {len(self._ended)} times")
         return self.edge.healthy(self.slot)
 
-    def wait(self, until: Callable[[], bool], within: float, otherwise: str) -> None:
-        """Refused when `until` is not true within so many seconds."""
-        end = time.monotonic() + within
-        while not until():
-            if time.monotonic() > end:
-                raise Refused(f"slot {self.slot} {otherwise} within {within:g} s")
-            time.sleep(0.1)
+    def wait(self, true: Callable[[], bool], within: float, otherwise: str) -> None:
+        """Refused when it does not come true within so many seconds."""
+        if not until(true, within, 0.1):
+            raise Refused(f"slot {self.slot} {otherwise} within {within:g} s")
 
     def stop(self, slot: str) -> int:
         """End a slot once nothing is in flight there; returns how many requests still were."""

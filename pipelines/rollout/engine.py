@@ -1,12 +1,12 @@
 """The steps of a rollout, run: held, paused, undone and gone on with. Any failure brings traffic back."""
 
-import time
 from dataclasses import asdict
 from typing import Any
 
 from pipelines.base.console import step as say
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.signals import Interrupted, finishing
+from pipelines.base.waiting import until
 from pipelines.host.slots import process
 from pipelines.registry import mirror as registry
 from pipelines.rollout.context import Context, Held, Step
@@ -137,14 +137,9 @@ class Rollout(Context):
         route = self.edge.route()
         if self.origin is None or route is None or route.slot == self.origin.slot:
             return True
-        if self._heals(self.origin.slot, RECOVERS_SECONDS):
+        old = self.origin.slot
+        if until(lambda: self.edge.healthy(old), RECOVERS_SECONDS, 0.1):
             return True
-        say(f"{self.origin.slot} is not healthy either: starting it again")
-        process.restart(self.host.slot(self.origin.slot))
-        return self._heals(self.origin.slot, self.limits.healthy_within)
-
-    def _heals(self, slot: str, within: float) -> bool:
-        until = time.monotonic() + within
-        while not (healthy := self.edge.healthy(slot)) and time.monotonic() < until:
-            time.sleep(0.1)
-        return healthy
+        say(f"{old} is not healthy either: starting it again")
+        process.restart(self.host.slot(old))
+        return until(lambda: self.edge.healthy(old), self.limits.healthy_within, 0.1)

@@ -10,6 +10,7 @@ from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.release import MODELS
 from pipelines.base.console import step as say
 from pipelines.base.errors import Refused
+from pipelines.base.waiting import until
 from pipelines.core import params, tasks
 from pipelines.core.model import Model
 from pipelines.edge.edge import Counters, Route
@@ -61,11 +62,11 @@ def mirror(r: Context) -> Facts:
     limits, since = r.limits.shadow, r.move.intent("SHADOW") or r.move.at
     r.edge.route_to(Route(r.origin.slot, r.origin.release, fallback=r.slot, mirror=r.slot))
     pairs = shadow.Shadow(r.host.predictions, r.origin.slot, r.slot, since, tasks.of(r.contract))
-    watched, until, told = Watched(r, copies=r.slot), time.monotonic() + limits.patience, 0.0
+    watched, end, told = Watched(r, copies=r.slot), time.monotonic() + limits.patience, 0.0
     asked_again = 0
     while (found := pairs.read()) < limits.pairs:
         watched.look()
-        if time.monotonic() > until:
+        if time.monotonic() > end:
             if limits.ask_again and (asked_again := _ask_again(r, pairs, limits.pairs - found)):
                 break
             raise Held(_too_few_pairs(found, limits))
@@ -85,9 +86,7 @@ def _ask_again(r: Context, pairs: shadow.Shadow, most: int) -> int:
     say(f"{r.slot}: asks {len(rows):,} logged requests again, which callers asked within {again.DAYS} days")
     before, live = pairs.pairs, r.host.slot(r.origin.slot).url
     asked = again.ask(live, r.url, rows, pairs.again)
-    until = time.monotonic() + 10
-    while pairs.read() < before + asked and time.monotonic() < until:
-        time.sleep(0.1)
+    until(lambda: pairs.read() >= before + asked, 10, 0.1)
     return pairs.pairs - before if pairs.pairs >= again.LEAST else 0
 
 
@@ -198,14 +197,14 @@ class Watched:
         self._before = {slot: Counters.parse(value) for slot, value in self.since.items()}
         self._bound = analysis.slow_above(r.record_of_live().times)
         self._spells, self._spell, self._unwell = analysis.Spells(), (time.monotonic(), now), 0.0
-        self.new = self.live = analysis.Counts(0, 0)
+        self.new = self.live = Counters()
 
     def look(self) -> None:
         """Count again. Refused where the slot is shown to be worse, or is not healthy any more."""
         r = self._r
-        self.new = self._counts(r.slot)
+        self.new = self._since(r.slot)
         if r.origin:
-            self.live = self._counts(r.origin.slot)
+            self.live = self._since(r.origin.slot)
             self._add_spell(r.origin.slot)
         if worse := analysis.shown_worse(self.live, self.new, self._spells, r.limits.analysis):
             raise Refused(f"{r.slot} is worse than the live release: {worse}")
@@ -218,7 +217,9 @@ class Watched:
 
     def facts(self) -> Facts:
         """What came since, for the journal."""
-        return {"new": asdict(self.new), "live": asdict(self.live), "spells": asdict(self._spells)}
+        each = {"new": self.new, "live": self.live}
+        counts = {name: {"requests": of.requests, "errors": of.errors} for name, of in each.items()}
+        return {**counts, "spells": asdict(self._spells)}
 
     def _add_spell(self, old: str) -> None:
         """Slow is what the live colour hardly was in this step so far, or since its own rollout."""
@@ -236,9 +237,8 @@ class Watched:
     def _counters(self, slot: str) -> Counters:
         return self._r.edge.counters(slot, self._clusters[slot])
 
-    def _counts(self, slot: str) -> analysis.Counts:
-        since = self._counters(slot).since(self._before[slot])
-        return analysis.Counts(since.requests, since.errors)
+    def _since(self, slot: str) -> Counters:
+        return self._counters(slot).since(self._before[slot])
 
 
 def _not_beside_live(r: Context) -> str | None:

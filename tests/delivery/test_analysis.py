@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks import analysis as simulated
+from pipelines.edge.edge import Counters
 from pipelines.rollout.analysis import (
-    Counts,
     Spells,
     against_a_coin,
     beyond,
@@ -17,7 +17,7 @@ from pipelines.rollout.analysis import (
     slow_above,
 )
 
-LIVE = Counts(10_000, 10)
+LIVE = Counters(10_000, 10)
 QUIET = Spells()
 
 
@@ -31,11 +31,11 @@ class Limits:
 @pytest.mark.parametrize(
     ("new", "words"),
     [
-        (Counts(10, 10), "fails 10 of 10 requests (100 %), the live one 10 of 10,000 requests (0.1 %)"),
-        (Counts(300, 15), "fails 15 of 300 requests (5 %)"),
+        (Counters(10, 10), "fails 10 of 10 requests (100 %), the live one 10 of 10,000 requests (0.1 %)"),
+        (Counters(300, 15), "fails 15 of 300 requests (5 %)"),
     ],
 )
-def test_what_fails_more_is_shown_with_its_numbers(new: Counts, words: str) -> None:
+def test_what_fails_more_is_shown_with_its_numbers(new: Counters, words: str) -> None:
     said = shown_worse(LIVE, new, QUIET, Limits())
     assert said is not None and words in said
 
@@ -43,14 +43,14 @@ def test_what_fails_more_is_shown_with_its_numbers(new: Counts, words: str) -> N
 @pytest.mark.parametrize(
     "new",
     [
-        Counts(0, 0),
-        Counts(1, 1),
-        Counts(10_000, 10),
-        Counts(100_000, 500),  # more errors, by less than the margin
-        Counts(100, 2),  # worse, perhaps, but that is not shown
+        Counters(0, 0),
+        Counters(1, 1),
+        Counters(10_000, 10),
+        Counters(100_000, 500),  # more errors, by less than the margin
+        Counters(100, 2),  # worse, perhaps, but that is not shown
     ],
 )
-def test_what_is_equal_or_within_the_limits_or_unknown_is_not_shown_worse(new: Counts) -> None:
+def test_what_is_equal_or_within_the_limits_or_unknown_is_not_shown_worse(new: Counters) -> None:
     assert shown_worse(LIVE, new, QUIET, Limits()) is None
 
 
@@ -78,18 +78,18 @@ def test_a_slow_machine_and_a_silent_half_second_tell_nothing_against_the_new_on
 
 
 def test_a_live_colour_that_fails_as_much_excuses_the_new_one() -> None:
-    assert shown_worse(Counts(1_000, 200), Counts(1_000, 200), QUIET, Limits()) is None
-    assert shown_worse(Counts(1_000, 0), Counts(1_000, 200), QUIET, Limits()) is not None
+    assert shown_worse(Counters(1_000, 200), Counters(1_000, 200), QUIET, Limits()) is None
+    assert shown_worse(Counters(1_000, 0), Counters(1_000, 200), QUIET, Limits()) is not None
 
 
 @pytest.mark.parametrize("asked", [0, 1, 20])
 def test_a_release_that_only_fails_is_found_also_where_the_live_one_was_hardly_asked(asked: int) -> None:
-    said = shown_worse(Counts(asked, 0), Counts(30, 30), QUIET, Limits())
+    said = shown_worse(Counters(asked, 0), Counters(30, 30), QUIET, Limits())
     assert said is not None and ("was not asked (taken for 1 %)" in said) == (asked == 0)
 
 
 def test_a_smaller_level_asks_for_more() -> None:
-    new = Counts(150, 8)
+    new = Counters(150, 8)
     assert shown_worse(LIVE, new, QUIET, Limits()) is not None
     assert shown_worse(LIVE, new, QUIET, Limits(level=1e-9)) is None
 

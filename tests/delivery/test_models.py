@@ -17,6 +17,7 @@ from pipelines.rollout import deploy
 from pipelines.rollout.journal import Journal
 from pipelines.rollout.load import Load
 from tests.delivery import tiny
+from tests.delivery.waiting import child
 
 pytestmark = pytest.mark.slow
 OTHER = "other-model"
@@ -40,7 +41,7 @@ def test_a_second_model_comes_and_moves_while_the_first_one_serves(
         UserError, match=f"serves {tiny.CONTRACT.name} here, not yet {OTHER}: run `ml infra up"
     ):
         Host.load("staging", OTHER, home)
-    pid, route = host.supervisor.pid("edge"), host.edge.route()
+    pid, route = child(host, "edge"), host.edge.route()
 
     with Load(host.edge_url, tiny.BODIES) as load:
         other = terraform.up("staging", OTHER, home)  # another repository's
@@ -53,7 +54,7 @@ def test_a_second_model_comes_and_moves_while_the_first_one_serves(
         with pytest.raises(UserError, match="held by a deploy"), held(other.place, "a deploy", "staging"):
             deploy.move(other, tiny.CONTRACT, second, store)
     assert not load.lost and set(load.answered) == {first}
-    assert (host.supervisor.pid("edge"), host.edge.route()) == (pid, route)
+    assert (child(host, "edge"), host.edge.route()) == (pid, route)
     assert release_at(host.edge_url) == release_at(other.edge.url) == first
     assert release_at(other.edge.model_url) == third
     assert release_at(f"{host.edge_url}/v1/models/{tiny.CONTRACT.name}") == first

@@ -22,7 +22,7 @@ from pipelines.rollout import checks, deploy, engine
 from pipelines.rollout.journal import Journal
 from pipelines.rollout.load import Load
 from tests.delivery import tiny
-from tests.delivery.waiting import until
+from tests.delivery.waiting import child, until
 from tests.problems.parcels import PARAMS_FILE
 
 pytestmark = pytest.mark.slow
@@ -74,9 +74,9 @@ def test_the_load_sees_what_is_lost(live: Host) -> None:
 def test_a_release_that_is_live_already_is_left_alone(
     live: Host, sides: Sides, store: Store, good: str
 ) -> None:
-    pid, lines = live.supervisor.pid(live.slot(sides.busy).program), len(Journal.of(live).read())
+    pid, lines = child(live, live.slot(sides.busy).program), len(Journal.of(live).read())
     assert deploy.move(live, tiny.CONTRACT, good, store) == 0
-    assert live.supervisor.pid(live.slot(sides.busy).program) == pid
+    assert child(live, live.slot(sides.busy).program) == pid
     assert len(Journal.of(live).read()) == lines
 
 
@@ -160,13 +160,13 @@ def test_a_second_deploy_says_who_holds_the_environment(live: Host, store: Store
 def test_a_worker_that_outlived_its_server_does_not_keep_the_port(
     live: Host, sides: Sides, store: Store, good: str
 ) -> None:
-    master = psutil.Process(live.supervisor.pid(live.slot(sides.busy).program))
+    master = psutil.Process(child(live, live.slot(sides.busy).program))
     (worker,) = master.children()
     master.kill()
     until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
     until(lambda: not live.edge.healthy(sides.busy))  # its checks take a moment to notice
     until(lambda: live.edge.healthy(sides.busy))
-    assert live.supervisor.pid(live.slot(sides.busy).program) not in (0, master.pid)
+    assert child(live, live.slot(sides.busy).program) not in (0, master.pid)
     assert checks.answers(live.slot(sides.busy).url) == good
 
 

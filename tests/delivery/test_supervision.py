@@ -20,7 +20,7 @@ from pipelines.registry.store import Store
 from pipelines.rollout import checks, deploy
 from pipelines.rollout.load import Load
 from tests.delivery import tiny
-from tests.delivery.waiting import never, runs, until
+from tests.delivery.waiting import child, never, runs, until
 
 pytestmark = pytest.mark.slow
 
@@ -70,17 +70,17 @@ def test_a_killed_edge_comes_back_on_its_route(live: Host, slot: str, good: str,
 
 
 def test_a_killed_keeper_loses_nothing_and_the_next_one_keeps_the_same_edge(live: Host) -> None:
-    edge, keeper = services.edge_process(live), live.supervisor.pid("edge")
+    edge, keeper = services.edge_process(live), child(live, "edge")
     with Load(live.edge_url, tiny.BODIES) as load:
         time.sleep(0.3)
         _kill(keeper)
-        until(lambda: live.supervisor.pid("edge") not in (0, keeper))
+        until(lambda: child(live, "edge") not in (0, keeper))
         time.sleep(0.5)
     assert not load.lost, load.lost
     assert services.edge_process(live) == edge
     _kill(edge)
     until(lambda: services.edge_process(live) not in (0, edge))
-    assert psutil.Process(services.edge_process(live)).ppid() == live.supervisor.pid("edge")
+    assert psutil.Process(services.edge_process(live)).ppid() == child(live, "edge")
     until(live.edge.ready)
 
 
@@ -96,7 +96,7 @@ def test_a_killed_supervisor_loses_nothing_and_the_next_command_finds_its_childr
         assert services.revive(live)
         assert services.alive(live) and process.running(live.slot(slot)) == good
         assert (services.edge_process(live), process.server(live.slot(slot))) == (edge, server)
-        assert live.supervisor.pid(live.slot(slot).program) not in (0, server)  # it waits for its turn
+        assert child(live, live.slot(slot).program) not in (0, server)  # it waits for its turn
         assert deploy.move(live, tiny.CONTRACT, better, store) == 0
         time.sleep(0.3)
     assert not load.lost, load.lost
@@ -107,7 +107,7 @@ def test_a_killed_supervisor_loses_nothing_and_the_next_command_finds_its_childr
 def test_an_orphan_that_is_killed_is_replaced_by_the_one_that_waits(live: Host, slot: str, good: str) -> None:
     _kill(_supervisor(live))
     services.revive(live)
-    server, waits = process.server(live.slot(slot)), live.supervisor.pid(live.slot(slot).program)
+    server, waits = process.server(live.slot(slot)), child(live, live.slot(slot).program)
     (worker,) = psutil.Process(server).children()
     _kill(server)
     until(lambda: process.server(live.slot(slot)) == waits)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import psutil
 
+from pipelines.host.host import Host
+
 
 def until(true: Callable[[], bool], within: float = 20.0) -> None:
     """Return once it is true, which must be within so many seconds."""
@@ -28,3 +30,8 @@ def runs(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def child(host: Host, program: str) -> int:
+    """The supervisor's own process that runs a program of its, or 0."""
+    return int(host.supervisor._info(program).get("pid", 0))

@@ -3,13 +3,13 @@
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 from pipelines.artifacts.host import Served
 from pipelines.base import venv
 from pipelines.base.errors import Refused
 from pipelines.base.files import write_text
+from pipelines.base.waiting import until
 from pipelines.host import keeper
 from pipelines.host.slots import launch
 from pipelines.host.slots.slot import Slot
@@ -32,11 +32,8 @@ def start(slot: Slot, release: str, folder: Path) -> None:
     Served(release=release, bento=folder / "bento", python=environment / "bin" / "python").write(home)
     render(slot)
     slot.supervisor.take(slot.program)
-    until = time.monotonic() + STARTS_SECONDS
-    while slot.supervisor.state(slot.program) != "RUNNING":
-        if time.monotonic() > until:
-            raise Refused(f"the supervisor does not start slot {slot.colour}: {last_words(slot, 3)}")
-        time.sleep(0.05)
+    if not until(lambda: slot.supervisor.state(slot.program) == "RUNNING", STARTS_SECONDS):
+        raise Refused(f"the supervisor does not start slot {slot.colour}: {last_words(slot, 3)}")
 
 
 def stop(slot: Slot) -> None:
