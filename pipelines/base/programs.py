@@ -48,13 +48,9 @@ def environment(own_code: bool = False, **given: str) -> dict[str, str]:
     return kept | given
 
 
-def only(*names: str, **given: str) -> dict[str, str]:
-    """An environment of the named variables alone, with `given`: for what outlives its caller."""
-    return {name: os.environ[name] for name in names if name in os.environ} | given
-
-
-def like(names: "re.Pattern[str]", **given: str) -> dict[str, str]:
-    """As `only`, for the variables whose whole name fits a pattern."""
+def only(names: "re.Pattern[str]", **given: str) -> dict[str, str]:
+    """An environment of the variables alone whose whole name fits, with `given`: for what outlives its
+    caller, or plays another machine."""
     return {name: value for name, value in os.environ.items() if names.fullmatch(name)} | given
 
 

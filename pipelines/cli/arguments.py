@@ -40,16 +40,6 @@ def pairs(texts: list[str] | None) -> dict[str, str]:
     return found
 
 
-def wanted(env: str) -> str:
-    """The release that the ledger wants for an environment. UserError where it wants none."""
-    from pipelines.registry import ledger
-
-    entry = ledger.Ledger().wanted(env)
-    if entry is None:
-        raise UserError(f"the ledger wants nothing for {env} yet: run `ml release`")
-    return entry.release
-
-
 def finish(code: int) -> None:
     """End with this exit code."""
     raise typer.Exit(code)

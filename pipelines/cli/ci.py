@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.arguments import Env, finish, pairs, wanted
+from pipelines.cli.arguments import Env, finish, pairs
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs(help="What the workflow files run; `ml ci workflow NAME` runs such a file here.")
@@ -126,11 +126,11 @@ def evidence(
 def rehearse() -> None:
     """Try staging's release on this machine: the previous one up, the flip under load, all down again."""
     from pipelines.problem import PROBLEM
-    from pipelines.registry import ledger
     from pipelines.registry import store as stores
+    from pipelines.registry.ledger import Ledger
     from pipelines.rollout.rehearse import rehearse
 
-    new, history = wanted("staging"), ledger.Ledger().history("staging")
+    new, history = Ledger().required("staging").release, Ledger().history("staging")
     before = (entry.release for entry in history if entry.release != new)
     finish(rehearse(new, PROBLEM.contract, next(filter(stores.of().has, before), None)))
 

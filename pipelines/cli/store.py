@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipelines.base.errors import UserError
-from pipelines.cli.arguments import finish, wanted
+from pipelines.cli.arguments import finish
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs(help="The releases that were built: a folder here, the assets of GitHub's releases there.")
@@ -46,11 +46,12 @@ def add(folder: Annotated[Path, typer.Argument(help="A folder of releases: a dow
 @verbs.command(example="ml store previous")
 def previous() -> None:
     """Find the workflow run that made the release before staging's, for a runner whose store is empty."""
-    from pipelines.registry import ledger
     from pipelines.registry import store as stores
+    from pipelines.registry.ledger import Ledger
     from pipelines.rollout.rehearse import locate, previous
 
-    finish(locate(previous(wanted("staging"), ledger.Ledger().history("staging")), stores.of()))
+    new, history = Ledger().required("staging").release, Ledger().history("staging")
+    finish(locate(previous(new, history), stores.of()))
 
 
 @verbs.command(example="ml store image\nml store image 3fd1c09e")
@@ -58,6 +59,7 @@ def image(
     release: Annotated[str, typer.Argument(help="An id, or its beginning; staging's by default.")] = "",
 ) -> None:
     """Build a release's container image, where a Docker engine answers."""
+    from pipelines.registry.ledger import Ledger
     from pipelines.release.image import image
 
-    finish(image(release or wanted("staging")))
+    finish(image(release or Ledger().required("staging").release))

@@ -11,18 +11,11 @@ from pipelines.host.host import Host
 POLL_SECONDS = 0.2
 
 
-def show(
-    env: str,
-    model: str,
-    slot: str | None = None,
-    lines: int = 20,
-    follow: bool = False,
-    home: Path | None = None,
-) -> int:
+def show(env: str, model: str, slot: str | None = None, lines: int = 20, follow: bool = False) -> int:
     """Print the last lines of each log, each after its name (of one slot without); `follow`: until Ctrl-C.
 
     UserError where there is no such log. Returns 0."""
-    host = Host.load(env, model, home)
+    host = Host.load(env, model)
     files = {"supervisor": host.folder / "supervisor" / "supervisord.log"}
     files |= {"edge": host.folder / "edge" / "envoy.log", **{of.colour: of.log for of in host.slots}}
     logs = [Log(name, file) for name, file in files.items() if slot in (None, name)]

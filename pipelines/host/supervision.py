@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import resource
 import subprocess
 from pathlib import Path
@@ -17,7 +18,7 @@ from pipelines.host.supervisor import program, quoted
 
 MODULE = "supervisor.supervisord"
 # What a service on the host inherits. No token, and not RUNNER_TRACKING_ID, by which a runner would kill it.
-KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
+KEPT = re.compile("PATH|HOME|USER|LANG|LC_ALL|TZ|LD_LIBRARY_PATH")
 
 
 def alone(host: Host) -> bool:
@@ -57,7 +58,7 @@ def write(host: Host) -> None:
 
 def start(host: Host) -> None:
     """Start supervisord, one by its lock, so that it outlives us: no open file, own session and settings."""
-    environment = programs.only(*KEPT, **{launch.MARK: host.mark, "DO_NOT_TRACK": "true"})
+    environment = programs.only(KEPT, **{launch.MARK: host.mark, "DO_NOT_TRACK": "true"})
     folder, python = host.folder / "supervisor", str(host.tools / "bin" / "python")
     (log := folder / "start.log").unlink(missing_ok=True)
     turn = (python, str(_keeper(host)), "alone", str(_lock(host)), str(log))

@@ -23,22 +23,22 @@ def wanted(host: Host) -> Entry | None:
     ledger = Ledger()
     found = ledger.look(host.environment)
     believe(host, ledger, found)
-    return found.entry
+    return found.entry if found else None
 
 
-def believe(host: Host, ledger: Ledger, found: Look) -> str | None:
+def believe(host: Host, ledger: Ledger, found: Look | None) -> str | None:
     """Who signed the environment's entry; None where nothing is wanted, or the host has no list.
 
     UserError where nobody on the list did, where the entry was written for another environment or repository,
     and where an older state of the branch was pushed again."""
     listed = signers(host.folder)
-    if listed is None or found.entry is None or found.commit is None or found.head is None:
+    if listed is None or found is None:
         return None
     name = f"{host.environment}.json on the branch {BRANCH} ({found.commit[:12]})"
     if merges := ledger.merges(found.commit, found.head):
         raise UserError(f"{name} came by a merge ({merges[0][:12]}), which can bring back old ones: {AGAIN}")
     try:
-        who = _who(host, ledger, listed, Written(found.commit, found.entry))
+        who = _who(host, ledger, listed, found)
     except Untrusted as reason:
         raise UserError(f"{name} {reason}: {AGAIN}") from None
     if found.entry.beside is None:
@@ -95,7 +95,6 @@ AGAIN = "write it again with a listed key (`ml promote`, `ml rollback`, or their
 
 def _require_newer(host: Host, ledger: Ledger, found: Look, name: str) -> None:
     """What was signed once stays signed: a branch set back would deploy an old release."""
-    assert found.head and found.commit
     now = Followed(head=found.head, written=found.commit, moment=ledger.moment(found.commit))
     before = Followed.found(host.place)
     if before == now:

@@ -44,7 +44,7 @@ def environment(place: Place, event: Event, folder: Path) -> dict[str, str]:
     files = {name: file.expanduser() for name, file in CONFIGURED.items()}
     return {
         **{name: str(file) for name, file in files.items() if file.is_file()},
-        **programs.like(REACHES),
+        **programs.only(REACHES),
         **loopback.spared(os.environ),
         "PATH": os.pathsep.join(path),
         "HOME": str(home.absolute()),

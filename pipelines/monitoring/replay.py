@@ -11,21 +11,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 
+from pipelines.base import loopback
 from pipelines.base.console import aligned, step
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_json
 from pipelines.core import rows as road
+from pipelines.core.model import Row
 from pipelines.core.problem import Problem
 from pipelines.core.tasks.task import Task
 
-Row = dict[str, Any]
-
-HERE = ("127.0.0.1", "localhost", "::1")
 FRESH = 10  # each tenth request opens a connection of its own: a flip must lose neither kind
 PROGRESS_SECONDS = 2.0  # between two lines of progress
 HEADER = "x-greenlight-release"
@@ -130,7 +128,7 @@ class Tally:
 def local_address(url: str) -> tuple[str, int]:
     """Host and port of `url`. UserError where it is not this machine's: a replay is load, not a caller."""
     parts = urlsplit(url)
-    if parts.scheme != "http" or parts.hostname not in HERE:
+    if parts.scheme != "http" or parts.hostname not in loopback.NAMES:
         why = f"replay sends load to this machine only, and {url} is not http://127.0.0.1:PORT"
         raise UserError(f"{why}: run it on the host of the environment")
     return parts.hostname, parts.port or 80

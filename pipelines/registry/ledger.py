@@ -38,20 +38,18 @@ class Broken(UserError):
 
 
 @dataclass(frozen=True)
-class Look:
-    """The ledger as origin has it: the branch's commit, an environment's entry, the commit that wrote it."""
-
-    head: str | None
-    entry: Entry | None
-    commit: str | None
-
-
-@dataclass(frozen=True)
 class Written:
     """An entry of an environment's history, and the commit that wrote it."""
 
     commit: str
     entry: Entry
+
+
+@dataclass(frozen=True)
+class Look(Written):
+    """The entry that origin has now, and the branch's newest commit there."""
+
+    head: str
 
 
 class Ledger:
@@ -83,11 +81,18 @@ class Ledger:
         """The environment's entry, or None. UserError where origin is out of reach or the file is broken."""
         return self._entry(self._fetch(), environment)
 
-    def look(self, environment: str) -> Look:
+    def required(self, environment: str) -> Entry:
+        """As `wanted`. UserError where nothing is, too."""
+        if (entry := self.wanted(environment)) is None:
+            raise UserError(f"the ledger wants nothing for {environment} yet: run `ml release`")
+        return entry
+
+    def look(self, environment: str) -> Look | None:
         """The environment's entry with the commit that wrote it. Unreachable, or UserError, as `wanted`."""
         head = self._fetch()
-        entry = self._entry(head, environment)
-        return Look(head, entry, self._wrote(head, environment) if head and entry else None)
+        if head is None or (entry := self._entry(head, environment)) is None:
+            return None
+        return Look(self._wrote(head, environment), entry, head)
 
     def holds(self, newer: str, older: str) -> bool:
         """Whether the commit `older` is part of the history of `newer`, or `newer` itself."""
@@ -137,8 +142,7 @@ class Ledger:
 
     def promote(self, check: Callable[[Entry], None] = lambda entry: None) -> Entry:
         """Make what staging wants wanted in production, once `check` passed. UserError as `require_known`."""
-        found = self.look("staging")
-        if found.entry is None or found.commit is None:
+        if (found := self.look("staging")) is None:
             raise UserError("the ledger names no release for staging: run `ml release` first")
         check(found.entry)
         self.require_known("staging", found.commit)

@@ -49,9 +49,8 @@ def diff(one: str, other: str) -> str:
 
 def _side(name: str) -> Side:
     if name in ENVIRONMENTS:
-        if (entry := Ledger().wanted(name)) is None:
-            raise UserError(f"the ledger wants nothing for {name} yet: run `ml release`")
-        return _of_release(stores.of().get(entry.release), f", which {name} wants")
+        release = Ledger().required(name).release
+        return _of_release(stores.of().get(release), f", which {name} wants")
     if (Path(name) / "models").is_dir():
         return _of_folder(Path(name))
     if RELEASE.fullmatch(name):

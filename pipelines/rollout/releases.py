@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from pipelines.artifacts.entry import Entry
 from pipelines.artifacts.release import Release
@@ -21,11 +20,11 @@ from pipelines.rollout.journal import Journal
 HEADER = ("RELEASE", "COMMIT", "CREATED", "MLFLOW", "VERDICT", "WANTED BY", "RUNS HERE IN")
 
 
-def table(store: Store | None = None, ledger: Ledger | None = None, home: Path | None = None) -> str:
+def table() -> str:
     """The releases in the store, the newest first, and those that only the ledger names; who wants them."""
-    store, ledger = store or stores.of(), ledger or Ledger()
-    wanted = _by_release((entry.release, env) for env, entry in ledger.entries().items())
-    runs = _by_release((release, host.environment) for host in _hosts(home) for release in _running(host))
+    store = stores.of()
+    wanted = _by_release((entry.release, env) for env, entry in Ledger().entries().items())
+    runs = _by_release((release, host.environment) for host in _hosts() for release in _running(host))
     listed = store.list()
     lines = [_row(about, wanted, runs) for about in listed]
     none = [f"no release is in {store.where}: `ml release` makes one"]
@@ -35,18 +34,11 @@ def table(store: Store | None = None, ledger: Ledger | None = None, home: Path |
     return "\n".join(told)
 
 
-def prune(
-    keep: int,
-    dry_run: bool = False,
-    store: Store | None = None,
-    ledger: Ledger | None = None,
-    home: Path | None = None,
-) -> str:
+def prune(keep: int, dry_run: bool = False) -> str:
     """Remove all but the newest `keep` releases and those that `needed` names; tells of each what and why.
 
     UserError, with nothing removed, where the ledger or a journal cannot be read."""
-    store = store or stores.of()
-    reasons = needed(ledger, home)
+    store, reasons = stores.of(), needed()
     # of the folder too: another machine may have pruned a release whose copy still is here
     known = {about.id: about for place in (Store(store.folder), store) for about in place.list()}
     lines = []
@@ -61,11 +53,11 @@ def prune(
     return "\n".join(aligned(lines)) or f"no release is in {store.where}"
 
 
-def needed(ledger: Ledger | None = None, home: Path | None = None) -> dict[str, list[str]]:
+def needed() -> dict[str, list[str]]:
     """Why a release must stay: who wants it, and who on this machine runs it, moves or goes back to it."""
-    ledger = ledger or Ledger()
+    ledger = Ledger()
     found = [(entry.release, f"{env} wants it") for env, entry in ledger.entries().items()]
-    for host in _hosts(home):
+    for host in _hosts():
         env, history = host.environment, trust.history(host, ledger)
         found += [(release, f"{env} runs it here") for release in _running(host)]
         found += [(release, f"{env}'s last move here names it") for release in _moved(host) - _running(host)]
@@ -73,9 +65,9 @@ def needed(ledger: Ledger | None = None, home: Path | None = None) -> dict[str, 
     return _by_release(found)
 
 
-def _hosts(home: Path | None) -> list[Host]:
-    at = home or machine.home()
-    return [one for path in sorted(at.glob(f"*/{Host.NAME}")) for one in Host.read(path.parent).each]
+def _hosts() -> list[Host]:
+    found = sorted(machine.home().glob(f"*/{Host.NAME}"))
+    return [one for path in found for one in Host.read(path.parent).each]
 
 
 def _running(host: Host) -> set[str]:

@@ -24,7 +24,7 @@ def status(env: str, model: str, home: Path | None = None) -> int:
     print(f"{env}: {host.edge.model_url}")
     try:
         found = (ledger := Ledger()).look(env)
-        wanted = found.entry.release if found.entry else None
+        wanted = found.entry.release if found else None
         print(f"  wanted   {wanted[:12] if wanted else 'nothing'}")
         print(f"  signed   {_signed(host, ledger, found)}")
     except UserError as error:
@@ -48,7 +48,7 @@ def status(env: str, model: str, home: Path | None = None) -> int:
     return 0
 
 
-def _signed(host: Host, ledger: Ledger, found: Look) -> str:
+def _signed(host: Host, ledger: Ledger, found: Look | None) -> str:
     """Whose word the entry is."""
     try:
         if trust.signers(host.folder) is None:

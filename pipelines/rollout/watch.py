@@ -16,7 +16,6 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from pipelines.artifacts.entry import Entry
 from pipelines.base import machine
 from pipelines.base.console import step as say
 from pipelines.base.errors import Refused, UserError
@@ -170,7 +169,7 @@ class Watch:
         self._revive()
         found = (ledger := Ledger()).look(self.env)
         self.seen.looked = datetime.now(UTC)
-        if found.entry is None:
+        if found is None:
             raise UserError(f"the ledger names no release for {self.env}")
         route = self.host.edge.route()
         runs = route is not None and route.release == found.entry.release
@@ -185,7 +184,7 @@ class Watch:
             return 0
         if half_way is None and self.seen.refused and self.seen.refused.commit == found.commit:
             raise self._refused(self.seen.refused)
-        return self._deploy(found, found.entry)
+        return self._deploy(found)
 
     def _revive(self) -> None:
         """After a reboot nothing runs; an edge that only died is back in a moment, by its supervisor."""
@@ -211,11 +210,11 @@ class Watch:
 
         A forced push of an old clone would else deploy an old release. Over once the environment's entry is
         written again on top of it, or a person deployed what it names."""
-        before, head = self.seen.head, found.head or ""
+        before, head = self.seen.head, found.head
         if before is None or ledger.holds(head, before):
             return
         first = self.seen.rewritten
-        if first and found.commit and ledger.holds(head, first) and not ledger.holds(first, found.commit):
+        if first and ledger.holds(head, first) and not ledger.holds(first, found.commit):
             return
         if first is None or not ledger.holds(head, first):
             self.seen.rewritten = head
@@ -223,8 +222,9 @@ class Watch:
         way_out = f"write {self.env}.json once more, or run `ml deploy --env {self.env}` here"
         raise UserError(f"the branch {BRANCH} was rewritten ({why}): {way_out}")
 
-    def _deploy(self, found: Look, entry: Entry) -> int:
-        self._save(again=None, doing=f"deploys {entry.release[:12]} since {datetime.now(UTC):%H:%M:%S} UTC")
+    def _deploy(self, found: Look) -> int:
+        release = found.entry.release
+        self._save(again=None, doing=f"deploys {release[:12]} since {datetime.now(UTC):%H:%M:%S} UTC")
         try:
             code = deploy.deploy(self.env, self.contract, self.home)
         finally:
@@ -233,7 +233,7 @@ class Watch:
         if code == 4:
             moves = Journal.of(self.host).moves()
             why = (moves[-1].failing if moves else None) or "the journal says why"
-            self.seen.refused = Refusal(commit=found.commit or "", release=entry.release, why=why)
+            self.seen.refused = Refusal(commit=found.commit, release=release, why=why)
             raise self._refused(self.seen.refused)
         return code
 

@@ -14,6 +14,12 @@ from tests.delivery import tiny
 from tests.delivery.world import World
 
 
+@pytest.fixture
+def world(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setenv("GREENLIGHT_HOME", str(world.home))
+    return world
+
+
 def written(world: World) -> dict[str, Path]:
     host = world.host
     logs = {
@@ -31,7 +37,7 @@ def test_the_last_lines_of_each_log_come_after_its_name(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written(world)
-    assert show("staging", tiny.CONTRACT.name, lines=2, home=world.home) == 0
+    assert show("staging", tiny.CONTRACT.name, lines=2) == 0
     names = ("supervisor", "edge", "blue")  # green never ran
     lines = [f"{name:10} | {name} {n}" for name in names for n in (3, 4)]
     assert capsys.readouterr().out.splitlines() == lines
@@ -41,9 +47,9 @@ def test_one_slot_s_log_stands_alone_and_has_what_was_set_aside(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written(world)["blue"].with_name("log.1").write_text("before\n")
-    show("staging", tiny.CONTRACT.name, slot="blue", lines=6, home=world.home)
+    show("staging", tiny.CONTRACT.name, slot="blue", lines=6)
     assert capsys.readouterr().out.splitlines() == ["before", *(f"blue {n}" for n in range(5))]
-    show("staging", tiny.CONTRACT.name, slot="blue", lines=0, home=world.home)
+    show("staging", tiny.CONTRACT.name, slot="blue", lines=0)
     assert capsys.readouterr().out == ""
 
 
@@ -52,7 +58,7 @@ def test_a_log_that_is_not_there_is_one_sentence(world: World, slot: str | None)
     if slot:
         written(world)
     with pytest.raises(UserError, match="no log yet: `ml deploy --env staging` starts a slot"):
-        show("staging", tiny.CONTRACT.name, slot=slot, home=world.home)
+        show("staging", tiny.CONTRACT.name, slot=slot)
 
 
 def test_a_log_is_followed_through_a_cut_line_a_trim_and_a_new_file(tmp_path: Path) -> None:

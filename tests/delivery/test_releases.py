@@ -26,14 +26,16 @@ def limits() -> None:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     for command in (["init", "--quiet", "--bare", "origin.git"], ["clone", "--quiet", "origin.git", "clone"]):
         project.git(tmp_path, *command)
-    return Ledger(tmp_path / "clone")
+    monkeypatch.chdir(tmp_path / "clone")
+    return Ledger()
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GREENLIGHT_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 
 
@@ -116,7 +118,7 @@ def test_a_release_is_told_with_who_wants_and_who_runs_it(store, ledger, home, r
     for env in ("staging", "production"):
         host(home, env)
         routes[env] = r["r4"]
-    header, first, second, *_, last = releases.table(store, ledger, home).splitlines()
+    header, first, second, *_, last = releases.table().splitlines()
     assert header.split("  ")[0] == "RELEASE"
     assert first.split() == [r["r5"][:12], "c" * 12, "2026-01-05T00:00:00+00:00", "5", "PASS", "staging", "-"]
     assert second.split()[-3:] == ["production", "production,", "staging"]
@@ -125,17 +127,17 @@ def test_a_release_is_told_with_who_wants_and_who_runs_it(store, ledger, home, r
 
 def test_a_wanted_release_that_the_store_lacks_is_named(store, ledger, home) -> None:
     want(ledger, "production", "f" * 64)
-    told = releases.table(store, ledger, home).splitlines()[-1]
+    told = releases.table().splitlines()[-1]
     assert told.startswith("ffffffffffff is not in") and told.endswith("is wanted by production")
 
 
 def test_an_empty_store_says_how_a_release_is_made(ledger, home) -> None:
-    assert "`ml release` makes one" in releases.table(Store(home / "store"), ledger, home)
-    assert releases.prune(1, store=Store(home / "store"), ledger=ledger, home=home).startswith("no release")
+    assert "`ml release` makes one" in releases.table()
+    assert releases.prune(1).startswith("no release")
 
 
 def test_only_the_newest_stay_where_nobody_needs_more(store, ledger, home, r) -> None:
-    told = releases.prune(2, store=store, ledger=ledger, home=home).splitlines()
+    told = releases.prune(2).splitlines()
     assert kept(store) == {"r5", "r4"}
     assert [line.split()[2] for line in told] == ["kept", "kept", "removed", "removed", "removed"]
     assert told[0].endswith("one of the newest 2")
@@ -144,7 +146,7 @@ def test_only_the_newest_stay_where_nobody_needs_more(store, ledger, home, r) ->
 def test_what_an_environment_wants_stays(store, ledger, home, r) -> None:
     want(ledger, "production", r["r1"])
     want(ledger, "staging", r["r2"])
-    told = releases.prune(1, store=store, ledger=ledger, home=home)
+    told = releases.prune(1)
     assert kept(store) == {"r5", "r2", "r1"}
     assert told.splitlines()[-1].endswith("production wants it")
 
@@ -152,27 +154,27 @@ def test_what_an_environment_wants_stays(store, ledger, home, r) -> None:
 def test_what_it_wanted_once_goes(store, ledger, home, r) -> None:
     want(ledger, "production", r["r1"])
     want(ledger, "production", r["r4"])
-    releases.prune(1, store=store, ledger=ledger, home=home)
+    releases.prune(1)
     assert kept(store) == {"r5", "r4"}
 
 
 def test_what_the_edge_sends_traffic_to_stays(store, ledger, home, r, routes) -> None:
     host(home, "staging")
     routes["staging"] = r["r1"]
-    told = releases.prune(1, store=store, ledger=ledger, home=home)
+    told = releases.prune(1)
     assert kept(store) == {"r5", "r1"} and told.endswith("staging runs it here")
 
 
 def test_what_a_slot_still_serves_stays(store, ledger, home, r, monkeypatch) -> None:
     host(home, "staging")
     monkeypatch.setattr(process, "running", lambda slot: r["r2"] if slot.colour == "green" else None)
-    releases.prune(1, store=store, ledger=ledger, home=home)
+    releases.prune(1)
     assert kept(store) == {"r5", "r2"}
 
 
 def test_both_ends_of_a_move_that_was_killed_stay(store, ledger, home, r) -> None:
     moved(host(home, "staging"), (r["r1"], "completed"), (r["r2"], "completed"), (r["r3"], None))
-    told = releases.prune(1, store=store, ledger=ledger, home=home)
+    told = releases.prune(1)
     assert {"r3", "r2"} <= kept(store)
     assert "staging's last move here names it" in told
 
@@ -185,13 +187,13 @@ def test_what_a_rollback_would_go_to_stays(store, ledger, home, r) -> None:
     moved(
         there, (r["r2"], "completed"), (r["r3"], "completed"), (r["r4"], "completed"), (r["r3"], "completed")
     )
-    told = releases.prune(1, store=store, ledger=ledger, home=home)
+    told = releases.prune(1)
     assert {"r5", "r3", "r2"} <= kept(store) and "r1" not in kept(store)
     assert "production would go back to it" in told
 
 
 def test_a_dry_run_says_it_and_removes_nothing(store, ledger, home, r) -> None:
-    told = releases.prune(2, dry_run=True, store=store, ledger=ledger, home=home)
+    told = releases.prune(2, dry_run=True)
     assert told.count("would be removed") == 3 and len(kept(store)) == 5
 
 
@@ -207,7 +209,7 @@ def test_what_cannot_be_read_is_no_reason_to_remove(trouble, store, ledger, home
     else:
         shutil.rmtree(tmp_path / "origin.git")
     with pytest.raises(UserError):
-        releases.prune(1, store=store, ledger=ledger, home=home)
+        releases.prune(1)
     assert len(kept(store)) == 5
 
 
@@ -218,13 +220,16 @@ def test_the_ledger_names_every_environment(ledger: Ledger) -> None:
     assert {env: entry.release[0] for env, entry in ledger.entries().items()} == {"staging": "a", "qa": "b"}
 
 
-def test_on_github_they_go_there_and_here(github: Releases, ledger, home, tmp_path: Path) -> None:
+def test_on_github_they_go_there_and_here(
+    github: Releases, ledger, home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GREENLIGHT_STORE", f"github:{REPOSITORY}")
     assets = filled(Assets(REPOSITORY, home / "store"), tmp_path)
     r = ids(assets)
     Assets(REPOSITORY, tmp_path / "other").remove(r["r1"])  # another machine pruned; the copy is here
     assert len(list(assets.folder.iterdir())) == 5
     want(ledger, "production", r["r2"])
-    releases.prune(1, store=assets, ledger=ledger, home=home)
+    releases.prune(1)
     assert kept(assets) == kept(Store(assets.folder)) == {"r5", "r2"}
     assert len(github.tags) == 2
-    assert releases.table(assets, ledger, home).count("2026-01") == 2
+    assert releases.table().count("2026-01") == 2
