@@ -1,8 +1,20 @@
 """`ml stage`: the stages of dvc.yaml, which `ml reproduce` runs where something has changed."""
 
+import sys
+
+import typer
+
+from pipelines.base import preloaded
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs(help="One stage of dvc.yaml; `ml reproduce` runs those that something has changed for.")
+
+
+@verbs.callback()
+def run(context: typer.Context) -> None:
+    """Where `ml reproduce` has the imports ready, the stage runs there."""
+    if (code := preloaded.elsewhere(str(context.invoked_subcommand))) is not None:
+        sys.exit(code)
 
 
 @verbs.command(example="ml stage validate")

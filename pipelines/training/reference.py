@@ -40,7 +40,7 @@ def build(params: Params, rows: pd.DataFrame, answers: Answers, contract: Contra
 def _feature(column: Column, values: pd.Series, block: np.ndarray, params: Params) -> Feature:
     category = column.type == "category"
     given = values.to_numpy(dtype=object if category else np.float64)
-    found = stats.bins(given, category=category, count=len(set(values.dropna())) if category else 10)
+    found = stats.bins(given, category=category, count=values.nunique() if category else 10)
     blocks = (block == number for number in range(block.max() + 1))
     counts = np.array([found.frequencies(given[inside]) * inside.sum() for inside in blocks])
     whole = counts.sum(axis=0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.base import git, programs, recorded
+from pipelines.base import git, preloaded, programs, recorded
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError
 from pipelines.core import months
@@ -20,6 +20,11 @@ from pipelines.training import cache, ingest, tracked, tracking
 
 LOCK = recorded.LOCK
 Lock = Mapping[str, Any]
+# What takes stages long to import, in the order in which they need it. verify trains in another process than
+# train: with another hash seed.
+VALIDATES = "pipelines.training.validate:great_expectations"
+TRAINS = ("pipelines.training.train", "pipelines.problem.estimators", "skl2onnx")
+OTHERS = ("mlflow.tracking", "pipelines.training.evaluate", "pipelines.report.card")
 
 
 def reproduce(problem: Problem, locked: bool = False) -> None:
@@ -37,10 +42,10 @@ def reproduce(problem: Problem, locked: bool = False) -> None:
     if _has_remote():
         cache.bring_lists(_repo(), objects)
         tracked.Folder(months.DATA).keep()
-    if _changed():
+    if changed := _changed():
         if _changed("train"):
             tracking.current()  # before the stages that stand before training
-        repro()
+        repro(validates="validate" in changed)
     if wrong := _wrong_outputs():
         step(f"DVC's cache held {wrong[0]} with other bytes than recorded: dropped, all stages run again")
         repro(anew=True)
@@ -64,38 +69,47 @@ def reproduce(problem: Problem, locked: bool = False) -> None:
         step(f"everything is as {LOCK} says")
 
 
-def repro(anew: bool = False) -> None:
-    """Run `dvc repro`, its progress on standard error. `anew`: every stage, whatever DVC remembers."""
+def repro(anew: bool = False, validates: bool = True) -> None:
+    """Run `dvc repro`, its progress on standard error. `anew`: every stage, whatever DVC remembers;
+    `validates`: whether validate is among those that run."""
     command = [sys.executable, "-m", "dvc", "repro"]
     if anew:
         command += ["--force", "--no-run-cache"]
     elif _has_remote():
         command.append("--pull")
-    run = programs.start(
-        command,
-        env=programs.environment(own_code=True),  # the stages call `ml`
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    assert run.stdout is not None
     lines = []
-    for line in run.stdout:
-        lines.append(line.rstrip())
-        if not line.startswith("ml: "):  # the sentence comes once, at the end
-            print(line, end="", file=sys.stderr, flush=True)
+    with preloaded.preloaded("pipelines.cli:main", imports(validates)) as there:
+        run = programs.start(
+            command,
+            env=programs.environment(own_code=True, **there),  # the stages call `ml`
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert run.stdout is not None
+        for line in run.stdout:
+            lines.append(line.rstrip())
+            if not line.startswith("ml: "):  # the sentence comes once, at the end
+                print(line, end="", file=sys.stderr, flush=True)
     if run.wait():
         raise _failure(lines)
 
 
-def _changed(*stages: str) -> bool:
-    """Whether `dvc repro` has something to do for these stages, or at all. What DVC cannot read, it says
+def imports(validates: bool = True) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """Which stages find what imported, as `preloaded` takes it."""
+    first = (VALIDATES,) if validates else ()
+    others = ("validate", "prepare", "train", "evaluate", "card")
+    return {others: (*first, *TRAINS, *OTHERS), ("verify",): TRAINS}
+
+
+def _changed(*stages: str) -> set[str]:
+    """The stages for which `dvc repro` has something to do, of these or of all. What DVC cannot read, it says
     itself when it runs."""
     from dvc.exceptions import DvcException
 
     try:
-        return bool(_repo().status(targets=stages or None, with_deps=bool(stages)))
+        return set(_repo().status(targets=stages or None, with_deps=bool(stages)))
     except DvcException:
-        return not stages
+        return set() if stages else {"validate"}
 
 
 def _wrong_outputs() -> list[str]:

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,16 +31,17 @@ ELSEWHERE = "move it away, or set MLFLOW_TRACKING_URI to another place"
 
 @contextmanager
 def beside(problem: str) -> Iterator[Log]:
-    """Yields `log` for this problem, in a process of its own that begins at once: MLflow's import takes
-    seconds, in which the interpreter of a fit would wait. UserError before the block for an address that
+    """Yields `log` for this problem, in a process of its own that begins at once: MLflow's import and
+    database take seconds, in which a fit would wait. UserError before the block for an address that
     takes no run, as far as that can be known without MLflow (a server is waited for), and else from `log`."""
     current()
     if file := _file():
         there = next(path for path in (file, *file.parents) if path.exists())
         if not os.access(there, os.W_OK) or (there != file and not there.is_dir()):
             raise UserError(_refused(OSError(f"{there} cannot be written")))
+    how = multiprocessing.get_context("fork" if "mlflow.tracking" in sys.modules else "spawn")
     # At its end it is waited for: one that is ended while it makes MLflow's database leaves half of it.
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _outlive_signals) as aside:
+    with ProcessPoolExecutor(1, how, _outlive_signals) as aside:
         asked = aside.submit(ready, problem)
         if not file:
             asked.result()

@@ -55,7 +55,7 @@ def expect(tables: dict[str, pd.DataFrame], docs: Path, contract: Contract) -> l
     os.environ.setdefault("TQDM_DISABLE", "1")
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="great_expectations")
-    gx = _great_expectations()
+    gx = great_expectations()
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     index = {"class_name": "DefaultSiteIndexBuilder"}
@@ -91,7 +91,7 @@ def expect(tables: dict[str, pd.DataFrame], docs: Path, contract: Contract) -> l
     return results
 
 
-def _great_expectations() -> Any:
+def great_expectations() -> Any:
     """The package, without the imports that take longer than its own, for data and expectations of others."""
     absent = [name for name in WITHOUT if name not in sys.modules]
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # so Python says that it is not there

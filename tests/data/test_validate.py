@@ -218,7 +218,7 @@ def test_the_stage_refuses_and_leaves_no_result(
 def test_what_no_expectation_of_ours_calls_is_imported_where_another_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    validate._great_expectations()
+    validate.great_expectations()
     assert all(sys.modules.get(name, sys) is not None for name in validate.WITHOUT)
     later = validate._Later("colorsys")
     monkeypatch.setitem(sys.modules, "colorsys", later)

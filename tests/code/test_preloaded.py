@@ -1,0 +1,189 @@
+"""A command that runs in a fork of another process is the same as one that runs by itself."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from pipelines.base import preloaded, programs
+from pipelines.training import reproduce
+
+STAGES = tuple(yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
+ALONE = 99  # the exit code of a command that no process waits for
+ASK = (
+    "import sys; from pipelines.base.preloaded import elsewhere\n"
+    f"sys.exit({ALONE} if (code := elsewhere(sys.argv.pop(1))) is None else code)"
+)
+COMMAND = "tests.code.test_preloaded:command"
+WAITING = 30  # seconds, then a process that should have ended has not
+
+
+def command() -> None:
+    """What the forks of these tests run."""
+    what, *words = sys.argv[1:]
+    if what == "say":
+        print(words, Path.cwd(), os.environ.get("SAID"), sys.stdin.read(), sorted(os.environ) == words)
+        print(f"{Path(sys.argv[0]).name} to standard error", file=sys.stderr)
+    elif what == "imported":
+        print(*(name in sys.modules for name in words), preloaded.ADDRESS.format("one") in os.environ)
+    elif what == "seed":
+        print(hash("a text"))
+    elif what == "exit":
+        sys.exit(int(words[0]))
+    elif what == "raise":
+        raise RuntimeError("a bug")
+    elif what == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif what == "wait":
+        print(os.getpid(), flush=True)
+        time.sleep(2 * WAITING)
+
+
+@pytest.fixture(scope="module")
+def waiting() -> Iterator[dict[str, str]]:
+    ahead = ["colorsys", "no_module_of_that_name", "tests.code.test_preloaded:fails", "wave"]
+    with preloaded.preloaded(COMMAND, {("one", "train"): ahead, ("other",): ["colorsys"]}) as there:
+        yield there
+
+
+def fails() -> None:
+    sys.exit("an import that ends the program")
+
+
+def start(there: dict[str, str], *words: str, name: str = "one", **options: Any) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **there}
+    for stream in ("stdin", "stdout", "stderr"):
+        options.setdefault(stream, subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-c", ASK, name, *words], env=environment, text=True, **options)
+
+
+def told(there: dict[str, str], *words: str, name: str = "one") -> tuple[int, str, str]:
+    process = start(there, *words, name=name)
+    out, err = process.communicate("", timeout=WAITING)
+    return process.returncode, out, err
+
+
+def test_a_fork_has_the_commands_arguments_folder_environment_and_streams(
+    waiting: dict[str, str], tmp_path: Path
+) -> None:
+    process = start({**waiting, "SAID": "schön"}, "say", "a b", "", cwd=tmp_path)
+    out, err = process.communicate("through standard input", timeout=WAITING)
+    assert out.split("\n")[0] == f"['a b', ''] {tmp_path} schön through standard input False"
+    assert (process.returncode, err) == (0, "-c to standard error\n")
+    many = {f"SAID_{number}": "x" * 50_000 for number in range(20)}  # more than a socket holds at a time
+    assert told({**waiting, **many}, "exit", "0")[0] == 0
+
+
+def when_imported(there: dict[str, str], *names: str) -> str:
+    """What the command says of `names` once the last of them is there, or a tenth of a minute is over."""
+    for _ in range(60):
+        said = told(there, "imported", *names)[1]
+        if said.split()[len(names) - 1] == "True":
+            break
+        time.sleep(0.1)
+    return said
+
+
+def test_imports_are_there_and_one_that_fails_hinders_no_other(waiting: dict[str, str]) -> None:
+    said = when_imported(waiting, "no_module_of_that_name", "colorsys", "wave")
+    assert said.split() == ["False", "True", "True", "False"]  # and a command in a fork asks for no fork
+    assert told(waiting, "imported", "chunked")[1].split() == ["False", "False"]
+
+
+def test_commands_of_another_process_have_another_hash_seed(waiting: dict[str, str]) -> None:
+    when_imported(waiting, "wave")
+    until = time.monotonic() + WAITING
+    while (other := told(waiting, "seed", name="other"))[0] == ALONE and time.monotonic() < until:
+        pass
+    one, again = (told(waiting, "seed")[1] for _ in range(2))
+    assert one == again != other[1] and other[0] == 0
+    sets = reproduce.imports()
+    assert [stage for names in sets for stage in names] == [*STAGES[:-2], "card", "verify"]
+    assert not any({"train", "verify"} <= set(names) for names in sets)
+
+
+@pytest.mark.parametrize(("words", "code"), [(("exit", "0"), 0), (("exit", "3"), 3), (("die",), 128 + 9)])
+def test_its_exit_code_is_the_commands(waiting: dict[str, str], words: tuple[str, ...], code: int) -> None:
+    assert told(waiting, *words)[0] == code
+
+
+def test_a_bug_is_a_traceback_and_the_next_command_runs(waiting: dict[str, str]) -> None:
+    code, _, err = told(waiting, "raise")
+    assert code == 1 and err.endswith("RuntimeError: a bug\n")
+    assert told(waiting, "exit", "0")[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_it_ends_with_who_asked_for_it(waiting: dict[str, str], number: int) -> None:
+    process = start(waiting, "wait")
+    assert process.stdout is not None
+    fork = psutil.Process(int(process.stdout.readline()))
+    process.send_signal(number)
+    process.communicate(timeout=WAITING)
+    ended([fork])
+
+
+def test_where_nobody_waits_a_command_runs_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waiting: dict[str, str]
+) -> None:
+    assert told({}, "exit", "0")[0] == ALONE
+    assert told(waiting, "exit", "0", name="unknown")[0] == ALONE
+    assert told({preloaded.ADDRESS.format("one"): str(tmp_path / "nothing")}, "exit", "0")[0] == ALONE
+    with preloaded.preloaded(COMMAND, {("one",): []}) as there:
+        assert told(there, "exit", "0")[0] == 0
+    assert told(there, "exit", "0")[0] == ALONE
+    long = tmp_path / ("long" * 30)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    with preloaded.preloaded(COMMAND, {("one",): []}) as there:
+        assert told(there, "exit", "0")[0] == ALONE
+
+
+def test_the_processes_end_with_their_caller() -> None:
+    program = (
+        "import os, psutil, time; from pipelines.base.preloaded import preloaded\n"
+        "with preloaded('colorsys', {('one',): ['colorsys'], ('two',): []}):\n"
+        "    until = time.monotonic() + 30\n"
+        "    found = []\n"
+        "    while len(found) < 2 and time.monotonic() < until:\n"
+        "        found = psutil.Process().children(recursive=True)\n"
+        "    print(*(child.pid for child in found), flush=True)\n"
+        "    os.kill(os.getpid(), 9)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    numbers = [int(number) for number in done.stdout.split()]
+    assert len(numbers) == 2
+    ended([psutil.Process(number) for number in numbers if psutil.pid_exists(number)])
+
+
+def ended(processes: list[psutil.Process]) -> None:
+    left = psutil.wait_procs(processes, timeout=WAITING)[1]
+    assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_stage_asks_for_a_fork(waiting: dict[str, str]) -> None:
+    environment = {**os.environ, **waiting}
+    said = {
+        stage: programs.run(["ml", "stage", stage, "--help"], env=environment).stdout
+        for stage in ("train", "evaluate")
+    }
+    assert not said["train"] and "Usage: ml stage evaluate" in said["evaluate"]  # train's ran in these tests
+
+
+def test_what_reproduce_imports_ahead_exists() -> None:
+    assert reproduce.VALIDATES in {name for ahead in reproduce.imports().values() for name in ahead}
+    for ahead in reproduce.imports(validates=False).values():
+        for name in ahead:
+            preloaded.call(name)
+    preloaded.call(reproduce.VALIDATES)
+    with pytest.raises(AttributeError):
+        preloaded.call("pipelines.training.validate:great_expectation")
