@@ -1,12 +1,13 @@
 """`ml reproduce`: bring the data back, run the stages that something changed for, compare with the commit."""
 
+import contextlib
 import functools
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ def reproduce(problem: Problem, locked: bool = False) -> None:
     if changed := _changed():
         if _changed("train"):
             tracking.current()  # before the stages that stand before training
-        repro(validates="validate" in changed)
+        there = _has_remote() or cache.has(_repo(), objects)
+        repro(runs=[stage for stage in changed if not there or _differs(changed[stage])])
     if wrong := _wrong_outputs():
         step(f"DVC's cache held {wrong[0]} with other bytes than recorded: dropped, all stages run again")
         repro(anew=True)
@@ -69,16 +71,18 @@ def reproduce(problem: Problem, locked: bool = False) -> None:
         step(f"everything is as {LOCK} says")
 
 
-def repro(anew: bool = False, validates: bool = True) -> None:
-    """Run `dvc repro`, its progress on standard error. `anew`: every stage, whatever DVC remembers;
-    `validates`: whether validate is among those that run."""
+def repro(anew: bool = False, runs: Collection[str] = ("validate",)) -> None:
+    """Run `dvc repro`, its progress on standard error. `anew`: every stage, whatever DVC remembers; `runs`:
+    the first stages of which it is known that they will run."""
     command = [sys.executable, "-m", "dvc", "repro"]
     if anew:
         command += ["--force", "--no-run-cache"]
     elif _has_remote():
         command.append("--pull")
     lines = []
-    with preloaded.preloaded("pipelines.cli:main", imports(validates)) as there:
+    with contextlib.ExitStack() as ready:
+        ahead = preloaded.preloaded("pipelines.cli:main", imports("validate" in runs))
+        there = ready.enter_context(ahead) if runs else {}
         run = programs.start(
             command,
             env=programs.environment(own_code=True, **there),  # the stages call `ml`
@@ -101,15 +105,22 @@ def imports(validates: bool = True) -> dict[tuple[str, ...], tuple[str, ...]]:
     return {others: (*first, *TRAINS, *OTHERS), ("verify",): TRAINS}
 
 
-def _changed(*stages: str) -> set[str]:
-    """The stages for which `dvc repro` has something to do, of these or of all. What DVC cannot read, it says
-    itself when it runs."""
+def _changed(*stages: str) -> dict[str, Any]:
+    """What `dvc status` says of the stages that have something to do, of these or of all. What DVC cannot
+    read, it says itself when it runs."""
     from dvc.exceptions import DvcException
 
     try:
-        return set(_repo().status(targets=stages or None, with_deps=bool(stages)))
+        return dict(_repo().status(targets=stages or None, with_deps=bool(stages)))
     except DvcException:
-        return set() if stages else {"validate"}
+        return {} if stages else {"validate": "unknown"}
+
+
+def _differs(found: Any) -> bool:
+    """Whether `dvc status` names more than files which are missing, and may be brought."""
+    if isinstance(found, dict | list):
+        return any(map(_differs, found.values() if isinstance(found, dict) else found))
+    return bool(found != "deleted")
 
 
 def _wrong_outputs() -> list[str]:
