@@ -66,7 +66,7 @@ def _make(folder: Path) -> None:
         (folder / "build").mkdir()
         tables.write(table.PREPARED, rows())
         train.run(given, PROBLEM)
-        evaluate.run(given, CONTRACT)
+        evaluate.run(given, PROBLEM)
         lock(folder)
         (folder / "models" / ".gitignore").write_text("/*\n!.gitignore\n")
         commit(folder, "first")

@@ -1,6 +1,7 @@
 """`ml stage`: the stages of dvc.yaml, which `ml reproduce` runs where something has changed."""
 
 import sys
+from typing import Any
 
 import typer
 
@@ -20,58 +21,54 @@ def run(context: typer.Context) -> None:
 @verbs.command(example="ml stage validate")
 def validate() -> None:
     """Hold the data files against the contract (Great Expectations)."""
-    from pipelines.core.params import load
-    from pipelines.problem import PROBLEM
     from pipelines.training import validate
 
-    validate.run(load(), PROBLEM.contract)
+    validate.run(*_given())
 
 
 @verbs.command(example="ml stage prepare")
 def prepare() -> None:
     """Make the features."""
-    from pipelines.core.params import load
-    from pipelines.problem import PROBLEM
     from pipelines.training import prepare
 
-    prepare.run(load(), PROBLEM)
+    prepare.run(*_given())
 
 
 @verbs.command(example="ml stage train")
 def train() -> None:
     """Fit the estimator of params.yaml, export it as ONNX, log the run to MLflow."""
-    from pipelines.core.params import load
-    from pipelines.problem import PROBLEM
     from pipelines.training import train
 
-    train.run(load(), PROBLEM)
+    train.run(*_given())
 
 
 @verbs.command(example="ml stage evaluate")
 def evaluate() -> None:
     """Write metrics, plots and golden rows of the days after training."""
-    from pipelines.core.params import load
-    from pipelines.problem import PROBLEM
     from pipelines.training import evaluate
 
-    evaluate.run(load(), PROBLEM.contract)
+    evaluate.run(*_given())
 
 
 @verbs.command(example="ml stage verify")
 def verify() -> None:
     """Train again from the same seed, and on shuffled outcomes, for the gate."""
-    from pipelines.core.params import load
-    from pipelines.problem import PROBLEM
     from pipelines.training import verify
 
-    verify.run(load(), PROBLEM)
+    verify.run(*_given())
 
 
 @verbs.command(example="ml stage card")
 def card() -> None:
     """Write the model card, models/card.md."""
-    from pipelines.core.params import load
-    from pipelines.problem import PROBLEM
     from pipelines.report import card
 
-    card.run(load(), PROBLEM.contract)
+    card.run(*_given())
+
+
+def _given() -> tuple[Any, Any]:
+    """The params and the problem."""
+    from pipelines.core.params import load
+    from pipelines.problem import PROBLEM
+
+    return load(), PROBLEM

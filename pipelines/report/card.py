@@ -18,6 +18,7 @@ from pipelines.core import months, stats, tasks
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model
 from pipelines.core.params import Params, flat
+from pipelines.core.problem import Problem
 from pipelines.core.tasks.task import Metric, Task
 from pipelines.report.markdown import render, text
 from pipelines.training import table as rows_of
@@ -29,12 +30,12 @@ LINEAGE = "## Lineage"
 SEED = 1  # of the bootstrap: the gate's, so that both give the same intervals
 
 
-def run(params: Params, contract: Contract, here: Path = Path()) -> Path:
+def run(params: Params, problem: Problem, here: Path = Path()) -> Path:
     """Write models/card.md of the checkout `here`; returns its path. The same inputs give the same bytes, so
     it holds no time, commit or run: `complete` adds them to the copy that a release keeps. UserError where a
     file of an earlier stage is missing."""
-    rows = rows_of.load(here / rows_of.PREPARED)
-    model = Model(here / "models/model.onnx", task := tasks.of(contract))
+    rows, contract, task = rows_of.load(here / rows_of.PREPARED), problem.contract, problem.task
+    model = Model(here / "models/model.onnx", task)
     measured = Measured(params, contract, rows, model.predict(rows_of.inputs(rows, contract)))
     slices, small = _slices(measured)
     rates = read_json(RATES) if RATES.is_file() else {}

@@ -16,6 +16,7 @@ from pipelines.core import tables, tasks
 from pipelines.core.contract import Column, Contract
 from pipelines.core.model import Model, Row
 from pipelines.core.params import Params
+from pipelines.core.problem import Problem
 from pipelines.training import table, windows
 
 MODELS = Path("models")
@@ -23,12 +24,12 @@ GOLDEN = 50  # rows
 POINTS = 200  # of a plot's curve at the most
 
 
-def run(params: Params, contract: Contract, prepared: Path = table.PREPARED, out: Path = MODELS) -> None:
+def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: Path = MODELS) -> None:
     """Write what models/ says of the model: metrics.json, plots/, months.csv, golden.json, window.parquet and
     serving.json. UserError where the days after train.last have not both kinds of label."""
-    rows = table.load(prepared)
+    rows, contract, task = table.load(prepared), problem.contract, problem.task
     windows.both_answers(params, rows, contract)
-    model = Model(out / "model.onnx", task := tasks.of(contract))
+    model = Model(out / "model.onnx", task)
     p = pd.Series(model.predict(table.inputs(rows, contract)), index=rows.index)
     v = table.later(params, rows, contract)
     labelled = v[v[contract.label.name].notna()]

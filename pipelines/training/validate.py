@@ -17,6 +17,7 @@ from pipelines.base.errors import Refused
 from pipelines.core import months
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
+from pipelines.core.problem import Problem
 
 BUILD = Path("build")
 IN_RANGE = 0.999  # sensors do lie: the flights' weather has a wind of 1,048 mph
@@ -27,11 +28,11 @@ SPARSE = 0.5  # else a month needs this share of what half of the months have
 WITHOUT, LATER = ("google", "sqlalchemy"), ("altair", "scipy.stats")  # Great Expectations has no need of them
 
 
-def run(params: Params, contract: Contract, folder: Path = months.DATA, out: Path = BUILD) -> None:
+def run(params: Params, problem: Problem, folder: Path = months.DATA, out: Path = BUILD) -> None:
     """Write build/validation.json and, for people, build/data-docs/index.html.
 
     UserError for a file that cannot be read; Refused for a month that is not what the contract says."""
-    names = months.between(params.data.first, params.data.through)
+    names, contract = months.between(params.data.first, params.data.through), problem.contract
     table = months.read(folder, names[0], names[-1], contract)
     for column in contract.left_out:
         step(

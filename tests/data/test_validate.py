@@ -200,9 +200,9 @@ def test_the_stage_refuses_and_leaves_no_result(
     for name in months.between(first, last):
         table = months.read(small_data, name, name, CONTRACT).iloc[::20]
         write_month(tmp_path / "data", name, table)
-    validate.run(small_params, CONTRACT, tmp_path / "data", tmp_path / "build")
+    validate.run(small_params, PROBLEM, tmp_path / "data", tmp_path / "build")
     once = (tmp_path / "build/validation.json").read_bytes()
-    validate.run(small_params, CONTRACT, tmp_path / "data", tmp_path / "build")
+    validate.run(small_params, PROBLEM, tmp_path / "data", tmp_path / "build")
     assert (tmp_path / "build/validation.json").read_bytes() == once  # or nothing after it could be skipped
     assert json.loads(once)["success"] is True
 
@@ -211,7 +211,7 @@ def test_the_stage_refuses_and_leaves_no_result(
     write_month(tmp_path / "data", last, spoilt)
     (tmp_path / "build/validation.json").unlink()
     with pytest.raises(Refused, match=rf"{last}\.parquet: expected {RANGED.name} to be from"):
-        validate.run(small_params, CONTRACT, tmp_path / "data", tmp_path / "build")
+        validate.run(small_params, PROBLEM, tmp_path / "data", tmp_path / "build")
     assert not (tmp_path / "build/validation.json").exists()
 
 

@@ -16,6 +16,7 @@ from pipelines.core.params import Params
 from pipelines.judge import evidence
 from pipelines.report import card
 from pipelines.training import table
+from tests.problems.parcels import PROBLEM
 from tests.problems.parcels.columns import CONTRACT
 
 
@@ -32,7 +33,7 @@ def checkout(small_built: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="module")
 def text(checkout: Path, small_params: Params) -> str:
-    return card.run(small_params, CONTRACT, checkout).read_text()
+    return card.run(small_params, PROBLEM, checkout).read_text()
 
 
 def section(text: str, title: str) -> str:
@@ -98,7 +99,7 @@ def test_the_same_inputs_give_the_same_bytes_and_no_time_or_commit(
     text: str, checkout: Path, small_params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", "Asia/Tokyo")
-    assert card.run(small_params, CONTRACT, checkout).read_text() == text
+    assert card.run(small_params, PROBLEM, checkout).read_text() == text
     assert not re.search(r"\b[0-9a-f]{40}\b", text) and "20:" not in text
     lineage = section(text, "Lineage")
     for fact in (
@@ -120,7 +121,7 @@ def test_another_model_has_another_card(
         tmp_path / "other" / table.PREPARED,
         rows.assign(**{CONTRACT.label.name: label.sample(frac=1, random_state=1).to_numpy()}),
     )
-    other = card.run(small_params, CONTRACT, tmp_path / "other").read_text()
+    other = card.run(small_params, PROBLEM, tmp_path / "other").read_text()
     assert section(other, "Metrics by month") != section(text, "Metrics by month")
     assert section(other, "Features") == section(text, "Features")
 
@@ -141,10 +142,10 @@ def test_the_gates_error_rates_are_quoted_where_they_were_measured(
 ) -> None:
     monkeypatch.setattr(card, "RATES", tmp_path / "rates.json")
     assert "Not measured yet" in section(
-        card.run(small_params, CONTRACT, checkout).read_text(), "How it is judged"
+        card.run(small_params, PROBLEM, checkout).read_text(), "How it is judged"
     )
     (tmp_path / "rates.json").write_text(json.dumps({"problem": CONTRACT.name, "rates": RATES}))
-    judged = section(card.run(small_params, CONTRACT, checkout).read_text(), "How it is judged")
+    judged = section(card.run(small_params, PROBLEM, checkout).read_text(), "How it is judged")
     assert "| 28 | equal | 640 | 87% [82%, 91%] | 3% [1%, 5%] |" in judged and "Not measured" not in judged
     assert "| `margin.log_loss` | 0.005 |" in judged
 
@@ -154,7 +155,7 @@ def test_rates_of_another_problem_are_not_this_ones(
 ) -> None:
     monkeypatch.setattr(card, "RATES", tmp_path / "rates.json")
     (tmp_path / "rates.json").write_text(json.dumps({"problem": "another", "rates": RATES}))
-    assert "Not measured yet" in card.run(small_params, CONTRACT, checkout).read_text()
+    assert "Not measured yet" in card.run(small_params, PROBLEM, checkout).read_text()
 
 
 def test_a_release_completes_the_lineage_and_nothing_else(text: str) -> None:
@@ -171,4 +172,4 @@ def test_data_that_dvc_does_not_know_are_an_error(
     shutil.copytree(checkout, tmp_path / "other")
     (tmp_path / "other/data.dvc").write_text("outs: []\n")
     with pytest.raises(UserError, match=r"data\.dvc"):
-        card.run(small_params, CONTRACT, tmp_path / "other")
+        card.run(small_params, PROBLEM, tmp_path / "other")

@@ -167,7 +167,7 @@ def test_no_labelled_later_day_is_an_error(
     unlabelled = rows.assign(**{LABEL: rows[LABEL].mask(rows.index.isin(later))})
     tables.write(tmp_path / "prepared.parquet", unlabelled)
     with pytest.raises(UserError, match="has no value in the months after"):
-        evaluate.run(small_params, CONTRACT, tmp_path / "prepared.parquet", tmp_path)
+        evaluate.run(small_params, PROBLEM, tmp_path / "prepared.parquet", tmp_path)
     assert not (tmp_path / "metrics.json").exists()
 
 

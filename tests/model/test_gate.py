@@ -335,7 +335,7 @@ def test_a_proposal_whose_window_is_the_pipelines_own_can_be_scored(fitted, base
     table[table[CONTRACT.time.name] < "2013-07-01"].to_parquet(tmp_path / "prepared.parquet", index=False)
     made = fitted(settings(max_iter=3))
     candidate = made.write(tmp_path / "candidate")
-    evaluate.run(values, CONTRACT, tmp_path / "prepared.parquet", candidate / "models")
+    evaluate.run(values, PROBLEM, tmp_path / "prepared.parquet", candidate / "models")
     _, _, written = judge(candidate, base)
     metrics = json.loads((candidate / "models/metrics.json").read_text())
     gates = {metric["name"]: metric["candidate"][0] for metric in written["metrics"]}

@@ -76,7 +76,7 @@ def build(params: Params, problem: Problem, folder: Path) -> None:
         ingest(problem, params.data.through, first=params.data.first, folder=data)
         prepare.run(params, problem, data, prepared)
         train.run(params, problem, prepared, models)
-        evaluate.run(params, problem.contract, prepared, models)
+        evaluate.run(params, problem, prepared, models)
 
 
 def copy_tracked(folder: Path, without: tuple[str, ...] = ()) -> None:
