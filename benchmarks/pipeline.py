@@ -1,5 +1,6 @@
 """What stages cost beside fit and predict, and the demo, in a clone of HEAD: `make bench ONLY=pipeline`."""
 
+import contextlib
 import functools
 import statistics
 import subprocess
@@ -36,10 +37,10 @@ def main() -> None:
         clone = Path(temporary) / "clone"
         git.run("clone", "--quiet", ".", str(clone))
         figure("restore of data/ from the source", timed(clone, "ml", "restore"), "s")
+        figure("ml reproduce, everything to do", timed(clone, "ml", "reproduce"), "s")
         for which, names in {"the stages": STAGES, "those of a proposal of params.yaml": STAGES[2:]}.items():
             total = stages(clone, names)
             figure(f"{which} outside fit and predict", total, "s", f"<= {BESIDE:g}", total <= BESIDE)
-        figure("ml reproduce, everything to do", timed(clone, "ml", "reproduce"), "s")
         noop = min(timed(clone, "dvc", "repro", "--quiet") for _ in range(3))
         figure("dvc repro, nothing to do", noop, "s", "<= 3", noop <= 3)
         try:
@@ -53,19 +54,23 @@ def main() -> None:
 def stages(clone: Path, names: tuple[str, ...]) -> float:
     """Seconds outside fit and predict of these stages, as `ml reproduce` runs them: each from DVC's call to
     its end, with its wait for what is imported ahead."""
-    imports = {
-        commands: ["benchmarks.pipeline:measure", *ahead]
-        for commands, ahead in reproduce.imports("validate" in names).items()
-    }
+
+    def imported(name: str, ahead: tuple[str, ...]) -> contextlib.AbstractContextManager[None]:
+        own = ["benchmarks.pipeline:measure", *ahead]
+        return preloaded.preloaded(Path(folder, name), "benchmarks.pipeline:stage", own)
+
     beside = fitting = started = 0.0
-    with preloaded.preloaded("benchmarks.pipeline:stage", imports) as there:
-        environment = surroundings(clone, **there)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as ready:
+        ready.enter_context(imported("stages", reproduce.AHEAD["validate" not in names :]))
+        environment = surroundings(clone, **{preloaded.FOLDER: folder})
         command = ["dvc", "repro", "--force", "--no-run-cache", "--single-item", *names]
         process = programs.start(command, cwd=clone, env=environment, stdout=subprocess.PIPE)
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("> ml stage"):
                 started, name = time.perf_counter(), line.split()[-1]
+                if name == "train":
+                    ready.enter_context(imported("verify", reproduce.TRAINS))
             elif line.startswith(SPENT):
                 seconds, spent = time.perf_counter() - started, float(line.split()[-1])
                 fitting, beside = fitting + spent, beside + seconds - spent

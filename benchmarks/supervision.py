@@ -46,7 +46,7 @@ def edge_gaps(host: Host, times: int = KILLS) -> list[float]:
 
 def without_supervisor(host: Host, times: int = 3, per_second: float = 500.0) -> Load:
     """The load that ran while the supervisor was killed and brought back `times` times."""
-    with Load(host.edge_url, tiny.BODIES, per_second) as load:
+    with Load(host.edge_url, tiny.CALLS, per_second) as load:
         for _ in range(times):
             time.sleep(1.0)
             supervisor = int((host.folder / "supervisor" / "supervisord.pid").read_text())

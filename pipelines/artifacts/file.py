@@ -42,7 +42,7 @@ class Artifact(Closed):
 
     NAME: ClassVar[str]
     WRITER: ClassVar[str]  # who writes it, in words
-    WAY_OUT: ClassVar[str]  # what to do where it does not fit
+    WAY_OUT: ClassVar[str] = "run `dvc repro`, which makes it"  # where it does not fit
     LARGEST: ClassVar[int] = 16 * MEGABYTE  # bytes
 
     version: Literal[1] = 1

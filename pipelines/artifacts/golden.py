@@ -18,7 +18,6 @@ class Golden(Artifact):
 
     NAME = "golden.json"
     WRITER = "`ml stage evaluate`"
-    WAY_OUT = "run `dvc repro`, which makes it"
 
     rows: Annotated[tuple[dict[str, Value], ...], Field(min_length=1)]
     p: tuple[float | tuple[float, ...], ...]

@@ -12,7 +12,6 @@ class Metrics(Artifact, extra="allow"):
 
     NAME = "metrics.json"
     WRITER = "`ml stage evaluate`"
-    WAY_OUT = "run `dvc repro`, which makes it"
 
     rows: int
     days: int
@@ -31,6 +30,5 @@ class Shuffled(Artifact):
 
     NAME = "shuffled.json"
     WRITER = "`ml stage verify`"
-    WAY_OUT = "run `dvc repro`, which makes it"
 
     knows: Annotated[float, Field(ge=0, le=1)] | None = Field(alias="roc_auc")

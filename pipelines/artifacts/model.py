@@ -22,7 +22,6 @@ class Description(Artifact):
 
     NAME = "model.json"
     WRITER = "`ml stage train`"
-    WAY_OUT = "run `dvc repro`, which makes it"
 
     name: str
     estimator: str

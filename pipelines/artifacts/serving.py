@@ -12,7 +12,6 @@ class Settings(Artifact):
 
     NAME = "serving.json"
     WRITER = "`ml stage evaluate`"
-    WAY_OUT = "run `dvc repro`, which makes it"
 
     name: str
     api: int  # raised when callers must change their requests

@@ -35,7 +35,6 @@ class Validation(Artifact):
 
     NAME = "validation.json"
     WRITER = "`ml stage validate`"
-    WAY_OUT = "run `dvc repro`, which makes it"
 
     success: Literal[True] = True
     results: tuple[Result, ...]

@@ -1,4 +1,4 @@
-"""Processes that import ahead of time what some commands need: each command then runs in a fork of one."""
+"""A process that imports ahead of time what some commands need: each command then runs in a fork of it."""
 
 import contextlib
 import gc
@@ -11,56 +11,48 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from pipelines.base import console, programs
 
-Chain = list[list[Any]]  # of processes: each the number of its socket's descriptor, and what it imports
 FORK = multiprocessing.get_context("fork")
-ADDRESS = "GREENLIGHT_PRELOADED_{}"  # the socket of the process in which a command of that name may run
+FOLDER = "GREENLIGHT_PRELOADED"  # in the environment of commands: where the sockets of such processes are
 
 
 @contextlib.contextmanager
-def preloaded(main: str, processes: Mapping[tuple[str, ...], Sequence[str]]) -> Iterator[dict[str, str]]:
-    """Yields what to add to the environment of commands, which call `elsewhere` and then run `main`.
-
-    `processes` says for which commands, by their names, each of them imports what, in that order, between two
-    commands; one begins when the one before it has done so. `main` and what is imported are `module` or
-    `module:function`, which is called. What cannot be imported is for the command to tell."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as sockets:
-        there: dict[str, str] = {}
-        chain: Chain = []
-        for number, (names, ahead) in enumerate(processes.items()):
-            listener = sockets.enter_context(socket.socket(socket.AF_UNIX))
-            address = f"{folder}/{number}"
-            with contextlib.suppress(
-                OSError
-            ):  # of a TMPDIR too long for a socket: commands run by themselves
-                listener.bind(address)
-                listener.listen()
-            there |= {ADDRESS.format(name): address for name in names}
-            chain.append([listener.fileno(), *ahead])
-        process = _start(main, chain)
-        try:
-            yield there
-        finally:
-            process.kill()
-            process.communicate()
+def preloaded(socket_file: Path, main: str, ahead: Sequence[str]) -> Iterator[None]:
+    """While the block runs, a process answers commands, which call `elsewhere`, at the socket: it imports
+    `ahead`, in that order, between two commands, and calls `main` for each. All are `module` or
+    `module:function`. What cannot be imported is for the command to tell."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        with contextlib.suppress(OSError):  # of a TMPDIR too long for a socket: commands run by themselves
+            listener.bind(str(socket_file))
+            listener.listen()
+        process = programs.start(
+            [sys.executable, "-m", "pipelines.base.preloaded", str(listener.fileno()), main, *ahead],
+            env=programs.environment(own_code=True),
+            pass_fds=[listener.fileno()],
+            stdin=subprocess.PIPE,  # it ends with this process
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    try:
+        yield
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def elsewhere(name: str) -> int | None:
-    """The exit code of this command, once it has run in a fork with its arguments, streams, folder and
-    environment, which ends with this process; None where no process waits for it."""
-    if not (address := os.environ.pop(ADDRESS.format(name), None)):
+    """The exit code of this command once it ran in a fork of the process whose socket has that name, with
+    its arguments, streams, folder and environment; it ends with this process. None where nobody answers."""
+    if not (folder := os.environ.pop(FOLDER, None)):
         return None
     with socket.socket(socket.AF_UNIX) as asked:
         try:
-            asked.connect(address)
+            asked.connect(f"{folder}/{name}")
             socket.send_fds(asked, [b" "], [0, 1, 2])
             asked.sendall(json.dumps([sys.argv, str(Path.cwd()), dict(os.environ)]).encode() + b"\n")
             taken = asked.recv(1)
@@ -72,25 +64,10 @@ def elsewhere(name: str) -> int | None:
         return int(asked.recv(4) or 1)
 
 
-def _start(main: str, chain: Chain) -> "subprocess.Popen[str]":
-    """The first process of the chain, which starts the next; each ends with who started it."""
-    return programs.start(
-        [sys.executable, "-m", "pipelines.base.preloaded", main, json.dumps(chain)],
-        env=programs.environment(own_code=True),
-        pass_fds=[descriptor for descriptor, *_ in chain],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
-def _serve(main: str, listener: socket.socket, ahead: Sequence[str], then: Chain) -> None:
-    """Import `ahead`, start the process that comes `then`, and answer each command with a fork; ends with
-    standard input."""
+def _serve(listener: socket.socket, main: str, ahead: Sequence[str]) -> None:
+    """Import `ahead`, and answer each command with a fork; ends with standard input."""
+    later = list(ahead)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    later: list[Callable[[], Any]] = [partial(call, name) for name in ahead]
-    later += [partial(_start, main, then)] if then else []
-    held = []  # the process started, and with it its standard input
     while True:
         ready, *_ = select.select([listener, sys.stdin], [], [], 0 if later else None)
         if sys.stdin in ready:
@@ -102,7 +79,7 @@ def _serve(main: str, listener: socket.socket, ahead: Sequence[str], then: Chain
             asked.close()
         elif later:
             with contextlib.suppress(Exception, SystemExit):
-                held.append(later.pop(0)())
+                call(later.pop(0))
 
 
 def _answer(asked: socket.socket, main: str) -> None:
@@ -147,5 +124,4 @@ def call(name: str) -> None:
 
 
 if __name__ == "__main__":
-    (descriptor, *ahead), *then = json.loads(sys.argv[2])
-    _serve(sys.argv[1], socket.socket(fileno=descriptor), ahead, then)
+    _serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2], sys.argv[3:])

@@ -14,7 +14,8 @@ verbs = Verbs(help="One stage of dvc.yaml; `ml reproduce` runs those that someth
 @verbs.callback()
 def run(context: typer.Context) -> None:
     """Where `ml reproduce` has the imports ready, the stage runs there."""
-    if (code := preloaded.elsewhere(str(context.invoked_subcommand))) is not None:
+    process = "verify" if context.invoked_subcommand == "verify" else "stages"
+    if (code := preloaded.elsewhere(process)) is not None:
         sys.exit(code)
 
 

@@ -1,6 +1,6 @@
 """A rollout where no host is attached: everything for real, on a host that lives as long as the command."""
 
-import json
+import itertools
 import random
 import shutil
 import socket
@@ -43,8 +43,8 @@ def rehearse(new: str, contract: Contract, previous: str | None = None, store: S
         if previous and (code := deploy.move(host, contract, previous, store)):
             print(f"**Rehearsal: the previous release `{previous[:12]}` does not start any more.**")
             return code
-        bodies = [json.dumps({"rows": [row]}).encode() for row in Golden.read(folder / MODELS).rows]
-        with Load(host.edge_url, bodies) if previous else nullcontext() as load:
+        requests = itertools.cycle([[row] for row in Golden.read(folder / MODELS).rows])
+        with Load(host.edge_url, requests) if previous else nullcontext() as load:
             code = deploy.move(host, contract, new, store)
         words = _summary(new, previous, code, load)
         print(words)

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,12 @@ from pipelines.training import cache, ingest, tracked, tracking
 
 LOCK = recorded.LOCK
 Lock = Mapping[str, Any]
-# What takes stages long to import, in the order in which they need it. verify trains in another process than
-# train: with another hash seed.
-VALIDATES = "pipelines.training.validate:great_expectations"
+# What the stages import, in the order in which they need it; the first is for validate alone. verify has a
+# process of its own: a fork of train's would have the same hash seed.
 TRAINS = ("pipelines.training.train", "pipelines.problem.estimators", "skl2onnx")
 OTHERS = ("mlflow.tracking", "pipelines.training.evaluate", "pipelines.report.card")
+MAIN = "pipelines.cli:main"
+AHEAD = ("pipelines.training.validate:great_expectations", *TRAINS, *OTHERS)
 
 
 def reproduce(problem: Problem, locked: bool = False) -> None:
@@ -80,12 +82,13 @@ def repro(anew: bool = False, runs: Collection[str] = ("validate",)) -> None:
     elif _has_remote():
         command.append("--pull")
     lines = []
-    with contextlib.ExitStack() as ready:
-        ahead = preloaded.preloaded("pipelines.cli:main", imports("validate" in runs))
-        there = ready.enter_context(ahead) if runs else {}
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as ready:
+        if runs:
+            ahead = AHEAD if "validate" in runs else AHEAD[1:]
+            ready.enter_context(preloaded.preloaded(Path(folder, "stages"), MAIN, ahead))
         run = programs.start(
             command,
-            env=programs.environment(own_code=True, **there),  # the stages call `ml`
+            env=programs.environment(own_code=True, **{preloaded.FOLDER: folder}),  # the stages call `ml`
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
@@ -94,15 +97,10 @@ def repro(anew: bool = False, runs: Collection[str] = ("validate",)) -> None:
             lines.append(line.rstrip())
             if not line.startswith("ml: "):  # the sentence comes once, at the end
                 print(line, end="", file=sys.stderr, flush=True)
+            if runs and line.startswith("> ml stage train"):
+                ready.enter_context(preloaded.preloaded(Path(folder, "verify"), MAIN, TRAINS))
     if run.wait():
         raise _failure(lines)
-
-
-def imports(validates: bool = True) -> dict[tuple[str, ...], tuple[str, ...]]:
-    """Which stages find what imported, as `preloaded` takes it."""
-    first = (VALIDATES,) if validates else ()
-    others = ("validate", "prepare", "train", "evaluate", "card")
-    return {others: (*first, *TRAINS, *OTHERS), ("verify",): TRAINS}
 
 
 def _changed(*stages: str) -> dict[str, Any]:

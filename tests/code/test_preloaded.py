@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,10 @@ from typing import Any
 
 import psutil
 import pytest
-import yaml
 
 from pipelines.base import preloaded, programs
 from pipelines.training import reproduce
 
-STAGES = tuple(yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 ALONE = 99  # the exit code of a command that no process waits for
 ASK = (
     "import sys; from pipelines.base.preloaded import elsewhere\n"
@@ -33,7 +32,7 @@ def command() -> None:
         print(words, Path.cwd(), os.environ.get("SAID"), sys.stdin.read(), sorted(os.environ) == words)
         print(f"{Path(sys.argv[0]).name} to standard error", file=sys.stderr)
     elif what == "imported":
-        print(*(name in sys.modules for name in words), preloaded.ADDRESS.format("one") in os.environ)
+        print(*(name in sys.modules for name in words), preloaded.FOLDER in os.environ)
     elif what == "seed":
         print(hash("a text"))
     elif what == "exit":
@@ -50,22 +49,26 @@ def command() -> None:
 @pytest.fixture(scope="module")
 def waiting() -> Iterator[dict[str, str]]:
     ahead = ["colorsys", "no_module_of_that_name", "tests.code.test_preloaded:fails", "wave"]
-    with preloaded.preloaded(COMMAND, {("one", "train"): ahead, ("other",): ["colorsys"]}) as there:
-        yield there
+    with tempfile.TemporaryDirectory() as folder:
+        one = preloaded.preloaded(Path(folder, "stages"), COMMAND, ahead)
+        with one, preloaded.preloaded(Path(folder, "other"), COMMAND, []):
+            yield {preloaded.FOLDER: folder}
 
 
 def fails() -> None:
     sys.exit("an import that ends the program")
 
 
-def start(there: dict[str, str], *words: str, name: str = "one", **options: Any) -> "subprocess.Popen[str]":
+def start(
+    there: dict[str, str], *words: str, name: str = "stages", **options: Any
+) -> "subprocess.Popen[str]":
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **there}
     for stream in ("stdin", "stdout", "stderr"):
         options.setdefault(stream, subprocess.PIPE)
     return subprocess.Popen([sys.executable, "-c", ASK, name, *words], env=environment, text=True, **options)
 
 
-def told(there: dict[str, str], *words: str, name: str = "one") -> tuple[int, str, str]:
+def told(there: dict[str, str], *words: str, name: str = "stages") -> tuple[int, str, str]:
     process = start(there, *words, name=name)
     out, err = process.communicate("", timeout=WAITING)
     return process.returncode, out, err
@@ -99,15 +102,8 @@ def test_imports_are_there_and_one_that_fails_hinders_no_other(waiting: dict[str
 
 
 def test_commands_of_another_process_have_another_hash_seed(waiting: dict[str, str]) -> None:
-    when_imported(waiting, "wave")
-    until = time.monotonic() + WAITING
-    while (other := told(waiting, "seed", name="other"))[0] == ALONE and time.monotonic() < until:
-        pass
-    one, again = (told(waiting, "seed")[1] for _ in range(2))
-    assert one == again != other[1] and other[0] == 0
-    sets = reproduce.imports()
-    assert [stage for names in sets for stage in names] == [*STAGES[:-2], "card", "verify"]
-    assert not any({"train", "verify"} <= set(names) for names in sets)
+    one, again, other = (told(waiting, "seed", name=name) for name in ("stages", "stages", "other"))
+    assert one == again and (one[0], other[0]) == (0, 0) and one[1] != other[1]
 
 
 @pytest.mark.parametrize(("words", "code"), [(("exit", "0"), 0), (("exit", "3"), 3), (("die",), 128 + 9)])
@@ -131,38 +127,31 @@ def test_it_ends_with_who_asked_for_it(waiting: dict[str, str], number: int) -> 
     ended([fork])
 
 
-def test_where_nobody_waits_a_command_runs_by_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waiting: dict[str, str]
-) -> None:
+def test_where_nobody_waits_a_command_runs_by_itself(tmp_path: Path, waiting: dict[str, str]) -> None:
     assert told({}, "exit", "0")[0] == ALONE
     assert told(waiting, "exit", "0", name="unknown")[0] == ALONE
-    assert told({preloaded.ADDRESS.format("one"): str(tmp_path / "nothing")}, "exit", "0")[0] == ALONE
-    with preloaded.preloaded(COMMAND, {("one",): []}) as there:
+    there = {preloaded.FOLDER: str(tmp_path)}
+    assert told(there, "exit", "0")[0] == ALONE
+    with preloaded.preloaded(tmp_path / "stages", COMMAND, []):
         assert told(there, "exit", "0")[0] == 0
     assert told(there, "exit", "0")[0] == ALONE
     long = tmp_path / ("long" * 30)
     long.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(long))
-    with preloaded.preloaded(COMMAND, {("one",): []}) as there:
-        assert told(there, "exit", "0")[0] == ALONE
+    with preloaded.preloaded(long / "stages", COMMAND, []):
+        assert told({preloaded.FOLDER: str(long)}, "exit", "0")[0] == ALONE
 
 
-def test_the_processes_end_with_their_caller() -> None:
+def test_the_process_ends_with_its_caller(tmp_path: Path) -> None:
     program = (
-        "import os, psutil, time; from pipelines.base.preloaded import preloaded\n"
-        "with preloaded('colorsys', {('one',): ['colorsys'], ('two',): []}):\n"
-        "    until = time.monotonic() + 30\n"
-        "    found = []\n"
-        "    while len(found) < 2 and time.monotonic() < until:\n"
-        "        found = psutil.Process().children(recursive=True)\n"
-        "    print(*(child.pid for child in found), flush=True)\n"
+        "import os, psutil, sys; from pathlib import Path; from pipelines.base.preloaded import preloaded\n"
+        "with preloaded(Path(sys.argv[1]), 'colorsys', []):\n"
+        "    print(*(child.pid for child in psutil.Process().children()), flush=True)\n"
         "    os.kill(os.getpid(), 9)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
-    numbers = [int(number) for number in done.stdout.split()]
-    assert len(numbers) == 2
-    ended([psutil.Process(number) for number in numbers if psutil.pid_exists(number)])
+    command = [sys.executable, "-c", program, str(tmp_path / "socket")]
+    number = int(subprocess.run(command, env=environment, capture_output=True, text=True).stdout)
+    ended([psutil.Process(number)] if psutil.pid_exists(number) else [])
 
 
 def ended(processes: list[psutil.Process]) -> None:
@@ -170,20 +159,18 @@ def ended(processes: list[psutil.Process]) -> None:
     assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_a_stage_asks_for_a_fork(waiting: dict[str, str]) -> None:
+def test_a_stage_asks_for_a_fork_and_verify_for_one_of_another_process(waiting: dict[str, str]) -> None:
     environment = {**os.environ, **waiting}
     said = {
         stage: programs.run(["ml", "stage", stage, "--help"], env=environment).stdout
-        for stage in ("train", "evaluate")
+        for stage in ("train", "verify")
     }
-    assert not said["train"] and "Usage: ml stage evaluate" in said["evaluate"]  # train's ran in these tests
+    assert not said["train"] and "Usage: ml stage verify" in said["verify"]  # train's ran in these tests
 
 
 def test_what_reproduce_imports_ahead_exists() -> None:
-    assert reproduce.VALIDATES in {name for ahead in reproduce.imports().values() for name in ahead}
-    for ahead in reproduce.imports(validates=False).values():
-        for name in ahead:
-            preloaded.call(name)
-    preloaded.call(reproduce.VALIDATES)
+    assert set(reproduce.TRAINS) < set(reproduce.AHEAD)
+    for name in reproduce.AHEAD:
+        preloaded.call(name)
     with pytest.raises(AttributeError):
-        preloaded.call("pipelines.training.validate:great_expectation")
+        preloaded.call(f"{reproduce.AHEAD[0]}s")

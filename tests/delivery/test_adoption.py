@@ -44,7 +44,7 @@ def test_a_supervisor_whose_socket_was_removed_is_found_and_no_request_is_lost(
 ) -> None:
     until(lambda: len(supervisors(live)) == 1)
     (before,) = supervisors(live)
-    with Load(live.edge_url, tiny.BODIES, per_second=200) as load:
+    with Load(live.edge_url, tiny.CALLS, per_second=200) as load:
         live.socket.unlink()
         assert not services.alive(live)
         for release in (better, good):

@@ -2,6 +2,7 @@
 
 import http.client
 import http.server
+import itertools
 import json
 import resource
 import signal
@@ -52,7 +53,7 @@ class Slot:
                 self.rfile.read(int(self.headers.get("content-length", 0)))
                 slot.asked.append((self.path, self.headers.get("x-envoy-upstream-alt-stat-name", "")))
                 time.sleep(slot.delay if self.path.startswith("/predict") else 0)
-                body = json.dumps({"release": slot.release}).encode()
+                body = json.dumps({"release": slot.release, "predictions": []}).encode()
                 self.send_response(200 if slot.ready else 503)
                 self.send_header("x-greenlight-release", slot.release)
                 self.send_header("content-length", str(len(body)))
@@ -148,7 +149,7 @@ def test_a_slot_that_just_became_healthy_has_the_traffic_at_once_though_envoy_st
     stalling = threading.Thread(target=stalls)
     stalling.start()
     try:
-        with Load(edge.url, [b"{}"]) as load:
+        with Load(edge.url, itertools.repeat([])) as load:
             for new, old in [("green", "blue"), ("blue", "green")] * 2:
                 for ready in (True, False, True):  # its health changes more than once in a second
                     slots[new].ready = ready

@@ -43,7 +43,7 @@ def test_a_second_model_comes_and_moves_while_the_first_one_serves(
         Host.load("staging", OTHER, home)
     pid, route = child(host, "edge"), host.edge.route()
 
-    with Load(host.edge_url, tiny.BODIES) as load:
+    with Load(host.edge_url, tiny.CALLS) as load:
         other = terraform.up("staging", OTHER, home)  # another repository's
         assert list(other.ports_of) == [tiny.CONTRACT.name, OTHER] and other.model == OTHER
         with pytest.raises(urllib.error.HTTPError, match="503"):

@@ -53,7 +53,7 @@ def sides(live: Host) -> Sides:
 def test_a_flip_under_load_loses_nothing_and_the_old_slot_ends(
     live: Host, sides: Sides, store: Store, better: str
 ) -> None:
-    with Load(live.edge_url, tiny.BODIES, per_second=400) as load:
+    with Load(live.edge_url, tiny.CALLS, per_second=400) as load:
         time.sleep(0.5)
         assert deploy.move(live, tiny.CONTRACT, better, store) == 0
         time.sleep(0.5)
@@ -64,7 +64,7 @@ def test_a_flip_under_load_loses_nothing_and_the_old_slot_ends(
 
 
 def test_the_load_sees_what_is_lost(live: Host) -> None:
-    with Load(live.edge_url, tiny.BODIES) as load:
+    with Load(live.edge_url, tiny.CALLS) as load:
         time.sleep(0.3)
         live.edge.route_to(None)
         time.sleep(0.3)
@@ -89,7 +89,7 @@ def test_a_release_with_wrong_golden_rows_never_gets_traffic(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     wrong = make("wrong", p=0.26)
-    with Load(live.edge_url, tiny.BODIES) as load:
+    with Load(live.edge_url, tiny.CALLS) as load:
         assert deploy.move(live, tiny.CONTRACT, wrong, store) == 4
     assert set(load.answered) == {good} and not load.lost
     assert live.edge.route() == Route(sides.busy, good) and process.running(live.slot(sides.idle)) is None
@@ -105,7 +105,7 @@ def test_a_release_that_fails_its_callers_loses_the_traffic_again_and_no_request
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     failing = make("failing", errors=True)
-    with Load(live.edge_url, tiny.BODIES) as load:
+    with Load(live.edge_url, tiny.CALLS) as load:
         assert deploy.move(live, tiny.CONTRACT, failing, store) == 4
     assert set(load.answered) == {good} and not load.lost  # the old slot answered in its place
     assert live.edge.route() == Route(sides.busy, good)
@@ -174,7 +174,7 @@ def test_a_live_slot_that_stalls_is_waited_for_though_its_health_checks_fail(
     live: Host, sides: Sides, good: str
 ) -> None:
     stalled = [p for p in launch.leftovers(live.slot(sides.busy).mark) if p.status() != "zombie"]
-    with Load(live.edge_url, tiny.BODIES, per_second=40, threads=20) as load:
+    with Load(live.edge_url, tiny.CALLS, per_second=40, threads=20) as load:
         try:
             for each in stalled:
                 each.suspend()
@@ -239,7 +239,7 @@ def test_killed_before_a_line_of_the_journal_the_same_command_finishes(
     host: Host, store: Store, good: str, better: str, line: int
 ) -> None:
     new = _other(host, store, good, better)
-    with Load(host.edge_url, tiny.BODIES) as load:
+    with Load(host.edge_url, tiny.CALLS) as load:
         assert _killed_deploy(host, store, new, line) == -9
         assert deploy.move(host, tiny.CONTRACT, new, store) == 0
         time.sleep(0.2)
@@ -253,7 +253,7 @@ def test_killed_half_way_another_release_that_is_wanted_wins(
     host: Host, store: Store, good: str, better: str, make: Callable[..., str], line: int
 ) -> None:
     new, third = _other(host, store, good, better), make("third")
-    with Load(host.edge_url, tiny.BODIES) as load:
+    with Load(host.edge_url, tiny.CALLS) as load:
         assert _killed_deploy(host, store, new, line) == -9
         assert deploy.move(host, tiny.CONTRACT, third, store) == 0
     assert not load.lost, load.lost
@@ -266,7 +266,7 @@ def test_killed_while_it_turns_back_the_same_command_turns_back(
     live: Host, sides: Sides, store: Store, make: Callable[..., str], good: str, line: int
 ) -> None:
     failing = make("failing", errors=True)
-    with Load(live.edge_url, tiny.BODIES) as load:
+    with Load(live.edge_url, tiny.CALLS) as load:
         assert _killed_deploy(live, store, failing, line) == -9
         assert deploy.move(live, tiny.CONTRACT, failing, store) == 4
     assert not load.lost, load.lost

@@ -136,7 +136,7 @@ def test_a_signal_undoes_the_step_in_hand_and_the_same_command_goes_on(
         os.kill(os.getpid(), number)
         return done
 
-    with Load(host.edge_url, tiny.BODIES) as load:
+    with Load(host.edge_url, tiny.CALLS) as load:
         monkeypatch.setattr(where, name, interrupted)
         with pytest.raises(Interrupted) as left, interruptible():  # as a benchmark, which ends by it
             deploy.move(host, tiny.CONTRACT, new, store)
@@ -192,7 +192,7 @@ def test_shadow_without_callers_holds_the_rollout_and_goes_on_with_them(
     waits = str(journal(live).moves()[-1].waits)
     assert "of 100 pairs of answers after 2 s (params.yaml: rollout.shadow.pairs and patience)" in waits
     assert "with params.yaml: rollout.shadow.ask_again: true the logged requests of 30 days" in waits
-    with Load(live.edge_url, tiny.BODIES) as load:
+    with Load(live.edge_url, tiny.CALLS) as load:
         assert deploy.move(live, tiny.CONTRACT, better, store) == 0
     assert not load.lost
     compared = next(
@@ -268,7 +268,7 @@ def test_a_release_that_serves_other_answers_than_its_model_gives_is_stopped_in_
 ) -> None:
     limits(shadow=params.Shadow(**SHADOW | {"patience": 30.0}))
     skewed = make("skewed", skew=0.01)
-    with Load(live.edge_url, tiny.BODIES) as load:
+    with Load(live.edge_url, tiny.CALLS) as load:
         assert deploy.move(live, tiny.CONTRACT, skewed, store) == 4
     assert set(load.answered) == {good} and not load.lost
     assert "serves other answers than its model gives offline" in capsys.readouterr().err
@@ -303,7 +303,7 @@ def test_a_canary_gets_its_share_and_then_everything(
 ) -> None:
     canary = [params.Canary(share=20, seconds=1, requests=40)]
     limits(canary=canary, bake=params.Bake(seconds=0.6, requests=3))
-    with Load(live.edge_url, tiny.BODIES, per_second=200) as load:
+    with Load(live.edge_url, tiny.CALLS, per_second=200) as load:
         assert deploy.move(live, tiny.CONTRACT, better, store) == 0
     assert not load.lost
     (step,) = next(e["steps"] for e in journal(live).moves()[-1].events if "steps" in e)
@@ -338,7 +338,7 @@ def test_a_release_that_is_worse_in_the_bake_gives_the_traffic_back(
 ) -> None:
     limits(bake=params.Bake(seconds=30, requests=20))
     worse = make(f"worse {reason}", **fault)
-    with Load(live.edge_url, tiny.BODIES, per_second=200) as load:
+    with Load(live.edge_url, tiny.CALLS, per_second=200) as load:
         time.sleep(5)  # a record of the live release to compare with
         assert deploy.move(live, tiny.CONTRACT, worse, store) == 4
     assert not load.lost, load.lost
@@ -364,7 +364,7 @@ def test_a_bake_lasts_its_time_where_callers_come_and_less_where_none_does(
     limits(bake=params.Bake(seconds=seconds, requests=3))
     monkeypatch.setattr(steps, "UNASKED_SECONDS", 0.3)
     new = make(f"baked before {callers} callers")
-    with Load(live.edge_url, tiny.BODIES, per_second=callers) if callers else nullcontext():
+    with Load(live.edge_url, tiny.CALLS, per_second=callers) if callers else nullcontext():
         assert deploy.move(live, tiny.CONTRACT, new, store) == 0
     at = {
         event["event"]: datetime.fromisoformat(event["at"])

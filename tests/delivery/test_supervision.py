@@ -54,7 +54,7 @@ def slot(live: Host) -> str:
 
 @pytest.mark.parametrize("times", [1, 3])
 def test_a_killed_edge_comes_back_on_its_route(live: Host, slot: str, good: str, times: int) -> None:
-    with Load(live.edge_url, tiny.BODIES) as load:
+    with Load(live.edge_url, tiny.CALLS) as load:
         for _ in range(times):
             time.sleep(0.3)
             killed = _kill(services.edge_process(live))
@@ -71,7 +71,7 @@ def test_a_killed_edge_comes_back_on_its_route(live: Host, slot: str, good: str,
 
 def test_a_killed_keeper_loses_nothing_and_the_next_one_keeps_the_same_edge(live: Host) -> None:
     edge, keeper = services.edge_process(live), child(live, "edge")
-    with Load(live.edge_url, tiny.BODIES) as load:
+    with Load(live.edge_url, tiny.CALLS) as load:
         time.sleep(0.3)
         _kill(keeper)
         until(lambda: child(live, "edge") not in (0, keeper))
@@ -88,7 +88,7 @@ def test_a_killed_supervisor_loses_nothing_and_the_next_command_finds_its_childr
     live: Host, slot: str, store: Store, good: str, better: str
 ) -> None:
     edge, server = services.edge_process(live), process.server(live.slot(slot))
-    with Load(live.edge_url, tiny.BODIES, per_second=400) as load:
+    with Load(live.edge_url, tiny.CALLS, per_second=400) as load:
         time.sleep(0.3)
         _kill(_supervisor(live))
         time.sleep(1.0)

@@ -13,6 +13,7 @@ import pytest
 from pipelines.base.errors import UserError
 from pipelines.monitoring import replay as module
 from pipelines.monitoring.replay import events, local_address, replay
+from pipelines.rollout.load import HEADER
 from tests.problems.parcels import PROBLEM
 from tests.problems.parcels.columns import CONTRACT
 
@@ -23,7 +24,7 @@ Respond = Callable[[int, list[Any]], Answer | None]  # None: the connection is c
 
 def good(number: int, rows: list[Any], release: str = "one") -> Answer:
     body = {"release": release, "predictions": [{"p": 0.5, "act": True} for _ in rows]}
-    return 200, {module.HEADER: release}, json.dumps(body).encode()
+    return 200, {HEADER: release}, json.dumps(body).encode()
 
 
 @contextmanager
@@ -150,7 +151,7 @@ def test_an_answer_not_of_exactly_one_named_release_is_mixed(
     few_rows(4)
 
     def respond(number: int, rows: list[Any]) -> Answer:
-        return 200, {module.HEADER: header} if header else {}, good(number, rows)[2]
+        return 200, {HEADER: header} if header else {}, good(number, rows)[2]
 
     with server(respond) as (url, _):
         tally = replay("2013-07", url, PROBLEM, batch=1)
@@ -164,7 +165,7 @@ def test_rows_of_two_releases_in_one_answer_are_mixed(few_rows: Callable[[int], 
     def respond(number: int, rows: list[Any]) -> Answer:
         predictions = [{"p": 0.5, "release": "one"}, {"p": 0.5, "release": "two"}]
         body = json.dumps({"release": "one", "predictions": predictions})
-        return 200, {module.HEADER: "one"}, body.encode()
+        return 200, {HEADER: "one"}, body.encode()
 
     with server(respond) as (url, _):
         assert replay("2013-07", url, PROBLEM, batch=2).mixed == 3
@@ -184,7 +185,7 @@ def test_until_goes_round_until_the_file_exists(tmp_path: Path) -> None:
 
 
 def test_a_stop_that_is_there_before_the_first_request_lets_none_go(tmp_path: Path) -> None:
-    assert list(module._requests([{}], 1, None, tmp_path, threading.Event())) == []
+    assert list(module._requests([{}], 1, tmp_path)) == []
 
 
 def test_load_goes_to_this_machine_only() -> None:
