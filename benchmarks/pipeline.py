@@ -54,31 +54,31 @@ def main() -> None:
 def stages(clone: Path, names: tuple[str, ...]) -> float:
     """Seconds outside fit and predict of these stages, as `ml reproduce` runs them: each from DVC's call to
     its end, with its wait for what is imported ahead."""
-
-    def imported(name: str, ahead: tuple[str, ...]) -> contextlib.AbstractContextManager[None]:
-        own = ["benchmarks.pipeline:measure", *ahead]
-        return preloaded.preloaded(Path(folder, name), "benchmarks.pipeline:stage", own)
-
-    beside = fitting = started = 0.0
+    fitting, beside, started = 0.0, dict[str, float](), 0.0
+    main, first = "benchmarks.pipeline:stage", ["benchmarks._measured"]
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as ready:
-        ready.enter_context(imported("stages", reproduce.AHEAD["validate" not in names :]))
+        if "validate" in names:
+            ready.enter_context(
+                preloaded.preloaded(Path(folder, "validate"), main, reproduce.AHEAD["validate"])
+            )
         environment = surroundings(clone, **{preloaded.FOLDER: folder})
         command = ["dvc", "repro", "--force", "--no-run-cache", "--single-item", *names]
         process = programs.start(command, cwd=clone, env=environment, stdout=subprocess.PIPE)
         assert process.stdout is not None
         for line in process.stdout:
+            for other in reproduce.ahead(line, folder, main, first):
+                ready.enter_context(other)
             if line.startswith("> ml stage"):
                 started, name = time.perf_counter(), line.split()[-1]
-                if name == "train":
-                    ready.enter_context(imported("verify", reproduce.TRAINS))
             elif line.startswith(SPENT):
                 seconds, spent = time.perf_counter() - started, float(line.split()[-1])
-                fitting, beside = fitting + spent, beside + seconds - spent
+                fitting += spent
                 figure(f"stage {name}", seconds - spent, "s")
-    if process.wait():
-        sys.exit(f"{' '.join(command)}: {process.returncode}")
+                beside[name] = seconds - spent
+    if process.wait() or beside.keys() != set(names):  # one that ran by itself is not measured
+        sys.exit(f"{' '.join(command)}: {process.returncode}, measured: {', '.join(beside)}")
     figure("fit and predict in them", fitting, "s")
-    return beside
+    return sum(beside.values())
 
 
 def months_as_files() -> None:
@@ -215,11 +215,6 @@ class Measured(MetaPathFinder):
 
 
 measured = Measured()
-
-
-def measure() -> None:
-    """From here on, what is imported is measured."""
-    sys.meta_path.insert(0, measured)
 
 
 def stage() -> None:

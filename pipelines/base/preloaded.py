@@ -24,8 +24,8 @@ FOLDER = "GREENLIGHT_PRELOADED"  # in the environment of commands: where the soc
 @contextlib.contextmanager
 def preloaded(socket_file: Path, main: str, ahead: Sequence[str]) -> Iterator[None]:
     """While the block runs, a process answers commands, which call `elsewhere`, at the socket: it imports
-    `ahead`, in that order, between two commands, and calls `main` for each. All are `module` or
-    `module:function`. What cannot be imported is for the command to tell."""
+    `ahead`, and then calls `main` for each command. All are `module` or `module:function`, to be called. What
+    cannot be imported is for the command to tell."""
     with socket.socket(socket.AF_UNIX) as listener:
         with contextlib.suppress(OSError):  # of a TMPDIR too long for a socket: commands run by themselves
             listener.bind(str(socket_file))
@@ -66,20 +66,15 @@ def elsewhere(name: str) -> int | None:
 
 def _serve(listener: socket.socket, main: str, ahead: Sequence[str]) -> None:
     """Import `ahead`, and answer each command with a fork; ends with standard input."""
-    later = list(ahead)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while True:
-        ready, *_ = select.select([listener, sys.stdin], [], [], 0 if later else None)
-        if sys.stdin in ready:
-            return
-        if listener in ready:
-            asked, _ = listener.accept()
-            gc.freeze()  # what is imported by now, which forks need not look through
-            FORK.Process(target=_answer, args=(asked, main)).start()
-            asked.close()
-        elif later:
-            with contextlib.suppress(Exception, SystemExit):
-                call(later.pop(0))
+    for name in ahead:
+        with contextlib.suppress(Exception, SystemExit):
+            _call(name)
+    gc.freeze()  # forks need not look through what is imported
+    while listener in select.select([listener, sys.stdin], [], [])[0]:
+        asked, _ = listener.accept()
+        FORK.Process(target=_answer, args=(asked, main)).start()
+        asked.close()
 
 
 def _answer(asked: socket.socket, main: str) -> None:
@@ -107,20 +102,19 @@ def _run(asked: socket.socket, streams: Sequence[int], main: str) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_end_with, args=(asked,), daemon=True).start()
     console.begin()
-    call(main)
+    _call(main)
+
+
+def _call(name: str) -> None:
+    module, _, function = name.partition(":")
+    found = importlib.import_module(module)
+    if function:
+        getattr(found, function)()
 
 
 def _end_with(asked: socket.socket) -> None:
     asked.recv(1)
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def call(name: str) -> None:
-    """Import `module`, or call what `module:function` names."""
-    module, _, function = name.partition(":")
-    found = importlib.import_module(module)
-    if function:
-        getattr(found, function)()
 
 
 if __name__ == "__main__":

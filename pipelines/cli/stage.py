@@ -14,8 +14,8 @@ verbs = Verbs(help="One stage of dvc.yaml; `ml reproduce` runs those that someth
 @verbs.callback()
 def run(context: typer.Context) -> None:
     """Where `ml reproduce` has the imports ready, the stage runs there."""
-    process = "verify" if context.invoked_subcommand == "verify" else "stages"
-    if (code := preloaded.elsewhere(process)) is not None:
+    name = context.invoked_subcommand
+    if (code := preloaded.elsewhere(name if name in ("validate", "verify") else "others")) is not None:
         sys.exit(code)
 
 

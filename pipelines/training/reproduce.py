@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,16 @@ from pipelines.training import cache, ingest, tracked, tracking
 
 LOCK = recorded.LOCK
 Lock = Mapping[str, Any]
-# What the stages import, in the order in which they need it; the first is for validate alone. verify has a
-# process of its own: a fork of train's would have the same hash seed.
-TRAINS = ("pipelines.training.train", "pipelines.problem.estimators", "skl2onnx")
-OTHERS = ("mlflow.tracking", "pipelines.training.evaluate", "pipelines.report.card")
+# What stages import, by the process in whose forks they run. That of verify, which trains again, is another
+# than train's: it has another hash seed.
 MAIN = "pipelines.cli:main"
-AHEAD = ("pipelines.training.validate:great_expectations", *TRAINS, *OTHERS)
+TRAINS = ("pipelines.training.train", "pipelines.problem.estimators", "skl2onnx")
+AHEAD = {
+    "validate": ("pipelines.training.validate:great_expectations",),
+    "others": (*TRAINS, "mlflow.tracking", "pipelines.training.evaluate", "pipelines.report.card"),
+    "verify": TRAINS,
+}
+BEGIN = {"others": ("validate", "prepare", "train"), "verify": ("train",)}  # with the first of these stages
 
 
 def reproduce(problem: Problem, locked: bool = False) -> None:
@@ -48,8 +52,7 @@ def reproduce(problem: Problem, locked: bool = False) -> None:
     if changed := _changed():
         if _changed("train"):
             tracking.current()  # before the stages that stand before training
-        there = _has_remote() or cache.has(_repo(), objects)
-        repro(runs=[stage for stage in changed if not there or _differs(changed[stage])])
+        repro(validates="validate" in changed)
     if wrong := _wrong_outputs():
         step(f"DVC's cache held {wrong[0]} with other bytes than recorded: dropped, all stages run again")
         repro(anew=True)
@@ -73,9 +76,9 @@ def reproduce(problem: Problem, locked: bool = False) -> None:
         step(f"everything is as {LOCK} says")
 
 
-def repro(anew: bool = False, runs: Collection[str] = ("validate",)) -> None:
-    """Run `dvc repro`, its progress on standard error. `anew`: every stage, whatever DVC remembers; `runs`:
-    the first stages of which it is known that they will run."""
+def repro(anew: bool = False, validates: bool = True) -> None:
+    """Run `dvc repro`, its progress on standard error. `anew`: every stage, whatever DVC remembers;
+    `validates`: validate is known to run."""
     command = [sys.executable, "-m", "dvc", "repro"]
     if anew:
         command += ["--force", "--no-run-cache"]
@@ -83,9 +86,8 @@ def repro(anew: bool = False, runs: Collection[str] = ("validate",)) -> None:
         command.append("--pull")
     lines = []
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as ready:
-        if runs:
-            ahead = AHEAD if "validate" in runs else AHEAD[1:]
-            ready.enter_context(preloaded.preloaded(Path(folder, "stages"), MAIN, ahead))
+        if validates:
+            ready.enter_context(preloaded.preloaded(Path(folder, "validate"), MAIN, AHEAD["validate"]))
         run = programs.start(
             command,
             env=programs.environment(own_code=True, **{preloaded.FOLDER: folder}),  # the stages call `ml`
@@ -97,28 +99,31 @@ def repro(anew: bool = False, runs: Collection[str] = ("validate",)) -> None:
             lines.append(line.rstrip())
             if not line.startswith("ml: "):  # the sentence comes once, at the end
                 print(line, end="", file=sys.stderr, flush=True)
-            if runs and line.startswith("> ml stage train"):
-                ready.enter_context(preloaded.preloaded(Path(folder, "verify"), MAIN, TRAINS))
+            for process in ahead(line, folder):
+                ready.enter_context(process)
     if run.wait():
         raise _failure(lines)
 
 
-def _changed(*stages: str) -> dict[str, Any]:
-    """What `dvc status` says of the stages that have something to do, of these or of all. What DVC cannot
-    read, it says itself when it runs."""
+def ahead(
+    line: str, folder: str, main: str = MAIN, first: Sequence[str] = ()
+) -> Iterator[contextlib.AbstractContextManager[None]]:
+    """The processes that begin where `dvc repro` says this line; their sockets are in `folder`."""
+    stage = line.removeprefix("> ml stage ").rstrip() if line.startswith("> ml stage ") else ""
+    for name, stages in BEGIN.items():
+        if stage in stages and not (place := Path(folder, name)).exists():
+            yield preloaded.preloaded(place, main, [*first, *AHEAD[name]])
+
+
+def _changed(*stages: str) -> set[str]:
+    """The stages for which `dvc repro` has something to do, of these or of all. What DVC cannot read, it says
+    itself when it runs."""
     from dvc.exceptions import DvcException
 
     try:
-        return dict(_repo().status(targets=stages or None, with_deps=bool(stages)))
+        return set(_repo().status(targets=stages or None, with_deps=bool(stages)))
     except DvcException:
-        return {} if stages else {"validate": "unknown"}
-
-
-def _differs(found: Any) -> bool:
-    """Whether `dvc status` names more than files which are missing, and may be brought."""
-    if isinstance(found, dict | list):
-        return any(map(_differs, found.values() if isinstance(found, dict) else found))
-    return bool(found != "deleted")
+        return set() if stages else {"unknown"}
 
 
 def _wrong_outputs() -> list[str]:

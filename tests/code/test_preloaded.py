@@ -1,10 +1,10 @@
 """A command that runs in a fork of another process is the same as one that runs by itself."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 from pipelines.base import preloaded, programs
 from pipelines.training import reproduce
 
+STAGES = ("validate", "prepare", "train", "evaluate", "verify", "card")
 ALONE = 99  # the exit code of a command that no process waits for
 ASK = (
     "import sys; from pipelines.base.preloaded import elsewhere\n"
@@ -47,20 +48,16 @@ def command() -> None:
 
 
 @pytest.fixture(scope="module")
-def waiting() -> Iterator[dict[str, str]]:
-    ahead = ["colorsys", "no_module_of_that_name", "tests.code.test_preloaded:fails", "wave"]
-    with tempfile.TemporaryDirectory() as folder:
-        one = preloaded.preloaded(Path(folder, "stages"), COMMAND, ahead)
-        with one, preloaded.preloaded(Path(folder, "other"), COMMAND, []):
-            yield {preloaded.FOLDER: folder}
-
-
-def fails() -> None:
-    sys.exit("an import that ends the program")
+def waiting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    folder = tmp_path_factory.mktemp("preloaded")
+    ahead = ["colorsys", "no_module_of_that_name", "tests.code.ends_python", "wave"]
+    one = preloaded.preloaded(folder / "others", COMMAND, ahead)
+    with one, preloaded.preloaded(folder / "verify", COMMAND, []):
+        yield {preloaded.FOLDER: str(folder)}
 
 
 def start(
-    there: dict[str, str], *words: str, name: str = "stages", **options: Any
+    there: dict[str, str], *words: str, name: str = "others", **options: Any
 ) -> "subprocess.Popen[str]":
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **there}
     for stream in ("stdin", "stdout", "stderr"):
@@ -68,7 +65,7 @@ def start(
     return subprocess.Popen([sys.executable, "-c", ASK, name, *words], env=environment, text=True, **options)
 
 
-def told(there: dict[str, str], *words: str, name: str = "stages") -> tuple[int, str, str]:
+def told(there: dict[str, str], *words: str, name: str = "others") -> tuple[int, str, str]:
     process = start(there, *words, name=name)
     out, err = process.communicate("", timeout=WAITING)
     return process.returncode, out, err
@@ -85,24 +82,21 @@ def test_a_fork_has_the_commands_arguments_folder_environment_and_streams(
     assert told({**waiting, **many}, "exit", "0")[0] == 0
 
 
-def when_imported(there: dict[str, str], *names: str) -> str:
-    """What the command says of `names` once the last of them is there, or a tenth of a minute is over."""
-    for _ in range(60):
-        said = told(there, "imported", *names)[1]
-        if said.split()[len(names) - 1] == "True":
-            break
-        time.sleep(0.1)
-    return said
-
-
 def test_imports_are_there_and_one_that_fails_hinders_no_other(waiting: dict[str, str]) -> None:
-    said = when_imported(waiting, "no_module_of_that_name", "colorsys", "wave")
-    assert said.split() == ["False", "True", "True", "False"]  # and a command in a fork asks for no fork
-    assert told(waiting, "imported", "chunked")[1].split() == ["False", "False"]
+    names = ("colorsys", "no_module_of_that_name", "tests.code.ends_python", "wave", "chunked")
+    said = told(waiting, "imported", *names)[1].split()
+    assert said == [
+        "True",
+        "False",
+        "False",
+        "True",
+        "False",
+        "False",
+    ]  # nor does it ask for a fork
 
 
 def test_commands_of_another_process_have_another_hash_seed(waiting: dict[str, str]) -> None:
-    one, again, other = (told(waiting, "seed", name=name) for name in ("stages", "stages", "other"))
+    one, again, other = (told(waiting, "seed", name=name) for name in ("others", "others", "verify"))
     assert one == again and (one[0], other[0]) == (0, 0) and one[1] != other[1]
 
 
@@ -132,12 +126,12 @@ def test_where_nobody_waits_a_command_runs_by_itself(tmp_path: Path, waiting: di
     assert told(waiting, "exit", "0", name="unknown")[0] == ALONE
     there = {preloaded.FOLDER: str(tmp_path)}
     assert told(there, "exit", "0")[0] == ALONE
-    with preloaded.preloaded(tmp_path / "stages", COMMAND, []):
+    with preloaded.preloaded(tmp_path / "others", COMMAND, []):
         assert told(there, "exit", "0")[0] == 0
     assert told(there, "exit", "0")[0] == ALONE
     long = tmp_path / ("long" * 30)
     long.mkdir()
-    with preloaded.preloaded(long / "stages", COMMAND, []):
+    with preloaded.preloaded(long / "others", COMMAND, []):
         assert told({preloaded.FOLDER: str(long)}, "exit", "0")[0] == ALONE
 
 
@@ -159,18 +153,30 @@ def ended(processes: list[psutil.Process]) -> None:
     assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_a_stage_asks_for_a_fork_and_verify_for_one_of_another_process(waiting: dict[str, str]) -> None:
+def test_a_stage_asks_for_a_fork_of_its_process(tmp_path: Path, waiting: dict[str, str]) -> None:
     environment = {**os.environ, **waiting}
-    said = {
-        stage: programs.run(["ml", "stage", stage, "--help"], env=environment).stdout
-        for stage in ("train", "verify")
+    helped = {
+        stage: programs.run(["ml", "stage", stage, "--help"], env=environment).stdout for stage in STAGES
     }
-    assert not said["train"] and "Usage: ml stage verify" in said["verify"]  # train's ran in these tests
+    assert [stage for stage, said in helped.items() if said] == ["validate"]  # whose process is not there
+
+
+def test_train_and_verify_have_processes_of_their_own_which_begin_once(tmp_path: Path) -> None:
+    def begun(stage: str) -> list[str]:
+        found = list(reproduce.ahead(f"> ml stage {stage}\n", str(tmp_path), COMMAND))
+        with contextlib.ExitStack() as begun:
+            for process in found:
+                begun.enter_context(process)
+            return sorted(path.name for path in tmp_path.iterdir())
+
+    assert begun("validate") == ["others"]
+    assert begun("train") == ["others", "verify"]
+    assert not list(reproduce.ahead("> ml stage train\n", str(tmp_path), COMMAND))
+    assert not list(reproduce.ahead("Running stage 'train':\n", str(tmp_path / "new"), COMMAND))
 
 
 def test_what_reproduce_imports_ahead_exists() -> None:
-    assert set(reproduce.TRAINS) < set(reproduce.AHEAD)
-    for name in reproduce.AHEAD:
-        preloaded.call(name)
+    for name in {name for ahead in reproduce.AHEAD.values() for name in ahead}:
+        preloaded._call(name)
     with pytest.raises(AttributeError):
-        preloaded.call(f"{reproduce.AHEAD[0]}s")
+        preloaded._call("pipelines.training.validate:no_function")

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.base import git
 from pipelines.base.errors import Refused, UserError
-from pipelines.training.reproduce import _committed, _differs, _failure, compare
+from pipelines.training.reproduce import _committed, _failure, compare
 
 LOCK: dict[str, Any] = {
     "schema": "2.0",
@@ -92,16 +92,3 @@ def test_a_stage_s_own_sentence_is_raised_again() -> None:
     assert isinstance(_failure(["Traceback ...", f"{ended}1"]), RuntimeError)
     locked = _failure(["ERROR: Unable to acquire lock."])
     assert isinstance(locked, UserError) and "Unable to acquire lock" in str(locked)
-
-
-@pytest.mark.parametrize(
-    ("said", "runs"),
-    [
-        ([{"changed outs": {"models/a": "deleted"}}, {"changed deps": {"build/a": "deleted"}}], False),
-        ([{"changed outs": {"models/model.onnx": "deleted"}}, "changed command"], True),
-        ([{"changed deps": {"params.yaml": {"train.seed": "modified"}}}], True),
-        ([{"changed deps": {"pipelines/new.py": "new"}}], True),
-    ],
-)
-def test_what_is_only_missing_is_brought_and_nothing_is_imported_ahead_for_it(said: Any, runs: bool) -> None:
-    assert _differs(said) is runs

@@ -1,0 +1,3 @@
+"""A module whose import ends the program: of test_preloaded."""
+
+raise SystemExit(3)
