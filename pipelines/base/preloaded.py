@@ -6,6 +6,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import re
 import select
 import signal
 import socket
@@ -50,11 +51,12 @@ def elsewhere(name: str) -> int | None:
     its arguments, streams, folder and environment; it ends with this process. None where nobody answers."""
     if not (folder := os.environ.pop(FOLDER, None)):
         return None
+    command = [sys.argv, str(Path.cwd()), programs.only(re.compile(".*"))]
     with socket.socket(socket.AF_UNIX) as asked:
         try:
             asked.connect(f"{folder}/{name}")
             socket.send_fds(asked, [b" "], [0, 1, 2])
-            asked.sendall(json.dumps([sys.argv, str(Path.cwd()), dict(os.environ)]).encode() + b"\n")
+            asked.sendall(f"{json.dumps(command)}\n".encode())
             taken = asked.recv(1)
         except OSError:
             return None
@@ -97,12 +99,11 @@ def _run(asked: socket.socket, streams: Sequence[int], main: str) -> None:
         sys.argv, folder, environment = json.loads(lines.readline())
     asked.sendall(b" ")
     os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_end_with, args=(asked,), daemon=True).start()
     console.begin()
-    _call(main)
+    with programs.lent(environment):
+        _call(main)
 
 
 def _call(name: str) -> None:
