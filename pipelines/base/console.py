@@ -13,12 +13,6 @@ LONGEST = 4096  # characters of a line that are remembered
 _started = time.monotonic()
 
 
-def begin() -> None:
-    """A command begins now: `step` counts from here."""
-    global _started
-    _started = time.monotonic()
-
-
 def step(text: str) -> None:
     """Print one line of progress with the seconds since the command began."""
     print(f"[{time.monotonic() - _started:5.1f} s] {text}", file=sys.stderr, flush=True)

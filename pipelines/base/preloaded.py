@@ -4,7 +4,6 @@ import contextlib
 import gc
 import importlib
 import json
-import multiprocessing
 import os
 import re
 import select
@@ -13,13 +12,16 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipelines.base import console, programs
 
-FORK = multiprocessing.get_context("fork")
 FOLDER = "GREENLIGHT_PRELOADED"  # in the environment of commands: where the sockets of such processes are
+
+# What a command's environment may have besides the process's: from DVC, and from the shell that it uses.
+ADDED = re.compile(r"DVC_\w+|PWD|OLDPWD|SHLVL|_")
 
 
 @contextlib.contextmanager
@@ -57,53 +59,64 @@ def elsewhere(name: str) -> int | None:
             asked.connect(f"{folder}/{name}")
             socket.send_fds(asked, [b" "], [0, 1, 2])
             asked.sendall(f"{json.dumps(command)}\n".encode())
-            taken = asked.recv(1)
+            if not asked.recv(1):
+                return None
         except OSError:
-            return None
-        if not taken:
             return None
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the fork, which says so
         return int(asked.recv(4) or 1)
 
 
-def _serve(listener: socket.socket, main: str, ahead: Sequence[str]) -> None:
-    """Import `ahead`, and answer each command with a fork; ends with standard input."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _serve(listener: socket.socket, ahead: Sequence[str]) -> None:
+    """Import `ahead`, and answer each command with a fork; ends with standard input. Returns in a fork alone,
+    which stands for its command then, and ends as any other process."""
+    started, own = time.time_ns(), programs.only(re.compile(".*"))
+    for number in (signal.SIGINT, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_IGN)
     for name in ahead:
         with contextlib.suppress(Exception, SystemExit):
             _call(name)
     gc.freeze()  # forks need not look through what is imported
     while listener in select.select([listener, sys.stdin], [], [])[0]:
         asked, _ = listener.accept()
-        FORK.Process(target=_answer, args=(asked, main)).start()
+        if not os.fork():
+            listener.close()
+            return _stand_for(asked, started, own)
         asked.close()
+    sys.exit()
 
 
-def _answer(asked: socket.socket, main: str) -> None:
-    """Run the command in a child of this fork, and tell its exit code however it ends."""
+def _stand_for(asked: socket.socket, started: int, own: Mapping[str, str]) -> None:
+    """Take on the command's streams, folder and environment in a child, whose exit code is told however it
+    ends. A command is not taken that would not find here what it would find in a process of its own."""
     _, streams, *_ = socket.recv_fds(asked, 1, 3)
-    child = FORK.Process(target=_run, args=(asked, streams, main))
-    child.start()
-    child.join()
-    code = child.exitcode or 0
-    with contextlib.suppress(OSError):  # nobody waits any more
-        asked.sendall(str(code if code >= 0 else 128 - code).encode())
-
-
-def _run(asked: socket.socket, streams: Sequence[int], main: str) -> None:
-    for number, stream in enumerate(streams):
-        os.dup2(stream, number)
-        os.close(stream)
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115 (multiprocessing has taken it away)
     with asked.makefile(encoding="utf-8") as lines:
         sys.argv, folder, environment = json.loads(lines.readline())
+    other = {name for name, _ in environment.items() ^ own.items()}
+    if _edited(started) or not all(map(ADDED.fullmatch, other)):
+        os._exit(0)
     asked.sendall(b" ")
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if child := os.fork():
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        with contextlib.suppress(OSError):  # nobody waits any more
+            asked.sendall(str(code if code >= 0 else 128 - code).encode())
+        os._exit(0)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
     os.chdir(folder)
+    os.environ |= {name: environment[name] for name in other & environment.keys()}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_end_with, args=(asked,), daemon=True).start()
-    console.begin()
-    with programs.lent(environment):
-        _call(main)
+    importlib.reload(console)  # whose clock begins now
+
+
+def _edited(since: int) -> bool:
+    """Whether a file of ours that is imported has changed since then, in nanoseconds: DVC records what it is
+    when a stage begins."""
+    ours = [file for module in sys.modules.values() if (file := getattr(module, "__file__", None))]
+    paths = [path for file in ours if programs.CODE in (path := Path(file)).parents]
+    return any(not path.exists() or path.stat().st_ctime_ns > since for path in paths)
 
 
 def _call(name: str) -> None:
@@ -119,4 +132,6 @@ def _end_with(asked: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2], sys.argv[3:])
+    main = sys.argv[2]
+    _serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[3:])
+    _call(main)

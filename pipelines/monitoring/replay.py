@@ -55,7 +55,8 @@ def replay(
         reason = error.strerror or error
         raise UserError(f"nothing listens at {url} ({reason}): run `ml deploy` first") from None
     begun = time.monotonic()
-    with suppress(KeyboardInterrupt), Load(url, requests, rate, connections, timeout, accepts) as load:
+    load = Load(url, requests, rate, connections, timeout, accepts)
+    with suppress(KeyboardInterrupt), load:
         _watch(load, month)  # what was sent until Ctrl-C still counts
     result = _counted(month, url, load, time.monotonic() - begun)
     if tally is not None:

@@ -41,7 +41,7 @@ def reproduce(problem: Problem, locked: bool = False) -> None:
     is a UserError; other outputs of the same inputs are only noted, with both hashes (another CPU rounds in
     another way). So is one that names what no stage makes, before anything is removed or written.
     A stage's own UserError or Refused is raised again."""
-    _opened.cache_clear()
+    _repo.cache_clear()
     _lock()
     ingest.restore(problem)
     objects = list(_made().values())
@@ -105,9 +105,7 @@ def repro(anew: bool = False, validates: bool = True) -> None:
         raise _failure(lines)
 
 
-def ahead(
-    line: str, folder: str, main: str = MAIN, first: Sequence[str] = ()
-) -> Iterator[contextlib.AbstractContextManager[None]]:
+def ahead(line: str, folder: str, main: str = MAIN, first: Sequence[str] = ()) -> Iterator[Any]:
     """The processes that begin where `dvc repro` says this line; their sockets are in `folder`."""
     stage = line.removeprefix("> ml stage ").rstrip() if line.startswith("> ml stage ") else ""
     for name, stages in BEGIN.items():
@@ -136,13 +134,9 @@ def _wrong_outputs() -> list[str]:
     return wrong
 
 
-def _repo() -> Any:
-    return _opened(Path.cwd())
-
-
 @functools.cache  # DVC takes a quarter of a second to read dvc.yaml and dvc.lock
-def _opened(folder: Path) -> Any:
-    return cache.repo(folder)
+def _repo() -> Any:
+    return cache.repo(Path.cwd())
 
 
 def _lock() -> Lock:

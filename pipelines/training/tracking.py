@@ -35,7 +35,9 @@ def beside(problem: str) -> Iterator[Log]:
     database take seconds, in which a fit would wait. UserError before the block for an address that
     takes no run, as far as that can be known without MLflow (a server is waited for), and else from `log`."""
     current()
-    if file := _file():
+    given = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{LOCAL}"
+    file = Path(given.removeprefix("sqlite:///")).absolute() if given.startswith("sqlite:///") else None
+    if file:
         there = next(path for path in (file, *file.parents) if path.exists())
         if not os.access(there, os.W_OK) or (there != file and not there.is_dir()):
             raise UserError(_refused(OSError(f"{there} cannot be written")))
@@ -214,12 +216,6 @@ def _refused(error: Exception) -> str:
             f"variable to log to {LOCAL}"
         )
     return f"{LOCAL} does not take the run ({reason}): {ELSEWHERE}"
-
-
-def _file() -> Path | None:
-    """The file of sqlite that takes the runs, if it is one."""
-    given = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{LOCAL}"
-    return Path(given.removeprefix("sqlite:///")).absolute() if given.startswith("sqlite:///") else None
 
 
 def address() -> str:

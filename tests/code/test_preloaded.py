@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def command() -> None:
     """What the forks of these tests run."""
     what, *words = sys.argv[1:]
     if what == "say":
-        print(words, Path.cwd(), os.environ.get("SAID"), sys.stdin.read(), sorted(os.environ) == words)
+        print(words, Path.cwd(), os.environ.get("DVC_STAGE"), sys.stdin.read(), end="")
         print(f"{Path(sys.argv[0]).name} to standard error", file=sys.stderr)
     elif what == "imported":
         print(*(name in sys.modules for name in words), preloaded.FOLDER in os.environ)
@@ -42,6 +43,8 @@ def command() -> None:
         raise RuntimeError("a bug")
     elif what == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif what == "run":
+        runpy.run_path(words[0], run_name="__main__")
     elif what == "wait":
         print(os.getpid(), flush=True)
         time.sleep(2 * WAITING)
@@ -50,7 +53,13 @@ def command() -> None:
 @pytest.fixture(scope="module")
 def waiting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     folder = tmp_path_factory.mktemp("preloaded")
-    ahead = ["colorsys", "no_module_of_that_name", "tests.code.ends_python", "wave"]
+    ahead = [
+        "colorsys",
+        "no_module_of_that_name",
+        "tests.code.ends_python",
+        "sklearn",
+        "wave",
+    ]  # sklearn sets variables
     one = preloaded.preloaded(folder / "others", COMMAND, ahead)
     with one, preloaded.preloaded(folder / "verify", COMMAND, []):
         yield {preloaded.FOLDER: str(folder)}
@@ -59,7 +68,7 @@ def waiting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
 def start(
     there: dict[str, str], *words: str, name: str = "others", **options: Any
 ) -> "subprocess.Popen[str]":
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **there}
+    environment = programs.environment(own_code=True, **there)
     for stream in ("stdin", "stdout", "stderr"):
         options.setdefault(stream, subprocess.PIPE)
     return subprocess.Popen([sys.executable, "-c", ASK, name, *words], env=environment, text=True, **options)
@@ -74,11 +83,11 @@ def told(there: dict[str, str], *words: str, name: str = "others") -> tuple[int,
 def test_a_fork_has_the_commands_arguments_folder_environment_and_streams(
     waiting: dict[str, str], tmp_path: Path
 ) -> None:
-    process = start({**waiting, "SAID": "schön"}, "say", "a b", "", cwd=tmp_path)
+    process = start({**waiting, "DVC_STAGE": "schön"}, "say", "a b", "", cwd=tmp_path)
     out, err = process.communicate("through standard input", timeout=WAITING)
-    assert out.split("\n")[0] == f"['a b', ''] {tmp_path} schön through standard input False"
+    assert out == f"['a b', ''] {tmp_path} schön through standard input"
     assert (process.returncode, err) == (0, "-c to standard error\n")
-    many = {f"SAID_{number}": "x" * 50_000 for number in range(20)}  # more than a socket holds at a time
+    many = {f"DVC_{number}": "x" * 50_000 for number in range(20)}  # more than a socket holds at a time
     assert told({**waiting, **many}, "exit", "0")[0] == 0
 
 
@@ -121,6 +130,34 @@ def test_it_ends_with_who_asked_for_it(waiting: dict[str, str], number: int) -> 
     ended([fork])
 
 
+POOL = """
+from concurrent.futures import ProcessPoolExecutor
+from joblib import Parallel, delayed
+pool = ProcessPoolExecutor(1)
+print(pool.submit(abs, -3).result(), sum(Parallel(n_jobs=2)(delayed(abs)(-n) for n in range(4))))
+"""
+
+
+def test_a_command_that_leaves_pools_of_processes_open_ends_as_it_would_by_itself(
+    waiting: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "pool.py").write_text(POOL)
+    assert told(waiting, "run", str(tmp_path / "pool.py")) == (0, "3 6\n", "")
+
+
+def test_a_command_of_another_environment_runs_by_itself(waiting: dict[str, str]) -> None:
+    assert told({**waiting, "OMP_NUM_THREADS": "3"}, "exit", "0")[0] == ALONE
+    assert told({**waiting, "SHLVL": "3", "OLDPWD": "/"}, "exit", "0")[0] == 0
+
+
+def test_where_code_of_ours_has_changed_since_a_command_runs_by_itself(tmp_path: Path) -> None:
+    with preloaded.preloaded(tmp_path / "others", COMMAND, ["tests.code.imported"]):
+        there = {preloaded.FOLDER: str(tmp_path)}
+        assert told(there, "exit", "0")[0] == 0
+        os.utime(Path(__file__).with_name("imported.py"))
+        assert told(there, "exit", "0")[0] == ALONE
+
+
 def test_where_nobody_waits_a_command_runs_by_itself(tmp_path: Path, waiting: dict[str, str]) -> None:
     assert told({}, "exit", "0")[0] == ALONE
     assert told(waiting, "exit", "0", name="unknown")[0] == ALONE
@@ -154,7 +191,7 @@ def ended(processes: list[psutil.Process]) -> None:
 
 
 def test_a_stage_asks_for_a_fork_of_its_process(tmp_path: Path, waiting: dict[str, str]) -> None:
-    environment = {**os.environ, **waiting}
+    environment = programs.environment(own_code=True, **waiting)
     helped = {
         stage: programs.run(["ml", "stage", stage, "--help"], env=environment).stdout for stage in STAGES
     }
