@@ -173,7 +173,9 @@ def judged(
 
 def beyond(lost: float, lost_auc: float, params: Params) -> bool:
     """Whether more than the margin of log-loss or of ROC-AUC is lost."""
-    return lost > params.gate.margin.log_loss or lost_auc > params.gate.margin.roc_auc
+    margin = params.gate.margin
+    assert margin.log_loss is not None and margin.roc_auc is not None
+    return lost > margin.log_loss or lost_auc > margin.roc_auc
 
 
 def deal(rows: int) -> np.ndarray:

@@ -16,7 +16,7 @@ class Metrics(Artifact, extra="allow"):
     rows: int
     days: int
     label_rate: float
-    threshold: float
+    threshold: float | None
     __pydantic_extra__: dict[str, float]
 
     @property

@@ -67,6 +67,6 @@ def drift(
     if route is None:
         raise UserError(f"{env} serves no release yet: run `ml deploy --env {env}`")
     known = Reference.read(stores.of().get(route.release) / "evidence")
-    check = drift(env, month(through), home(), known, load(), PROBLEM)
+    check = drift(env, month(through), home(), known, PROBLEM.task.suited(load()), PROBLEM)
     report.write(check, out, PROBLEM.task)
     finish(EXIT[check.verdict])

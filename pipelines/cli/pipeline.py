@@ -65,4 +65,4 @@ def tune(
     from pipelines.problem import PROBLEM
     from pipelines.training import tune
 
-    tune.tune(load(), PROBLEM, trials=trials, minutes=minutes, write=write)
+    tune.tune(PROBLEM.task.suited(load()), PROBLEM, trials=trials, minutes=minutes, write=write)

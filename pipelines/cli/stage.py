@@ -72,4 +72,4 @@ def _given() -> tuple[Any, Any]:
     from pipelines.core.params import load
     from pipelines.problem import PROBLEM
 
-    return load(), PROBLEM
+    return PROBLEM.task.suited(load()), PROBLEM

@@ -59,6 +59,28 @@ class Decision:
     false_alarm: str  # what it means to act in vain
     miss: str  # what it means not to have acted
 
+    @property
+    def says(self) -> str:
+        """What the model predicts, in words."""
+        return self.positive
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a number that is predicted says, and what its errors mean; what they cost is in params.yaml."""
+
+    quantity: str  # what the label says
+    over: str  # what it means to predict too much
+    under: str  # what it means to predict too little
+
+    @property
+    def says(self) -> str:
+        """What the model predicts, in words."""
+        return self.quantity
+
+
+TASKS = {"flag": Decision, "number": Estimate, "integer": Estimate}  # of each type that a label may have
+
 
 @dataclass(frozen=True)
 class Contract:
@@ -67,7 +89,7 @@ class Contract:
     name: str
     event: str
     horizon: float  # hours before the event at which the prediction is asked
-    decision: Decision
+    decision: Decision | Estimate
     columns: tuple[Column, ...]
 
     def __post_init__(self) -> None:
@@ -84,9 +106,19 @@ class Contract:
         for column in self.columns:
             if column.values and column.type != "category":
                 raise ValueError(f"columns.py: {column.name} has values but is not a category")
-            if column.label and (column.known_at is not None or column.type != "flag"):
-                wrong = f"the label {column.name} must be a flag that is known only afterwards"
-                raise ValueError(f"columns.py: {wrong}")
+            if column.label:
+                self._check_label(column)
+
+    def _check_label(self, label: Column) -> None:
+        if label.type not in TASKS or label.known_at is not None:
+            wrong = f"the label {label.name} must be of type {', '.join(TASKS)}, and known only afterwards"
+            raise ValueError(f"columns.py: {wrong}")
+        if label.type != "flag" and (label.minimum is None or label.maximum is None):
+            wrong = f"the label {label.name} needs minimum and maximum, which differences are shares of"
+            raise ValueError(f"columns.py: {wrong}")
+        if not isinstance(self.decision, wanted := TASKS[label.type]):
+            wrong = f"decision must be a {wanted.__name__}, since the label {label.name} is a {label.type}"
+            raise ValueError(f"columns.py: {wrong}")
 
     def column(self, name: str) -> Column:
         """The column of that name. KeyError where there is none."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
 from pipelines.base import conflicts
 from pipelines.base.errors import UserError
@@ -73,32 +73,49 @@ class Tune(_Closed):
     space: dict[str, dict[str, Values]] = {}
 
 
-class Decision(_Closed):
-    """What the two mistakes cost, in the same unit; their ratio sets the threshold."""
+class _OfTask(_Closed):
+    """Some keys are of one kind of answer only: `Task.suited` asks for those of the problem's, and refuses
+    the others. What is not said is not written."""
 
-    false_alarm: Positive
-    miss: Positive
+    @model_serializer(mode="wrap")
+    def _said(self, handler: Any) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value is not None}
+
+
+class Decision(_OfTask):
+    """What mistakes cost. Of a flag the two kinds of them, in the same unit: their ratio sets the threshold.
+    Of a number an error of 1 in the label's unit, above it and below it."""
+
+    false_alarm: Positive | None = None
+    miss: Positive | None = None
+    over: Positive | None = None
+    under: Positive | None = None
 
     @property
-    def threshold(self) -> float:
+    def threshold(self) -> float | None:
         """The probability from which acting is cheaper (Elkan 2001, eq. 2, with correct decisions free)."""
+        if self.false_alarm is None or self.miss is None:
+            return None
         return self.false_alarm / (self.false_alarm + self.miss)
 
 
-class Margin(_Closed):
+class Margin(_OfTask):
     """How much worse than the champion still counts as not worse; `cost` is a share of the champion's."""
 
-    roc_auc: Positive
-    log_loss: Positive
+    roc_auc: Positive | None = None
+    log_loss: Positive | None = None
+    mae: Positive | None = None
+    rmse: Positive | None = None
     cost: Positive = 0.02
     calibration: Positive = 0.10
 
 
-class Floor(_Closed):
+class Floor(_OfTask):
     """What no model may fall below, whatever the champion does."""
 
-    roc_auc: float
-    brier_skill: float
+    roc_auc: float | None = None
+    brier_skill: float | None = None
+    r2: float | None = None
 
 
 class Slice(_Closed):
@@ -196,11 +213,12 @@ class Rollout(_Closed):
     analysis: Analysis = Analysis()
 
 
-class Drift(_Closed):
+class Drift(_OfTask):
     """When the drift check speaks up."""
 
     psi: Positive
-    brier_skill: float
+    brier_skill: float | None = None
+    r2: float | None = None
     months: Annotated[int, Field(ge=1)]
     days: Annotated[int, Field(ge=2)]  # a month of weekly events has four
 

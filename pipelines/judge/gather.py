@@ -38,7 +38,7 @@ def gather(
     """The evidence on the proposal `head` whose build left `candidate`, against the checkout `base`. `anchor`
     is the last release that was shown superior, or the first. UserError where `base` is broken; what a
     proposal's files hold becomes a finding."""
-    params, contract = load(base / "params.yaml"), problem.contract
+    params, contract = problem.task.suited(load(file := base / "params.yaml"), file), problem.contract
     if not candidate.is_dir():
         raise UserError(f"{candidate} does not exist: it is the folder that a proposal's build leaves")
     step("reading the proposal's files")

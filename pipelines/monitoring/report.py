@@ -1,5 +1,6 @@
 """The drift check's report: Markdown for people and for the retraining proposal, JSON for machines."""
 
+from functools import partial
 from pathlib import Path
 
 from pipelines.artifacts.drift import Check
@@ -42,7 +43,7 @@ def markdown(check: Check, task: Task) -> str:
         shown=shown,
         features=sorted(psi, key=lambda name: -psi[name] / limit[name]),
         releases=dict.fromkeys(release for month in check.months for release in month.releases),
-        share=_share,
+        share=partial(_share, task),
         figure=_number,
     )
 
@@ -52,17 +53,18 @@ def terminal(check: Check, task: Task) -> str:
     lines = [f"{check.verdict}: {check.environment} through {check.through}. {SAYS[check.verdict]}"]
     lines += [f"  {reason}" for reason in check.reasons]
     lines += [f"  note: {warning}" for warning in check.warnings]
-    head = f"{'predictions':>12}{'label rate':>12}{f'mean {task.answer}':>9}{'skill':>9}  95 % interval"
+    head = f"{'predictions':>12}{task.rate_name:>12}{f'mean {task.answer}':>9}{'skill':>9}  95 % interval"
     lines.append(f"  {'month':9}{head}")
     for month in check.months:
         interval = "{:6.3f} to {:.3f}".format(*month.interval) if month.interval else ""
-        rates = f"{_share(month.label_rate):>12}{_share(month.mean_p):>9}{_number(month.skill):>9}"
-        lines.append(f"  {month.month:9}{month.predictions:>12,}{rates}  {interval:18} {month.state}")
+        rates = f"{_share(task, month.label_rate):>12}{_share(task, month.mean_p):>9}"
+        said = f"{rates}{_number(month.skill):>9}"
+        lines.append(f"  {month.month:9}{month.predictions:>12,}{said}  {interval:18} {month.state}")
     return "\n".join(lines)
 
 
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f} %"
+def _share(task: Task, value: float | None) -> str:
+    return "" if value is None else task.rate_words(value)
 
 
 def _number(value: float | None) -> str:

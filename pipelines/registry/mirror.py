@@ -76,7 +76,7 @@ def _make_registered(client: Any, contract: Contract) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(contract.name, description=contract.decision.positive)
+        client.create_registered_model(contract.name, description=contract.decision.says)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

@@ -144,7 +144,7 @@ def _curve(gate: dict[str, Any], task: Task) -> Figure | None:
 
 def _square(diagonal: str) -> tuple[Figure, Axes]:
     figure, axes = _figure(3.8, 3.8)
-    axes.plot([0, 1], [0, 1], ":", color=COLOUR[""], label=diagonal)
+    axes.axline((0, 0), (1, 1), linestyle=":", color=COLOUR[""], label=diagonal)
     axes.set_aspect("equal")
     axes.grid(alpha=0.3)
     return figure, axes
@@ -155,17 +155,19 @@ def _calibration(gate: dict[str, Any], task: Task) -> Figure | None:
     if not models:
         return None
     figure, axes = _square("calibrated")
-    top = 1.05 * max(max(told["predicted"] + told["observed"]) for told in models.values())
+    found = [value for told in models.values() for value in told["predicted"] + told["observed"]]
+    pad = 0.05 * (max(found) - (0 if task.bounds else min(found)))
+    low, top = (0 if task.bounds else min(found) - pad), max(found) + pad
     for name, told in models.items():
         x, y = told["predicted"], told["observed"]
         for p, ends in zip(x, told["observed_interval"], strict=False):
             if None not in ends:
                 axes.plot([p, p], ends, color=COLOUR[name], linewidth=1.2, alpha=0.8)
-                top = max(top, 1.03 * ends[1])
+                low, top = min(low, ends[0]), max(top, ends[1] + pad / 2)
         axes.plot(x, y, MARK[name] + LINE[name], color=COLOUR[name], markersize=4.5, linewidth=1, label=name)
-    ends = (0, min(top, 1.02))
+    ends = (max(low, task.bounds[0]), min(top, 1.02 * task.bounds[1])) if task.bounds else (low, top)
     words = f"mean {task.answer} of a tenth of the test window"
-    axes.set(xlabel=words, ylabel="observed share", xlim=ends, ylim=ends)
+    axes.set(xlabel=words, ylabel=task.observed, xlim=ends, ylim=ends)
     axes.legend(loc="upper left")
     return figure
 
@@ -210,7 +212,8 @@ def _dependence(gate: dict[str, Any], task: Task) -> Figure | None:
         axes.grid(alpha=0.3)
         if place % 2 == 0:
             axes.set_ylabel(f"mean {task.answer}")
-    grid[0].set_ylim(bottom=0)
+    if task.bounds:
+        grid[0].set_ylim(bottom=task.bounds[0])
     grid[0].legend(loc="best")
     return figure
 

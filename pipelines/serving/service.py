@@ -94,7 +94,7 @@ async def release(request: Request) -> Response:
 )
 @bentoml.asgi_app(Starlette(routes=[Route("/release", release, methods=["GET"])]), path="/")
 class Service:
-    """Answers the rows of a request with probabilities and what to do about them."""
+    """Answers the rows of a request."""
 
     def __init__(self) -> None:
         self.predictor = Predictor.load(MODELS, CONTRACT)
@@ -104,7 +104,7 @@ class Service:
 
     @bentoml.api(route="/predict", input_spec=PredictRequest, output_spec=PredictAnswer)
     async def predict(self, body: bytes, number: str, check: bool, shadow: bool) -> Response:
-        """A probability and a decision for each row. A category that the model has not seen is answered.
+        """An answer for each row. A category that the model has not seen is answered.
         Ranges are not enforced, they bind the data: an unusual value shows in the drift check.
         Types are strict: a text for a number, an unknown field, or a missing one that may not be null is
         answered with 400 and {"error": "rows[3].field: ..."}."""

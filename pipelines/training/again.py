@@ -23,7 +23,9 @@ REBUILT = "rebuilt.onnx"
 def model(here: Path, problem: Problem) -> bytes:
     """The model as ONNX, fitted again on the prepared data."""
     step("rebuilding the model from its lock and seed")
-    return train.fit(params.load(here / "params.yaml"), table.load(here / table.PREPARED), problem)
+    return train.fit(
+        problem.task.suited(params.load(here / "params.yaml")), table.load(here / table.PREPARED), problem
+    )
 
 
 def leave(out: Path, problem: Problem) -> None:

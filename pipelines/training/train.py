@@ -125,14 +125,14 @@ def to_onnx(pipeline: "Pipeline", contract: Contract) -> bytes:
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 
-    kinds = {True: StringTensorType, False: FloatTensorType}
+    kinds, task = {True: StringTensorType, False: FloatTensorType}, tasks.of(contract)
     graph = convert_sklearn(
         pipeline,
         name=contract.name,  # else a random one, and other bytes each time
         initial_types=[(c.name, kinds[c.type == "category"]([None, 1])) for c in contract.features],
-        options={"zipmap": False},
+        options=dict(task.options),
     )
-    for output, name in zip(graph.graph.output, tasks.of(contract).outputs, strict=True):
+    for output, name in zip(graph.graph.output, task.outputs, strict=True):
         for node in graph.graph.node:
             node.output[:] = [name if made == output.name else made for made in node.output]
         output.name = name

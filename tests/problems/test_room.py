@@ -10,7 +10,6 @@ from pipelines.base.errors import UserError
 from pipelines.core import params, rows, tables
 from pipelines.core.model import Model
 from pipelines.core.params import Params
-from pipelines.core.tasks.binary import BINARY
 from pipelines.problem import PROBLEM
 from pipelines.serving.request import Reader
 from pipelines.training import evaluate, table, train
@@ -20,7 +19,7 @@ CONTRACT = PROBLEM.contract
 
 
 def test_params_ask_for_what_the_room_has() -> None:
-    wanted = params.load(REPOSITORY / "params.yaml")
+    wanted = PROBLEM.task.suited(params.load(REPOSITORY / "params.yaml"))
     assert {wanted.data.first, wanted.data.through} <= set(rows.known(PROBLEM))
     assert wanted.train.estimator in PROBLEM.estimators
     assert set(wanted.tune.space) <= set(PROBLEM.estimators)
@@ -51,12 +50,14 @@ def test_each_estimator_answers_as_onnx_as_it_does_in_sklearn(
     pipeline = train.fit_pipeline(given, table.training(given, made, CONTRACT), PROBLEM)
     (tmp_path / "model.onnx").write_bytes(train.to_onnx(pipeline, CONTRACT))
     later = table.later(given, made, CONTRACT)
-    assert train.parity(pipeline, Model(tmp_path / "model.onnx", BINARY), later, CONTRACT) <= train.PARITY
+    assert (
+        train.parity(pipeline, Model(tmp_path / "model.onnx", PROBLEM.task), later, CONTRACT) <= train.PARITY
+    )
 
 
 def test_a_caller_can_ask_what_the_model_was_trained_on(room_params: Params, room_built: Path) -> None:
     made = table.later(room_params, table.load(room_built / "build/prepared.parquet"), CONTRACT).head(3)
-    reader, model = Reader(CONTRACT, 3), Model(room_built / "models/model.onnx", BINARY)
+    reader, model = Reader(CONTRACT, 3), Model(room_built / "models/model.onnx", PROBLEM.task)
     asked = [evaluate.as_request(row, CONTRACT) for row in made.to_dict("records")]
     read = reader.read(json.dumps({"rows": asked}).encode())
     answers = model.predict_rows(CONTRACT.features, read)

@@ -2,9 +2,10 @@
 
 from pipelines.core.contract import Contract
 from pipelines.core.tasks.binary import BINARY
+from pipelines.core.tasks.regression import Regression
 from pipelines.core.tasks.task import Task
 
 
 def of(contract: Contract) -> Task:
     """The task that follows from the label's column."""
-    return {"flag": BINARY}[contract.label.type]
+    return BINARY if contract.label.type == "flag" else Regression(contract.label)

@@ -43,11 +43,15 @@ class Binary(Task):
 
     name = "binary"
     outputs: tuple[str, ...] = ("label", "probabilities")
+    options: Mapping[str, Any] = {"zipmap": False}
+    bounds: tuple[float, float] | None = (0.0, 1.0)
+    rate_name, observed = "label rate", "observed share"
     answer = "p"
     metrics: tuple[Metric, ...] = (ROC_AUC, LOG_LOSS, BRIER, SKILL, COST)
     compared: tuple[Metric, ...] = (ROC_AUC, LOG_LOSS)
     floors: tuple[Metric, ...] = (ROC_AUC, SKILL)
     loss, ranking, skill, cost = LOG_LOSS, ROC_AUC, SKILL, COST
+    costs: tuple[str, ...] = ("false_alarm", "miss")
     ideal: Mapping[str, float] = {"slope": 1.0, "intercept": 0.0}
     first: Mapping[str, float] = {"slope": 0.5, "intercept": 1.0}
     curve = "ROC"
@@ -81,10 +85,14 @@ class Binary(Task):
     def constant(self, label: np.ndarray) -> float:
         return float(label.mean())
 
+    def rate_words(self, rate: float | None) -> str:
+        return "–" if rate is None else f"{rate:.1%}"
+
     def constant_words(self, constant: float) -> str:
         return f"always saying the training's {constant:.1%}"
 
     def sums(self, label: Rows, answers: Rows, day: Rows, days: int, constant: float, costs: "Costs") -> Sums:
+        assert costs.threshold is not None  # Task.suited
         return Sums(stats.day_sums(label, answers, day, days, costs.threshold), constant, costs)
 
     def own_skill(self, sums: Sums, weights: np.ndarray | None = None) -> Any:
@@ -113,10 +121,10 @@ class Binary(Task):
         draws = stats.calibration_draws(label, answers, day, weights)
         return {"slope": draws[:, 1], "intercept": draws[:, 0]}
 
-    def predictions(self, answers: np.ndarray, threshold: float) -> list[dict[str, Any]]:
+    def predictions(self, answers: np.ndarray, threshold: float | None) -> list[dict[str, Any]]:
         return [{"p": p, "act": p >= threshold} for p in answers.tolist()]
 
-    def schema(self, decision: Decision, threshold: float) -> dict[str, Any]:
+    def schema(self, decision: Decision, threshold: float | None) -> dict[str, Any]:
         return {
             "type": "object",
             "properties": {

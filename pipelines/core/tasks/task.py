@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from pipelines.core.contract import Decision
+from pipelines.base.errors import UserError
 
 if TYPE_CHECKING:
     from pipelines.core.params import Decision as Costs  # the service has no params.yaml
+    from pipelines.core.params import Params
 
 Rows = np.ndarray  # its first axis is the row
 Sums = Any  # what a task's metrics need of each day: its own business
@@ -40,7 +42,11 @@ class Task(Protocol):
 
     name: str  # by which report/templates/words.md.j2 has its words
     outputs: tuple[str, ...]  # of the ONNX graph, in the order in which skl2onnx makes them; answers last
+    options: Mapping[str, Any] = {}  # of skl2onnx
     shape: tuple[int, ...] = ()  # of an answer: () is a number
+    bounds: tuple[float, float] | None = None  # of an answer's level, where it has some
+    rate_name: str = "mean label"  # of `rate`, for people
+    observed: str = "mean label"  # what answers that mean what they say are on average
     answer: str  # what an answer is called in the HTTP contract and the prediction log
     metrics: tuple[Metric, ...]  # that the report shows, in its order
     compared: tuple[Metric, ...]  # judged beside champion and anchor, by gate.margin
@@ -49,10 +55,29 @@ class Task(Protocol):
     ranking: Metric  # what `knows` measures
     skill: Metric  # against always giving the constant
     cost: Metric  # of a decision
+    costs: tuple[str, ...]  # of mistakes, by which `cost` is counted: keys of params.yaml: decision
     ideal: Mapping[str, float]  # of each figure of `calibration`
     first: Mapping[str, float]  # how far from it a first model may be
     curve: str  # the first of `plots`, by its name for people: two shares from 0 to 1, the diagonal is chance
     axes: Mapping[str, str]  # of it, in gate.json and in words
+
+    def suited(self, params: "Params", file: Path | str = "params.yaml") -> "Params":
+        """`params` themselves. UserError where they lack what this kind of answer asks for, or have what
+        another does."""
+        asked = {
+            "decision": (params.decision, self.costs),
+            "gate.margin": (params.gate.margin, tuple(metric.key for metric in self.compared)),
+            "gate.floor": (params.gate.floor, tuple(metric.key for metric in self.floors)),
+            "drift": (params.drift, (self.skill.key,)),
+        }
+        for where, (said, keys) in asked.items():
+            of_a_task = [name for name, field in type(said).model_fields.items() if field.default is None]
+            surplus = [key for key in of_a_task if key not in keys and getattr(said, key) is not None]
+            missing = [key for key in keys if getattr(said, key) is None]
+            if surplus or missing:
+                wrong = f"{surplus[0]} is of other answers" if surplus else f"{missing[0]} is missing"
+                raise UserError(f"{file}: {where}.{wrong}: this label asks for {', '.join(keys)}")
+        return params
 
     def labels(self, values: Any) -> np.ndarray:
         """A column of labels, none of them missing, as the metrics and, times 1, scikit-learn take them."""
@@ -97,6 +122,10 @@ class Task(Protocol):
         """The mean level of the labels, from their constant: `label_rate` in files."""
         return float(constant)
 
+    def rate_words(self, rate: float | None) -> str:
+        """A `rate` for people."""
+        return "–" if rate is None else f"{rate:.4g}"
+
     def constant_words(self, constant: Any) -> str:
         """The constant in words, for a sentence about `skill`."""
 
@@ -121,10 +150,10 @@ class Task(Protocol):
     ) -> dict[str, np.ndarray]:
         """The same in each resample of the days: (B,) each."""
 
-    def predictions(self, answers: np.ndarray, threshold: float) -> list[dict[str, Any]]:
+    def predictions(self, answers: np.ndarray, threshold: float | None) -> list[dict[str, Any]]:
         """As the HTTP contract says them, and what to do about them."""
 
-    def schema(self, decision: Decision, threshold: float) -> dict[str, Any]:
+    def schema(self, decision: Any, threshold: float | None) -> dict[str, Any]:
         """The JSON schema of one of them; the description of `answer` follows the word "the"."""
 
     def plots(self, label: np.ndarray, answers: np.ndarray) -> Curves:

@@ -1,0 +1,190 @@
+"""A number: the label is a number, an answer is what it is expected to be, in the label's unit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.core.contract import Column
+from pipelines.core.tasks.task import Curves, Metric, Rows, Task
+
+if TYPE_CHECKING:
+    from pipelines.core.params import Decision as Costs  # the service has no params.yaml
+
+BINS = 20  # of the calibration plot
+POINTS = 101  # of the gain curve
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the metrics need of each of D days: sums over its rows, each of shape (D,)."""
+
+    rows: np.ndarray
+    label: np.ndarray
+    squares: np.ndarray  # of the label
+    absolute: np.ndarray  # errors
+    squared: np.ndarray  # errors
+    constant: np.ndarray  # squared errors of always saying the training's mean
+    cost: np.ndarray
+
+
+def _mean(values: np.ndarray, sums: Sums, weights: np.ndarray | None) -> Any:
+    w = np.ones(len(sums.rows)) if weights is None else np.asarray(weights, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (w @ values) / (w @ sums.rows)
+
+
+def _rmse(sums: Sums, weights: np.ndarray | None) -> Any:
+    return np.sqrt(_mean(sums.squared, sums, weights))
+
+
+def _skill(sums: Sums, weights: np.ndarray | None) -> Any:
+    """1 - MSE / MSE of always saying the training's mean (Murphy 1988, eq. 4, with another reference)."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 1 - _mean(sums.squared, sums, weights) / _mean(sums.constant, sums, weights)
+
+
+MAE = Metric("mae", "mean absolute error", "lower", lambda sums, w: _mean(sums.absolute, sums, w))
+RMSE = Metric("rmse", "root mean squared error", "lower", _rmse)
+SKILL = Metric("r2", "R²", "higher", _skill)
+COST = Metric("expected_cost", "cost of an answer", "lower", lambda sums, w: _mean(sums.cost, sums, w))
+# What `knows` measures; it is no mean of rows, so days cannot be weighted anew.
+RANKS = Metric("rank_agreement", "rank agreement ((1 + Spearman's ρ) / 2)", "higher", lambda sums, w: np.nan)
+
+
+class Regression(Task):
+    """See `Task`. Differences of answers are shares of `span`, the label's range by columns.py."""
+
+    name = "regression"
+    outputs: tuple[str, ...] = ("variable",)
+    answer = "y"
+    metrics: tuple[Metric, ...] = (MAE, RMSE, SKILL, COST)
+    compared: tuple[Metric, ...] = (MAE, RMSE)
+    floors: tuple[Metric, ...] = (SKILL,)
+    loss, ranking, skill, cost = MAE, RANKS, SKILL, COST
+    costs: tuple[str, ...] = ("over", "under")
+    ideal: Mapping[str, float] = {"slope": 1.0, "bias": 0.0}
+    first: Mapping[str, float] = {"slope": 0.5, "bias": 0.5}
+    curve = "Gain"
+    axes: Mapping[str, str] = {
+        "rows": "share of the rows, highest answers first",
+        "ranks": "share of the ranks",
+    }
+
+    def __init__(self, label: Column) -> None:
+        assert label.minimum is not None and label.maximum is not None  # Contract holds it
+        self.span, self.unit = label.maximum - label.minimum, label.unit
+
+    def labels(self, values: Any) -> np.ndarray:
+        return np.asarray(values.to_numpy(dtype=np.float64))
+
+    def lacks(self, label: np.ndarray) -> tuple[str, str] | None:
+        return None if label.min() < label.max() else (f"{label[0]:g}", "two values")
+
+    def predicted(self, pipeline: Any, frame: Any) -> np.ndarray:
+        return np.asarray(pipeline.predict(frame), dtype=np.float64).reshape(-1)
+
+    def answers(self, output: np.ndarray) -> np.ndarray:
+        return np.asarray(output, dtype=np.float64).reshape(-1)
+
+    def wrong(self, answers: np.ndarray) -> tuple[np.ndarray, str]:
+        return ~np.isfinite(answers), "number (NaN or infinite)"
+
+    def difference(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return np.abs(one - other) / self.span
+
+    def losses(self, label: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        return np.abs(label - answers)
+
+    def constant(self, label: np.ndarray) -> tuple[float, float]:
+        """The mean and the variance."""
+        return float(label.mean()), float(label.var())
+
+    def rate(self, constant: tuple[float, float]) -> float:
+        return float(constant[0])
+
+    def constant_words(self, constant: tuple[float, float]) -> str:
+        return f"always saying the training's {constant[0]:.4g} {self.unit}".rstrip()
+
+    def sums(self, label: Rows, answers: Rows, day: Rows, days: int, constant: Any, costs: "Costs") -> Sums:
+        assert costs.over is not None and costs.under is not None  # Task.suited
+        errors = answers - label
+        cost = np.where(errors > 0, costs.over * errors, -costs.under * errors)
+        of_rows = (
+            np.ones(len(label)),
+            label,
+            label**2,
+            np.abs(errors),
+            errors**2,
+            (label - constant[0]) ** 2,
+            cost,
+        )
+        return Sums(*(np.bincount(day, weights=values, minlength=days) for values in of_rows))
+
+    def own_skill(self, sums: Sums, weights: np.ndarray | None = None) -> Any:
+        """1 - MSE / variance of these days."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            spread = _mean(sums.squares, sums, weights) - _mean(sums.label, sums, weights) ** 2
+            return 1 - _mean(sums.squared, sums, weights) / spread
+
+    def restated(self, skill: float, constant: tuple[float, float], before: tuple[float, float]) -> float:
+        mean, spread = constant
+        return 1 - (1 - skill) * (spread + (mean - before[0]) ** 2) / spread if spread > 0 else float("nan")
+
+    def knows(self, label: np.ndarray, answers: np.ndarray) -> float:
+        """(1 + ρ) / 2, where ρ is the rank correlation (Spearman 1904)."""
+        one, other = (_ranks(values) for values in (label, answers))
+        spread = one.std() * other.std()
+        return float(
+            (1 + np.mean((one - one.mean()) * (other - other.mean())) / spread) / 2 if spread else 0.5
+        )
+
+    def calibration(self, label: np.ndarray, answers: np.ndarray) -> dict[str, float]:
+        """The slope of the least squares of label on answer; the mean error, in standard deviations of the
+        label."""
+        day = np.zeros(len(label), dtype=np.int64)
+        draws = self.calibration_draws(label, answers, day, np.ones((1, 1)))
+        return {name: float(value[0]) for name, value in draws.items()}
+
+    def calibration_draws(
+        self, label: np.ndarray, answers: np.ndarray, day: np.ndarray, weights: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        products = (np.ones(len(label)), answers, label, answers**2, answers * label, label**2)
+        rows, x, y, xx, xy, yy = (
+            weights @ np.bincount(day, weights=values, minlength=weights.shape[1]) for values in products
+        )
+        with np.errstate(invalid="ignore", divide="ignore"):
+            slope = (rows * xy - x * y) / (rows * xx - x**2)
+            return {"slope": slope, "bias": (x - y) / np.sqrt(rows * yy - y**2)}
+
+    def predictions(self, answers: np.ndarray, threshold: float | None) -> list[dict[str, Any]]:
+        return [{"y": y} for y in answers.tolist()]
+
+    def schema(self, decision: Any, threshold: float | None) -> dict[str, Any]:
+        words = f"{decision.quantity}, in {self.unit}" if self.unit else decision.quantity
+        return {
+            "type": "object",
+            "properties": {"y": {"type": "number", "description": words}},
+            "required": ["y"],
+        }
+
+    def plots(self, label: np.ndarray, answers: np.ndarray) -> Curves:
+        """`gain`: of the labels' ranks the share that the rows with the highest answers have."""
+        order, rank = np.argsort(-answers, kind="stable"), _ranks(label)
+        ends = np.unique(np.linspace(0, len(order), POINTS).astype(int))
+        shares = np.append(0.0, np.cumsum(rank[order]) / rank.sum())
+        parts = [part for part in np.array_split(order[::-1], BINS) if len(part)]
+        return {
+            "gain": {"rows": ends / len(order), "ranks": shares[ends]},
+            "calibration": {
+                "predicted": np.array([float(answers[part].mean()) for part in parts]),
+                "observed": np.array([float(label[part].mean()) for part in parts]),
+            },
+        }
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1; those of equal values are their mean."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2)[place]
