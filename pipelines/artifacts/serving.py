@@ -15,5 +15,5 @@ class Settings(Artifact):
 
     name: str
     api: int  # raised when callers must change their requests
-    threshold: float | None  # act from this probability on; None where an answer is none
+    threshold: float | None  # act from this probability on; None where the answer is a number
     batch: Annotated[int, Field(ge=1)]  # the most rows of a request

@@ -30,9 +30,12 @@ def preloaded(socket_file: Path, main: str, ahead: Sequence[str]) -> Iterator[No
     `ahead`, and then calls `main` for each command. All are `module` or `module:function`, to be called. What
     cannot be imported is for the command to tell."""
     with socket.socket(socket.AF_UNIX) as listener:
-        with contextlib.suppress(OSError):  # of a TMPDIR too long for a socket: commands run by themselves
+        try:
             listener.bind(str(socket_file))
-            listener.listen()
+        except OSError:  # of a TMPDIR too long for a socket: commands run by themselves
+            yield
+            return
+        listener.listen()
         process = programs.start(
             [sys.executable, "-m", "pipelines.base.preloaded", str(listener.fileno()), main, *ahead],
             env=programs.environment(own_code=True),
@@ -50,7 +53,8 @@ def preloaded(socket_file: Path, main: str, ahead: Sequence[str]) -> Iterator[No
 
 def elsewhere(name: str) -> int | None:
     """The exit code of this command once it ran in a fork of the process whose socket has that name, with
-    its arguments, streams, folder and environment; it ends with this process. None where nobody answers."""
+    its arguments, streams, folder and environment; the fork ends with this process. None where nobody
+    answers, or only a process of its own would do."""
     if not (folder := os.environ.pop(FOLDER, None)):
         return None
     command = [sys.argv, str(Path.cwd()), programs.only(re.compile(".*"))]

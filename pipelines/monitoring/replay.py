@@ -163,5 +163,5 @@ def _watch(load: Load, month: str) -> None:
     while any(thread.is_alive() for thread in load.threads):
         time.sleep(0.05)
         if time.monotonic() - shown >= PROGRESS_SECONDS:
-            shown, lost = time.monotonic(), load.lost.total()
+            shown, lost = time.monotonic(), sum(1 for answer in load.answers if answer.lost)
             step(f"replay of {month}: {load.sent:,} requests sent" + (f", {lost:,} lost" if lost else ""))

@@ -65,7 +65,7 @@ class Load:
     def lost(self) -> Counter[str]:
         """The requests without an answer of exactly one release, by reason."""
         return Counter(
-            answer.lost or "a mixture of releases" for answer in self.answers if not answer.release
+            answer.lost or "not of exactly one release" for answer in self.answers if not answer.release
         )
 
     @property

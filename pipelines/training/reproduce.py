@@ -52,7 +52,8 @@ def reproduce(problem: Problem, locked: bool = False) -> None:
     if changed := _changed():
         if _changed("train"):
             tracking.current()  # before the stages that stand before training
-        repro(validates="validate" in changed)
+        missing_alone = not any("changed deps" in found for found in changed.get("validate", ()))
+        repro(validates="validate" in changed and not (missing_alone and _has_remote()))
     if wrong := _wrong_outputs():
         step(f"DVC's cache held {wrong[0]} with other bytes than recorded: dropped, all stages run again")
         repro(anew=True)
@@ -113,15 +114,15 @@ def ahead(line: str, folder: str, main: str = MAIN, first: Sequence[str] = ()) -
             yield preloaded.preloaded(place, main, [*first, *AHEAD[name]])
 
 
-def _changed(*stages: str) -> set[str]:
-    """The stages for which `dvc repro` has something to do, of these or of all. What DVC cannot read, it says
-    itself when it runs."""
+def _changed(*stages: str) -> dict[str, Any]:
+    """What `dvc status` says of the stages that have something to do, of these or of all. What DVC cannot
+    read, it says itself when it runs."""
     from dvc.exceptions import DvcException
 
     try:
-        return set(_repo().status(targets=stages or None, with_deps=bool(stages)))
+        return dict(_repo().status(targets=stages or None, with_deps=bool(stages)))
     except DvcException:
-        return set() if stages else {"unknown"}
+        return {} if stages else {"unknown": []}
 
 
 def _wrong_outputs() -> list[str]:

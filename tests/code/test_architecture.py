@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.core import tasks
 from pipelines.core.tasks.binary import BINARY
 from pipelines.local import imports
+from tests.problems.heat.columns import CONTRACT as HEAT
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pipelines"
@@ -156,8 +158,15 @@ def test_a_module_that_takes_it_by_itself_is_found(source: str) -> None:
 
 
 # What is one task's own: metrics (a decision costs in every task), calibration, its graph's output.
-OWN = {name for metric in BINARY.metrics if metric is not BINARY.cost for name in (metric.key, metric.name)}
-OWN |= {*BINARY.ideal, f'"{BINARY.outputs[-1]}"'}
+KINDS = (BINARY, tasks.of(HEAT))
+OWN = {
+    name
+    for task in KINDS
+    for metric in task.metrics
+    if metric is not task.cost
+    for name in (metric.key, metric.name)
+}
+OWN |= {name for task in KINDS for name in (*task.ideal, f'"{task.outputs[-1]}"')}
 # Each kind has its own there: its mathematics, its margins and floors, its words.
 KNOW_KINDS = ("core/tasks/", "core/stats.py", "core/params.py", "problem/", "report/templates/words.md.j2")
 
@@ -186,6 +195,8 @@ def test_no_room_outside_core_tasks_names_what_only_one_kind_of_answer_has() -> 
         "ROC-AUC is shown, not judged.",
         'session.run(["probabilities"], inputs)',
         'roc_auc: float = Field(alias="knows")',
+        "params.gate.margin.mae",
+        "the mean absolute error of the month",
     ],
 )
 def test_a_source_that_names_what_one_kind_has_is_found(source: str) -> None:
