@@ -61,7 +61,8 @@ def stages(clone: Path, names: tuple[str, ...]) -> float:
             ready.enter_context(
                 preloaded.preloaded(Path(folder, "validate"), main, reproduce.AHEAD["validate"])
             )
-        environment = surroundings(clone, **{preloaded.FOLDER: folder})
+        given = {preloaded.FOLDER: folder, "DVC_NO_ANALYTICS": "1"}
+        environment = programs.environment(own_code=True, **given)  # with another, stages run by themselves
         command = ["dvc", "repro", "--force", "--no-run-cache", "--single-item", *names]
         process = programs.start(command, cwd=clone, env=environment, stdout=subprocess.PIPE)
         assert process.stdout is not None
@@ -162,15 +163,11 @@ def timed(clone: Path, *command: str) -> float:
 
 
 def call(clone: Path, *command: str) -> str:
-    done = programs.run(command, cwd=clone, env=surroundings(clone))
+    environment = programs.environment(PATH=programs.path(), PYTHONPATH=str(clone), DVC_NO_ANALYTICS="1")
+    done = programs.run(command, cwd=clone, env=environment)
     if done.returncode:
         sys.exit(f"{' '.join(command)}: {done.returncode}\n{done.stderr}")
     return done.stdout
-
-
-def surroundings(clone: Path, **given: str) -> dict[str, str]:
-    own = {"PATH": programs.path(), "PYTHONPATH": str(clone), "DVC_NO_ANALYTICS": "1"}
-    return programs.environment() | own | given
 
 
 class Measured(MetaPathFinder):

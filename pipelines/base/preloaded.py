@@ -118,9 +118,10 @@ def _stand_for(asked: socket.socket, started: int, own: Mapping[str, str]) -> No
 def _edited(since: int) -> bool:
     """Whether a file of ours that is imported has changed since then, in nanoseconds: DVC records what it is
     when a stage begins."""
-    ours = [file for module in sys.modules.values() if (file := getattr(module, "__file__", None))]
-    paths = [path for file in ours if programs.CODE in (path := Path(file)).parents]
-    return any(not path.exists() or path.stat().st_ctime_ns > since for path in paths)
+    files = [file for module in sys.modules.values() if (file := getattr(module, "__file__", None))]
+    code = [file for file in files if file.startswith(f"{programs.CODE}/")]
+    ours = [Path(file) for file in code if not file.startswith(f"{sys.prefix}/")]  # no package of .venv
+    return any(not path.exists() or path.stat().st_ctime_ns > since for path in ours)
 
 
 def _call(name: str) -> None:
