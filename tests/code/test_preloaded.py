@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 
 from pipelines.base import preloaded, programs
 from pipelines.training import reproduce
@@ -148,6 +149,17 @@ def test_a_command_that_leaves_pools_of_processes_open_ends_as_it_would_by_itsel
 def test_a_command_of_another_environment_runs_by_itself(waiting: dict[str, str]) -> None:
     assert told({**waiting, "OMP_NUM_THREADS": "3"}, "exit", "0")[0] == ALONE
     assert told({**waiting, "SHLVL": "3", "OLDPWD": "/"}, "exit", "0")[0] == 0
+
+
+def test_a_stage_that_dvc_starts_runs_in_a_fork(waiting: dict[str, str], tmp_path: Path) -> None:
+    stages = {name: {"cmd": f"ml stage {name} --help > {name}", "outs": [name]} for name in ("train", "validate")}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    environment = programs.environment(own_code=True, **waiting)
+    for words in ("init --no-scm", "repro"):
+        done = programs.run([sys.executable, "-m", "dvc", *words.split()], cwd=tmp_path, env=environment)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "train").read_text() == ""  # what these tests run instead prints nothing
+    assert "Usage" in (tmp_path / "validate").read_text()  # no process waits for it
 
 
 def test_where_code_of_ours_has_changed_since_a_command_runs_by_itself(tmp_path: Path) -> None:
