@@ -152,7 +152,9 @@ def test_a_command_of_another_environment_runs_by_itself(waiting: dict[str, str]
 
 
 def test_a_stage_that_dvc_starts_runs_in_a_fork(waiting: dict[str, str], tmp_path: Path) -> None:
-    stages = {name: {"cmd": f"ml stage {name} --help > {name}", "outs": [name]} for name in ("train", "validate")}
+    stages = {
+        name: {"cmd": f"ml stage {name} --help > {name}", "outs": [name]} for name in ("train", "validate")
+    }
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     environment = programs.environment(own_code=True, **waiting)
     for words in ("init --no-scm", "repro"):
