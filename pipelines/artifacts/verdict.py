@@ -122,6 +122,35 @@ class Slice(Part):
     high: Number = None
 
 
+class Move(Closed):
+    """Rows of the test window on which the candidate decides otherwise in one way: how many, on how many its
+    decision costs less than the champion's or more, and what all of them save."""
+
+    name: Text
+    rows: int
+    less: int
+    more: int
+    saved: float
+
+
+class Moved(Closed):
+    """A row of the test window: when, its slices, both answers, what came true, and what is saved."""
+
+    time: Text
+    slices: dict[Text, Text]
+    champion: Text
+    candidate: Text
+    label: Text
+    saved: float
+
+
+class Decisions(Closed):
+    """How decisions change, and the rows whose answers differ most."""
+
+    moves: list[Move]
+    rows: Annotated[list[Moved], Field(min_length=1)]
+
+
 class Calibration(Closed, extra="allow"):
     """Tenths of the test window by p, and the task's figures, each with NAME_interval."""
 
@@ -235,6 +264,7 @@ class Verdict(Artifact):
     dp: Differences | None = None
     months: list[Month] = Field(default_factory=list)
     slices: list[Slice] = Field(default_factory=list)
+    decisions: Decisions | None = None
     calibration: dict[Model, Calibration] = Field(default_factory=dict)
     curve: dict[Model, dict[Text, list[float]]] = Field(default_factory=dict, alias="roc")
     validation: Validation | Note | None = None

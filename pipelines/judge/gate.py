@@ -18,7 +18,7 @@ from pipelines.core.contract import Finding
 from pipelines.core.params import Params, flat
 from pipelines.core.problem import Problem
 from pipelines.core.tasks.task import Task
-from pipelines.judge import explain, proposal, rules
+from pipelines.judge import decisions, explain, proposal, rules
 from pipelines.judge.champion import Champion, Production
 from pipelines.judge.evidence import Evidence, Scored
 from pipelines.judge.gather import gather
@@ -93,6 +93,7 @@ def record(
         "dp": _dp(e),
         "months": _months(e),
         "slices": slices.table(e),
+        "decisions": decisions.decisions(e),
         "calibration": _calibrations(e),
         "roc": {name: _curve(e, scored) for name, scored in e.scored.items()},
         "validation": validation,

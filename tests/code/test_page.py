@@ -112,7 +112,7 @@ def test_markdown_that_was_not_escaped_becomes_no_html_link_or_image() -> None:
 
 
 def test_a_gate_that_could_measure_nothing_still_has_a_page() -> None:
-    missing = ("candidate", "champion", "window", "code", "explain", "validation", "anchor")
+    missing = ("candidate", "champion", "window", "code", "decisions", "explain", "validation", "anchor")
     empty: dict[str, Any] = {
         "params": [],
         "metrics": [],

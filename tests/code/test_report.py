@@ -102,6 +102,19 @@ def gate(verdict: str = "FAIL", hostile: str = "fine", parts: int = 3) -> dict[s
         ],
         "months": [part] * parts,
         "slices": [cut] * parts,
+        "decisions": {
+            "moves": [{"name": hostile[:80], "rows": 1200, "less": 900, "more": 300, "saved": -70.5}],
+            "rows": [
+                {
+                    "time": "2013-06-02 14:00",
+                    "slices": {hostile[:40]: hostile[:40]},
+                    "champion": "0.100",
+                    "candidate": "0.900",
+                    "label": "yes",
+                    "saved": 3,
+                }
+            ],
+        },
         "calibration": {"candidate": curve, "champion": curve},
         "roc": {"candidate": {"false_alarms": points, "found": points}},
         "superior": verdict == "PASS",
@@ -174,10 +187,23 @@ def test_the_first_screen_has_the_intervals_the_changes_and_nothing_folded() -> 
 
 def test_each_block_of_details_is_closed_and_set_off_by_blank_lines() -> None:
     text = report_of(gate())
-    assert text.count("<details>") == text.count("</details>") == 9
-    assert len(re.findall(r"\n\n<details><summary>[^<]*</summary>\n\n", text)) == 9
+    assert text.count("<details>") == text.count("</details>") == 10
+    assert len(re.findall(r"\n\n<details><summary>[^<]*</summary>\n\n", text)) == 10
     assert len(re.findall(r"\n```mermaid\n%%.*%%\nxychart-beta\n", text)) == 5 and text.count("```") == 10
     assert "data:" not in text
+
+
+def test_decisions_that_change_are_counted_and_what_they_cost_is_said() -> None:
+    text = report_of(gate())
+    said = (
+        "**Decisions that change:** 1,200 of 27,075 (4.4%); the candidate is right on 900 of them (75%), and"
+    )
+    assert f"{said} what they cost rises by 70.5 in all (0.059 each)." in text.split("<details>")[0]
+    assert "| fine | 1,200 | 900 | 300 | -70.5 |" in text
+    assert "| 2013-06-02 14:00 | fine | 0.100 | 0.900 | yes | +3.00 |" in text
+    value = gate()
+    value["decisions"]["moves"] = []
+    assert "**Decisions that change:** none on the test window." in report_of(value)
 
 
 def test_a_pass_to_look_at_stands_out_and_a_better_model_is_called_so() -> None:
@@ -231,7 +257,7 @@ def held(text: str) -> None:
     outside_code = re.sub(r"`[^`\n]*`", "", re.sub(r"```mermaid\n.*?```", "", text, flags=re.DOTALL))
     markup = set(re.findall(r"<[^>]*>", outside_code))
     assert markup <= {"<details>", "</details>", "<summary>", "</summary>"}
-    assert text.count("<details>") == 9 and outside_code.count("</details>") == 9
+    assert text.count("<details>") == 10 and outside_code.count("</details>") == 10
     for line in "\n".join(charts).splitlines():
         assert not re.search(r"[<>@;`\\]", line.replace(" --> ", ""))
         assert line.count('"') % 2 == 0 and line.count("%%") in (0, 2)
@@ -316,6 +342,7 @@ def test_a_gate_that_could_measure_nothing_still_has_a_report() -> None:
         "anchor": None,
         "validation": None,
         "explain": None,
+        "decisions": None,
         "calibration": {},
         "roc": {},
         "data": {"base": ["2013-01", "2013-06"], "proposal": None},

@@ -72,7 +72,7 @@ def test_a_model_that_is_worse_is_refused_for_its_errors(judged: Any) -> None:
     gate = judged(settings={"trees": 5, "leaf": 400})
     assert gate["verdict"] == "FAIL"
     assert {"mae", "rmse"} <= {rule for rule, verdict in verdicts(gate).items() if verdict == "FAIL"}
-    assert "Mean absolute error" in gate["report"]
+    assert "Mean absolute error" in gate["report"] and "by over 1.4 °F" in gate["report"]
 
 
 @pytest.mark.parametrize(

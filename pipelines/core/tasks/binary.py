@@ -121,6 +121,21 @@ class Binary(Task):
         draws = stats.calibration_draws(label, answers, day, weights)
         return {"slope": draws[:, 1], "intercept": draws[:, 0]}
 
+    def charges(self, label: np.ndarray, answers: np.ndarray, costs: "Costs") -> np.ndarray:
+        assert costs.threshold is not None and costs.false_alarm and costs.miss  # Task.suited
+        act = answers >= costs.threshold
+        return np.where(act & ~label, costs.false_alarm, np.where(~act & label, costs.miss, 0.0))
+
+    def moved(self, before: np.ndarray, after: np.ndarray, costs: "Costs") -> np.ndarray:
+        old, new = (answers >= costs.threshold for answers in (before, after))
+        return np.where(old == new, "", np.where(new, "acts now", "acts no more"))
+
+    def label_words(self, label: np.ndarray) -> list[str]:
+        return np.where(label, "yes", "no").tolist()
+
+    def answer_words(self, answers: np.ndarray) -> list[str]:
+        return [f"{p:.3f}" for p in answers]
+
     def predictions(self, answers: np.ndarray, threshold: float | None) -> list[dict[str, Any]]:
         return [{"p": p, "act": p >= threshold} for p in answers.tolist()]
 

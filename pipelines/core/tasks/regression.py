@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 BINS = 20  # of the calibration plot
 POINTS = 101  # of the gain curve
+MOVED = 0.01  # of the label's range: a nearer answer is no other decision
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,7 @@ class Regression(Task):
         return f"always saying the training's {constant[0]:.4g} {self.unit}".rstrip()
 
     def sums(self, label: Rows, answers: Rows, day: Rows, days: int, constant: Any, costs: "Costs") -> Sums:
-        assert costs.over is not None and costs.under is not None  # Task.suited
         errors = answers - label
-        cost = np.where(errors > 0, costs.over * errors, -costs.under * errors)
         of_rows = (
             np.ones(len(label)),
             label,
@@ -118,7 +117,7 @@ class Regression(Task):
             np.abs(errors),
             errors**2,
             (label - constant[0]) ** 2,
-            cost,
+            self.charges(label, answers, costs),
         )
         return Sums(*(np.bincount(day, weights=values, minlength=days) for values in of_rows))
 
@@ -157,6 +156,19 @@ class Regression(Task):
         with np.errstate(invalid="ignore", divide="ignore"):
             slope = (rows * xy - x * y) / (rows * xx - x**2)
             return {"slope": slope, "bias": (x - y) / np.sqrt(rows * yy - y**2)}
+
+    def charges(self, label: np.ndarray, answers: np.ndarray, costs: "Costs") -> np.ndarray:
+        assert costs.over is not None and costs.under is not None  # Task.suited
+        errors = answers - label
+        return np.where(errors > 0, costs.over * errors, -costs.under * errors)
+
+    def moved(self, before: np.ndarray, after: np.ndarray, costs: "Costs") -> np.ndarray:
+        by = f"by over {MOVED * self.span:.3g} {self.unit}".rstrip()
+        far = self.difference(before, after) > MOVED
+        return np.where(far, np.where(after > before, f"higher {by}", f"lower {by}"), "")
+
+    def answer_words(self, answers: np.ndarray) -> list[str]:
+        return [f"{value:.4g}" for value in answers]
 
     def predictions(self, answers: np.ndarray, threshold: float | None) -> list[dict[str, Any]]:
         return [{"y": y} for y in answers.tolist()]

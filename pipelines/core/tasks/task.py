@@ -150,6 +150,20 @@ class Task(Protocol):
     ) -> dict[str, np.ndarray]:
         """The same in each resample of the days: (B,) each."""
 
+    def charges(self, label: np.ndarray, answers: np.ndarray, costs: "Costs") -> np.ndarray:
+        """What each row's decision costs: (n,), whose mean is `cost`."""
+
+    def moved(self, before: np.ndarray, after: np.ndarray, costs: "Costs") -> np.ndarray:
+        """How the decision on each row of answers differs from that on the answers `before`: (n,) texts, ""
+        where it does not."""
+
+    def answer_words(self, answers: np.ndarray) -> list[str]:
+        """Answers for people."""
+
+    def label_words(self, label: np.ndarray) -> list[str]:
+        """Labels for people."""
+        return self.answer_words(label)
+
     def predictions(self, answers: np.ndarray, threshold: float | None) -> list[dict[str, Any]]:
         """As the HTTP contract says them, and what to do about them."""
 
