@@ -13,8 +13,8 @@ MOST = 10  # rows that are shown
 
 
 def decisions(e: Evidence) -> dict[str, Any] | None:
-    """gate.json's "decisions": `moves`, how many rows go each way, on how many of them the candidate costs less
-    or more, and what is saved in all; `rows`, those with the most different answers. None where there are not
+    """gate.json's "decisions". `moves`: how many rows go each way, on how many of them the candidate costs
+    less or more, and what is saved in all; `rows`: those whose answers differ most. None where there are not
     two models that differ."""
     if e.window is None or e.candidate is None or e.champion is None or e.equal:
         return None
