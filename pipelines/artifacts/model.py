@@ -18,7 +18,7 @@ class Trained(Closed):
 
 
 class Description(Artifact):
-    """All of model.json. `parity` is max |Δp| between ONNX and sklearn, `versions` of whose packages."""
+    """All of model.json. `parity` is how far ONNX and sklearn differ, `versions` of whose packages."""
 
     NAME = "model.json"
     WRITER = "`ml stage train`"

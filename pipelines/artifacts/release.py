@@ -16,7 +16,7 @@ class Shipped(Closed):
 
 
 class Other(Closed):
-    """Another model than the one that ships: its hash, and max |Δp| between the two on the test window."""
+    """Another model than the one that ships: its hash, and how far the two differ on the test window."""
 
     sha256: Digest
     max_dp: float

@@ -92,7 +92,8 @@ class Metric(Closed):
 
 
 class Differences(Closed):
-    """Quantiles of the candidate's answers on the test window minus the champion's, at 0, 1, ... 100 %."""
+    """Quantiles of the candidate's answers on the test window minus the champion's, as shares of the task's
+    span, at 0, 1, ... 100 %."""
 
     champion: Digest
     quantiles: Annotated[list[float], Field(min_length=101, max_length=101)]

@@ -166,7 +166,8 @@ Environment = Literal["staging", "production"]
 
 class Shadow(_Closed):
     """How a release answers copies of live requests first: for so many pairs of answers; `patience` in
-    seconds; `wasserstein`, in probability, between the two releases' live differences and the gate's."""
+    seconds; `wasserstein`, in probability or as a share of a number's range, between the two releases' live
+    differences and the gate's."""
 
     environments: list[Environment] = []
     pairs: Annotated[int, Field(ge=1)] = 1000

@@ -19,9 +19,9 @@ from pipelines.judge.proposal import Proposal
 from pipelines.judge.rows import Window
 
 SEED = 1  # of the bootstrap: the same days are drawn in each run, so a second run brings no second chance
-SAME = 1e-9  # max |Δp| up to which two models are one
-ROUNDING = 1e-6  # max |Δp| of one model's answers, trained on two kinds of processors
-NEAR = 1e-3  # mean |Δp| that another kind of processor may bring about where it splits a tree elsewhere
+SAME = 1e-9  # the largest difference up to which two models are one
+ROUNDING = 1e-6  # the largest of one model's answers, trained on two kinds of processors
+NEAR = 1e-3  # the mean one that another kind of processor may bring about where it splits a tree elsewhere
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Scored:
 class Again:
     """How the candidate differs from the model that the judge trains from the proposal's params.yaml."""
 
-    largest: float  # max |Δp| on the test window
+    largest: float  # difference on the test window
     mean: float
     alike: bool  # the same graph with the same numbers
     repeats: bool = True  # the training gives the same model each time
@@ -64,7 +64,9 @@ class Evidence:
     candidate: Scored | None = None
     champion: Scored | None = None
     anchor: Scored | None = None
-    repeated: float | None = None  # max |Δp| of the candidate and itself, trained again by the build
+    repeated: float | None = (
+        None  # the largest difference of candidate and itself, trained again by the build
+    )
     retrained: Again | None = None  # the same by the judge, wherever the base's code trains
     shuffled: float | None = None  # what one of shuffled outcomes knows, by whoever trained again
     changes: Changes = field(default_factory=Changes)  # of the code that makes a candidate
@@ -109,7 +111,7 @@ class Evidence:
 
     @cached_property
     def largest_difference(self) -> float | None:
-        """max |Δp| of the two models on the test window."""
+        """Between the two models' answers on the test window."""
         if self.candidate is None or self.champion is None:
             return None
         return float(self.task.difference(self.candidate.p, self.champion.p).max())

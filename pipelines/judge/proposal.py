@@ -71,7 +71,7 @@ class Proposal:
 
 def read(folder: Path, contract: Contract) -> Proposal:
     """The proposal in `folder`. InvalidProposal names the first file that is missing, cut off or wrong."""
-    asked = partial(contained, task=tasks.of(contract))
+    asked = partial(contained, task=(task := tasks.of(contract)))
     path, model = folder / MODEL, _read(folder, MODEL, asked)
     window = _optional(folder, "models/window.parquet", lambda path: _window(path, contract, model.inputs))
     named = _read(folder, "dvc.lock", recorded)
@@ -81,7 +81,7 @@ def read(folder: Path, contract: Contract) -> Proposal:
     # A release takes each file by the name that dvc.lock has for it, wherever it is.
     left = (name for name in BESIDE if name in named and os.path.lexists(folder / name))
     return Proposal(
-        params=values(folder),
+        params=task.suited(values(folder)),
         card=_read(folder, "models/model.json", card),
         model=model,
         sha256=sha256(path),

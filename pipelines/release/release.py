@@ -72,7 +72,10 @@ def release(
     entry = Entry(release=release_id, commit=head, model=version, evidence=figures, beside=held)
     written = ledger.write(ENV, entry)
     step(f"{ENV} wants {release_id[:12]}" + ("" if written else " already"))
-    summary(_words(store, release_id, built) + f"\n| gate | {review.words} |\n| ledger | {signature} |")
+    summary(
+        _words(store, release_id, built, problem.task)
+        + f"\n| gate | {review.words} |\n| ledger | {signature} |"
+    )
     return release_id
 
 
@@ -190,13 +193,13 @@ def _figures(here: Path, task: Task) -> dict[str, Any]:
     return said | {"sha256": sha256(here / "models/model.onnx")}
 
 
-def _words(store: Store, release_id: str, built: bool) -> str:
+def _words(store: Store, release_id: str, built: bool, task: Task) -> str:
     about = Release.read(store.folder / release_id)
     rows = {
         "release": f"`{release_id}`",
         "commit": f"`{about.commit[:12]}`",
         "model": f"`{about.model.sha256[:12]}`, MLflow version {about.model.version}",
-        "rebuilt": f"max \\|Δp\\| {about.rebuilt.max_dp:.2g} on the test window",
+        "rebuilt": f"max \\|{task.delta}\\| {about.rebuilt.max_dp:.2g} on the test window",
         "store": store.where + ("" if built else ", where it was already"),
         "wanted by": ENV,
     }

@@ -95,9 +95,9 @@ def judged(here: Path, verdict: Verdict, contract: Contract) -> Other | None:
         raise Refused(f"{said}, and {CANDIDATE}/{MODEL} is not the judged one: propose this commit again")
     if _md5(here / WINDOW) != again.files(recorded.stages(commit.locked(here))).get(WINDOW):
         raise Refused(f"{said}, and {WINDOW} is not the one of {commit.LOCK}: propose this commit again")
-    max_dp = _difference(here, Model(file, tasks.of(contract)), contract)
+    max_dp = _difference(here, Model(file, task := tasks.of(contract)), contract)
     if not max_dp <= SAME:
-        found = f"max |Δp| on the test window is {max_dp:.2g}, at most {SAME:g} passes"
+        found = f"max |{task.delta}| on the test window is {max_dp:.2g}, at most {SAME:g} passes"
         raise Refused(f"{said}, which answers otherwise ({found}): propose this commit again")
     step(f"it has other bytes than the judged model ({named[:12]}) and answers as it does")
     return Other(sha256=named, max_dp=max_dp)
@@ -127,7 +127,8 @@ def rebuilt(here: Path, problem: Problem, trained: Path | None = None) -> Other:
         path = Path(folder, "model.onnx")
         path.write_bytes(content)
         max_dp = _difference(here, Model(path, problem.task), problem.contract)
-    found = f"max |Δp| is {max_dp:.2g} on the test window's {len(tables.read(here / WINDOW)):,} rows"
+    rows = f"{len(tables.read(here / WINDOW)):,} rows"
+    found = f"max |{problem.task.delta}| is {max_dp:.2g} on the test window's {rows}"
     if not max_dp <= SAME:
         why = f"the model rebuilt from them answers otherwise ({found}; at most {SAME:g} passes)"
         raise Refused(f"{MODEL} is not what {commit.LOCK} and its seed give: {why}")
@@ -136,7 +137,7 @@ def rebuilt(here: Path, problem: Problem, trained: Path | None = None) -> Other:
 
 
 def _difference(here: Path, other: Model, contract: Contract) -> float:
-    """max |Δp| on the test window between the model that ships and another; NaN where it has no rows."""
+    """The largest difference on the test window of the model that ships and another; NaN without rows."""
     inputs = table.inputs(window := tables.read(here / WINDOW), contract)
     if window.empty:
         return float("nan")

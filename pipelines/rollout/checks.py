@@ -39,7 +39,7 @@ def golden_rows(url: str, release: str, golden: Golden, task: Task) -> float:
         raise Refused(f"{url} answers for release {answered[:12]}, not for {release[:12]}")
     difference = golden.largest_difference(found, task)
     if not difference <= TOLERANCE:
-        said = f"max |Δ{task.answer}| is {difference:.3g}, at most {TOLERANCE:g} is allowed"
+        said = f"max |{task.delta}| is {difference:.3g}, at most {TOLERANCE:g} is allowed"
         what = f"{url} answers the golden rows of release {release[:12]}"
         raise Refused(f"{what} otherwise than when it was trained: {said}")
     return difference

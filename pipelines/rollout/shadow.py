@@ -22,19 +22,20 @@ from pipelines.core.tasks.task import Task
 
 LEVELS = np.linspace(0, 1, 101)  # of the quantiles in gate.json
 SHOWN = (0.0, 0.05, 0.5, 0.95, 1.0)  # of those that are journalled
-SPREAD = 2.5  # a single day's Δp is up to so many times the mean |Δp| from the Δp of a month
+SPREAD = 2.5  # a single day's differences are up to so many times their mean size from those of a month
 SLACK = timedelta(seconds=2)  # a process writes its lines nearly in the order of their times
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Δp: the new release's `level` minus the live one's, by row. Where a number is None, `why` says why."""
+    """Differences: the new release's `level` minus the live one's, by row, as shares of the task's `span`.
+    Where a number is None, `why` says why."""
 
     pairs: int
     repeated: int  # requests left out, as their id was that of more than one
     skew: float | None  # of served answers and those of the same model here, on the row that was logged
     dp: tuple[float, ...]  # quantiles at SHOWN; empty without pairs
-    wasserstein: float | None  # Wasserstein-1 between Δp here and on the gate's test window, in p
+    wasserstein: float | None  # Wasserstein-1 between those here and those on the gate's test window
     why: tuple[str, ...] = ()
 
 
@@ -79,8 +80,8 @@ class Shadow:
     def compare(
         self, model: Model, features: Sequence[Column], expected: Sequence[float] | None, why_not: str = ""
     ) -> Comparison:
-        """`model` is the new release's, `features` are its inputs; `expected` the 101 quantiles of Δp
-        on the test window, or `why_not`, as from the function `expected`.
+        """`model` is the new release's, `features` are its inputs; `expected` the 101 quantiles of the
+        differences on the test window, or `why_not`, as from the function `expected`.
 
         A request's id that came more than once, or whose two lines saw other values, tells not which answer
         belongs to which request: all its rows are left out."""
@@ -88,7 +89,7 @@ class Shadow:
         skew, why_no_skew = _skew(model, features, [new for _, new in pairs])
         sides = (model.task.stacked(pair[side].answer for pair in pairs) for side in (0, 1))
         live, new = map(model.task.level, sides)
-        dp = new - live
+        dp = (new - live) / model.task.span
         apart = None
         if len(dp) and expected is not None:
             from scipy.stats import wasserstein_distance  # type: ignore[import-untyped]
@@ -133,8 +134,8 @@ class Shadow:
 
 
 def expected(release: Path, live: Path) -> tuple[list[float] | None, str]:
-    """The 101 quantiles of Δp that the gate saw on the test window, and ""; or None, and why they are not
-    those of this rollout. Both are folders of releases in the store."""
+    """The 101 quantiles of the differences that the gate saw on the test window, and ""; or None, and why
+    they are not those of this rollout. Both are folders of releases in the store."""
     models = [Release.read(folder).model.sha256 for folder in (release, live)]
     if models[0] == models[1]:
         return [0.0] * len(LEVELS), ""
@@ -145,7 +146,7 @@ def expected(release: Path, live: Path) -> tuple[list[float] | None, str]:
     except UserError as error:
         return None, f"the gate's report is not taken: {error}"
     if dp is None:
-        return None, "the gate's report says nothing of Δp: it had no champion"
+        return None, "the gate's report compares no answers: it had no champion"
     if dp.champion != models[1]:
         judged, runs = dp.champion[:12], models[1][:12]
         return None, f"the gate compared the release with another model ({judged}) than runs ({runs})"

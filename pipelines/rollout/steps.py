@@ -24,7 +24,7 @@ SPELL_SECONDS = 0.5  # whose slow requests count as one; the edge merges its his
 ENOUGH = 100  # answers that tell what is slow
 UNASKED_SECONDS = 5.0  # of a bake to which no caller comes
 UNWELL_SECONDS = 1.5  # without health that end a bake; an edge that was killed is back sooner
-SKEW = 1e-6  # max |Δp| between what was served and what the same model answers offline
+SKEW = 1e-6  # the largest difference between what was served and what the same model answers offline
 
 
 def prepare(r: Context) -> Facts:
@@ -105,19 +105,20 @@ def _compare(r: Context, pairs: shadow.Shadow) -> shadow.Comparison:
     """Refused where answers are not the model's own, or differ from the live ones as the gate did not see."""
     live, least = r.live_folder(), r.limits.shadow.wasserstein
     seen, why = shadow.expected(r.folder, live) if live else (None, "the live release is not in the store")
-    model = Model(r.folder / MODELS / "model.onnx", tasks.of(r.contract))
+    delta = (task := tasks.of(r.contract)).delta
+    model = Model(r.folder / MODELS / "model.onnx", task)
     found = pairs.compare(model, r.contract.features, seen, why)
     if found.skew is not None and not found.skew <= SKEW:
-        why = f"max |Δp| is {found.skew:.3g} in {found.pairs:,} answers, at most {SKEW:g} is allowed"
+        why = f"max |{delta}| is {found.skew:.3g} in {found.pairs:,} answers, at most {SKEW:g} is allowed"
         raise Refused(f"{r.slot} serves other answers than its model gives offline: {why}")
     apart, most = found.wasserstein, shadow.limit(least, seen) if seen else least
     if apart is not None and not apart <= most:
         raise Refused(
-            f"{r.slot} differs from the live release otherwise than the gate saw: Wasserstein-1 of Δp is "
-            f"{apart:.3g}, at most {most:.3g} is allowed (params.yaml: rollout.shadow.wasserstein)"
+            f"{r.slot} differs from the live release otherwise than the gate saw: Wasserstein-1 of {delta} "
+            f"is {apart:.3g}, at most {most:.3g} is allowed (params.yaml: rollout.shadow.wasserstein)"
         )
     skew, dp = ("not known" if value is None else f"{value:.2g}" for value in (found.skew, apart))
-    say(f"{r.slot}: {found.pairs:,} pairs of answers, skew {skew}, Wasserstein-1 of Δp {dp}")
+    say(f"{r.slot}: {found.pairs:,} pairs of answers, skew {skew}, Wasserstein-1 of {delta} {dp}")
     for reason in found.why:
         say(f"{r.slot}: {reason}")
     return found

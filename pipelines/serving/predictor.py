@@ -35,7 +35,7 @@ class Predictor:
         predictor = cls(contract, settings, model, golden)
         predictor.model_sha256 = sha256(path)
         if (apart := golden.largest_difference(predictor.answer(golden.rows), task)) > ROUNDING:
-            raise UserError(f"{path} answers the golden rows otherwise (max |Δ{task.answer}| {apart:.2g})")
+            raise UserError(f"{path} answers the golden rows otherwise (max |{task.delta}| {apart:.2g})")
         return predictor
 
     def answer(self, rows: Sequence[Row]) -> np.ndarray:

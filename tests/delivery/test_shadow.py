@@ -229,7 +229,7 @@ def test_the_gates_dp_is_expected_only_where_it_compared_with_the_model_that_run
             stored(tmp_path / "2", OTHER, seen | {"champion": third}),
             f"another model ({third[:12]}) than runs ({old[:12]})",
         ),
-        (stored(tmp_path / "3", OTHER, None), "says nothing of Δp"),
+        (stored(tmp_path / "3", OTHER, None), "compares no answers"),
         (stored(tmp_path / "4", OTHER, seen | {"quantiles": [0.1]}), "is not taken: "),
         (stored(tmp_path / "6", OTHER, seen | {"more": 1}), "is not taken: "),
         (stored(tmp_path / "5", OTHER, gate=False), "no gate's report"),

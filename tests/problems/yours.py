@@ -14,7 +14,7 @@ from pipelines.core.params import Params, parse
 from pipelines.core.problem import Problem
 
 REPOSITORY = Path(__file__).parents[2]
-PARCELS, RAIN = (Path(__file__).parent / name for name in ("parcels", "rain"))
+PARCELS, RAIN, HEAT = (Path(__file__).parent / name for name in ("parcels", "rain", "heat"))
 ROOM = ("columns.py", "source.py", "features.py", "estimators.py")
 
 FLIGHT_WORDS = re.compile(

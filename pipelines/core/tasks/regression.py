@@ -59,7 +59,7 @@ class Regression(Task):
 
     name = "regression"
     outputs: tuple[str, ...] = ("variable",)
-    answer = "y"
+    answer, delta = "y", "Δy/range"
     metrics: tuple[Metric, ...] = (MAE, RMSE, SKILL, COST)
     compared: tuple[Metric, ...] = (MAE, RMSE)
     floors: tuple[Metric, ...] = (SKILL,)

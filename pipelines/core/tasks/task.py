@@ -45,6 +45,7 @@ class Task(Protocol):
     options: Mapping[str, Any] = {}  # of skl2onnx
     shape: tuple[int, ...] = ()  # of an answer: () is a number
     bounds: tuple[float, float] | None = None  # of an answer's level, where it has some
+    span: float = 1.0  # what differences of levels are shares of
     rate_name: str = "mean label"  # of `rate`, for people
     observed: str = "mean label"  # what answers that mean what they say are on average
     answer: str  # what an answer is called in the HTTP contract and the prediction log
@@ -60,6 +61,11 @@ class Task(Protocol):
     first: Mapping[str, float]  # how far from it a first model may be
     curve: str  # the first of `plots`, by its name for people: two shares from 0 to 1, the diagonal is chance
     axes: Mapping[str, str]  # of it, in gate.json and in words
+
+    @property
+    def delta(self) -> str:
+        """A difference of two answers, in sentences."""
+        return f"Δ{self.answer}"
 
     def suited(self, params: "Params", file: Path | str = "params.yaml") -> "Params":
         """`params` themselves. UserError where they lack what this kind of answer asks for, or have what
@@ -106,7 +112,7 @@ class Task(Protocol):
         """Which rows have no answer of this kind, and what it would have to be."""
 
     def difference(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """How far two answers to a row are apart; 1e-6 is rounding, whatever the unit."""
+        """How far two answers to a row are apart, as |`delta`|; 1e-6 is rounding, whatever the unit."""
 
     def level(self, values: np.ndarray) -> np.ndarray:
         """Each answer, or each label, as one number, which rows are put in order by, and plots show."""

@@ -40,7 +40,7 @@ def equal(e: Evidence) -> Finding | None:
     if not e.equal:
         return None
     words = "Equal: the candidate answers every row of the test window as the champion does"
-    sentence = f"{words} (max |Δp| = {e.largest_difference:.1g})."
+    sentence = f"{words} (max |{e.task.delta}| = {e.largest_difference:.1g})."
     return Finding("equal", "PASS", sentence, {"max_dp": e.largest_difference})
 
 
@@ -87,15 +87,15 @@ def reproducible(e: Evidence) -> Finding | None:
     if e.candidate is None or e.proposal is None or any(found.rule == "reproducible" for found in e.gathered):
         return None
     if e.retrained is not None:
-        return _retrained(e.retrained)
+        return _retrained(e.retrained, e.task.delta)
     if e.repeated is None:
         left = "The build left no model that was trained again"
         sentence = f"{left}: run `ml reproduce`, whose stage `verify` makes it."
         return Finding("reproducible", "INCONCLUSIVE", sentence)
     numbers = {"max_dp": e.repeated}
     if not e.repeated <= SAME:
-        return Finding("reproducible", "FAIL", _chance(e.repeated), numbers)
-    sentence = f"Trained again by the build, it answers the same (max |Δp| = {e.repeated:.1g})."
+        return Finding("reproducible", "FAIL", _chance(e.repeated, e.task.delta), numbers)
+    sentence = f"Trained again by the build, it answers the same (max |{e.task.delta}| = {e.repeated:.1g})."
     return Finding("reproducible", "PASS", sentence, numbers)
 
 
@@ -114,14 +114,14 @@ def beside(e: Evidence) -> Finding | None:
     return Finding("beside", "FAIL", sentence)
 
 
-def _retrained(again: Again) -> Finding:
+def _retrained(again: Again, delta: str) -> Finding:
     numbers = {"max_dp": again.largest, "mean_dp": again.mean}
     if again.same:
-        words = f"Trained again by the judge, it answers the same (max |Δp| = {again.largest:.1g})."
+        words = f"Trained again by the judge, it answers the same (max |{delta}| = {again.largest:.1g})."
         return Finding("reproducible", "PASS", words, numbers)
     if not again.repeats:
-        return Finding("reproducible", "FAIL", _chance(again.largest), numbers)
-    words = f"max |Δp| = {again.largest:.2g} on the test window, {again.mean:.1g} on average"
+        return Finding("reproducible", "FAIL", _chance(again.largest, delta), numbers)
+    words = f"max |{delta}| = {again.largest:.2g} on the test window, {again.mean:.1g} on average"
     if again.mean > NEAR:
         sentence = f"The model is not what params.yaml and this code give ({words}): run `ml reproduce`."
         return Finding("reproducible", "FAIL", sentence, numbers)
@@ -132,8 +132,8 @@ def _retrained(again: Again) -> Finding:
     return Finding("reproducible", "INCONCLUSIVE", sentence, numbers)
 
 
-def _chance(largest: float) -> str:
+def _chance(largest: float, delta: str) -> str:
     return (
-        "Trained again from the same lock and seed, the model answers otherwise (max |Δp| = "
+        f"Trained again from the same lock and seed, the model answers otherwise (max |{delta}| = "
         f"{largest:.2g} on the test window, at most {SAME:g} passes): give every source of chance the seed."
     )
