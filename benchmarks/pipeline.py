@@ -91,7 +91,7 @@ def months_as_files() -> None:
     import pandas as pd
     from pyarrow import csv
 
-    from pipelines.core import months, rows, tables
+    from pipelines.core import datafiles, rows, tables
     from pipelines.problem import source
     from pipelines.problem.columns import CONTRACT
 
@@ -128,13 +128,13 @@ def months_as_files() -> None:
         for _ in range(2):  # the checks were those of reading: what was to be written was read back first
             assert not re.search(rb"\r(?!\n)", content)
             read = csv.read_csv(io.BytesIO(content), read_options=whole, convert_options=options)
-            months.checked(read, "CSV", month, CONTRACT)
+            datafiles.checked(read, "CSV", month, CONTRACT)
 
     def as_parquet() -> None:
         content = tables.encoded(rows.typed(table, month, CONTRACT))
         figure("a month as Parquet", len(content) / 1e6, "MB")
-        read = tables.decoded(content, months.path("data", month), tables.schema(CONTRACT))
-        months.checked(read, "Parquet", month, CONTRACT)
+        read = tables.decoded(content, datafiles.path("data", month), tables.schema(CONTRACT))
+        datafiles.checked(read, "Parquet", month, CONTRACT)
 
     seconds = []
     for road in (as_csv, as_parquet):

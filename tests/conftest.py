@@ -77,9 +77,9 @@ def small_data(small_built: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def small_raw(small_params: Params, small_data: Path) -> pd.DataFrame:
-    from pipelines.core import months
+    from pipelines.core import datafiles
 
-    return months.read(small_data, small_params.data.first, small_params.data.through, PROBLEM.contract)
+    return datafiles.read(small_data, small_params.data.first, small_params.data.through, PROBLEM.contract)
 
 
 @pytest.fixture(scope="session")

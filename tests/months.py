@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines.base.files import write_bytes
-from pipelines.core import months, rows, tables
+from pipelines.core import datafiles, rows, tables
 from pipelines.core.contract import Contract
 from tests.problems.parcels.columns import CONTRACT
 
@@ -17,4 +17,4 @@ def in_order(table: pd.DataFrame, contract: Contract = CONTRACT) -> pd.DataFrame
 
 def write_month(folder: Path, month: str, table: pd.DataFrame, contract: Contract = CONTRACT) -> Path:
     """The file of that month in `folder`."""
-    return write_bytes(months.path(folder, month), tables.encoded(rows.typed(table, month, contract)))
+    return write_bytes(datafiles.path(folder, month), tables.encoded(rows.typed(table, month, contract)))

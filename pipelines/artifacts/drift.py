@@ -57,7 +57,7 @@ class Check(Artifact):
     WAY_OUT = "run `ml drift`, which makes it"
 
     environment: str
-    through: Annotated[str, Field(pattern=r"\A\d{4}-\d{2}\z")]
+    through: Annotated[str, Field(pattern=r"\A\d{4}(-W?\d{2}(-\d{2})?)?\z")]
     verdict: Verdict
     reasons: Annotated[tuple[str, ...], Field(min_length=1)]
     warnings: tuple[str, ...] = ()

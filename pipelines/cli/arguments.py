@@ -1,6 +1,5 @@
 """How verbs read their arguments, and end."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,12 +11,15 @@ Env = Annotated[Literal["staging", "production"], typer.Option("--env", help="Th
 
 
 def month(text: str) -> str:
-    """A month; `latest` is the newest that the source has."""
-    if re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text):
-        return text
+    """A month or another period; `latest` is the newest that the source has."""
+    from pipelines.core import periods, rows
+
     if text != "latest":
-        raise UserError(f"--through {text!r} is not a month: write it as 2013-06, or `latest`")
-    from pipelines.core import rows
+        try:
+            periods.grain(text)
+        except ValueError:
+            raise UserError(f"--through {text!r} is not a month: write it as 2013-06, or `latest`") from None
+        return text
     from pipelines.problem import PROBLEM
 
     return rows.known(PROBLEM)[-1]

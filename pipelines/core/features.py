@@ -1,10 +1,12 @@
 """What features.py of a problem makes of raw rows, held to what it says of itself."""
 
+from datetime import datetime
+
 import numpy as np
 import pandas as pd
 
 from pipelines.base.errors import UserError
-from pipelines.core import months, room
+from pipelines.core import periods, room
 from pipelines.core.contract import Column
 from pipelines.core.problem import Problem
 
@@ -28,7 +30,7 @@ def built(raw: pd.DataFrame, problem: Problem) -> pd.DataFrame:
     return rows
 
 
-def since(first: pd.Timestamp, raw: pd.DataFrame, problem: Problem) -> pd.DataFrame:
+def since(first: datetime, raw: pd.DataFrame, problem: Problem) -> pd.DataFrame:
     """The rows of the day `first` and after it with their features, made of no more than their history."""
     time = problem.contract.time.name
     history = pd.Timedelta(days=history_days(problem))
@@ -49,11 +51,11 @@ def check_history(raw: pd.DataFrame, rows: pd.DataFrame, problem: Problem) -> No
     were made of all that is there: production would see them otherwise than training."""
     contract = problem.contract
     time = raw[contract.time.name].reset_index(drop=True)
-    month = months.names(time)
+    month = periods.months(time)
     raw, rows = raw.reset_index(drop=True), rows.reset_index(drop=True)
     for name in sorted(set(month))[1:]:
         whole = rows[month == name].reset_index(drop=True)
-        until = raw[time < pd.Timestamp(name) + pd.DateOffset(months=1)]
+        until = raw[time < periods.end(name)]
         alone = since(pd.Timestamp(name), until, problem)
         for column in (column for column in contract.derived if column.name in whole):
             if (other := ~_same(column, whole[column.name], alone[column.name])).any():

@@ -3,16 +3,38 @@
 import io
 import re
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from pipelines.base import conflicts
 from pipelines.base.errors import UserError
+from pipelines.core import periods
 
-Month = Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
+
+def _text(value: Any) -> Any:
+    """YAML reads 2013 as a number and 2013-06-03 as a date."""
+    return str(value) if type(value) in (int, date) else value
+
+
+def _named(value: str) -> str:
+    periods.grain(value)
+    return value
+
+
+Period = Annotated[str, BeforeValidator(_text), AfterValidator(_named)]
 Positive = Annotated[float, Field(gt=0)]
 Setting = bool | int | float | str | None
 
@@ -22,17 +44,17 @@ class _Closed(BaseModel):
 
 
 class Data(_Closed):
-    """The months in data/."""
+    """The periods in data/, a file each: months, or days, weeks or years."""
 
-    first: Month
-    through: Month
+    first: Period
+    through: Period
 
 
 class Train(_Closed):
-    """The months `first` to `last`, both included, are trained on; later days judge."""
+    """The periods `first` to `last`, both included, are trained on; later days judge."""
 
-    first: Month
-    last: Month
+    first: Period
+    last: Period
     seed: int
     estimator: str
     settings: dict[str, Setting]
@@ -237,10 +259,13 @@ class Params(_Closed):
     drift: Drift
 
     @model_validator(mode="after")
-    def _months_in_order(self) -> "Params":
+    def _in_order(self) -> "Params":
+        named = (self.data.first, self.data.through, self.train.first, self.train.last)
+        if len(kinds := sorted({periods.grain(name) for name in named})) > 1:
+            raise ValueError(f"data and train name a {' and a '.join(kinds)}: name periods of one kind")
         if not self.data.first <= self.train.first <= self.train.last < self.data.through:
             raise ValueError(
-                "the months must satisfy data.first <= train.first <= train.last < data.through: "
+                "they must satisfy data.first <= train.first <= train.last < data.through: "
                 "the days after train.last judge the model"
             )
         return self

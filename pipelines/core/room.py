@@ -1,17 +1,16 @@
 """The team's room, pipelines/problem/, as it was written by hand: a mistake in it is one sentence."""
 
 import inspect
-import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pipelines.base.errors import Refused, UserError
+from pipelines.core import periods
 
 FOLDER = Path(__file__).resolve().parents[1] / "problem"
 PACKAGE = "pipelines.problem"
-MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 
 
 def mistake(error: BaseException) -> str | None:
@@ -52,16 +51,24 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def months(function: Callable[[], Any]) -> list[str]:
-    """What months() of source.py returns: months, oldest first. UserError where it is anything else."""
+    """What months() of source.py returns: months, or other periods of one kind, oldest first. UserError where
+    it is anything else."""
     found = call(function)
     where = f"{_of(function)}: {function.__name__}()"
     if not isinstance(found, list | tuple) or not found:
         raise UserError(f"{where} returns {found!r:.80}, but must return a list of months such as '2013-06'")
-    if wrong := [month for month in found if not (isinstance(month, str) and MONTH.fullmatch(month))]:
-        raise UserError(f"{where} returns {wrong[0]!r:.80} for a month, which is written as '2013-06'")
+    if len(kinds := sorted({_grain(month, where) for month in found})) > 1:
+        raise UserError(f"{where} returns a {' and a '.join(kinds)}: name periods of one kind")
     if list(found) != sorted(set(found)):
         raise UserError(f"{where} must return each month once, oldest first")
     return list(found)
+
+
+def _grain(month: Any, where: str) -> str:
+    try:
+        return periods.grain(month)
+    except (TypeError, ValueError):
+        raise UserError(f"{where} returns {month!r:.80} for a month, which is written as '2013-06'") from None
 
 
 def _inside(filename: str | None) -> bool:

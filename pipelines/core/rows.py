@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pipelines.base.errors import UserError
-from pipelines.core import coercion, features, months, room, tables
+from pipelines.core import coercion, datafiles, features, periods, room, tables
 from pipelines.core.contract import Contract
 from pipelines.core.problem import Problem
 
@@ -34,7 +34,7 @@ def typed(table: pd.DataFrame, month: str, contract: Contract) -> pa.Table:
     UserError, with column and row, where it does not fit columns.py."""
     where = f"pipelines/problem/source.py: {month}"
     found = coercion.typed(table, where, contract)
-    months.checked(found, where, month, contract)
+    datafiles.checked(found, where, month, contract)
     return found.sort_by([(column.name, "ascending") for column in (contract.time, contract.key)])
 
 
@@ -47,8 +47,8 @@ def read_from(folder: Path, problem: Problem) -> Read:
     """Reads raw rows of FOLDER/MONTH.parquet where that is there, else of the source."""
 
     def read_month(name: str) -> pd.DataFrame:
-        if months.path(folder, name).is_file():
-            return months.read(folder, name, name, problem.contract)
+        if datafiles.path(folder, name).is_file():
+            return datafiles.read(folder, name, name, problem.contract)
         return read(name, problem)
 
     return read_month
@@ -57,7 +57,8 @@ def read_from(folder: Path, problem: Problem) -> Read:
 def of_month(month: str, problem: Problem, raw: Read | None = None) -> pd.DataFrame:
     """The rows of `month` with their features, made of what `raw`, else the source, gives of it and, only to
     make these, of the HISTORY_DAYS before it."""
-    before = (pd.Timestamp(month) - pd.Timedelta(days=features.history_days(problem))).strftime("%Y-%m")
+    first = periods.start(month)
+    before = periods.at(first - pd.Timedelta(days=features.history_days(problem)), month)
     names = [name for name in sorted({*known(problem), month}) if before <= name <= month]
     parts = [raw(name) if raw else read(name, problem) for name in names]
-    return features.since(pd.Timestamp(month), pd.concat(parts, ignore_index=True), problem)
+    return features.since(first, pd.concat(parts, ignore_index=True), problem)

@@ -245,8 +245,8 @@ def _python(checkout: Path, base: Path) -> Path:
 # --- features ----------------------------------------------------------------------------------------------
 
 
-def rows(champion: Champion, months: list[str]) -> pd.DataFrame | None:
-    """The rows of `months` with features as the champion's own code makes them in its worktree, from its own
+def rows(champion: Champion, periods: list[str]) -> pd.DataFrame | None:
+    """The rows of `periods` with features as the champion's own code makes them in its worktree, from its own
     source and with its own history; None where its pipelines/problem is the base's."""
     base = champion.base
     here, there = (git.object_of(c, "pipelines/problem", base) for c in ("HEAD", champion.commit))
@@ -255,7 +255,7 @@ def rows(champion: Champion, months: list[str]) -> pd.DataFrame | None:
     checkout = _worktree(base, champion.commit, champion.words)
     out = (checkout / "build/champion-rows.parquet").resolve()
     step("the champion's features, by its own code")
-    code, said = _run(checkout, base, ROWS, str(out), *months)
+    code, said = _run(checkout, base, ROWS, str(out), *periods)
     if code:
         raise ChampionUnavailable(f"{champion.words}: its own feature code failed: {said}")
     return tables.read(out)
@@ -267,8 +267,8 @@ ROWS = textwrap.dedent("""
     import pandas as pd
     from pipelines.problem import PROBLEM
     from pipelines.core import rows
-    out, *months = sys.argv[1:]
-    table = pd.concat([rows.of_month(month, PROBLEM) for month in months], ignore_index=True)
+    out, *periods = sys.argv[1:]
+    table = pd.concat([rows.of_month(period, PROBLEM) for period in periods], ignore_index=True)
     Path(out).parent.mkdir(exist_ok=True)
     columns = (PROBLEM.contract.key, *PROBLEM.contract.features)
     table[[column.name for column in columns]].to_parquet(out, index=False)""")

@@ -13,7 +13,7 @@ from pipelines.artifacts.verdict import SEVERITY, Verdict, fold
 from pipelines.base import git
 from pipelines.base.console import step
 from pipelines.base.errors import UserError, one_line
-from pipelines.core import stats
+from pipelines.core import periods, stats
 from pipelines.core.contract import Finding
 from pipelines.core.params import Params, flat
 from pipelines.core.problem import Problem
@@ -186,7 +186,7 @@ def _months(e: Evidence) -> list[dict[str, Any]]:
     """The test window month by month: rows, label rate and both models' metrics."""
     if e.window is None or e.candidate is None:
         return []
-    month = e.window.rows[e.contract.time.name].dt.strftime("%Y-%m").to_numpy()
+    month = periods.months(e.window.rows[e.contract.time.name])
     return [{"name": str(name), **slices.part_of(e, month == name)} for name in sorted(set(month))]
 
 

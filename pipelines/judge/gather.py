@@ -12,6 +12,7 @@ import pandas as pd
 
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError, one_line
+from pipelines.core import periods
 from pipelines.core.contract import Finding, Verdict
 from pipelines.core.model import Inputs, Model
 from pipelines.core.params import Params, load
@@ -118,8 +119,13 @@ class _Gathering:
 
     @cached_property
     def built(self) -> pd.DataFrame:
-        """Every row of the window's months with the base's features and their history, as in production."""
-        return rows.with_features(self.raw, rows.months(self.window), self.problem)
+        """Every row of the window's periods with the base's features and their history, as in production."""
+        return rows.with_features(self.raw, self.periods, self.problem)
+
+    @property
+    def periods(self) -> list[str]:
+        """Those of data/ that the window touches."""
+        return rows.touched(self.window, like=self.params.data.first)
 
     @cached_property
     def judged(self) -> pd.DataFrame:
@@ -163,7 +169,7 @@ class _Gathering:
         if model is None:
             return None
         try:
-            its = champions.rows(model, rows.months(self.window))
+            its = champions.rows(model, self.periods)
             return self.answered(model.model, self.built if its is None else its, model.card)
         except (InvalidProposal, UserError, champions.ChampionUnavailable) as error:
             self.note(rule, "INCONCLUSIVE", f"The {rule} ({model.words}) cannot be scored: {error}.")
@@ -264,9 +270,9 @@ def _check_card(given: proposals.Card, made: Retrained) -> None:
 def _first_day(proposal: Proposal, *others: Champion | None) -> str:
     """The day from which all are judged: later than what params.yaml says of the candidate's training, and
     than the others'. What the candidate's own model.json says is a rule's business (`leakage`)."""
-    ends = [str(pd.Period(proposal.params.train.last, freq="M").end_time.date())]
-    ends += [other.card.last for other in others if other is not None]
-    return str((pd.Timestamp(max(ends)) + pd.Timedelta(days=1)).date())
+    ends = [periods.end(proposal.params.train.last)]
+    ends += [pd.Timestamp(other.card.last) + pd.Timedelta(days=1) for other in others if other is not None]
+    return f"{max(ends):%Y-%m-%d}"
 
 
 def _answers(model: Model, inputs: Inputs) -> np.ndarray:

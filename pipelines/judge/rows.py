@@ -1,13 +1,14 @@
 """The test window's rows as the judge sees them: by the base's source and code, not as a build left them."""
 
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 import pandas as pd
 
 from pipelines.base.errors import UserError
+from pipelines.core import periods, tasks
 from pipelines.core import rows as road
-from pipelines.core import tasks
 from pipelines.core.contract import Column, Contract
 from pipelines.core.params import Data
 from pipelines.core.problem import Problem
@@ -46,18 +47,18 @@ def window(raw: pd.DataFrame, first: str, contract: Contract) -> Window:
     return Window(tuple(days), day, tasks.of(contract).labels(later[label]), known)
 
 
-def months(window: Window) -> list[str]:
-    """The months that the test window touches, oldest first."""
-    return sorted({day[:7] for day in window.days})
+def touched(window: Window, like: str) -> list[str]:
+    """The periods of data/, such as `like`, that the test window touches, oldest first."""
+    return sorted({periods.at(date.fromisoformat(day), like) for day in window.days})
 
 
 def with_features(raw: pd.DataFrame, names: list[str], problem: Problem) -> pd.DataFrame:
-    """Every row of the months `names` with the base's features, which look back as far as features.py says,
+    """Every row of the periods `names` with the base's features, which look back as far as features.py says,
     also to before `raw`, the months that were read already."""
-    month = raw[problem.contract.time.name].dt.strftime("%Y-%m")
+    period = periods.names(raw[problem.contract.time.name], like=names[0])
 
     def at_hand(name: str) -> pd.DataFrame:
-        found = raw[month == name]
+        found = raw[period == name]
         return road.read(name, problem) if found.empty else found
 
     return pd.concat([road.of_month(name, problem, at_hand) for name in names], ignore_index=True)

@@ -5,6 +5,7 @@ The verdict rests on the task's skill, on what users got. Features warn: they sh
 import itertools
 import math
 from collections.abc import Mapping
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pipelines.artifacts.drift import Check, Fault, Month, State, Training, Verd
 from pipelines.artifacts.reference import Reference
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
-from pipelines.core import months, stats, tasks
+from pipelines.core import periods, stats, tasks
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
@@ -32,24 +33,49 @@ UNREADABLE = 0.01  # of the log's lines: above it, what was lost could say somet
 def drift(
     environment: str, through: str, home: Path, known: Reference, params: Params, problem: Problem
 ) -> Check:
-    """Judge `environment` by its months after the champion's training, up to `through`.
+    """Judge `environment` by its months after the champion's training, up to the period `through`.
 
-    Reads its prediction log and HOME/labels/MONTH.parquet; `known` is the running release's. UserError where
+    Reads its prediction log and HOME/labels/PERIOD.parquet; `known` is the running release's. UserError where
     the champion has seen these months, or has no such features."""
     contract = problem.contract
     if lacking := [column.name for column in contract.loggable if column.name not in known.named]:
         why = f"the champion's reference.json has no feature {lacking[0]}, which columns.py has"
         raise UserError(f"{why}: run the drift check at the commit of the running release")
-    since = str(pd.Period(known.last, freq="M") + 1)
-    if not (counted := months.between(since, through)):
-        raise UserError(f"the champion has seen {through}: the months from {since} on count")
+    since = periods.end(periods.at(date.fromisoformat(known.last), like=through))
+    first = periods.at(since, like=through)
+    if not (counted := periods.between(first, through)):
+        raise UserError(f"the champion has seen {through}: what is newer counts, from {first} on")
     log = labels.predictions(hosts.place(home, environment, contract.name) / "predictions", contract)
     step(f"{environment}: {len(log.rows):,} predictions with a key in {log.lines:,} lines of the log")
-    known_events = {month: labels.events(home / "labels", month, problem) for month in counted}
-    judged = [judge(month, table, log, known, params, contract) for month, table in known_events.items()]
+    events = {period: labels.events(home / "labels", period, problem) for period in counted}
+    judged = [
+        judge(month, table, log, known, params, contract)
+        for month, table in by_month(events, contract).items()
+    ]
     # without the months before production began; the newest always stays
-    first = next((n for n, month in enumerate(judged) if month.predictions), len(judged) - 1)
-    return conclude(environment, judged[first:], log, known, params, problem.task)
+    begun = next((n for n, month in enumerate(judged) if month.predictions), len(judged) - 1)
+    check = conclude(environment, judged[begun:], log, known, params, problem.task)
+    return check.model_copy(update={"through": through})
+
+
+def by_month(events: Mapping[str, pd.DataFrame | None], contract: Contract) -> dict[str, pd.DataFrame | None]:
+    """The events of each month, from those of the periods that it shares days with; None where the labels of
+    one of these have not come."""
+    first, last = periods.start(min(events)), periods.end(max(events)) - timedelta(days=1)
+    months = periods.between(f"{first:%Y-%m}", f"{last:%Y-%m}")
+    found: dict[str, pd.DataFrame | None] = {}
+    for month in months:
+        its = [
+            table
+            for period, table in events.items()
+            if periods.start(period) < periods.end(month) and periods.start(month) < periods.end(period)
+        ]
+        tables = [table for table in its if table is not None]
+        whole = pd.concat(tables, ignore_index=True) if len(tables) == len(its) else None
+        if whole is not None:
+            whole = whole[periods.within(whole[contract.time.name], month, month)].reset_index(drop=True)
+        found[month] = whole
+    return found
 
 
 def judge(

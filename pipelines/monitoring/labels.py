@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.core import months, rows, tasks
+from pipelines.core import datafiles, rows, tasks
 from pipelines.core.contract import Column, Contract
 from pipelines.core.problem import Problem
 from pipelines.core.tasks.task import Task
@@ -76,7 +76,7 @@ def predictions(folder: Path, contract: Contract) -> Log:
 
 def events(folder: Path, month: str, problem: Problem) -> pd.DataFrame | None:
     """The month's events as the source records them later; None where FOLDER/MONTH.parquet is not there."""
-    if not months.path(folder, month).is_file():
+    if not datafiles.path(folder, month).is_file():
         return None
     table = rows.of_month(month, problem, rows.read_from(folder, problem))
     contract = problem.contract

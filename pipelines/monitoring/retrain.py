@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
+import yaml
 
 from pipelines.artifacts.drift import Check
 from pipelines.base import git, programs
@@ -20,7 +20,7 @@ from pipelines.base.console import step, summary
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_text
 from pipelines.base.github import GitHub, token
-from pipelines.core import params
+from pipelines.core import params, periods
 
 Build = Callable[[Path, str], None]
 
@@ -29,8 +29,8 @@ CLI = "pipelines.cli"
 COMMITTER = ("greenlight", "greenlight@users.noreply.github.com")
 FILES = ("params.yaml", "data.dvc", "dvc.lock")
 NOTE = (
-    "Trains on all months through {last}; {through} judges. The window grows and does not roll, so "
-    "that every season stays in it. Where it was opened with GITHUB_TOKEN, its checks "
+    "Trains on all data through {last}; what is newer, through {through}, judges. The window grows and does "
+    "not roll, so that every season stays in it. Where it was opened with GITHUB_TOKEN, its checks "
     'wait until a person with write access presses "Approve and run" below.'
 )
 
@@ -55,20 +55,22 @@ def propose(evidence: Path, remote: str = "origin", build: Build | None = None) 
             step(f"nothing to propose: {BASE} knows {through} already")
             return 0
         write_text(file, move_on(file.read_text(encoding="utf-8"), through))
+        last = params.load(file).train.last
         step(f"{branch}: ingest and training, in a clone of {remote}/{BASE}")
         (build or _build)(clone, through)
-        _push(clone, branch, f"Train through {_before(through)}: {check.reasons[0]}")
-    _open(evidence, branch, through, check.environment)
+        _push(clone, branch, f"Train through {last}: {check.reasons[0]}")
+    _open(evidence, branch, last, check)
     return 0
 
 
 def move_on(text: str, through: str) -> str:
-    """params.yaml with data.through and train.last moved to `through` and the month before; comments stay."""
-    return params.edited(text, {"data.through": through, "train.last": _before(through)})
-
-
-def _before(month: str) -> str:
-    return str(pd.Period(month, freq="M") - 1)
+    """params.yaml with data.through moved to `through`, and train.last to the newest period that leaves
+    gate.days days to judge by; comments stay."""
+    last = periods.before(through)
+    days = params.parse(yaml.safe_load(text)).gate.days
+    while (periods.end(through) - periods.end(last)).days < days:
+        last = periods.before(last)
+    return params.edited(text, {"data.through": through, "train.last": last})
 
 
 def _clone(folder: Path, remote: str) -> None:
@@ -118,9 +120,9 @@ def _push(clone: Path, branch: str, message: str) -> None:
     step(f"{branch} is pushed")
 
 
-def _open(evidence: Path, branch: str, through: str, environment: str) -> None:
-    title = f"Retrain through {_before(through)}"
-    note = NOTE.format(last=_before(through), through=through)
+def _open(evidence: Path, branch: str, last: str, check: Check) -> None:
+    title = f"Retrain through {last}"
+    note = NOTE.format(last=last, through=check.through)
     body = f"{(evidence / 'drift.md').read_text(encoding='utf-8')}\n{note}\n"
     if not (token() and os.environ.get("GITHUB_REPOSITORY")):
         file = write_text(evidence / "proposal.md", body)
@@ -135,7 +137,7 @@ def _open(evidence: Path, branch: str, through: str, environment: str) -> None:
     else:
         pull = github.call("POST", "/pulls", {**fields, "head": branch, "base": BASE})
     said = f"#{pull['number']} {title}: {pull['html_url']}"
-    summary(f"The drift check of {environment} {'updated' if open_ones else 'opened'} {said}")
+    summary(f"The drift check of {check.environment} {'updated' if open_ones else 'opened'} {said}")
     print(said)
 
 

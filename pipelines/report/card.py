@@ -14,7 +14,7 @@ from pipelines.base import conflicts
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, sha256, write_text
-from pipelines.core import months, stats, tasks
+from pipelines.core import periods, stats, tasks
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model
 from pipelines.core.params import Params, flat
@@ -87,7 +87,7 @@ class Measured:
     @cached_property
     def month(self) -> np.ndarray:
         """(n,) such as 2013-06"""
-        return months.names(self.rows[self.contract.time.name])
+        return periods.months(self.rows[self.contract.time.name])
 
     @cached_property
     def labelled(self) -> np.ndarray:
@@ -98,12 +98,17 @@ class Measured:
     def trained(self) -> np.ndarray:
         """(n,) bool: in the months of training"""
         train = self.params.train
-        return (self.month >= train.first) & (self.month <= train.last)
+        return np.asarray(periods.within(self.rows[self.contract.time.name], train.first, train.last))
+
+    @cached_property
+    def later(self) -> np.ndarray:
+        """(n,) bool: after these"""
+        return np.asarray(self.rows[self.contract.time.name] >= periods.end(self.params.train.last))
 
     @cached_property
     def judged(self) -> np.ndarray:
         """(n,) bool: labelled and later than training"""
-        return self.labelled & (self.month > self.params.train.last)
+        return self.labelled & self.later
 
     @cached_property
     def constant(self) -> Any:
@@ -138,8 +143,7 @@ class Measured:
 def _spans(measured: Measured) -> list[dict[str, Any]]:
     """Training and what came after it: months, rows, and rows without a label."""
     spans = []
-    after = measured.month > measured.params.train.last
-    for name, kept in {"training": measured.trained, "after it": after}.items():
+    for name, kept in {"training": measured.trained, "after it": measured.later}.items():
         found = sorted(set(measured.month[kept]))
         rows, missing = int(kept.sum()), int((kept & ~measured.labelled).sum())
         share = missing / rows if rows else 0.0

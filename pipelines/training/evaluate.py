@@ -12,7 +12,7 @@ from pipelines.artifacts.serving import Settings
 from pipelines.base.console import step
 from pipelines.base.errors import Refused
 from pipelines.base.files import write_text
-from pipelines.core import tables, tasks
+from pipelines.core import periods, tables, tasks
 from pipelines.core.contract import Column, Contract
 from pipelines.core.model import Model, Row
 from pipelines.core.params import Params
@@ -75,7 +75,7 @@ def by_month(
     task, labelled = tasks.of(contract), rows[rows[contract.label.name].notna()]
     lines = []
     for month, found in labelled.groupby(labelled[contract.time.name].dt.to_period("M")):
-        trained = params.train.first <= str(month) <= params.train.last
+        trained = periods.within(found[contract.time.name], params.train.first, params.train.last).all()
         metrics = measure(params, found, p[found.index].to_numpy(), constant, contract)
         kept = ("rows", "label_rate", *(metric.key for metric in (*task.compared, task.skill)))
         lines.append({"month": str(month), "trained": str(trained).lower(), **{k: metrics[k] for k in kept}})

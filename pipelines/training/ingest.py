@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_bytes
-from pipelines.core import months, params, rows, tables
+from pipelines.core import datafiles, params, periods, rows, tables
 from pipelines.core.problem import Problem
 
 if TYPE_CHECKING:
     from pipelines.training.tracked import Folder
 
 
+NAME = r"\d{4}(?:-W?\d{2}(?:-\d{2})?)?"  # of a period
+
+
 def ingest(
     problem: Problem,
     through: str | None = None,
     first: str | None = None,
-    folder: Path = months.DATA,
+    folder: Path = datafiles.DATA,
     labels_to: Path | None = None,
 ) -> list[Path]:
     """Write the months up to `through` (params.yaml: data.through) from pipelines/problem/source.py, one file
@@ -33,9 +36,9 @@ def ingest(
     through = through or wanted.through
     if labels_to is not None:
         folder = Path(labels_to)
-        after = months.between(wanted.through, through)[1:]
+        after = periods.between(wanted.through, through)[1:]
     else:
-        after = months.between(first or wanted.first, through)
+        after = periods.between(first or wanted.first, through)
     available = rows.known(problem)
     if unknown := [month for month in [*after, through] if month not in available]:
         raise UserError(
@@ -56,18 +59,19 @@ def ingest(
 def _remove_others(folder: Path, first: str, last: str) -> None:
     """Delete the months before and after, those in CSV of an older template, and what a killed run left of
     one; name them."""
+    kept = periods.between(first, last)
     for file in sorted(folder.iterdir()):
-        found = re.fullmatch(r"(\d{4}-\d{2})\.parquet|\d{4}-\d{2}\.csv|\.\d{4}-\d{2}\.parquet\..+", file.name)
-        if found and file.is_file() and not (found[1] and first <= found[1] <= last):
+        found = re.fullmatch(rf"({NAME})\.parquet|{NAME}\.csv|\.{NAME}\.parquet\..+", file.name)
+        if found and file.is_file() and found[1] not in kept:
             file.unlink()
             step(
                 f"{file}: removed, since params.yaml: data begins with {first} and ends with {last}, "
-                "a .parquet file a month"
+                f"a .parquet file a {periods.grain(first)}"
             )
 
 
 def _write(month: str, folder: Path, problem: Problem) -> Path | None:
-    file = months.path(folder, month)
+    file = datafiles.path(folder, month)
     table = rows.of_source(month, problem)
     content = tables.encoded(table)
     if file.is_file() and file.read_bytes() == content:
@@ -76,7 +80,7 @@ def _write(month: str, folder: Path, problem: Problem) -> Path | None:
     return write_bytes(file, content)
 
 
-def restore(problem: Problem, folder: Path = months.DATA) -> None:
+def restore(problem: Problem, folder: Path = datafiles.DATA) -> None:
     """Bring `folder` back as its .dvc file records it: from the DVC remote where one is configured, else
     from DVC's local cache, else from the source. What one way brings is hashed, byte by byte, because DVC
     takes a file's name for its content; where it is another, it is dropped and the next way is tried.
@@ -123,7 +127,7 @@ def _of_these_months(record: "Folder") -> None:
     from pipelines.training.tracked import few
 
     data = params.load().data
-    wanted = {months.path("", month).name for month in months.between(data.first, data.through)}
+    wanted = {datafiles.path("", month).name for month in periods.between(data.first, data.through)}
     if (recorded := record.recorded) is not None:
         words = [f"holds {name}" for name in sorted(recorded.keys() - wanted)]
         words += [f"lacks {name}" for name in sorted(wanted - recorded.keys())]
@@ -140,6 +144,6 @@ def _of_these_months(record: "Folder") -> None:
 def _from_source(folder: Path, problem: Problem) -> None:
     """The months of params.yaml that are not there; a file that is there stays as it is, to be compared."""
     wanted = params.load().data
-    for month in months.between(wanted.first, wanted.through):
-        if not months.path(folder, month).exists():
+    for month in periods.between(wanted.first, wanted.through):
+        if not datafiles.path(folder, month).exists():
             _write(month, folder, problem)

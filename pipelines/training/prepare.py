@@ -7,21 +7,21 @@ import pandas as pd
 
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError
-from pipelines.core import features, months, tables
+from pipelines.core import datafiles, features, tables
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
 from pipelines.training import table
 
 
-def run(params: Params, problem: Problem, folder: Path = months.DATA, out: Path = table.PREPARED) -> None:
+def run(params: Params, problem: Problem, folder: Path = datafiles.DATA, out: Path = table.PREPARED) -> None:
     """Write build/prepared.parquet: key, time, label, slices and features of every row, labelled or not.
 
     UserError where a feature is infinite, or looks back farther than features.py says."""
     contract = problem.contract
-    raw = months.read(folder, params.data.first, params.data.through, contract)
+    raw = datafiles.read(folder, params.data.first, params.data.through, contract)
     built = features.built(raw, problem)
-    _finite(built, folder, contract)
+    _finite(built, folder, params.data.first, contract)
     features.check_history(raw, built, problem)
     rows = as_the_model_takes_them(built, contract)
     tables.write(out, rows)
@@ -34,7 +34,7 @@ def prepare(raw: pd.DataFrame, problem: Problem) -> pd.DataFrame:
     return as_the_model_takes_them(features.built(raw, problem), problem.contract)
 
 
-def _finite(rows: pd.DataFrame, folder: Path, contract: Contract) -> None:
+def _finite(rows: pd.DataFrame, folder: Path, like: str, contract: Contract) -> None:
     """UserError for a feature that is infinite, also only in float32, as a ratio becomes where it divides by
     nothing: file, row and column."""
     for column in contract.features:
@@ -44,7 +44,7 @@ def _finite(rows: pd.DataFrame, folder: Path, contract: Contract) -> None:
                 infinite = np.isinf(values.astype(np.float32))
             if infinite.any():
                 row = int(infinite.argmax())
-                where = months.place(folder, rows[contract.time.name], row)
+                where = datafiles.place(folder, rows[contract.time.name], row, like)
                 by = ", made by pipelines/problem/features.py," if column.derived else ""
                 raise UserError(
                     f"{where}: {column.name}{by} is {values[row]}, and the model takes finite numbers of 32 "

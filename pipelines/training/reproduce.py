@@ -16,7 +16,7 @@ from typing import Any
 from pipelines.base import git, preloaded, programs, recorded
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError
-from pipelines.core import months
+from pipelines.core import datafiles
 from pipelines.core.problem import Problem
 from pipelines.training import cache, ingest, tracked, tracking
 
@@ -48,7 +48,7 @@ def reproduce(problem: Problem, locked: bool = False) -> None:
     cache.drop_bad(_repo(), objects)
     if _has_remote():
         cache.bring_lists(_repo(), objects)
-        tracked.Folder(months.DATA).keep()
+        tracked.Folder(datafiles.DATA).keep()
     if changed := _changed():
         if _changed("train"):
             tracking.current()  # before the stages that stand before training

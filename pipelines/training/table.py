@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from pipelines.base.errors import UserError
-from pipelines.core import months, tables, tasks
+from pipelines.core import periods, tables, tasks
 from pipelines.core.contract import Contract
 from pipelines.core.model import Inputs, encode
 from pipelines.core.params import Params
@@ -22,11 +22,11 @@ def load(path: Path = PREPARED) -> pd.DataFrame:
 
 
 def training(params: Params, rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """The rows with a label of the months train.first to train.last. UserError where there are none, or the
+    """The rows with a label of train.first to train.last. UserError where there are none, or the
     rows are of another contract."""
     if missing := [column.name for column in contract.features if column.name not in rows]:
         raise UserError(f"{PREPARED} has no column {missing[0]}, which columns.py has: run `ml reproduce`")
-    inside = months.within(rows[contract.time.name], params.train.first, params.train.last)
+    inside = periods.within(rows[contract.time.name], params.train.first, params.train.last)
     found = rows[inside & rows[contract.label.name].notna()]
     if found.empty:
         raise UserError(
@@ -42,8 +42,8 @@ def constant(rows: pd.DataFrame, contract: Contract) -> Any:
 
 
 def later(params: Params, rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """The test window: the rows after train.last, labelled or not; data/ has whole months, so whole days."""
-    return rows[rows[contract.time.name] >= pd.Timestamp(params.train.last) + pd.DateOffset(months=1)]
+    """The test window: the rows after train.last, labelled or not; data/ has whole periods, so whole days."""
+    return rows[rows[contract.time.name] >= periods.end(params.train.last)]
 
 
 def inputs(rows: pd.DataFrame, contract: Contract) -> Inputs:

@@ -14,7 +14,7 @@ import pandas as pd
 from pipelines.artifacts.validation import Result, Setting, Validation
 from pipelines.base.console import step
 from pipelines.base.errors import Refused
-from pipelines.core import months
+from pipelines.core import datafiles, periods
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
@@ -23,23 +23,24 @@ BUILD = Path("build")
 IN_RANGE = 0.999  # sensors do lie: the flights' weather has a wind of 1,048 mph
 DAY = "day of {}"
 HOLIDAYS = 2  # a month may lack so many days, besides weekdays on which nothing ever happens
+SHORT = 7  # days: a shorter period may be empty, as a holiday is
 DAILY = 0.85  # the share of its days that the fullest month has where events come every day
 SPARSE = 0.5  # else a month needs this share of what half of the months have
 WITHOUT, LATER = ("google", "sqlalchemy"), ("altair", "scipy.stats")  # Great Expectations has no need of them
 
 
-def run(params: Params, problem: Problem, folder: Path = months.DATA, out: Path = BUILD) -> None:
+def run(params: Params, problem: Problem, folder: Path = datafiles.DATA, out: Path = BUILD) -> None:
     """Write build/validation.json and, for people, build/data-docs/index.html.
 
     UserError for a file that cannot be read; Refused for a month that is not what the contract says."""
-    names, contract = months.between(params.data.first, params.data.through), problem.contract
-    table = months.read(folder, names[0], names[-1], contract)
+    names, contract = periods.between(params.data.first, params.data.through), problem.contract
+    table = datafiles.read(folder, names[0], names[-1], contract)
     for column in contract.left_out:
         step(
             f"columns.py: {column.name} is known in time and no feature, since its type is {column.type}: "
             "a category or a number would be one"
         )
-    of_month = {name: table[months.within(table[contract.time.name], name, name)] for name in names}
+    of_month = {name: table[periods.within(table[contract.time.name], name, name)] for name in names}
     step(f"{len(names)} months against the contract; Great Expectations takes 2 s to start")
     results = expect(of_month, out / "data-docs", contract)
     failed = [result for result in results if not result.success]
@@ -150,12 +151,13 @@ def least_days(times: dict[str, pd.Series]) -> dict[str, int]:
     whole = {month: int(_days_of(month).dayofweek.isin(weekdays).sum()) for month in times}
     found = {month: int(time.dt.normalize().nunique()) for month, time in times.items()}
     if weekdays and max(found[month] / whole[month] for month in times) >= DAILY:
-        return {month: max(whole[month] - HOLIDAYS, 1) for month in times}
-    return dict.fromkeys(times, max(int(SPARSE * sorted(found.values())[len(found) // 2]), 1))
+        return {month: max(whole[month] - HOLIDAYS, 0 if whole[month] < SHORT else 1) for month in times}
+    sparse = int(SPARSE * sorted(found.values())[len(found) // 2])
+    return {month: max(sparse, 0 if len(_days_of(month)) < SHORT else 1) for month in times}
 
 
 def _days_of(month: str) -> pd.DatetimeIndex:
-    return pd.date_range(month, periods=pd.Period(month).days_in_month)
+    return pd.date_range(periods.start(month), periods.end(month), inclusive="left")
 
 
 def _plain(month: str, result: Any) -> Result:
@@ -192,5 +194,5 @@ def sentence(result: Result, folder: Path) -> str:
         "expect_column_unique_value_count_to_be_between": "to have rows on {min_value} days or more",
     }
     wanted = words.get(result.expectation, result.expectation).format(**setting.model_dump())
-    where = f"{months.path(folder, result.month)}: expected {setting.column or 'the columns'}"
+    where = f"{datafiles.path(folder, result.month)}: expected {setting.column or 'the columns'}"
     return f"{where} {wanted}; {share}"

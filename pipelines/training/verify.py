@@ -10,7 +10,7 @@ import pandas as pd
 from pipelines.artifacts.metrics import Shuffled
 from pipelines.base.console import step
 from pipelines.base.files import write_bytes
-from pipelines.core import months
+from pipelines.core import datafiles
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
 from pipelines.training import table
@@ -23,7 +23,7 @@ OUT = Path("models/verification")
 def run(
     params: Params,
     problem: Problem,
-    folder: Path = months.DATA,
+    folder: Path = datafiles.DATA,
     prepared: Path = table.PREPARED,
     out: Path = OUT,
 ) -> None:
@@ -33,7 +33,7 @@ def run(
     rows = table.load(prepared)
     with ThreadPoolExecutor(1) as aside:
         again = aside.submit(fit, params, rows, problem)
-        raw = months.read(folder, params.data.first, params.data.through, problem.contract)
+        raw = datafiles.read(folder, params.data.first, params.data.through, problem.contract)
         found, name = of_shuffled_outcomes(params, raw, problem), problem.task.ranking.name
         write_bytes(out / "again.onnx", again.result())
     knows = round(found, 3) if math.isfinite(found) else None

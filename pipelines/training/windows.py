@@ -3,7 +3,7 @@
 import pandas as pd
 
 from pipelines.base.errors import UserError
-from pipelines.core import months, tasks
+from pipelines.core import periods, tasks
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
 from pipelines.training import table
@@ -14,7 +14,7 @@ def both_answers(params: Params, rows: pd.DataFrame, contract: Contract) -> None
 
     A month alone may well lack one: a dry month, a rare event."""
     train = params.train
-    trained = months.within(rows[contract.time.name], train.first, train.last)
+    trained = periods.within(rows[contract.time.name], train.first, train.last)
     later, span = table.later(params, rows, contract), f"{train.first} to {train.last}"
     keys = "train.last, or data.through once newer months are in data/,"
     _both(rows[trained], contract, span, "to train on", "train.first or train.last")

@@ -43,7 +43,7 @@ def test_threshold_follows_from_the_costs(value: dict[str, Any]) -> None:
             [{"share": 1 << 40_000, "seconds": 1.0}],
             "params.yaml: rollout.canary.0.share is a number of thousands of digits, but",
         ),
-        ("data", "through", "2013-13", "params.yaml: data.through is '2013-13', but"),
+        ("data", "through", "2013-13", "params.yaml: data.through: the calendar has no month 2013-13"),
         ("data", "through", "2013-05", "data.first <= train.first <= train.last < data.through"),
         ("train", "first", "2013-06", "data.first <= train.first <= train.last < data.through"),
         ("decision", "miss", 0, "params.yaml: decision.miss is 0, but input should be greater than 0"),

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from pipelines.base.errors import UserError
-from pipelines.core import coercion, months, rows, tables
+from pipelines.core import coercion, datafiles, rows, tables
 from pipelines.core.contract import Column, Contract, Decision
 
 CONTRACT = Contract(
@@ -200,8 +200,8 @@ def test_no_rows_have_types_too() -> None:
 def test_what_is_taken_reads_back_the_same(tmp_path: Any) -> None:
     """Missing whole numbers, flags and times too."""
     table = rows.typed(given(count=[1, None, 3]), MONTH, CONTRACT)
-    months.path(tmp_path, MONTH).write_bytes(tables.encoded(table))
-    pd.testing.assert_frame_equal(months.read(tmp_path, MONTH, MONTH, CONTRACT), tables.frame(table))
+    datafiles.path(tmp_path, MONTH).write_bytes(tables.encoded(table))
+    pd.testing.assert_frame_equal(datafiles.read(tmp_path, MONTH, MONTH, CONTRACT), tables.frame(table))
 
 
 @pytest.mark.parametrize("values", [[-0.0, 0.0, 1.0], objects(0.0, -0.0, 1.0), ["-0", "-0.0", "1"]])

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.base.errors import Refused, UserError
 from pipelines.core import features as made_of
-from pipelines.core import months
+from pipelines.core import periods
 from pipelines.training import prepare
 from tests.problems.parcels import PROBLEM, features
 from tests.problems.parcels.columns import CONTRACT
@@ -124,7 +124,7 @@ def test_rows_may_not_be_lost_or_reordered(raw: Rows, monkeypatch: pytest.Monkey
 def test_the_same_month_alone_or_with_others_gives_the_same_features(small_raw: Rows) -> None:
     time = small_raw[CONTRACT.time.name]
     month = f"{time.max():%Y-%m}"
-    alone = small_raw[months.within(time, month, month)]
+    alone = small_raw[periods.within(time, month, month)]
     together = prepare.prepare(small_raw, PROBLEM).loc[alone.index]
     categories = [column.name for column in CONTRACT.features if column.type == "category"]
     assert together[categories].equals(prepare.prepare(alone, PROBLEM)[categories])

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.base import files
 from pipelines.base.errors import UserError
-from pipelines.core import months
+from pipelines.core import periods
 from pipelines.training.ingest import ingest
 from tests.problems.parcels import PARAMS, PARAMS_FILE, PROBLEM, source
 from tests.problems.parcels.columns import CONTRACT
@@ -41,7 +41,7 @@ def test_a_month_that_the_source_does_not_have_names_those_it_has(tmp_path: Path
 
 def test_labels_of_later_months_never_go_into_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     through = PARAMS.data.through
-    later = months.between(through, str(pd.Period(through, "M") + 1))[1]
+    later = periods.between(through, str(pd.Period(through, "M") + 1))[1]
     (tmp_path / "params.yaml").write_text(PARAMS_FILE.read_text())
     monkeypatch.chdir(tmp_path)
     assert ingest(PROBLEM, later, labels_to=Path("labels")) == [Path("labels") / f"{later}.parquet"]
@@ -60,9 +60,9 @@ def test_data_are_made_what_params_say_and_what_goes_is_named(
     before, after = (
         str(pd.Period(month, "M") + by) for month, by in ((wanted.first, -1), (wanted.through, 1))
     )
-    few = small_raw[months.within(small_raw[CONTRACT.time.name], wanted.first, wanted.first)].head(5)
+    few = small_raw[periods.within(small_raw[CONTRACT.time.name], wanted.first, wanted.first)].head(5)
     monkeypatch.setattr(source, "read", lambda month: few)
-    monkeypatch.setattr(source, "months", lambda: months.between(wanted.first, wanted.through))
+    monkeypatch.setattr(source, "months", lambda: periods.between(wanted.first, wanted.through))
     for name in (
         f"{before}.parquet",
         f"{after}.parquet",

@@ -8,8 +8,8 @@ import pytest
 
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_bytes
+from pipelines.core import datafiles, rows, tables
 from pipelines.core import features as made
-from pipelines.core import months, rows, tables
 from pipelines.core.params import Params
 from pipelines.monitoring import labels, replay
 from pipelines.training import prepare, table
@@ -48,7 +48,7 @@ def lagged(monkeypatch: pytest.MonkeyPatch, small_raw: pd.DataFrame) -> pd.DataF
 
 def ingested(folder: Path, *names: str) -> None:
     for name in names:
-        write_bytes(months.path(folder, name), tables.encoded(rows.of_source(name, PROBLEM)))
+        write_bytes(datafiles.path(folder, name), tables.encoded(rows.of_source(name, PROBLEM)))
 
 
 def test_training_replay_and_drift_see_the_same_features(

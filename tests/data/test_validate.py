@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from pipelines.base.errors import Refused, UserError
-from pipelines.core import months, tables
+from pipelines.core import datafiles, periods, tables
 from pipelines.core.params import Params
 from pipelines.training import train, validate, windows
 from tests.months import write_month
@@ -26,7 +26,7 @@ Rows = pd.DataFrame
 @pytest.fixture(scope="module")
 def month(small_raw: Rows) -> Rows:
     """A tenth of a month, with rows on each of its days."""
-    rows = small_raw[months.within(small_raw[CONTRACT.time.name], MONTH, MONTH)]
+    rows = small_raw[periods.within(small_raw[CONTRACT.time.name], MONTH, MONTH)]
     return rows.iloc[::10].reset_index(drop=True)
 
 
@@ -73,7 +73,7 @@ def test_a_good_month_holds_and_is_shown(month: Rows, tmp_path: Path) -> None:
 
 
 def test_a_few_impossible_values_are_let_through(small_raw: Rows, tmp_path: Path) -> None:
-    rows = small_raw[months.within(small_raw[CONTRACT.time.name], MONTH, MONTH)].reset_index(drop=True)
+    rows = small_raw[periods.within(small_raw[CONTRACT.time.name], MONTH, MONTH)].reset_index(drop=True)
     few = len(rows) // 2000
     values = rows[RANGED.name].where(rows.index >= few, RANGED.maximum * 2)
     assert failed(rows.assign(**{RANGED.name: values}), tmp_path) == []
@@ -146,7 +146,7 @@ def labelled(small_raw: Rows, months_with: list[str]) -> Rows:
 
 
 def test_a_month_without_an_event_is_no_fault(small_raw: Rows, small_params: Params) -> None:
-    names = months.between(small_params.data.first, small_params.data.through)
+    names = periods.between(small_params.data.first, small_params.data.through)
     windows.both_answers(
         small_params, labelled(small_raw, [names[0], names[2]]), CONTRACT
     )  # none in the second
@@ -171,7 +171,7 @@ def test_a_window_without_an_event_is_named_before_the_long_work(
     with_events: list[int],
     said: str,
 ) -> None:
-    names = months.between(small_params.data.first, small_params.data.through)
+    names = periods.between(small_params.data.first, small_params.data.through)
     rows = labelled(small_raw, [names[place] for place in with_events])
     prepared = tables.write(tmp_path / "prepared.parquet", rows)
     now = small_params.train
@@ -183,7 +183,7 @@ def test_a_window_without_an_event_is_named_before_the_long_work(
 
 
 def test_a_window_without_labels_is_named(small_raw: Rows, small_params: Params) -> None:
-    rows = labelled(small_raw, months.between(small_params.data.first, small_params.data.through))
+    rows = labelled(small_raw, periods.between(small_params.data.first, small_params.data.through))
     later = rows[CONTRACT.time.name] >= pd.Timestamp(small_params.data.through)
     with pytest.raises(UserError, match=f"{CONTRACT.label.name} has no value in the months after"):
         windows.both_answers(
@@ -196,9 +196,9 @@ def test_a_window_without_labels_is_named(small_raw: Rows, small_params: Params)
 def test_the_stage_refuses_and_leaves_no_result(
     small_data: Path, small_params: Params, tmp_path: Path
 ) -> None:
-    first, *_, last = months.between(small_params.data.first, small_params.data.through)
-    for name in months.between(first, last):
-        table = months.read(small_data, name, name, CONTRACT).iloc[::20]
+    first, *_, last = periods.between(small_params.data.first, small_params.data.through)
+    for name in periods.between(first, last):
+        table = datafiles.read(small_data, name, name, CONTRACT).iloc[::20]
         write_month(tmp_path / "data", name, table)
     validate.run(small_params, PROBLEM, tmp_path / "data", tmp_path / "build")
     once = (tmp_path / "build/validation.json").read_bytes()
@@ -206,7 +206,7 @@ def test_the_stage_refuses_and_leaves_no_result(
     assert (tmp_path / "build/validation.json").read_bytes() == once  # or nothing after it could be skipped
     assert json.loads(once)["success"] is True
 
-    table = months.read(tmp_path / "data", last, last, CONTRACT)
+    table = datafiles.read(tmp_path / "data", last, last, CONTRACT)
     spoilt = table.assign(**{RANGED.name: np.where(table.index % 3, 1e9, RANGED.minimum)})
     write_month(tmp_path / "data", last, spoilt)
     (tmp_path / "build/validation.json").unlink()

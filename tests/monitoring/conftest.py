@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.artifacts.reference import Reference
 from pipelines.base.files import write_bytes
-from pipelines.core import months
+from pipelines.core import periods
 from pipelines.core.model import Model
 from pipelines.core.params import Params
 from pipelines.core.tasks.binary import BINARY
@@ -59,7 +59,9 @@ class Production:
 def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
     wanted = PARAMS
     home = tmp_path_factory.mktemp("home")
-    raw = pd.concat([source.read(month) for month in months.between("2013-01", "2013-05")], ignore_index=True)
+    raw = pd.concat(
+        [source.read(month) for month in periods.between("2013-01", "2013-05")], ignore_index=True
+    )
     prepared = prepare.prepare(raw, PROBLEM)
     known = reference.build(wanted, table.training(wanted, prepared, CONTRACT), _by_hour, CONTRACT)
     known.write(home)

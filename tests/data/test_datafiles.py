@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.base.errors import UserError
-from pipelines.core import months, rows, tables
+from pipelines.core import datafiles, periods, rows, tables
 from pipelines.core.contract import Column
 from tests.problems.parcels import source
 from tests.problems.parcels.columns import CONTRACT
@@ -45,7 +45,7 @@ def read(folder: Path, content: pa.Table | bytes) -> str:
     """The sentence with which a file of this content is refused."""
     write(folder, content)
     with pytest.raises(UserError) as error:
-        months.read(folder, MONTH, MONTH, CONTRACT)
+        datafiles.read(folder, MONTH, MONTH, CONTRACT)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -59,7 +59,7 @@ def with_value(table: pa.Table, column: Column, row: int, value: Any) -> pa.Tabl
 
 def test_a_good_file_is_read_with_its_types(tmp_path: Path, table: pa.Table) -> None:
     write(tmp_path, table)
-    found = months.read(tmp_path, MONTH, MONTH, CONTRACT)
+    found = datafiles.read(tmp_path, MONTH, MONTH, CONTRACT)
     assert len(found) == len(table)
     assert found[CONTRACT.time.name].dtype.kind == "M"
     assert found[CONTRACT.label.name].dtype == "boolean"
@@ -70,7 +70,7 @@ def test_a_good_file_is_read_with_its_types(tmp_path: Path, table: pa.Table) -> 
 def test_what_is_missing_is_missing(tmp_path: Path, table: pa.Table) -> None:
     table = with_value(with_value(table, NUMBER, 0, None), CONTRACT.label, 0, None)
     write(tmp_path, with_value(table, CATEGORY, 0, None))
-    found = months.read(tmp_path, MONTH, MONTH, CONTRACT)
+    found = datafiles.read(tmp_path, MONTH, MONTH, CONTRACT)
     assert found[NUMBER.name].isna().sum() == 1
     assert found[CONTRACT.label.name].isna()[0] and found[CATEGORY.name].isna()[0]
 
@@ -134,7 +134,7 @@ def test_a_file_that_is_cut_off_or_none_is_refused(tmp_path: Path, table: pa.Tab
 
 def test_a_month_without_a_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"{MONTH}\.parquet does not exist: `ml restore`"):
-        months.read(tmp_path, MONTH, MONTH, CONTRACT)
+        datafiles.read(tmp_path, MONTH, MONTH, CONTRACT)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_key_may_not_be_in_two_months(tmp_path: Path, small_data: Path) -> Non
         (tmp_path / f"{month}.parquet").write_bytes(tables.encoded(found))
     said = rf"{second}\.parquet, row 1: .* is already in .*{first}\.parquet, row 1: correct it in"
     with pytest.raises(UserError, match=said):
-        months.read(tmp_path, first, second, CONTRACT)
+        datafiles.read(tmp_path, first, second, CONTRACT)
 
 
 # --- the same bytes ----------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def test_a_key_may_not_be_in_two_months(tmp_path: Path, small_data: Path) -> Non
 
 def test_the_same_rows_are_the_same_bytes(small_raw: pd.DataFrame) -> None:
     """Whatever order, index, chunks and types they came in, and however many threads wrote them."""
-    month = small_raw[months.within(small_raw[CONTRACT.time.name], MONTH, MONTH)]
+    month = small_raw[periods.within(small_raw[CONTRACT.time.name], MONTH, MONTH)]
     table = rows.typed(month, MONTH, CONTRACT)
     written = tables.encoded(table)
     shuffled = month.sample(frac=1, random_state=1)
