@@ -28,6 +28,7 @@ class Column:
     time: bool = False  # when the event happens; the day of every split and interval
     label: bool = False
     slice: bool = False  # the gate looks at each of its values
+    group: bool = False  # rows with the same value belong together: these are drawn, not days
     loggable: bool = False  # the prediction log may keep it
 
     def __post_init__(self) -> None:
@@ -103,7 +104,13 @@ class Contract:
             if len(found) != 1:
                 wrong = f"exactly one column needs {flag}=True, not {len(found)}: {found}"
                 raise ValueError(f"columns.py: {wrong}")
+        if len(self.groups) > 1:
+            several = ", ".join(column.name for column in self.groups)
+            raise ValueError(f"columns.py: one column at most has group=True, not {several}")
         for column in self.columns:
+            if column.group and (column.derived or column.type not in ("category", "text", "integer")):
+                wrong = f"{column.name}: a group is a category, a text or an integer of the data files"
+                raise ValueError(f"columns.py: {wrong}")
             if column.values and column.type != "category":
                 raise ValueError(f"columns.py: {column.name} has values but is not a category")
             if column.label:
@@ -139,6 +146,11 @@ class Contract:
     @cached_property
     def label(self) -> Column:
         return next(column for column in self.columns if column.label)
+
+    @cached_property
+    def groups(self) -> tuple[Column, ...]:
+        """The column whose values name groups, or none."""
+        return tuple(column for column in self.columns if column.group)
 
     @cached_property
     def features(self) -> tuple[Column, ...]:

@@ -24,7 +24,7 @@ def built(raw: pd.DataFrame, problem: Problem) -> pd.DataFrame:
     if len(rows) != len(raw) or key not in rows or not rows[key].equals(raw[key]):
         way_out = f"return {key} as it was given (a merge needs how='left', and one match at most)"
         raise UserError(f"{FILE}: build() must keep the rows and their order: {way_out}")
-    wanted = (contract.time, contract.label, *contract.slices, *contract.features)
+    wanted = (contract.time, contract.label, *contract.slices, *contract.groups, *contract.features)
     if absent := [column.name for column in wanted if column.name not in rows.columns]:
         raise UserError(f"{FILE}: build() returns no {absent[0]}, which columns.py has: make it there")
     return rows

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.core import stats
 from pipelines.core.contract import Contract, Finding
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
@@ -89,9 +88,10 @@ class Evidence:
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """(B, D) how often each day of the test window is drawn, the same for all models and every metric."""
+        """(B, D) how often each day of the test window (or group) is drawn, the same for all models and every
+        metric."""
         assert self.window is not None
-        return stats.day_weights(len(self.window.days), self.params.gate.resamples, SEED)
+        return self.window.units.weights(self.params.gate.resamples, SEED)
 
     @property
     def unchanged(self) -> bool:

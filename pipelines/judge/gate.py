@@ -222,7 +222,7 @@ def _curve(e: Evidence, scored: Scored) -> dict[str, list[float]]:
 def _shares(e: Evidence, part: np.ndarray) -> np.ndarray:
     """The mean outcome of the window's rows `part` in each resample of the days: (B,)."""
     assert e.window is not None
-    day, days = e.window.day[part], len(e.window.days)
+    day, days = e.window.units.of[part], e.window.units.count
     happened = np.bincount(day, weights=e.task.level(e.window.label)[part], minlength=days)
     with np.errstate(invalid="ignore"):
         return (e.weights @ happened) / (e.weights @ np.bincount(day, minlength=days))

@@ -194,7 +194,8 @@ class _Gathering:
         wrong, kind = task.wrong(p)
         if wrong.any():
             raise InvalidProposal(f"{int(wrong.sum()):,} of {len(p):,} answers are no {kind}")
-        sums = task.sums(window.label, p, window.day, len(window.days), constant, self.params.decision)
+        units = window.units
+        sums = task.sums(window.label, p, units.of, units.count, constant, self.params.decision)
         return Scored(p, sums, constant, asked[list(model.inputs)], place)
 
     def train_again(self, scored: Scored, trainers: retrain.Trainers) -> tuple[Again | None, float | None]:

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from pipelines.base.errors import UserError
-from pipelines.core import periods, tasks
+from pipelines.core import periods, tasks, units
 from pipelines.core import rows as road
 from pipelines.core.contract import Column, Contract
 from pipelines.core.params import Data
 from pipelines.core.problem import Problem
+from pipelines.core.units import Units
 
 SHOWN = 60  # characters of a value
 
@@ -24,6 +25,12 @@ class Window:
     day: np.ndarray  # (n,) 0..D-1
     label: np.ndarray  # (n,), as the task has them
     rows: pd.DataFrame  # (n) key, time and slices
+    groups: Units | None = None  # where columns.py has a group
+
+    @property
+    def units(self) -> Units:
+        """What a resample of the window draws."""
+        return self.groups or Units(self.day, len(self.days))
 
 
 def read(data: Data, problem: Problem) -> pd.DataFrame:
@@ -44,7 +51,8 @@ def window(raw: pd.DataFrame, first: str, contract: Contract) -> Window:
     day, days = pd.factorize(later[time].dt.strftime("%Y-%m-%d"), sort=True)
     names = [contract.key.name, time, *(column.name for column in contract.slices)]
     known = later[[name for name in names if name in later.columns]].reset_index(drop=True)
-    return Window(tuple(days), day, tasks.of(contract).labels(later[label]), known)
+    groups = units.of(later, contract) if contract.groups else None
+    return Window(tuple(days), day, tasks.of(contract).labels(later[label]), known, groups)
 
 
 def touched(window: Window, like: str) -> list[str]:

@@ -16,7 +16,7 @@ from pipelines.artifacts.drift import Check, Fault, Month, State, Training, Verd
 from pipelines.artifacts.reference import Reference
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
-from pipelines.core import periods, stats, tasks
+from pipelines.core import periods, stats, tasks, units
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
@@ -162,8 +162,8 @@ def _skill(rows: pd.DataFrame, params: Params, contract: Contract) -> dict[str, 
 
     The month's own, not the training's, is the one to beat here: against the training's a model whose answers
     have gone stale looks better the more the world has moved away, because the constant suffers with it."""
-    day, days = pd.factorize(rows[contract.time.name].dt.normalize(), sort=True)
-    numbers: dict[str, Any] = {"rows": len(rows), "days": len(days), "label_rate": None}
+    days = rows[contract.time.name].dt.normalize().nunique()
+    numbers: dict[str, Any] = {"rows": len(rows), "days": days, "label_rate": None}
     numbers |= {"skill": None, "interval": None, "below": None}
     if rows.empty:
         return numbers
@@ -172,8 +172,10 @@ def _skill(rows: pd.DataFrame, params: Params, contract: Contract) -> dict[str, 
     numbers["label_rate"] = task.rate(constant := task.constant(label))
     if task.lacks(label):
         return numbers
-    sums = task.sums(label, task.stacked(rows[labels.ANSWER]), day, len(days), constant, params.decision)
-    draws = task.own_skill(sums, stats.day_weights(len(days), RESAMPLES, SEED))
+    drawn = units.of(rows, contract)
+    answers = task.stacked(rows[labels.ANSWER])
+    sums = task.sums(label, answers, drawn.of, drawn.count, constant, params.decision)
+    draws = task.own_skill(sums, drawn.weights(RESAMPLES, SEED))
     draws = draws[np.isfinite(draws)]  # a resample of one class only
     return numbers | {
         "skill": float(task.own_skill(sums)),

@@ -80,7 +80,7 @@ def events(folder: Path, month: str, problem: Problem) -> pd.DataFrame | None:
         return None
     table = rows.of_month(month, problem, rows.read_from(folder, problem))
     contract = problem.contract
-    columns = (contract.time, contract.label, *contract.features)
+    columns = dict.fromkeys((contract.time, contract.label, *contract.groups, *contract.features))
     known = table[[column.name for column in columns]].assign(**{KEY: table[contract.key.name].astype(str)})
     return _as_the_model_takes_them(known, contract.features)
 

@@ -14,7 +14,7 @@ from pipelines.base import conflicts
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, sha256, write_text
-from pipelines.core import periods, stats, tasks
+from pipelines.core import periods, stats, tasks, units
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model
 from pipelines.core.params import Params, flat
@@ -130,14 +130,15 @@ class Measured:
 
     def figures(self, inside: np.ndarray) -> dict[str, Any]:
         """Rows, days, label rate, and the metrics with their intervals, of labelled rows."""
-        day, days = pd.factorize(self.rows[self.contract.time.name][inside].dt.normalize(), sort=True)
+        rows = self.rows[inside]
+        drawn, days = units.of(rows, self.contract), rows[self.contract.time.name].dt.normalize().nunique()
         label, costs = self.label(inside), self.params.decision
-        sums = self.task.sums(label, self.p[inside], day, len(days), self.constant, costs)
-        weights = stats.day_weights(len(days), self.params.gate.resamples, SEED)
+        sums = self.task.sums(label, self.p[inside], drawn.of, drawn.count, self.constant, costs)
+        weights = drawn.weights(self.params.gate.resamples, SEED)
         values = ((m.name, float(m.of(sums, None)), m.of(sums, weights)) for m in self.metrics)
         metrics = {name: (value, *stats.interval(draws)) for name, value, draws in values}
         rate = self.task.rate(self.task.constant(label))
-        return {"rows": len(label), "days": len(days), "label_rate": rate, "metrics": metrics}
+        return {"rows": len(label), "days": days, "label_rate": rate, "metrics": metrics}
 
 
 def _spans(measured: Measured) -> list[dict[str, Any]]:

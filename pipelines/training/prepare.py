@@ -56,7 +56,7 @@ def as_the_model_takes_them(rows: pd.DataFrame, contract: Contract) -> pd.DataFr
     """Rows with features as rows for the model: numbers in float32, which is what it is given in production
     too, categories as str. Refused where a derived feature leaves its range."""
     columns = dict.fromkeys(
-        (contract.key, contract.time, contract.label, *contract.slices, *contract.features)
+        (contract.key, contract.time, contract.label, *contract.slices, *contract.groups, *contract.features)
     )
     _check_derived(rows, contract)
     kept = {}

@@ -17,7 +17,7 @@ from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256, write_text
 from pipelines.core import params as files
-from pipelines.core import stats
+from pipelines.core import stats, units
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params, Setting, Values
 from pipelines.core.problem import Problem
@@ -84,7 +84,7 @@ class Fold:
     month: str
     past: pd.DataFrame
     rows: pd.DataFrame
-    day: np.ndarray  # of each of `rows`, 0..days-1
+    day: np.ndarray  # of each of `rows`, 0..days-1; where columns.py has a group, that
 
     @property
     def sizes(self) -> np.ndarray:
@@ -107,7 +107,7 @@ def rolling_folds(params: Params, rows: pd.DataFrame, contract: Contract) -> tup
             str(name),
             rows[month < name],
             rows[month == name],
-            np.unique(time[month == name].dt.normalize(), return_inverse=True)[1],
+            units.of(rows[month == name], contract).of,
         )
         for name in names[-params.tune.folds :]
     )

@@ -43,7 +43,7 @@ def measure(e: Evidence, scored: Scored) -> Measured:
     """Calibration on the test window and in each resample of its days."""
     assert e.window is not None
     label, p = e.window.label, scored.p
-    return e.task.calibration(label, p), e.task.calibration_draws(label, p, e.window.day, e.weights)
+    return e.task.calibration(label, p), e.task.calibration_draws(label, p, e.window.units.of, e.weights)
 
 
 def _words(task: Task, found: Measured, named: bool = False) -> str:

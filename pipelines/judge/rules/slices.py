@@ -91,12 +91,10 @@ def _bounds(
     e: Evidence, window: Window, inside: list[np.ndarray], one: Scored, other: Scored
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Δ loss of S slices and its simultaneous bounds: three arrays of shape (S,)."""
-    days = len(window.days)
+    unit, units = window.units.of, window.units.count
     lost = e.task.losses(window.label, one.p) - e.task.losses(window.label, other.p)
-    rows = np.column_stack([np.bincount(window.day[part], minlength=days) for part in inside])
-    sums = np.column_stack(
-        [np.bincount(window.day[part], weights=lost[part], minlength=days) for part in inside]
-    )
+    rows = np.column_stack([np.bincount(unit[part], minlength=units) for part in inside])
+    sums = np.column_stack([np.bincount(unit[part], weights=lost[part], minlength=units) for part in inside])
     point = sums.sum(axis=0) / rows.sum(axis=0)
     drawn = e.weights @ rows
     draws = np.where(drawn > 0, (e.weights @ sums) / np.maximum(drawn, 1), point)
