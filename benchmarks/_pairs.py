@@ -172,7 +172,7 @@ def at_the_margin(its: Later, params: Params) -> Iterator[tuple[str, np.ndarray]
     champion = its.answers["champion"]
     blurred = logistic(logit(champion) + noise)
     margin = params.gate.margin
-    assert margin.log_loss is not None and margin.roc_auc is not None
+    assert isinstance(margin.log_loss, float) and isinstance(margin.roc_auc, float)  # no share
     for name, other in {"noise": blurred, "undertrained": its.answers["undertrained"]}.items():
         yield f"log-loss, {name}", losing(its.label, champion, other, log_loss, margin.log_loss)
     for name, other in {"noise": blurred, "no weather": its.answers["no weather"]}.items():

@@ -174,7 +174,7 @@ def judged(
 def beyond(lost: float, lost_auc: float, params: Params) -> bool:
     """Whether more than the margin of log-loss or of ROC-AUC is lost."""
     margin = params.gate.margin
-    assert margin.log_loss is not None and margin.roc_auc is not None
+    assert isinstance(margin.log_loss, float) and isinstance(margin.roc_auc, float)  # no share
     return lost > margin.log_loss or lost_auc > margin.roc_auc
 
 

@@ -39,6 +39,30 @@ Positive = Annotated[float, Field(gt=0)]
 Setting = bool | int | float | str | None
 
 
+def share(said: float | str) -> float | None:
+    """0.05 of "5 %"; None of a number."""
+    return float(said.rstrip("% ")) / 100 if isinstance(said, str) else None
+
+
+def absolute(said: float | str, of: float) -> float:
+    """A number as it is said, a share as one of `of`."""
+    part = share(said)
+    return float(said) if part is None else part * of
+
+
+def _amount(said: Any) -> Any:
+    text = isinstance(said, str) and re.fullmatch(r"\d{1,9}(\.\d{1,9})? ?%", said)
+    number = isinstance(said, int | float) and not isinstance(said, bool)
+    if not (text or number) or absolute(said, 1.0) <= 0:
+        raise ValueError(
+            f"{said!r:.80} is neither a number above 0 nor a share of the champion's, such as 5 %"
+        )
+    return said
+
+
+Amount = Annotated[float | str, BeforeValidator(_amount)]
+
+
 class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -122,13 +146,14 @@ class Decision(_OfTask):
 
 
 class Margin(_OfTask):
-    """How much worse than the champion still counts as not worse; `cost` is a share of the champion's."""
+    """How much worse than the champion still counts as not worse: in the metric's unit, or a share of the
+    champion's loss, such as 5 %; a number for `cost` is such a share too."""
 
-    roc_auc: Positive | None = None
-    log_loss: Positive | None = None
-    mae: Positive | None = None
-    rmse: Positive | None = None
-    cost: Positive = 0.02
+    roc_auc: Amount | None = None
+    log_loss: Amount | None = None
+    mae: Amount | None = None
+    rmse: Amount | None = None
+    cost: Amount = 0.02
     calibration: Positive = 0.10
 
 
@@ -141,12 +166,12 @@ class Floor(_OfTask):
 
 
 class Slice(_Closed):
-    """Which slices are judged, and how much log-loss one may lose."""
+    """Which slices are judged, and how much of the loss one may lose, or what share of the champion's."""
 
     rows: Annotated[int, Field(ge=1)] = 500
     days: Annotated[int, Field(ge=2)] = 10
-    fail: Positive = 0.005
-    warn: Positive = 0.010
+    fail: Amount = 0.005
+    warn: Amount = 0.010
 
 
 class Budget(_Closed):

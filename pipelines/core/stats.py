@@ -7,6 +7,7 @@ resample of the days is then a weight for each day, and every metric is a functi
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -126,15 +127,49 @@ def finite(value: float | None) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def simultaneous(point: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1; those of equal values are their mean."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(count) - (count - 1) / 2)[place])
+
+
+def normal(level: float) -> float:
+    """The quantile of the standard normal distribution."""
+    return NormalDist().inv_cdf(level)
+
+
+def effective(values: np.ndarray, day: np.ndarray) -> float:
+    """How many independent rows would tell the mean of `values` as well as these, whose days share something:
+    rows / design effect (Kish 1965), from the sums of days. Days where all values are the same."""
+    n, (_, place) = len(values), np.unique(day, return_inverse=True)
+    days = int(place.max()) + 1
+    off = values - values.mean()
+    if days < 2 or not (spread := float((off**2).sum()) * n / (n - 1)) > _EPSILON * n:
+        return float(days)
+    sums = np.bincount(place, weights=off)
+    return n / max(1.0, float((sums**2).sum()) * days / (days - 1) / spread)
+
+
+def auc_error(auc: float, one: float, other: float) -> float:
+    """The standard error of a ROC-AUC that is `auc` in truth, of so many rows of either class (Hanley and
+    McNeil 1982, eq. 2), the mean of both ways to name the classes: at 0.5 it is the rank sum's."""
+    few, most = sorted((max(one, 1.0), max(other, 1.0)))
+    same = (auc / (2 - auc) + 2 * auc**2 / (1 + auc)) / 2 - auc**2
+    return math.sqrt((auc * (1 - auc) + (few + most - 2) * same) / (few * most))
+
+
+def simultaneous(
+    point: np.ndarray, draws: np.ndarray, level: float = 0.90
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Point and one-sided simultaneous bounds, below and above, of S differences: three arrays of shape (S,).
 
-    `draws` of shape (B, S). t* is the 95 % quantile of max_s (draw_s - point_s) / se_s, so that all lower
-    bounds hold at once with that probability (max-statistic: Westfall & Young 1993, Romano & Wolf 2005)."""
+    `draws` of shape (B, S). t* is the 95 % quantile of max_s (draw_s - point_s) / se_s at the level 90 %, so
+    that all lower bounds hold at once with that probability (max-statistic: Westfall & Young 1993, Romano &
+    Wolf 2005)."""
     error = np.maximum(draws.std(axis=0, ddof=1), _EPSILON)
     studentised = (draws - point) / error
-    below = np.quantile(studentised.max(axis=1), 0.95)
-    above = np.quantile(-studentised.min(axis=1), 0.95)
+    below = np.quantile(studentised.max(axis=1), (1 + level) / 2)
+    above = np.quantile(-studentised.min(axis=1), (1 + level) / 2)
     return point, point - below * error, point + above * error
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipelines.core import stats
 from pipelines.core.contract import Contract, Finding
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
@@ -68,8 +69,10 @@ class Evidence:
     )
     retrained: Again | None = None  # the same by the judge, wherever the base's code trains
     shuffled: float | None = None  # what one of shuffled outcomes knows, by whoever trained again
+    dealt: np.ndarray | None = None  # the outcomes of the test window that it was asked about
     changes: Changes = field(default_factory=Changes)  # of the code that makes a candidate
     latency: tuple[float, float] | None = None  # seconds a row, the median: candidate, champion
+    level: float = 0.90  # of the intervals
     same_lock: bool = False  # dvc.lock names the base branch's model: what is merged changes no model
 
     @property
@@ -92,6 +95,9 @@ class Evidence:
         metric."""
         assert self.window is not None
         return self.window.units.weights(self.params.gate.resamples, SEED)
+
+    def interval(self, draws: np.ndarray) -> tuple[float, float]:
+        return stats.interval(draws, self.level)
 
     @property
     def unchanged(self) -> bool:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError, one_line
-from pipelines.core import periods
+from pipelines.core import periods, stats
 from pipelines.core.contract import Finding, Verdict
 from pipelines.core.model import Inputs, Model
 from pipelines.core.params import Params, load
@@ -25,6 +25,7 @@ from pipelines.judge.changes import Changes
 from pipelines.judge.evidence import Again, Evidence, Scored, made_of
 from pipelines.judge.proposal import InvalidProposal, Proposal
 from pipelines.judge.retrain import Retrained
+from pipelines.training import table, verify
 from pipelines.training.prepare import as_the_model_takes_them, prepare
 
 
@@ -109,6 +110,8 @@ class _Gathering:
         e = replace(e, candidate=candidate, champion=champion, anchor=anchor, shuffled=shuffled)
         if candidate is None:
             return e
+        dealt = verify.dealt(params := self.proposal.params, self.raw, self.problem)
+        e = replace(e, dealt=verify.outcomes(table.later(params, dealt, e.contract), self.problem))
         if trainers is not None:
             retrained, shuffled = self.train_again(candidate, trainers)
             e = replace(e, retrained=retrained, shuffled=shuffled)
@@ -213,7 +216,7 @@ class _Gathering:
             found = Again(float(apart.max()), float(apart.mean()), alike, beside=self.beside(made))
             if not found.same:
                 found = replace(found, repeats=made.repeats_itself())
-            return found, made.of_shuffled_outcomes()
+            return found, stats.finite(made.of_shuffled_outcomes())
         except contained.Ended as error:
             way_out = "let it take less (params.yaml: train), or a maintainer decides"
             words = f"The judge cannot train this candidate again: {error}; {way_out}."

@@ -13,7 +13,7 @@ from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import write_json
 from pipelines.core import params as parameters
-from pipelines.core.params import Params, Setting, Values
+from pipelines.core.params import Params, Setting, Values, absolute
 from pipelines.core.problem import Problem
 from pipelines.training import table, tune
 
@@ -74,7 +74,9 @@ def _harmful(params: Params, problem: Problem, training: pd.DataFrame) -> Change
         costs.append((float(apart.sum() / sizes.sum()), changes))
         step(f"{words(changes)}: {costs[-1][0]:+.4f} of {problem.task.loss.name}")
         low, _ = tune.intervals(apart[None], sizes, params.gate.resamples, params.train.seed)
-        if low[0] > getattr(params.gate.margin, problem.task.loss.key):
+        if low[0] > absolute(
+            getattr(params.gate.margin, problem.task.loss.key), float(now.sum() / sizes.sum())
+        ):
             return changes
     cost, worst = max(costs, key=lambda one: one[0], default=(0.0, {}))
     if cost <= 0:

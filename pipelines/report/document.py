@@ -22,7 +22,7 @@ def parts(
 ) -> tuple[str, dict[str, str]]:
     """The report's first screen, and its details by their titles, as Markdown. report.html has the `plots` of
     these names in place of charts, and room for texts of `longest` characters and lists of `most` rows."""
-    task, limits = tasks.of(contract), (gate["thresholds"] or {}).get("slice") or {}
+    task = tasks.of(contract)
     slices = sorted(gate["slices"], key=lambda part: (part["slice"], -(part.get("difference") or -9)))
     text = markdown.render(
         "report.md.j2",
@@ -31,7 +31,7 @@ def parts(
         contract=contract,
         task=task,
         find=findings,
-        limits=limits,
+        limits=findings.limits(gate, "slice", dict.fromkeys(("fail", "warn"), task.loss.name)),
         models={name: gate[name] for name in MODELS if gate[name]},
         most=most,
         page=plots is not None,

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from pipelines.base.errors import one_line
 from pipelines.core.tasks.task import Task
-from pipelines.report.findings import MODELS, by_feature, explained, outcome, slice_sign
+from pipelines.report.findings import MODELS, by_feature, explained, limits, outcome, slice_sign
 from pipelines.report.markdown import PALETTE
 
 COLOUR = {name: colour for name, (_, colour) in PALETTE.items()}
@@ -69,8 +69,8 @@ def _metrics(gate: dict[str, Any], task: Task) -> Figure | None:
     rows = [row for row in gate["metrics"] if None not in (row["difference"] or [None])]
     if not rows:
         return None
-    asked = (gate["thresholds"] or {}).get("margin") or {}
-    margins = {metric.name: asked[metric.key] for metric in task.compared if metric.key in asked}
+    names = {metric.key: metric.name for metric in task.compared}
+    margins = {names[key]: margin for key, margin in limits(gate, "margin", names).items()}
     figure, grid = _figure(7.6, 0.62 * len(rows) + 0.5, len(rows), 1)
     for axes, row in zip(grid, rows, strict=True):
         point, low, high = row["difference"]
@@ -99,7 +99,7 @@ def _metrics(gate: dict[str, Any], task: Task) -> Figure | None:
 
 def _slices(gate: dict[str, Any], task: Task) -> Figure | None:
     """Δ loss of each slice with its simultaneous bounds, and what the gate allows."""
-    limits = (gate["thresholds"] or {}).get("slice", {})
+    asked = limits(gate, "slice", dict.fromkeys(("fail", "warn"), task.loss.name))
     judged = [part for part in gate["slices"] if part["low"] is not None and part["high"] is not None]
     judged = sorted(judged, key=lambda part: (part["slice"], -part["difference"]))[:MOST_SLICES]
     if not judged:
@@ -108,13 +108,13 @@ def _slices(gate: dict[str, Any], task: Task) -> Figure | None:
     colours = {"FAIL": BAD, "WARNING": COLOUR["champion"], "": COLOUR["candidate"]}
     marks = {"FAIL": "X", "WARNING": "^", "": "o"}
     for y, part in enumerate(judged):
-        sign = slice_sign(part, limits)
+        sign = slice_sign(part, asked)
         axes.plot([part["low"], part["high"]], [y, y], color=colours[sign], linewidth=2)
         axes.plot([part["difference"]], [y], marks[sign], color=colours[sign], markersize=6)
     axes.axvline(0, color=DIM, linewidth=0.8)
-    if fail := limits.get("fail"):
+    if fail := asked.get("fail"):
         axes.axvline(fail, color=BAD, linestyle="--", linewidth=1)
-        words = f"refused where the whole bar is beyond {fail:g} "
+        words = f"refused where the whole bar is beyond {fail:.3g} "
         clear = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # of the line at 0
         axes.text(fail, -0.6, words, color=BAD, size=7.5, va="bottom", ha="right", bbox=clear)
     names = [

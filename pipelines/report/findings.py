@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from pipelines.core.params import absolute, share
 from pipelines.report.markdown import SIGNS
 
 WORDS = {
@@ -21,6 +22,15 @@ def sign_of(finding: dict[str, Any]) -> str:
 def in_order(findings: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """What needs a reader's eye first."""
     return sorted(findings, key=lambda finding: list(SIGNS).index(sign_of(finding)))
+
+
+def limits(gate: dict[str, Any], section: str, metrics: dict[str, str]) -> dict[str, float]:
+    """The thresholds of a section of params.yaml: gate in the unit of the metric that each is of: {key: name
+    of the metric}. A share of the champion's is left out where there is no champion."""
+    said = (gate["thresholds"] or {}).get(section) or {}
+    its = {row["name"]: row["champion"][0] for row in gate["metrics"] if row.get("champion")}
+    found = {key: (said[key], its.get(name)) for key, name in metrics.items() if key in said}
+    return {key: absolute(one, of or 0.0) for key, (one, of) in found.items() if share(one) is None or of}
 
 
 def slice_sign(part: dict[str, Any], limits: dict[str, Any]) -> str:

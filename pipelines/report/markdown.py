@@ -103,6 +103,7 @@ FIGURES: dict[str, Callable[..., str]] = {
     "percent": lambda value, digits=1: "–" if value is None else f"{value:.{digits}%}",
     "count": lambda value: f"{value:,}",
     "g": lambda value: f"{value:g}",
+    "said": lambda value: value if isinstance(value, str) else f"{value:.3g}",
 }
 
 

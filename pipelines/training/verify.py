@@ -10,7 +10,7 @@ import pandas as pd
 from pipelines.artifacts.metrics import Shuffled
 from pipelines.base.console import step
 from pipelines.base.files import write_bytes
-from pipelines.core import datafiles
+from pipelines.core import datafiles, periods
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
 from pipelines.training import table
@@ -18,6 +18,7 @@ from pipelines.training.prepare import prepare
 from pipelines.training.train import fit, fit_pipeline, frame
 
 OUT = Path("models/verification")
+DEALS = 20  # of the outcomes, at most
 
 
 def run(
@@ -47,16 +48,32 @@ def of_shuffled_outcomes(params: Params, raw: pd.DataFrame, problem: Problem) ->
     All columns that are known too late move together, so nothing known in time says anything about them: what
     is above 0.5 by more than chance was made from outcomes. A permutation test (Ojala & Garriga 2010), of the
     features and not of the fit alone."""
-    contract = problem.contract
-    order = np.random.default_rng(params.train.seed).permutation(len(raw))
-    outcomes = raw[[column.name for column in contract.forbidden if column.name in raw.columns]]
-    dealt = raw.assign(**outcomes.iloc[order].set_axis(raw.index))
-    rows = prepare(dealt, problem)
-    later = table.later(params, rows, contract)
+    contract, task = problem.contract, problem.task
+    rows = prepare(dealt(params, raw, problem), problem)
+    trained, later = (part(params, rows, contract) for part in (table.training, table.later))
+    label = outcomes(later, problem)
+    if task.lacks(label) or task.lacks(outcomes(trained, problem)):
+        return math.nan  # events so rare that chance dealt them all to one side, each time
     judged = later[later[contract.label.name].notna()]
-    trained = table.training(params, rows, contract)
-    task = problem.task
-    label = task.labels(judged[contract.label.name])
-    if task.lacks(label) or task.lacks(task.labels(trained[contract.label.name])):
-        return math.nan  # events so rare that chance dealt them all to one side
     return task.knows(label, task.predicted(fit_pipeline(params, trained, problem), frame(judged, contract)))
+
+
+def dealt(params: Params, raw: pd.DataFrame, problem: Problem) -> pd.DataFrame:
+    """The rows with their outcomes dealt out anew, the same in each run. Where chance leaves the training or
+    the test window without what can be learnt, it is asked again."""
+    contract = problem.contract
+    late = raw[[column.name for column in contract.forbidden if column.name in raw.columns]]
+    draw = np.random.default_rng(params.train.seed)
+    for _ in range(DEALS):
+        order = draw.permutation(len(raw))
+        found = raw.assign(**late.iloc[order].set_axis(raw.index))
+        inside = periods.within(found[contract.time.name], params.train.first, params.train.last)
+        parts = found[inside], table.later(params, found, contract)
+        if not any(problem.task.lacks(outcomes(part, problem)) for part in parts):
+            break
+    return found
+
+
+def outcomes(rows: pd.DataFrame, problem: Problem) -> np.ndarray:
+    """The labels of the rows that have one."""
+    return problem.task.labels(rows[problem.contract.label.name].dropna())

@@ -72,6 +72,19 @@ def test_knowing_is_the_order_and_chance_is_a_half(drawn: Any) -> None:
     assert TASK.knows(label, -label) == pytest.approx(0) and TASK.knows(label, np.ones(600)) == 0.5
 
 
+@pytest.mark.parametrize("rho", [0.0, 0.6])
+def test_the_error_of_what_it_knows_is_that_of_many_windows(rho: float) -> None:
+    draw, knows = np.random.default_rng(4), []
+    for _ in range(2000):
+        label, noise = draw.normal(size=(2, 60))
+        knows.append(TASK.knows(label, rho * label + np.sqrt(1 - rho**2) * noise))
+    value, each = float(np.mean(knows)), np.arange(60)
+    assert TASK.knows_error(label, noise, each, value) == pytest.approx(np.std(knows), rel=0.1)
+    label, noise, day = (np.repeat(values, 20) for values in (label, noise, each))
+    alike = TASK.knows_error(label, noise, day, value)
+    assert alike == pytest.approx(np.std(knows), rel=0.1)  # twenty rows a day that say the same are one
+
+
 def test_calibration_is_the_slope_of_label_on_answer_and_the_mean_error(drawn: Any) -> None:
     label, answers, day = drawn
     found = TASK.calibration(label, answers)

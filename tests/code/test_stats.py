@@ -8,6 +8,7 @@ from sklearn import metrics
 from sklearn.linear_model import LogisticRegression
 
 from pipelines.core import stats
+from pipelines.core.tasks.binary import BINARY
 
 SEEDS = range(12)
 
@@ -147,3 +148,28 @@ def test_bins_of_a_category_keep_the_frequent_values_and_one_bin_for_the_others(
     found = stats.bins(["a"] * 5 + ["b"] * 3 + ["c"], category=True, count=2)
     assert found == stats.Bins(values=("a", "b"))
     assert found.frequencies(["a", "b", "c", "zzz", None]) == pytest.approx([0.2, 0.2, 0.4, 0.2])
+
+
+@pytest.mark.parametrize("auc", [0.5, 0.8])
+@pytest.mark.parametrize(("one", "other"), [(30, 30), (5, 100), (100, 5)])
+def test_the_error_of_an_auc_is_that_of_many_windows(auc: float, one: int, other: int) -> None:
+    draw, apart = np.random.default_rng(2), np.sqrt(2) * stats.normal(auc)
+    above = [(draw.normal(apart, 1, one)[:, None] > draw.normal(0, 1, other)).mean() for _ in range(3000)]
+    assert stats.auc_error(auc, one, other) == pytest.approx(np.std(above), rel=0.08)
+
+
+def test_rows_that_share_their_day_are_as_many_as_the_days() -> None:
+    draw, day = np.random.default_rng(3), np.repeat(np.arange(40), 25)
+    of_day, of_row = draw.normal(size=40)[day], draw.normal(size=1000)
+    assert stats.effective(of_day, day) == pytest.approx(40, rel=0.05)
+    assert 700 < stats.effective(of_row, day) <= 1000
+    assert 60 < stats.effective(of_day + 2 * of_row, day) < 400
+    assert stats.effective(of_row, np.arange(1000)) == 1000  # each row a day
+    assert stats.effective(np.ones(1000), day) == 40  # nothing tells whether the rows of a day are alike
+    assert stats.effective(of_row, np.zeros(1000)) == 1  # one day
+
+
+def test_what_an_answer_knows_is_scikit_learns_auc_ties_included() -> None:
+    draw = np.random.default_rng(6)
+    label, answers = draw.random(500) < 0.2, np.round(draw.random(500), 1)
+    assert BINARY.knows(label, answers) == pytest.approx(metrics.roc_auc_score(label, answers), abs=1e-12)

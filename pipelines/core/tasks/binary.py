@@ -107,9 +107,8 @@ class Binary(Task):
         return 1 - (1 - skill) * (spread + (constant - before) ** 2) / spread if spread > 0 else float("nan")
 
     def knows(self, label: np.ndarray, answers: np.ndarray) -> float:
-        from sklearn.metrics import roc_auc_score
-
-        return float(roc_auc_score(label, answers))
+        above = stats.ranks(answers)[label].mean() - (label.sum() + 1) / 2  # Mann-Whitney's U for a positive
+        return float(above / (~label).sum())
 
     def calibration(self, label: np.ndarray, answers: np.ndarray) -> dict[str, float]:
         intercept, slope = stats.calibration(label, answers)

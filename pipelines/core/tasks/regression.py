@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.core import stats
 from pipelines.core.contract import Column
 from pipelines.core.tasks.task import Curves, Metric, Rows, Task
 
@@ -133,11 +134,18 @@ class Regression(Task):
 
     def knows(self, label: np.ndarray, answers: np.ndarray) -> float:
         """(1 + ρ) / 2, where ρ is the rank correlation (Spearman 1904)."""
-        one, other = (_ranks(values) for values in (label, answers))
-        spread = one.std() * other.std()
-        return float(
-            (1 + np.mean((one - one.mean()) * (other - other.mean())) / spread) / 2 if spread else 0.5
-        )
+        one, other = (_standard(stats.ranks(values)) for values in (label, answers))
+        return float((1 + np.mean(one * other)) / 2)
+
+    def knows_error(self, label: np.ndarray, answers: np.ndarray, day: np.ndarray, value: float) -> float:
+        """By Fisher's z of a rank correlation (Bonett & Wright 2000)."""
+        one, other = (_standard(stats.ranks(values)) for values in (label, answers))
+        tells = one * other - np.mean(one * other) * (one**2 + other**2) / 2  # each row's, of the correlation
+        rows, rho = stats.effective(tells, day), 2 * value - 1
+        return float((1 - rho**2) / 2 * np.sqrt((1 + rho**2 / 2) / max(rows - 3, 0.1)))
+
+    def telling(self, label: np.ndarray) -> int:
+        return len(label)
 
     def calibration(self, label: np.ndarray, answers: np.ndarray) -> dict[str, float]:
         """The slope of the least squares of label on answer; the mean error, in standard deviations of the
@@ -183,7 +191,7 @@ class Regression(Task):
 
     def plots(self, label: np.ndarray, answers: np.ndarray) -> Curves:
         """`gain`: of the labels' ranks the share that the rows with the highest answers have."""
-        order, rank = np.argsort(-answers, kind="stable"), _ranks(label)
+        order, rank = np.argsort(-answers, kind="stable"), stats.ranks(label)
         ends = np.unique(np.linspace(0, len(order), POINTS).astype(int))
         shares = np.append(0.0, np.cumsum(rank[order]) / rank.sum())
         parts = [part for part in np.array_split(order[::-1], BINS) if len(part)]
@@ -196,7 +204,6 @@ class Regression(Task):
         }
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1; those of equal values are their mean."""
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(count) - (count - 1) / 2)[place]
+def _standard(values: np.ndarray) -> np.ndarray:
+    """With mean 0 and standard deviation 1; all 0 where they are all the same."""
+    return (values - values.mean()) / (values.std() or 1.0)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from pipelines.base.errors import UserError
+from pipelines.core import stats
 
 if TYPE_CHECKING:
     from pipelines.core.params import Decision as Costs  # the service has no params.yaml
@@ -83,6 +84,11 @@ class Task(Protocol):
             if surplus or missing:
                 wrong = f"{surplus[0]} is of other answers" if surplus else f"{missing[0]} is missing"
                 raise UserError(f"{file}: {where}.{wrong}: this label asks for {', '.join(keys)}")
+        for metric in self.compared:
+            said = getattr(params.gate.margin, metric.key)
+            if isinstance(said, str) and metric.sign > 0:
+                why = f"a share is one of a loss, and of the {metric.name} more is better: say a number"
+                raise UserError(f"{file}: gate.margin.{metric.key} is {said}: {why}")
         return params
 
     def labels(self, values: Any) -> np.ndarray:
@@ -147,6 +153,17 @@ class Task(Protocol):
 
     def knows(self, label: np.ndarray, answers: np.ndarray) -> float:
         """How much the answers tell of the order of the labels: 0.5 is chance."""
+
+    def knows_error(self, label: np.ndarray, answers: np.ndarray, day: np.ndarray, value: float) -> float:
+        """The standard error of `knows`, were it `value` in truth, days being the unit. Here the labels are
+        classes: the mean over them, each beside the rest."""
+        ranks = np.unique(answers, return_inverse=True)[1]
+        own = [stats.effective(ranks[label == name], day[label == name]) for name in np.unique(label)]
+        return float(np.mean([stats.auc_error(value, rows, sum(own) - rows) for rows in own]))
+
+    def telling(self, label: np.ndarray) -> int:
+        """The rows that tell most: here the labels are classes, and those not of the commonest do."""
+        return len(label) - int(np.unique(label, return_counts=True)[1].max(initial=0))
 
     def calibration(self, label: np.ndarray, answers: np.ndarray) -> dict[str, float]:
         """Figures that have an ideal. NaN where the fit does not exist."""

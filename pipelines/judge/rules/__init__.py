@@ -10,7 +10,7 @@ from pipelines.core.contract import Finding
 from pipelines.core.problem import Problem
 from pipelines.core.tasks.task import Task
 from pipelines.judge.evidence import Evidence
-from pipelines.judge.rules import calibration, leaks, metrics, serving, slices, structure
+from pipelines.judge.rules import calibration, leaks, metrics, serving, size, slices, structure
 from pipelines.judge.rules.metrics import Rule
 
 STRUCTURE: tuple[Rule, ...] = (structure.code, structure.lock, serving.compatibility, structure.days)
@@ -39,7 +39,8 @@ def judge(e: Evidence) -> list[Finding]:
 
 def statistics(task: Task) -> tuple[Rule, ...]:
     """The rules that need two models' answers and no more."""
-    return (*metrics.compared(task), slices.slices, calibration.calibration, *metrics.floors(task))
+    rules = (*metrics.compared(task), slices.slices, calibration.calibration, *metrics.floors(task))
+    return tuple(map(size.careful, rules))
 
 
 def ask(e: Evidence, rules: Iterable[Rule]) -> list[Finding]:

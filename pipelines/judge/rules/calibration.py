@@ -22,10 +22,12 @@ def calibration(e: Evidence) -> Finding | None:
     numbers = {name: stats.finite(value) for name, value in mine[0].items()}
     if theirs is not None:
         words += f" beside the champion's {_words(e.task, theirs)}"
-    worse = [_farther(e.task, name, mine, theirs, e.params.gate.margin.calibration) for name in ideal]
+    worse = [_farther(e, name, mine, theirs, e.params.gate.margin.calibration) for name in ideal]
     if any(math.isnan(low) for _, low, _ in worse):
         sentence = "The calibration does not exist on the test window."
         return Finding("calibration", "INCONCLUSIVE", sentence, numbers)
+    if theirs is not None:  # else it is held against what a first model may be, which is wide
+        numbers |= {"half": max(point - low for point, low, _ in worse), "margin": worse[0][2]}
     for name, (point, low, limit) in zip(ideal, worse, strict=True):
         numbers[f"{name}_farther"], numbers[f"{name}_low"] = point, low
         if low > 0 and point > limit:
@@ -53,14 +55,14 @@ def _words(task: Task, found: Measured, named: bool = False) -> str:
 
 
 def _farther(
-    task: Task, name: str, mine: Measured, theirs: Measured | None, margin: float
+    e: Evidence, name: str, mine: Measured, theirs: Measured | None, margin: float
 ) -> tuple[float, float, float]:
     """By how much farther from the ideal, the interval's lower end, and how much is allowed."""
-    ideal, first = task.ideal[name], task.first[name]
+    ideal, first = e.task.ideal[name], e.task.first[name]
     point, draws = abs(mine[0][name] - ideal), np.abs(mine[1][name] - ideal)
     if theirs is None:
-        low, _ = stats.interval(draws - first)
+        low, _ = e.interval(draws - first)
         return point, low, first
     point -= abs(theirs[0][name] - ideal)
-    low, _ = stats.interval(draws - np.abs(theirs[1][name] - ideal))
+    low, _ = e.interval(draws - np.abs(theirs[1][name] - ideal))
     return point, low, margin

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pipelines.core import params as parameters
 from pipelines.core import stats
 from pipelines.core.contract import Finding, Verdict
 from pipelines.core.tasks.task import Metric, Task
@@ -58,7 +59,7 @@ def floor(metric: Metric) -> Rule:
         if metric is e.task.skill:
             words += f" (against {e.task.constant_words(e.candidate.constant)})"
         value = float(metric.of(e.candidate.sums, None))
-        low, high = stats.interval(metric.of(e.candidate.sums, e.weights))
+        low, high = e.interval(metric.of(e.candidate.sums, e.weights))
         numbers = _numbers(candidate=value, low=low, high=high, floor=least)
         if not (math.isfinite(low) and math.isfinite(high)):
             return _does_not_exist(name, words, numbers)
@@ -78,10 +79,12 @@ def cost(e: Evidence) -> Finding | None:
     if e.candidate is None or e.champion is None or e.equal:
         return None
     candidate, champion, draws = _paired(e, e.task.cost, e.candidate, e.champion)
-    low, high = stats.interval(draws)
-    difference, share = candidate - champion, e.params.gate.margin.cost
+    low, high = e.interval(draws)
+    difference, said = candidate - champion, e.params.gate.margin.cost
+    share = parameters.absolute(said, 1.0)
     slack = share * champion
-    numbers = _numbers(champion=champion, candidate=candidate, low=low, high=high, slack=slack)
+    ends = {"low": low, "high": high, "half": difference - low}
+    numbers = _numbers(champion=champion, candidate=candidate, **ends, margin=slack)
     span = _span(difference, low, high)
     words = f"A decision costs {candidate:.3f} beside the champion's {champion:.3f} (Δ {span})"
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -109,16 +112,24 @@ def _not_worse(e: Evidence, other: Scored | None, rule: str, metric: Metric) -> 
     whole interval says worse and the point is beyond half the margin; else INCONCLUSIVE."""
     if e.candidate is None or other is None or e.window is None or e.equal:
         return None
-    better, margin = metric.sign, getattr(e.params.gate.margin, metric.key)
-    candidate, champion, draws = _paired(e, metric, e.candidate, other)
-    low, high = stats.interval(draws)
+    better, said = metric.sign, getattr(e.params.gate.margin, metric.key)
+    share, margin = parameters.share(said), parameters.absolute(said, 1.0)
+    candidate, champion, draws = _paired(e, metric, e.candidate, other, share is not None)
+    difference = candidate / champion - 1 if share is not None else candidate - champion
+    low, high = e.interval(draws)
     numbers = _numbers(champion=champion, candidate=candidate, low=low, high=high, margin=margin)
     words = _capital(metric.name)
     if not (math.isfinite(low) and math.isfinite(high)):
         return _does_not_exist(rule, words, numbers)
-    loss = -better * (candidate - champion)
+    loss = -better * difference
     worse_low, worse_high = (low, high) if better < 0 else (-high, -low)
-    span, limit = _span(candidate - champion, low, high), f"{-better * margin:+.3f}"
+    style = "+.4f" if share is None else "+.1%"
+    span = _span(difference, low, high, style)
+    limit = f"{-better * margin:+.3f}" if share is None else f"+{said}"
+    if metric is e.task.loss:  # of others the mean answer has none, or one that takes long
+        label, same = e.window.label, np.broadcast_to(other.p.mean(axis=0), other.p.shape)
+        lead = float(e.task.losses(label, same).mean()) - champion
+        numbers["lead"] = lead if share is None else lead / champion
     verdict: Verdict
     if worse_high < margin:
         verdict, end = "PASS", "shown better." if worse_high < 0 else f"within the margin of {limit}."
@@ -144,8 +155,14 @@ def _days_to_decide(now: int, loss: float, low: float, high: float, margin: floa
     return max(now + 1, min(fine)) if fine else None
 
 
-def _paired(e: Evidence, metric: Metric, one: Scored, other: Scored) -> tuple[float, float, np.ndarray]:
-    draws = metric.of(one.sums, e.weights) - metric.of(other.sums, e.weights)
+def _paired(
+    e: Evidence, metric: Metric, one: Scored, other: Scored, share: bool = False
+) -> tuple[float, float, np.ndarray]:
+    """Both values, and the draws of their difference: as a share of the other's, which the same days make
+    greater or smaller, where the margin is one."""
+    mine, its = metric.of(one.sums, e.weights), metric.of(other.sums, e.weights)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        draws = mine / its - 1 if share else mine - its
     return float(metric.of(one.sums, None)), float(metric.of(other.sums, None)), draws
 
 
@@ -163,8 +180,8 @@ def _capital(name: str) -> str:
     return name[0].upper() + name[1:]
 
 
-def _span(value: float, low: float, high: float) -> str:
-    return f"{value:+.4f} [{low:+.4f}, {high:+.4f}]"
+def _span(value: float, low: float, high: float, style: str = "+.4f") -> str:
+    return f"{value:{style}} [{low:{style}}, {high:{style}}]"
 
 
 def _numbers(**numbers: float) -> dict[str, float | None]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pipelines.core import params as parameters
 from pipelines.core import stats
 from pipelines.core.contract import Contract, Finding
 from pipelines.judge.evidence import Evidence, Scored, Window
@@ -37,20 +38,27 @@ def slices(e: Evidence) -> Finding | None:
     judged = [part for part in parts(e) if math.isfinite(part.low)]
     if not judged:
         return None
-    limits = e.params.gate.slice
+    fail, warn = (_limit(e, said) for said in (e.params.gate.slice.fail, e.params.gate.slice.warn))
     worst, n = max(judged, key=lambda part: (part.low, part.difference)), len(judged)
     numbers = {"slices": n, "difference": worst.difference, "low": worst.low, "high": worst.high}
+    numbers |= {"half": min(part.difference - part.low for part in judged), "margin": fail}
     span = f"{worst.difference:+.4f} [{worst.low:+.4f}, {worst.high:+.4f}]"
     words = f"{worst.slice} {worst.value}: Δ {e.task.loss.name} {span}"
-    if worst.low > limits.fail:
-        sentence = f"{words}, shown to lose more than {limits.fail:g}, among {n} slices."
+    if worst.low > fail:
+        sentence = f"{words}, shown to lose more than {fail:.3g}, among {n} slices."
         return Finding("slices", "FAIL", sentence, numbers)
-    if hurt := [part for part in judged if part.difference > limits.warn and part.low > 0]:
+    if hurt := [part for part in judged if part.difference > warn and part.low > 0]:
         names = ", ".join(f"{part.slice} {part.value}" for part in hurt[:5])
-        sentence = f"{words}, shown worse, though not by more than {limits.fail:g}; look at {names}."
+        sentence = f"{words}, shown worse, though not by more than {fail:.3g}; look at {names}."
         return Finding("slices", "PASS", sentence, numbers, warning=True)
-    sentence = f"None of {n} slices is shown to lose more than {limits.fail:g}; the nearest is {words}."
+    sentence = f"None of {n} slices is shown to lose more than {fail:.3g}; the nearest is {words}."
     return Finding("slices", "PASS", sentence, numbers)
+
+
+def _limit(e: Evidence, said: float | str) -> float:
+    """In the loss's unit: a share is one of the champion's on the whole test window."""
+    assert e.champion is not None
+    return parameters.absolute(said, float(e.task.loss.of(e.champion.sums, None)))
 
 
 def parts(e: Evidence) -> list[Part]:
@@ -98,7 +106,7 @@ def _bounds(
     point = sums.sum(axis=0) / rows.sum(axis=0)
     drawn = e.weights @ rows
     draws = np.where(drawn > 0, (e.weights @ sums) / np.maximum(drawn, 1), point)
-    return stats.simultaneous(point, draws)
+    return stats.simultaneous(point, draws, e.level)
 
 
 def table(e: Evidence) -> list[dict[str, object]]:
