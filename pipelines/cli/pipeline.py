@@ -4,10 +4,31 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.arguments import labels, month
+from pipelines.cli.arguments import labels, month, pairs
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs("Make a model")
+
+
+@verbs.command(example="ml new tables/cars.csv\nml new tables/cars.csv --label price_eur --yes")
+def new(
+    table: Annotated[
+        str, typer.Argument(help="A CSV or Parquet file, a folder of them, a query, or its .sql.")
+    ],
+    label: Annotated[str, typer.Option(help="The column that is to be predicted.")] = "",
+    time: Annotated[
+        str, typer.Option(help="When the event of a row happens; `none`: rows have no date.")
+    ] = "",
+    key: Annotated[str, typer.Option(help="The column that identifies a row; `none`: one is made.")] = "",
+    kind: Annotated[list[str] | None, typer.Option("--as", help="A column's type: digit=category.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Take what is proposed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Drop edits that are not committed.")] = False,
+) -> None:
+    """Write the room, pipelines/problem/, and params.yaml for a table: columns, types, ranges, leaks,
+    months and margins are proposed from it."""
+    from pipelines.start import new
+
+    new.run(table, {"label": label, "time": time, "key": key}, pairs(kind), yes=yes, force=force)
 
 
 @verbs.command(example="ml ingest\nml ingest --through 2013-07 --labels-to host")

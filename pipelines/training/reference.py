@@ -41,7 +41,7 @@ def _feature(column: Column, values: pd.Series, block: np.ndarray, params: Param
     category = column.type == "category"
     given = values.to_numpy(dtype=object if category else np.float64)
     found = stats.bins(given, category=category, count=values.nunique() if category else 10)
-    blocks = (block == number for number in range(block.max() + 1))
+    blocks = (block == number for number in np.unique(block))  # rare events leave some without a row
     counts = np.array([found.frequencies(given[inside]) * inside.sum() for inside in blocks])
     whole = counts.sum(axis=0)
     between = [stats.psi(whole - one, one) for one in counts] if len(counts) > 1 else []

@@ -35,7 +35,8 @@ BEGIN = {"others": ("validate", "prepare", "train"), "verify": ("train",)}  # wi
 
 
 def reproduce(problem: Problem, locked: bool = False) -> None:
-    """Restore data/, run `dvc repro`, and say what differs from the dvc.lock of HEAD.
+    """Restore data/, or track it where nothing does, run `dvc repro`, and say what differs from dvc.lock of
+    HEAD.
 
     With `locked`, as ci runs it, a dvc.lock whose inputs (data, code, params) are not those of this commit
     is a UserError; other outputs of the same inputs are only noted, with both hashes (another CPU rounds in
@@ -43,6 +44,7 @@ def reproduce(problem: Problem, locked: bool = False) -> None:
     A stage's own UserError or Refused is raised again."""
     _repo.cache_clear()
     _lock()
+    tracked.begin(datafiles.DATA)
     ingest.restore(problem)
     objects = list(_made().values())
     cache.drop_bad(_repo(), objects)

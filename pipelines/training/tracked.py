@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.base import conflicts, programs, recorded
+from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.training import cache
 
@@ -111,6 +112,14 @@ class Folder:
         if run.returncode:
             reason = " ".join((run.stderr or run.stdout).split())[:300]
             raise UserError(f"{what}: {reason}")
+
+
+def begin(folder: Path) -> None:
+    """Track `folder` where it has files and nothing tracks it yet: the first data of a problem."""
+    record = Path(f"{folder}.dvc")
+    if not record.exists() and folder.is_dir() and any(folder.iterdir()):
+        cache.repo(Path()).add(str(folder))
+        step(f"{record} is new: commit it")
 
 
 def few(words: list[str]) -> str:

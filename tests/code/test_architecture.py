@@ -27,6 +27,7 @@ ROOMS = [
     "registry",
     "judge",
     "report",
+    "start",
     "pulls",
     "serving",
     "release",

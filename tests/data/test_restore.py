@@ -203,7 +203,10 @@ def test_data_from_the_source_can_be_pushed_to_a_new_remote(copy_of_yours: Path,
     assert "from the DVC remote 'storage'" in run(copy_of_yours, "ml", "restore").stderr
 
 
-def test_data_that_nobody_tracks_yet_are_asked_for(copy_of_yours: Path) -> None:
+def test_data_that_nobody_tracks_yet_are_tracked_or_asked_for(copy_of_yours: Path) -> None:
+    (copy_of_yours / "data.dvc").unlink()
+    assert "data.dvc is new: commit it" in run(copy_of_yours, "ml", "reproduce").stderr
+    shutil.rmtree(copy_of_yours / "data")
     (copy_of_yours / "data.dvc").unlink()
     assert "data.dvc does not exist: make the data with `ml ingest`" in refused(
         copy_of_yours, "ml", "reproduce"

@@ -1,0 +1,69 @@
+"""What params.yaml asks of a model of a table, from the table itself: months, margins, floors, sizes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.core import periods
+from pipelines.core.params import Decision
+from pipelines.core.tasks.task import Metric
+from pipelines.start import dates
+from pipelines.start.propose import Proposal
+
+MARGIN = 0.02  # of what always saying the training's constant has
+LEAF = 50  # of so many rows one is a leaf's least
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The values that params.yaml has of the table."""
+
+    first: str
+    last: str
+    through: str
+    leaf: int  # rows
+    judged: int  # days that judge
+    margin: dict[str, float]  # by the metric's key
+    floor: dict[str, float]
+    loss: float  # the margin of the loss
+    slice_rows: int
+    slice_days: int
+    leak: float
+    drift_days: int
+    folds: int  # months
+
+
+def limits(proposal: Proposal) -> Limits:
+    """What suits the table. UserError where it has too few months, or one answer only in some."""
+    contract, task = proposal.contract, proposal.task
+    time, label = proposal.rows[contract.time.name], proposal.rows[contract.label.name]
+    first, last, through = dates.windows(time, label, task, proposal.kind)
+    trained = (periods.within(time, first, last) & label.notna()).to_numpy()
+    judged = (periods.within(time, first, through) & label.notna()).to_numpy() & ~trained
+    day = time[judged].dt.normalize().rank(method="dense").to_numpy(dtype=np.int64) - 1
+    days, costs = int(day.max()) + 1, dict.fromkeys(task.costs, 1.0)
+    constant, found = task.constant(task.labels(label[trained])), task.labels(label[judged])
+    always = np.full(len(found), task.rate(constant))
+    sums = task.sums(found, always, day, days, constant, Decision(**costs))
+
+    def margin(metric: Metric) -> float:
+        return _rounded(MARGIN * float(metric.of(sums, None)))
+
+    return Limits(
+        *(first, last, through),
+        leaf=max(5, min(1000, int(trained.sum()) // LEAF)),
+        judged=max(7, min(dates.LEAST_DAYS, days)),
+        margin={metric.key: margin(metric) for metric in task.compared},
+        floor={metric.key: _rounded(float(metric.of(sums, None))) for metric in task.floors},
+        loss=margin(task.loss),
+        slice_rows=max(20, min(500, len(found) // 10)),
+        slice_days=max(2, min(10, days // 3)),
+        leak=max(0.80, min(0.99, round(proposal.strongest[1] + 0.03, 2))),
+        drift_days=max(2, min(20, dates.days_a_month(time[trained | judged]) // 2)),
+        folds=min(3, max(1, len(periods.between(first, last)) - 1)),
+    )
+
+
+def _rounded(value: float) -> float:
+    """Two digits of it."""
+    return float(f"{value:.1e}") + 0.0

@@ -1,0 +1,101 @@
+"""`ml new`: a room and params.yaml for a table that somebody has."""
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from pipelines.base import git
+from pipelines.base.console import aligned, step
+from pipelines.base.errors import UserError
+from pipelines.base.files import write_text
+from pipelines.core import params
+from pipelines.start import limits, propose, render, table
+
+ROOM, PARAMS = Path("pipelines/problem"), Path("params.yaml")
+OF_BEFORE = ("data.dvc", "dvc.lock")  # they are of another problem's data
+
+
+def run(
+    given: str,
+    asked: Mapping[str, str],
+    types: Mapping[str, str],
+    yes: bool = False,
+    force: bool = False,
+    top: Path | None = None,
+) -> None:
+    """Write pipelines/problem/ and params.yaml for the table `given`: all of it or nothing. What is proposed
+    is asked for, or, with `yes`, taken. UserError where there is no terminal to ask at, or where git does
+    not have what would be overwritten, but with `force`."""
+    top = (top or Path()).resolve()
+    if not (top / ROOM).is_dir():
+        raise UserError(f"{top} has no {ROOM}: run `ml new` at the top of the repository")
+    if not force and (edited := _edited(top)):
+        raise UserError(f"{edited[0]} has edits that are not committed: commit them, or `--force` drops them")
+    if not yes and not sys.stdin.isatty():
+        raise UserError("there is no terminal to ask at: `--yes` takes what is proposed")
+    found = table.read(given, top)
+    proposal = propose.propose(found, asked, types, _taken if yes else _asked)
+    wanted = limits.limits(proposal)
+    texts = render.rendered(proposal, wanted)
+    proposal.task.suited(params.parse(yaml.safe_load(texts[PARAMS.name])))
+    _put(top, texts)
+    _tell(proposal, wanted)
+
+
+def _edited(top: Path) -> list[str]:
+    """What of the room and of params.yaml git does not have."""
+    return [path for path in git.dirty(top) if Path(path) == PARAMS or ROOM in Path(path).parents]
+
+
+def _taken(question: str, mine: str, others: Sequence[str]) -> str:
+    step(f"{question}? {mine}")
+    return mine
+
+
+def _asked(question: str, mine: str, others: Sequence[str]) -> str:
+    import typer
+
+    more = f" ({', '.join(list(dict.fromkeys([mine, *others]))[:12])})" if others else ""
+    return str(typer.prompt(f"{question}?{more}", default=mine)).strip()
+
+
+def _put(top: Path, texts: Mapping[str, str]) -> None:
+    """The room is another folder in one step; where anything fails, the old one is back."""
+    room = top / ROOM
+    new, old = (room.with_name(f".{room.name}.{word}") for word in ("new", "old"))
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
+    for name in texts.keys() - {PARAMS.name}:
+        write_text(new / name, texts[name])
+    shutil.copyfile(room / "__init__.py", new / "__init__.py")
+    room.rename(old)
+    try:
+        new.rename(room)
+        write_text(top / PARAMS, texts[PARAMS.name])
+    except BaseException:
+        shutil.rmtree(room, ignore_errors=True)
+        old.rename(room)
+        raise
+    shutil.rmtree(old)
+    for name in OF_BEFORE:
+        (top / name).unlink(missing_ok=True)
+
+
+def _tell(proposal: propose.Proposal, wanted: limits.Limits) -> None:
+    rows: list[tuple[str, ...]] = [("column", "type", "unit", "from", "to", "missing", "")]
+    for one in proposal.said.values():
+        column = one.column
+        roles = [role for role in ("key", "time", "label", "slice", "derived") if getattr(column, role)]
+        late = ["only afterwards"] if column.known_at is None and not column.label else []
+        ends = ("" if end is None else f"{end:g}" for end in (column.minimum, column.maximum))
+        notes = ", ".join(roles + late) + (f" ({one.why})" if one.why else "")
+        missing = f"{column.missing:.0%}" if column.missing else ""
+        rows.append((column.name, column.type, column.unit, *ends, missing, notes))
+    print("\n".join(aligned(rows, 80)))
+    print(
+        f"\n{len(proposal.rows):,} rows; {wanted.first} to {wanted.last} train, those to {wanted.through} "
+        f"judge. Look at {ROOM}/ and {PARAMS}, then: ml ingest && ml reproduce"
+    )
