@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.base.errors import UserError
 from pipelines.cli.arguments import finish
 from pipelines.cli.groups import Verbs
 
@@ -15,14 +16,23 @@ if TYPE_CHECKING:
 verbs = Verbs("Judge a proposal")
 
 
-@verbs.command(example="ml gate --candidate ../proposal --head proposal")
+@verbs.command(example="ml gate --candidate ../proposal --head proposal\nml gate --power")
 def gate(
-    candidate: Annotated[Path, typer.Option(help="What the proposal's build left: models/, dvc.lock, ...")],
+    candidate: Annotated[
+        Path | None, typer.Option(help="What the proposal's build left: models/, dvc.lock, ...")
+    ] = None,
     base: Annotated[Path, typer.Option(help="The checkout that judges: its code, its thresholds.")] = Path(),
     head: Annotated[str | None, typer.Option(help="The proposal's commit, for what it changes.")] = None,
     out: Annotated[Path, typer.Option(help="Where gate.json goes.")] = Path("evidence"),
+    power: Annotated[
+        bool, typer.Option("--power", help="Show which margins days like these can decide.")
+    ] = False,
 ) -> None:
     """Judge a proposal: exits with 0 for PASS, 3 for INCONCLUSIVE, 4 for FAIL."""
+    if power:
+        return _power()
+    if candidate is None:
+        raise UserError("--candidate is missing: the folder that a proposal's build leaves (or --power)")
     from pipelines.judge import gate
     from pipelines.problem import PROBLEM
     from pipelines.registry.ledger import Ledger
@@ -30,6 +40,14 @@ def gate(
     book = Ledger()
     production, anchor = map(_production, (book.wanted("production"), book.anchor("production")))
     finish(gate.run(candidate, base, PROBLEM, out, production, anchor, head))
+
+
+def _power() -> None:
+    from pipelines.core import params
+    from pipelines.judge import power
+    from pipelines.problem import PROBLEM
+
+    power.run(PROBLEM.task.suited(params.load()), PROBLEM)
 
 
 def _production(entry: "Entry | None") -> "Production | None":

@@ -1,6 +1,7 @@
 """The gate on few rows and on rare answers: what it must not refuse, what it must find, and what it says."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ from pipelines.base.errors import UserError
 from pipelines.core.contract import Finding
 from pipelines.core.params import Params, parse
 from pipelines.core.tasks.binary import LOG_LOSS, ROC_AUC
-from pipelines.judge import gate, rules
+from pipelines.judge import gate, power, rules
 from pipelines.judge.evidence import Evidence
 from pipelines.judge.rules import leaks, metrics, size, slices
 from tests.model.test_gate_rules import LABEL, TRUTH, blurred, evidence
 from tests.problems.parcels import PARAMS, PROBLEM
+from tests.problems.yours import REPOSITORY, run
 
 
 def params(**of_gate: dict[str, Any]) -> Params:
@@ -218,3 +220,42 @@ def test_a_share_of_what_is_better_when_more_is_refused() -> None:
     with pytest.raises(UserError, match=r"gate\.margin\.roc_auc is 5 %.*more is better"):
         PROBLEM.task.suited(params(margin={"roc_auc": "5 %"}))
     assert PROBLEM.task.suited(params(margin={"log_loss": "2.5%", "cost": "3 %"}))
+
+
+# --- which margin the data decide -------------------------------------------------------------------------
+
+
+def test_power_follows_the_square_root_of_the_days_and_the_margins_unit(
+    small_params: Params,
+    small_built: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = {one.rule: one for one in power.power(small_params, PROBLEM, small_built)}
+    assert found.keys() == {"roc_auc", "log_loss", "cost", "slices", "calibration"}
+    for one in found.values():
+        assert one.least(28) == pytest.approx(one.least(7) / 2)
+        assert one.least(one.needs) == pytest.approx(one.margin)
+    assert 0.0005 < found["log_loss"].least(30) < 0.02  # another model, and about as good
+    assert found["cost"].share and 0.001 < found["cost"].least(30) < 0.1
+    auc, loss = found["roc_auc"], found["log_loss"]
+    assert not auc.loss and loss.loss == pytest.approx(0.5, abs=0.1)
+    margin = small_params.gate.margin.model_copy(update={"log_loss": "2 %"})
+    gate_ = small_params.gate.model_copy(update={"margin": margin})
+    monkeypatch.chdir(small_built)
+    power.run(small_params.model_copy(update={"gate": gate_}), PROBLEM)
+    printed = capsys.readouterr().out
+    assert (
+        f"{100 * loss.least(28) / loss.loss:.2g} %" in printed
+        and "2 %" in printed
+        and "needs days" in printed
+    )
+
+
+def test_power_without_a_model_or_a_proposal_without_its_folder_is_one_sentence(
+    small_params: Params, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"model\.onnx does not exist"):
+        power.power(small_params, PROBLEM, tmp_path)
+    done = run(REPOSITORY, "ml", "gate", check=False)
+    assert done.returncode == 2 and "--candidate is missing" in done.stderr

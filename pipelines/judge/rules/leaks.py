@@ -55,29 +55,33 @@ def single_feature(e: Evidence) -> Finding | None:
     if not found:
         sentence = "No feature could be tried alone on the test window."
         return Finding("single_feature", "INCONCLUSIVE", sentence)
-    tries = len(found)
-    beyond = {name: ranked(features[name], label, day, task)[0] for name in found if found[name] > limit}
-    chance = {name: reach(task, label, ranks, unit, 2 * tries) for name, ranks in beyond.items()}
-    told = {name: found[name] > high for name, high in chance.items()}
-    lows = {name: low(task, label, ranks, unit, found[name], limit, tries) for name, ranks in beyond.items()}
-    name = max(found, key=lambda name: (told.get(name, False), lows.get(name, 0.0), found[name]))
-    numbers, rows = {task.ranking.key: found[name], "limit": limit}, size.words(task, label)
-    words = f"{one_line(name, 60)!r} alone has {task.ranking.name} {found[name]:.3f} on the test window"
-    if name not in beyond:
+    tries, rows = len(found), size.words(task, label)
+
+    def told(name: str) -> tuple[bool, float, float]:
+        """Whether it is more than chance gives, the interval's lower end, and what was measured."""
+        if found[name] <= limit:
+            return False, 0.0, found[name]
+        ranks, _ = ranked(features[name], label, day, task)
+        least = low(task, label, ranks, unit, found[name], limit, tries)
+        return found[name] > reach(task, label, ranks, unit, 2 * tries), least, found[name]
+
+    surely, least, knows = told(name := max(found, key=told))
+    numbers = {task.ranking.key: knows, "low": least, "limit": limit}
+    words = f"{one_line(name, 60)!r} alone has {task.ranking.name} {knows:.3f} on the test window"
+    if knows <= limit:
         sentence = f"No feature tells the label: {words}."
         if blind := reach(task, label, np.zeros(len(label)), unit, 2 * tries) >= 1:
             sentence = f"{words}, and on {rows} even one that tells all could not be told from chance."
         return Finding("single_feature", "PASS", sentence, numbers, warning=blind)
-    numbers |= {"low": lows[name], "chance": chance[name]}
     words += f", more than {limit:g}"
-    if not told[name]:
+    if not surely:
         sentence = f"{words}, which chance gives to one of {tries} features on {rows}."
         return Finding("single_feature", "PASS", sentence, numbers, warning=True)
-    if lows[name] > limit:
+    if least > limit:
         sentence = f"{words}: it looks as if it were made from the outcome."
         return Finding("single_feature", "FAIL", sentence, numbers)
     sentence = (
-        f"{words}, and more than chance gives, though {rows} do not show more than {lows[name]:.3f}: look "
+        f"{words}, and more than chance gives, though {rows} do not show more than {least:.3f}: look "
         "whether it is made from the outcome, or add to the test window."
     )
     return Finding("single_feature", "INCONCLUSIVE", sentence, numbers)
