@@ -30,6 +30,8 @@ class Month(Closed):
     days: int = 0
     label_rate: Number = None
     mean_p: Number = None
+    shares: dict[str, float] = Field(default_factory=dict)  # of the classes, where there are some
+    said: dict[str, float] = Field(default_factory=dict)  # their mean probabilities
     skill: Number = Field(default=None, alias="brier_skill")
     interval: tuple[float, float] | None = None  # 95 %, by resampling days
     below: Number = None  # the share of resamples that are below the floor
@@ -45,6 +47,7 @@ class Training(Closed):
     first: Day
     last: Day
     label_rate: float
+    shares: dict[str, float] = Field(default_factory=dict)
     thresholds: dict[str, float]
     skills: dict[str, float]  # by month, of models that had not seen it, against the month's own label rate
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.artifacts.file import Artifact
+from pipelines.artifacts.file import Artifact, Number
 
 
 class Metrics(Artifact, extra="allow"):
@@ -17,10 +17,10 @@ class Metrics(Artifact, extra="allow"):
     days: int
     label_rate: float
     threshold: float | None
-    __pydantic_extra__: dict[str, float]
+    __pydantic_extra__: dict[str, Number]
 
     @property
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> dict[str, Number]:
         """What the task measures, by name."""
         return dict(self.__pydantic_extra__)
 

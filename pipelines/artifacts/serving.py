@@ -15,5 +15,6 @@ class Settings(Artifact):
 
     name: str
     api: int  # raised when callers must change their requests
-    threshold: float | None  # act from this probability on; None where the answer is a number
+    threshold: float | None  # act from this probability on; None where the answer is no single one
     batch: Annotated[int, Field(ge=1)]  # the most rows of a request
+    costs: dict[str, dict[str, float]] | None = Field(default=None, exclude_if=lambda costs: costs is None)

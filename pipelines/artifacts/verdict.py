@@ -218,7 +218,7 @@ class Explained(Closed):
     """A row with its SHAP values; `given` are its own, where a log may keep them."""
 
     p: float
-    label: bool | float
+    label: bool | float | Text
     values: list[float]
     given: list[Text | None]
 

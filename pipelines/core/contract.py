@@ -21,7 +21,7 @@ class Column:
     unit: str = ""
     minimum: float | None = None
     maximum: float | None = None
-    values: tuple[str, ...] = ()  # a category's known values; another one is accepted, as unseen
+    values: tuple[str, ...] = ()  # a category's; another is accepted, as unseen, and of a label refused
     missing: float = 0.0  # the largest share of them that validation accepts; 0: a caller must send it
     derived: bool = False  # made by features.py; not in the data files
     key: bool = False  # identifies the event
@@ -80,7 +80,21 @@ class Estimate:
         return self.quantity
 
 
-TASKS = {"flag": Decision, "number": Estimate, "integer": Estimate}  # of each type that a label may have
+@dataclass(frozen=True)
+class Choice:
+    """What is done with the answer which of several classes it is; what mistakes cost is in params.yaml."""
+
+    subject: str  # what the label says
+    acts: Mapping[str, str]  # each class, and what is done where it is decided for
+
+    @property
+    def says(self) -> str:
+        """What the model predicts, in words."""
+        return self.subject
+
+
+# Of each type that a label may have.
+TASKS = {"flag": Decision, "number": Estimate, "integer": Estimate, "category": Choice}
 
 
 @dataclass(frozen=True)
@@ -90,7 +104,7 @@ class Contract:
     name: str
     event: str
     horizon: float  # hours before the event at which the prediction is asked
-    decision: Decision | Estimate
+    decision: Decision | Estimate | Choice
     columns: tuple[Column, ...]
 
     def __post_init__(self) -> None:
@@ -120,11 +134,18 @@ class Contract:
         if label.type not in TASKS or label.known_at is not None:
             wrong = f"the label {label.name} must be of type {', '.join(TASKS)}, and known only afterwards"
             raise ValueError(f"columns.py: {wrong}")
-        if label.type != "flag" and (label.minimum is None or label.maximum is None):
+        if label.type == "category" and len(set(label.values)) < max(2, len(label.values)):
+            wrong = f"the label {label.name} needs values: its classes, two or more, each once"
+            raise ValueError(f"columns.py: {wrong}")
+        ranged = label.type in ("number", "integer")
+        if ranged and (label.minimum is None or label.maximum is None):
             wrong = f"the label {label.name} needs minimum and maximum, which differences are shares of"
             raise ValueError(f"columns.py: {wrong}")
         if not isinstance(self.decision, wanted := TASKS[label.type]):
             wrong = f"decision must be a {wanted.__name__}, since the label {label.name} is a {label.type}"
+            raise ValueError(f"columns.py: {wrong}")
+        if isinstance(self.decision, Choice) and set(self.decision.acts) != set(label.values):
+            wrong = f"decision.acts must say what is done for each of {', '.join(label.values)}, and no other"
             raise ValueError(f"columns.py: {wrong}")
 
     def column(self, name: str) -> Column:

@@ -130,12 +130,14 @@ class _OfTask(_Closed):
 
 class Decision(_OfTask):
     """What mistakes cost. Of a flag the two kinds of them, in the same unit: their ratio sets the threshold.
-    Of a number an error of 1 in the label's unit, above it and below it."""
+    Of a number an error of 1 in the label's unit, above it and below it. Of classes, for each that is true,
+    what it costs to say each other one."""
 
     false_alarm: Positive | None = None
     miss: Positive | None = None
     over: Positive | None = None
     under: Positive | None = None
+    costs: dict[str, dict[str, Annotated[float, Field(ge=0)]]] | None = None
 
     @property
     def threshold(self) -> float | None:

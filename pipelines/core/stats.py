@@ -79,41 +79,42 @@ def day_weights(days: int, resamples: int, seed: int, block: int = BLOCK) -> np.
 
 def roc_auc(sums: DaySums, weights: np.ndarray | None = None) -> Any:
     """Area under the ROC curve: the share of pairs (positive, negative) in the right order."""
-    w = _weights(sums, weights)
+    w = _weights(sums.rows, weights)
     with np.errstate(invalid="ignore", divide="ignore"):
         return ((w @ sums.wins) * w).sum(-1) / ((w @ sums.positives) * (w @ (sums.rows - sums.positives)))
 
 
 def log_loss(sums: DaySums, weights: np.ndarray | None = None) -> Any:
     """Mean negative log-likelihood of a row, in nats."""
-    return _mean(sums.log_loss, sums, weights)
+    return mean(sums.log_loss, sums.rows, weights)
 
 
 def brier(sums: DaySums, weights: np.ndarray | None = None) -> Any:
     """Mean squared difference of p and label (Brier 1950)."""
-    return _mean(sums.brier, sums, weights)
+    return mean(sums.brier, sums.rows, weights)
 
 
 def brier_skill(sums: DaySums, rate: float, weights: np.ndarray | None = None) -> Any:
     """1 - Brier / Brier of always saying `rate`, the training's label rate (Murphy 1973)."""
     constant = sums.positives * (1 - rate) ** 2 + (sums.rows - sums.positives) * rate**2
     with np.errstate(invalid="ignore", divide="ignore"):
-        return 1 - brier(sums, weights) / _mean(constant, sums, weights)
+        return 1 - brier(sums, weights) / mean(constant, sums.rows, weights)
 
 
 def expected_cost(sums: DaySums, false_alarm: float, miss: float, weights: np.ndarray | None = None) -> Any:
     """Mean cost of a row's decision, in the unit of `false_alarm` and `miss`."""
-    return _mean(false_alarm * sums.false_alarms + miss * sums.misses, sums, weights)
+    return mean(false_alarm * sums.false_alarms + miss * sums.misses, sums.rows, weights)
 
 
-def _weights(sums: DaySums, weights: np.ndarray | None) -> np.ndarray:
-    return np.ones(len(sums.rows)) if weights is None else np.asarray(weights, dtype=np.float64)
-
-
-def _mean(values: np.ndarray, sums: DaySums, weights: np.ndarray | None) -> Any:
-    w = _weights(sums, weights)
+def mean(values: np.ndarray, rows: np.ndarray, weights: np.ndarray | None = None) -> Any:
+    """Mean over rows of what each day has in sum, `values` (D,), with so many `rows` (D,)."""
+    w = _weights(rows, weights)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (w @ values) / (w @ sums.rows)
+        return (w @ values) / (w @ rows)
+
+
+def _weights(rows: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    return np.ones(len(rows)) if weights is None else np.asarray(weights, dtype=np.float64)
 
 
 def interval(draws: np.ndarray, level: float = 0.90) -> tuple[float, float]:
@@ -131,6 +132,12 @@ def ranks(values: np.ndarray) -> np.ndarray:
     """Ranks from 1; those of equal values are their mean."""
     _, place, count = np.unique(values, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(count) - (count - 1) / 2)[place])
+
+
+def area(label: np.ndarray, values: np.ndarray) -> float:
+    """ROC-AUC of `values` for the flags `label`, by Mann-Whitney's U for a positive."""
+    above = ranks(values)[label].mean() - (label.sum() + 1) / 2
+    return float(above / (~label).sum())
 
 
 def normal(level: float) -> float:

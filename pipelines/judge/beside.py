@@ -42,12 +42,12 @@ def of(
     `of_the_past`."""
     label, later = contract.label.name, table.later(params, rows, contract)
     trained, judged = table.training(params, rows, contract), later[later[label].notna()]
-    p = pd.Series(model.predict(table.inputs(rows, contract)), index=rows.index)
-    constant = table.constant(trained, contract)
+    p = model.predict(table.inputs(rows, contract))
+    answers, constant = evaluate.of_these(p, rows, judged), table.constant(trained, contract)
     months = evaluate.by_month(params, rows, p, constant, contract).to_csv(index=False, lineterminator="\n")
     made: list[Artifact] = [
         evaluate.golden(model, later, contract),
-        Metrics(**evaluate.measure(params, judged, p[judged.index].to_numpy(), constant, contract)),
+        Metrics(**evaluate.measure(params, judged, answers, constant, contract)),
         train.describe(params, trained, 0.0, contract),
         past,
         evaluate.serving(params, contract),

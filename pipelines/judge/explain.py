@@ -213,7 +213,7 @@ def _shap(subject: Subject, spread: np.ndarray, contract: Contract) -> dict[str,
     rows = [
         {
             "p": _number(subject.p(subject.x[[place]])[0]),
-            "label": subject.task.level(subject.label)[place].item(),
+            "label": subject.task.label_words(subject.label[[place]])[0],
             "values": [_number(values[i]) for i in most],
             "given": [_given(subject.asked[n][place, 0]) if n in loggable else None for n in names],
         }

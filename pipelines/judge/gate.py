@@ -173,11 +173,11 @@ def _interval(draws: np.ndarray) -> list[float | None]:
 
 
 def _dp(e: Evidence) -> dict[str, Any] | None:
-    """Quantiles of the candidate's `level` on the test window minus the champion's, as shares of the task's
-    `span`, at 0, 1, ... 100 %: a rollout asks whether live answers differ so too."""
+    """Quantiles of how far the candidate's answers on the test window have shifted from the champion's, at 0,
+    1, ... 100 %: a rollout asks whether live answers differ so too."""
     if e.candidate is None or e.champion is None or e.champion_model is None:
         return None
-    apart = (e.task.level(e.candidate.p) - e.task.level(e.champion.p)) / e.task.span
+    apart = e.task.shifted(e.champion.p, e.candidate.p)
     quantiles = np.quantile(apart, np.linspace(0, 1, 101))
     return {"champion": e.champion_model.sha256, "quantiles": quantiles.tolist()}
 

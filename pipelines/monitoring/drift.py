@@ -107,13 +107,15 @@ def judge(
     over = {name: value / features[name].threshold for name, value in psi.items()}
     skill = _skill(joined[joined[contract.label.name].notna()], params, contract)
     state, why = _state(skill, wrong, params, task)
+    answers = task.stacked(joined[labels.ANSWER])
     values = {
         "month": month,
         "state": state,
         "why": why,
         "events": len(table),
         "predictions": len(joined),
-        "mean_p": float(task.level(task.stacked(joined[labels.ANSWER])).mean()),
+        "mean_p": float(task.level(answers).mean()),
+        "said": task.named(answers.mean(axis=0).tolist()),
         **skill,
         "psi": psi,
         "moved": tuple(sorted((name for name in over if over[name] > 1), key=lambda name: -over[name])),
@@ -170,6 +172,7 @@ def _skill(rows: pd.DataFrame, params: Params, contract: Contract) -> dict[str, 
     task = tasks.of(contract)
     label = task.labels(rows[contract.label.name])
     numbers["label_rate"] = task.rate(constant := task.constant(label))
+    numbers["shares"] = task.named(constant)
     if task.lacks(label):
         return numbers
     drawn = units.of(rows, contract)
@@ -187,7 +190,8 @@ def _skill(rows: pd.DataFrame, params: Params, contract: Contract) -> dict[str, 
 def _training(known: Reference, task: Task) -> Training:
     thresholds = {feature.name: feature.threshold for feature in known.features}
     skills, rate = _own_skills(known, task), task.rate(known.constant)
-    return Training(first=known.first, last=known.last, label_rate=rate, thresholds=thresholds, skills=skills)
+    days, shares = {"first": known.first, "last": known.last}, task.named(known.constant)
+    return Training(**days, label_rate=rate, shares=shares, thresholds=thresholds, skills=skills)
 
 
 def _own_skills(known: Reference, task: Task) -> dict[str, float]:
@@ -237,6 +241,8 @@ def _notes(judged: list[Month], log: labels.Log, training: Training, params: Par
         # By itself no reason to retrain: seasons do it each year, and the skill of July did not suffer.
         far = [f"{name} (PSI {judged[-1].psi[name]:.2f} > {training.thresholds[name]:.2f})" for name in moved]
         found.append(f"in {judged[-1].month} other values than in training: {', '.join(far)}")
+    if absent := [name for name, share in judged[-1].shares.items() if not share]:
+        found.append(f"in {judged[-1].month} nothing was {', nor '.join(absent)}: its figures are without it")
     for month in judged[:-1]:
         found += [f"{month.month} is left out: {fault.feature}: {fault.sentence}" for fault in month.faults]
     if log.cut or log.unreadable:

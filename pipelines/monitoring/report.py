@@ -53,13 +53,15 @@ def terminal(check: Check, task: Task) -> str:
     lines = [f"{check.verdict}: {check.environment} through {check.through}. {SAYS[check.verdict]}"]
     lines += [f"  {reason}" for reason in check.reasons]
     lines += [f"  note: {warning}" for warning in check.warnings]
-    head = f"{'predictions':>12}{task.rate_name:>12}{f'mean {task.answer}':>9}{'skill':>9}  95 % interval"
+    mean, wide = f"mean {task.shown}", max(12, len(task.rate_name) + 2)
+    said = max(9, len(mean) + 2)
+    head = f"{'predictions':>12}{task.rate_name:>{wide}}{mean:>{said}}{'skill':>9}  95 % interval"
     lines.append(f"  {'month':9}{head}")
     for month in check.months:
         interval = "{:6.3f} to {:.3f}".format(*month.interval) if month.interval else ""
-        rates = f"{_share(task, month.label_rate):>12}{_share(task, month.mean_p):>9}"
-        said = f"{rates}{_number(month.skill):>9}"
-        lines.append(f"  {month.month:9}{month.predictions:>12,}{said}  {interval:18} {month.state}")
+        rates = f"{_share(task, month.label_rate):>{wide}}{_share(task, month.mean_p):>{said}}"
+        told = f"{rates}{_number(month.skill):>9}"
+        lines.append(f"  {month.month:9}{month.predictions:>12,}{told}  {interval:18} {month.state}")
     return "\n".join(lines)
 
 

@@ -166,7 +166,7 @@ def _calibration(gate: dict[str, Any], task: Task) -> Figure | None:
                 low, top = min(low, ends[0]), max(top, ends[1] + pad / 2)
         axes.plot(x, y, MARK[name] + LINE[name], color=COLOUR[name], markersize=4.5, linewidth=1, label=name)
     ends = (max(low, task.bounds[0]), min(top, 1.02 * task.bounds[1])) if task.bounds else (low, top)
-    words = f"mean {task.answer} of a tenth of the test window"
+    words = f"mean {task.shown} of a tenth of the test window"
     axes.set(xlabel=words, ylabel=task.observed, xlim=ends, ylim=ends)
     axes.legend(loc="upper left")
     return figure
@@ -211,7 +211,7 @@ def _dependence(gate: dict[str, Any], task: Task) -> Figure | None:
                 axes.tick_params(axis="x", rotation=60, labelsize=7.5)
         axes.grid(alpha=0.3)
         if place % 2 == 0:
-            axes.set_ylabel(f"mean {task.answer}")
+            axes.set_ylabel(f"mean {task.shown}")
     if task.bounds:
         grid[0].set_ylim(bottom=task.bounds[0])
     grid[0].legend(loc="best")
@@ -240,10 +240,10 @@ def _shap(gate: dict[str, Any], task: Task) -> Figure | None:
         names = [one_line(f, 24) + ("" if given[f] is None else f" = {one_line(given[f], 10)}") for f in top]
         _features(axes, names, fontsize=8)
         p = " / ".join(f"{told['rows'][index]['p']:.2f}" for told in reversed(models.values()))
-        axes.set_title(f"{task.answer} {p}, outcome: {outcome(row['label'])}")
+        axes.set_title(f"{task.shown} {p}, outcome: {outcome(row['label'])}")
     grid[0].legend(loc="best", fontsize=7.5)
     for axes in grid[max(0, len(first["rows"]) - 2) : len(first["rows"])]:
-        axes.set_xlabel(f"SHAP value: what it adds to {task.answer}")
+        axes.set_xlabel(f"SHAP value: what it adds to {task.shown}")
         axes.tick_params(labelbottom=True)
     return figure
 

@@ -80,8 +80,10 @@ def curves(gate: dict[str, Any]) -> list[tuple[str, str, list[float]]]:
     return [*chance, *((name, "line", y) for name, (_, y) in drawn.items())]
 
 
-def outcome(label: bool | float) -> str:
+def outcome(label: bool | float | str) -> str:
     """A label in words."""
+    if isinstance(label, str):
+        return label
     return ("no", "yes")[label] if isinstance(label, bool) else f"{label:g}"
 
 

@@ -28,8 +28,8 @@ SLACK = timedelta(seconds=2)  # a process writes its lines nearly in the order o
 
 @dataclass(frozen=True)
 class Comparison:
-    """Differences: the new release's `level` minus the live one's, by row, as shares of the task's `span`.
-    Where a number is None, `why` says why."""
+    """Differences: how far the new release's answers have `shifted` from the live one's, by row. Where a
+    number is None, `why` says why."""
 
     pairs: int
     repeated: int  # requests left out, as their id was that of more than one
@@ -88,8 +88,7 @@ class Shadow:
         pairs = list(self._paired())
         skew, why_no_skew = _skew(model, features, [new for _, new in pairs])
         sides = (model.task.stacked(pair[side].answer for pair in pairs) for side in (0, 1))
-        live, new = map(model.task.level, sides)
-        dp = (new - live) / model.task.span
+        dp = model.task.shifted(*sides)
         apart = None
         if len(dp) and expected is not None:
             from scipy.stats import wasserstein_distance  # type: ignore[import-untyped]

@@ -27,7 +27,7 @@ from pipelines.serving.request import Reader
 CONTRACT, TASK = PROBLEM.contract, PROBLEM.task
 MODELS = Path(__file__).parents[2] / "models"
 SETTINGS = Settings.read(MODELS)
-PREDICTION = TASK.schema(CONTRACT.decision, SETTINGS.threshold)
+PREDICTION = TASK.schema(CONTRACT.decision, SETTINGS)
 READER = Reader(CONTRACT, SETTINGS.batch)
 RELEASE = os.environ.get("GREENLIGHT_RELEASE") or "unreleased"
 SLOT = os.environ.get("GREENLIGHT_SLOT") or "none"
@@ -115,9 +115,9 @@ class Service:
             answers = self.predictor.answer(rows)
         except UserError as error:
             return _response(400, number, {"error": str(error), "release": RELEASE})
+        predictions = TASK.predictions(answers, SETTINGS)
         if self.log is not None and not check:
-            self.log.add(number, rows, answers.tolist(), shadow)
-        predictions = TASK.predictions(answers, SETTINGS.threshold)
+            self.log.add(number, rows, [said[TASK.answer] for said in predictions], shadow)
         return _response(200, number, {"release": RELEASE, "predictions": predictions})
 
     @bentoml.on_shutdown

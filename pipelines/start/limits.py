@@ -1,6 +1,7 @@
 """What params.yaml asks of a model of a table, from the table itself: months, margins, floors, sizes."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,8 @@ def limits(proposal: Proposal) -> Limits:
     trained = (periods.within(time, first, last) & label.notna()).to_numpy()
     judged = (periods.within(time, first, through) & label.notna()).to_numpy() & ~trained
     day = time[judged].dt.normalize().rank(method="dense").to_numpy(dtype=np.int64) - 1
-    days, costs = int(day.max()) + 1, dict.fromkeys(task.costs, 1.0)
+    days = int(day.max()) + 1
+    costs: dict[str, Any] = dict.fromkeys(task.costs, 1.0)
     constant, found = task.constant(task.labels(label[trained])), task.labels(label[judged])
     always = np.full(len(found), task.rate(constant))
     sums = task.sums(found, always, day, days, constant, Decision(**costs))

@@ -12,7 +12,7 @@ from pipelines.artifacts.serving import Settings
 from pipelines.base.console import step
 from pipelines.base.errors import Refused
 from pipelines.base.files import write_text
-from pipelines.core import periods, tables, tasks
+from pipelines.core import periods, stats, tables, tasks
 from pipelines.core.contract import Column, Contract
 from pipelines.core.model import Model, Row
 from pipelines.core.params import Params
@@ -30,10 +30,10 @@ def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: 
     rows, contract, task = table.load(prepared), problem.contract, problem.task
     windows.both_answers(params, rows, contract)
     model = Model(out / "model.onnx", task)
-    p = pd.Series(model.predict(table.inputs(rows, contract)), index=rows.index)
+    p = model.predict(table.inputs(rows, contract))
     v = table.later(params, rows, contract)
     labelled = v[v[contract.label.name].notna()]
-    answers = p[labelled.index].to_numpy()
+    answers = of_these(p, rows, labelled)
     constant = table.constant(table.training(params, rows, contract), contract)
     metrics = measure(params, labelled, answers, constant, contract)
     Metrics(**metrics).write(out)
@@ -45,22 +45,29 @@ def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: 
     golden(model, v, contract).write(out)
     tables.write(out / "window.parquet", v.drop(columns=contract.label.name))
     serving(params, contract).write(out)
-    said = ", ".join(f"{metric.name} {metrics[metric.key]:.4f}" for metric in task.compared)
+    found = ((metric.name, metrics[metric.key]) for metric in task.compared)
+    said = ", ".join(f"{name} does not exist" if f is None else f"{name} {f:.4f}" for name, f in found)
     step(f"{said} on {metrics['days']} days")
     if metrics["days"] < params.gate.days:
         step(f"the gate will want {params.gate.days} days, {metrics['days']} came after {params.train.last}")
 
 
+def of_these(p: np.ndarray, rows: pd.DataFrame, found: pd.DataFrame) -> np.ndarray:
+    """Of the answers `p` to `rows` those to the rows that were `found` among them."""
+    return p[rows.index.get_indexer(found.index)]
+
+
 def measure(
     params: Params, rows: pd.DataFrame, p: np.ndarray, constant: Any, contract: Contract
 ) -> dict[str, Any]:
-    """The metrics of labelled rows; skill is measured from `constant`, the training's."""
+    """The metrics of labelled rows, None for one that does not exist; skill is measured from `constant`, the
+    training's."""
     task = tasks.of(contract)
     label = task.labels(rows[contract.label.name])
     day, days = pd.factorize(rows[contract.time.name].dt.normalize(), sort=True)
     sums = task.sums(label, p, day, len(days), constant, params.decision)
     return {
-        **{metric.key: float(metric.of(sums, None)) for metric in task.metrics},
+        **{metric.key: stats.finite(metric.of(sums, None)) for metric in task.metrics},
         "threshold": params.decision.threshold,
         "label_rate": task.rate(task.constant(label)),
         "rows": len(rows),
@@ -69,14 +76,14 @@ def measure(
 
 
 def by_month(
-    params: Params, rows: pd.DataFrame, p: pd.Series, constant: Any, contract: Contract
+    params: Params, rows: pd.DataFrame, p: np.ndarray, constant: Any, contract: Contract
 ) -> pd.DataFrame:
     """A line a month; the model has seen those marked `trained`, so they flatter it."""
     task, labelled = tasks.of(contract), rows[rows[contract.label.name].notna()]
     lines = []
     for month, found in labelled.groupby(labelled[contract.time.name].dt.to_period("M")):
         trained = periods.within(found[contract.time.name], params.train.first, params.train.last).all()
-        metrics = measure(params, found, p[found.index].to_numpy(), constant, contract)
+        metrics = measure(params, found, of_these(p, rows, found), constant, contract)
         kept = ("rows", "label_rate", *(metric.key for metric in (*task.compared, task.skill)))
         lines.append({"month": str(month), "trained": str(trained).lower(), **{k: metrics[k] for k in kept}})
     return pd.DataFrame(lines)
@@ -107,7 +114,7 @@ def golden(model: Model, v: pd.DataFrame, contract: Contract) -> Golden:
     wrong, _ = model.task.wrong(p)
     if wrong.any():
         raise Refused(f"the model has no answer to {rows[int(wrong.argmax())]}")
-    return Golden(rows=tuple(rows), p=tuple(p.tolist()))
+    return Golden(rows=tuple(rows), p=tuple(tuple(said) if model.task.shape else said for said in p.tolist()))
 
 
 def as_request(row: Row, contract: Contract) -> dict[str, Any]:
@@ -134,6 +141,7 @@ def serving(params: Params, contract: Contract) -> Settings:
         api=params.serving.api,
         threshold=params.decision.threshold,
         batch=params.serving.batch,
+        costs=params.decision.costs,
     )
 
 

@@ -135,6 +135,8 @@ def suite(contract: Contract) -> Any:
         if column.minimum is not None or column.maximum is not None:
             ends: dict[str, Any] = {"min_value": column.minimum, "max_value": column.maximum}
             made.append(gxe.ExpectColumnValuesToBeBetween(column=column.name, mostly=IN_RANGE, **ends))
+        if column.label and column.values:
+            made.append(gxe.ExpectColumnValuesToBeInSet(column=column.name, value_set=list(column.values)))
         made.append(gxe.ExpectColumnValuesToNotBeNull(column=column.name, mostly=1 - column.missing))
     return gx.ExpectationSuite(name=contract.name, expectations=made)
 
@@ -189,6 +191,7 @@ def sentence(result: Result, folder: Path) -> str:
         "expect_table_columns_to_match_ordered_list": "to be those of columns.py, in that order",
         "expect_column_values_to_be_in_type_list": "to be of the type {type_list}",
         "expect_column_values_to_be_between": "to be from {min_value} to {max_value}",
+        "expect_column_values_to_be_in_set": "to be one of {value_set}",
         "expect_column_values_to_not_be_null": "to be there in {mostly:.1%} of the rows",
         "expect_column_values_to_be_unique": "to be unique",
         "expect_column_unique_value_count_to_be_between": "to have rows on {min_value} days or more",

@@ -14,6 +14,7 @@ import pytest
 from pipelines.core import tasks
 from pipelines.core.tasks.binary import BINARY
 from pipelines.local import imports
+from tests.problems.delay.columns import CONTRACT as DELAY
 from tests.problems.heat.columns import CONTRACT as HEAT
 
 ROOT = Path(__file__).parents[2]
@@ -159,7 +160,7 @@ def test_a_module_that_takes_it_by_itself_is_found(source: str) -> None:
 
 
 # What is one task's own: metrics (a decision costs in every task), calibration, its graph's output.
-KINDS = (BINARY, tasks.of(HEAT))
+KINDS = (BINARY, tasks.of(HEAT), tasks.of(DELAY))
 OWN = {
     name
     for task in KINDS
@@ -198,6 +199,8 @@ def test_no_room_outside_core_tasks_names_what_only_one_kind_of_answer_has() -> 
         'roc_auc: float = Field(alias="knows")',
         "params.gate.margin.mae",
         "the mean absolute error of the month",
+        "macro ROC-AUC",
+        "the slope of late",
     ],
 )
 def test_a_source_that_names_what_one_kind_has_is_found(source: str) -> None:

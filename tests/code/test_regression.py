@@ -130,9 +130,9 @@ def _contract(label: Column, decision: Any) -> Contract:
             "must be a Estimate",
         ),
         (
-            Column("y", "category", "a class", label=True),
+            Column("y", "text", "a text", label=True),
             CONTRACT.decision,
-            "must be of type flag, number, integer",
+            "must be of type flag, number, integer, category",
         ),
         (
             Column("y", "number", "known now", label=True, known_at=0.0, minimum=0, maximum=1),

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.core.params import Params
 from pipelines.problem import PROBLEM
-from tests.problems.yours import HEAT, RAIN, REPOSITORY, build, make_it_yours, three_months, with_data
+from tests.problems.yours import DELAY, HEAT, RAIN, REPOSITORY, build, make_it_yours, three_months, with_data
 from tests.shared import once
 
 
@@ -22,6 +22,12 @@ def rain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def heat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with that of a temperature."""
     return _ours(tmp_path_factory, HEAT)
+
+
+@pytest.fixture(scope="session")
+def delay(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with that of three classes."""
+    return _ours(tmp_path_factory, DELAY)
 
 
 def _ours(factory: pytest.TempPathFactory, problem: Path) -> Path:

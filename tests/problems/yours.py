@@ -14,7 +14,8 @@ from pipelines.core.params import Params, parse
 from pipelines.core.problem import Problem
 
 REPOSITORY = Path(__file__).parents[2]
-PARCELS, RAIN, HEAT = (Path(__file__).parent / name for name in ("parcels", "rain", "heat"))
+PROBLEMS = Path(__file__).parent
+PARCELS, RAIN, HEAT, DELAY = (PROBLEMS / name for name in ("parcels", "rain", "heat", "delay"))
 ROOM = ("columns.py", "source.py", "features.py", "estimators.py")
 
 FLIGHT_WORDS = re.compile(

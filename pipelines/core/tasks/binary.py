@@ -46,7 +46,7 @@ class Binary(Task):
     options: Mapping[str, Any] = {"zipmap": False}
     bounds: tuple[float, float] | None = (0.0, 1.0)
     rate_name, observed = "label rate", "observed share"
-    answer = "p"
+    answer = shown = "p"
     metrics: tuple[Metric, ...] = (ROC_AUC, LOG_LOSS, BRIER, SKILL, COST)
     compared: tuple[Metric, ...] = (ROC_AUC, LOG_LOSS)
     floors: tuple[Metric, ...] = (ROC_AUC, SKILL)
@@ -107,8 +107,7 @@ class Binary(Task):
         return 1 - (1 - skill) * (spread + (constant - before) ** 2) / spread if spread > 0 else float("nan")
 
     def knows(self, label: np.ndarray, answers: np.ndarray) -> float:
-        above = stats.ranks(answers)[label].mean() - (label.sum() + 1) / 2  # Mann-Whitney's U for a positive
-        return float(above / (~label).sum())
+        return stats.area(label, answers)
 
     def calibration(self, label: np.ndarray, answers: np.ndarray) -> dict[str, float]:
         intercept, slope = stats.calibration(label, answers)
@@ -135,15 +134,17 @@ class Binary(Task):
     def answer_words(self, answers: np.ndarray) -> list[str]:
         return [f"{p:.3f}" for p in answers]
 
-    def predictions(self, answers: np.ndarray, threshold: float | None) -> list[dict[str, Any]]:
+    def predictions(self, answers: np.ndarray, costs: Any) -> list[dict[str, Any]]:
+        threshold = costs.threshold
         return [{"p": p, "act": p >= threshold} for p in answers.tolist()]
 
-    def schema(self, decision: Decision, threshold: float | None) -> dict[str, Any]:
+    def schema(self, decision: Decision, costs: Any) -> dict[str, Any]:
+        act = f"{decision.act}: p is at least {costs.threshold:g}"
         return {
             "type": "object",
             "properties": {
                 "p": {"type": "number", "description": f"probability that {decision.positive}"},
-                "act": {"type": "boolean", "description": f"{decision.act}: p is at least {threshold:g}"},
+                "act": {"type": "boolean", "description": act},
             },
             "required": ["p", "act"],
         }

@@ -60,7 +60,7 @@ class Regression(Task):
 
     name = "regression"
     outputs: tuple[str, ...] = ("variable",)
-    answer, delta = "y", "Δy/range"
+    answer, shown, delta = "y", "y", "Δy/range"
     metrics: tuple[Metric, ...] = (MAE, RMSE, SKILL, COST)
     compared: tuple[Metric, ...] = (MAE, RMSE)
     floors: tuple[Metric, ...] = (SKILL,)
@@ -178,10 +178,10 @@ class Regression(Task):
     def answer_words(self, answers: np.ndarray) -> list[str]:
         return [f"{value:.4g}" for value in answers]
 
-    def predictions(self, answers: np.ndarray, threshold: float | None) -> list[dict[str, Any]]:
+    def predictions(self, answers: np.ndarray, costs: Any) -> list[dict[str, Any]]:
         return [{"y": y} for y in answers.tolist()]
 
-    def schema(self, decision: Any, threshold: float | None) -> dict[str, Any]:
+    def schema(self, decision: Any, costs: Any) -> dict[str, Any]:
         words = f"{decision.quantity}, in {self.unit}" if self.unit else decision.quantity
         return {
             "type": "object",

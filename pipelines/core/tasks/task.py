@@ -11,8 +11,7 @@ from pipelines.base.errors import UserError
 from pipelines.core import stats
 
 if TYPE_CHECKING:
-    from pipelines.core.params import Decision as Costs  # the service has no params.yaml
-    from pipelines.core.params import Params
+    from pipelines.core.params import Params  # the service has no params.yaml
 
 Rows = np.ndarray  # its first axis is the row
 Sums = Any  # what a task's metrics need of each day: its own business
@@ -37,6 +36,17 @@ class Metric:
         return 1 if self.better == "higher" else -1
 
 
+class Costs(Protocol):
+    """What mistakes cost, and what to do about an answer follows from: that part of params.yaml or, but for
+    those costs that `threshold` stands for, of serving.json."""
+
+    @property
+    def threshold(self) -> float | None: ...
+
+    @property
+    def costs(self) -> Mapping[str, Mapping[str, float]] | None: ...
+
+
 class Task(Protocol):
     """A kind of answer. Labels and answers are arrays whose first axis is the row; `day` is 0..days-1. What
     has a body here is so where an answer is a number."""
@@ -50,6 +60,7 @@ class Task(Protocol):
     rate_name: str = "mean label"  # of `rate`, for people
     observed: str = "mean label"  # what answers that mean what they say are on average
     answer: str  # what an answer is called in the HTTP contract and the prediction log
+    shown: str  # what a `level` is called in reports
     metrics: tuple[Metric, ...]  # that the report shows, in its order
     compared: tuple[Metric, ...]  # judged beside champion and anchor, by gate.margin
     floors: tuple[Metric, ...]  # judged alone, by gate.floor
@@ -97,6 +108,11 @@ class Task(Protocol):
     def lacks(self, label: np.ndarray) -> tuple[str, str] | None:
         """Where nothing can be learnt from these labels, nor judged: what all are, and what is needed."""
 
+    def absent(self, label: np.ndarray) -> tuple[str, ...]:
+        """What of all that a label can be none of these is: it cannot be learnt, and its figures do not
+        exist."""
+        return ()
+
     def predicted(self, pipeline: Any, frame: Any) -> np.ndarray:
         """The answers of a fitted scikit-learn pipeline."""
 
@@ -124,6 +140,11 @@ class Task(Protocol):
         """Each answer, or each label, as one number, which rows are put in order by, and plots show."""
         return values
 
+    def shifted(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """How far each answer is from that `before`, as a share of `span`: what a rollout compares with what
+        the gate saw."""
+        return (self.level(after) - self.level(before)) / self.span
+
     def losses(self, label: np.ndarray, answers: np.ndarray) -> np.ndarray:
         """Each row's loss."""
 
@@ -141,8 +162,12 @@ class Task(Protocol):
     def constant_words(self, constant: Any) -> str:
         """The constant in words, for a sentence about `skill`."""
 
-    def sums(self, label: Rows, answers: Rows, day: Rows, days: int, constant: Any, costs: "Costs") -> Sums:
-        """What the metrics need of each day."""
+    def named(self, constant: Any) -> dict[str, float]:
+        """Its parts by their names, where it has some that are shown beside the mean answer's."""
+        return {}
+
+    def sums(self, label: Rows, answers: Rows, day: Rows, days: int, constant: Any, costs: Any) -> Sums:
+        """What the metrics need of each day. `costs` is params.yaml: decision."""
 
     def own_skill(self, sums: Sums, weights: np.ndarray | None = None) -> Any:
         """The skill against the constant of these very days, not of the training's."""
@@ -150,6 +175,10 @@ class Task(Protocol):
     def restated(self, skill: float, constant: Any, before: Any) -> float:
         """`own_skill` of days whose constant is `constant`, from their skill against another one, `before`;
         NaN where it does not exist."""
+
+    def sides(self, label: np.ndarray) -> list[np.ndarray]:
+        """What a single feature may tell of the labels: for each, what `knows` takes as labels."""
+        return [label]
 
     def knows(self, label: np.ndarray, answers: np.ndarray) -> float:
         """How much the answers tell of the order of the labels: 0.5 is chance."""
@@ -173,10 +202,10 @@ class Task(Protocol):
     ) -> dict[str, np.ndarray]:
         """The same in each resample of the days: (B,) each."""
 
-    def charges(self, label: np.ndarray, answers: np.ndarray, costs: "Costs") -> np.ndarray:
+    def charges(self, label: np.ndarray, answers: np.ndarray, costs: Any) -> np.ndarray:
         """What each row's decision costs: (n,), whose mean is `cost`."""
 
-    def moved(self, before: np.ndarray, after: np.ndarray, costs: "Costs") -> np.ndarray:
+    def moved(self, before: np.ndarray, after: np.ndarray, costs: Any) -> np.ndarray:
         """How the decision on each row of answers differs from that on the answers `before`: (n,) texts, ""
         where it does not."""
 
@@ -187,10 +216,10 @@ class Task(Protocol):
         """Labels for people."""
         return self.answer_words(label)
 
-    def predictions(self, answers: np.ndarray, threshold: float | None) -> list[dict[str, Any]]:
+    def predictions(self, answers: np.ndarray, costs: Costs) -> list[dict[str, Any]]:
         """As the HTTP contract says them, and what to do about them."""
 
-    def schema(self, decision: Any, threshold: float | None) -> dict[str, Any]:
+    def schema(self, decision: Any, costs: Costs) -> dict[str, Any]:
         """The JSON schema of one of them; the description of `answer` follows the word "the"."""
 
     def plots(self, label: np.ndarray, answers: np.ndarray) -> Curves:

@@ -13,7 +13,13 @@ from pipelines.judge.evidence import Evidence
 from pipelines.judge.rules import calibration, leaks, metrics, serving, size, slices, structure
 from pipelines.judge.rules.metrics import Rule
 
-STRUCTURE: tuple[Rule, ...] = (structure.code, structure.lock, serving.compatibility, structure.days)
+STRUCTURE: tuple[Rule, ...] = (
+    structure.code,
+    structure.lock,
+    serving.compatibility,
+    structure.days,
+    structure.classes,
+)
 LEAKS: tuple[Rule, ...] = (
     leaks.inputs,
     leaks.leakage,

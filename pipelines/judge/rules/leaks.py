@@ -49,25 +49,27 @@ def single_feature(e: Evidence) -> Finding | None:
         return None
     task, label, day, limit = e.task, e.window.label, e.window.day, e.params.gate.leak.feature
     unit = e.window.units.of
-    features = {str(name): values for name, values in e.candidate.features.items()}
-    found = {name: alone(values, label, day, task) for name, values in features.items()}
-    found = {name: auc for name, auc in found.items() if np.isfinite(auc)}
+    features, sides = e.candidate.features.items(), task.sides(label)
+    tried = {(str(name), n): (values, side) for name, values in features for n, side in enumerate(sides)}
+    found = {one: alone(*pair, day, task) for one, pair in tried.items()}
+    found = {one: auc for one, auc in found.items() if np.isfinite(auc)}
     if not found:
         sentence = "No feature could be tried alone on the test window."
         return Finding("single_feature", "INCONCLUSIVE", sentence)
     tries, rows = len(found), size.words(task, label)
 
-    def told(name: str) -> tuple[bool, float, float]:
+    def told(one: tuple[str, int]) -> tuple[bool, float, float]:
         """Whether it is more than chance gives, the interval's lower end, and what was measured."""
-        if found[name] <= limit:
-            return False, 0.0, found[name]
-        ranks, _ = ranked(features[name], label, day, task)
-        least = low(task, label, ranks, unit, found[name], limit, tries)
-        return found[name] > reach(task, label, ranks, unit, 2 * tries), least, found[name]
+        if found[one] <= limit:
+            return False, 0.0, found[one]
+        values, side = tried[one]
+        ranks, _ = ranked(values, side, day)
+        least = low(task, side, ranks, unit, found[one], limit, tries)
+        return found[one] > reach(task, side, ranks, unit, 2 * tries), least, found[one]
 
-    surely, least, knows = told(name := max(found, key=told))
+    surely, least, knows = told(best := max(found, key=told))
     numbers = {task.ranking.key: knows, "low": least, "limit": limit}
-    words = f"{one_line(name, 60)!r} alone has {task.ranking.name} {knows:.3f} on the test window"
+    words = f"{one_line(best[0], 60)!r} alone has {task.ranking.name} {knows:.3f} on the test window"
     if knows <= limit:
         sentence = f"No feature tells the label: {words}."
         if blind := reach(task, label, np.zeros(len(label)), unit, 2 * tries) >= 1:
@@ -75,7 +77,7 @@ def single_feature(e: Evidence) -> Finding | None:
         return Finding("single_feature", "PASS", sentence, numbers, warning=blind)
     words += f", more than {limit:g}"
     if not surely:
-        sentence = f"{words}, which chance gives to one of {tries} features on {rows}."
+        sentence = f"{words}, which chance gives to one of {tries // len(sides)} features on {rows}."
         return Finding("single_feature", "PASS", sentence, numbers, warning=True)
     if least > limit:
         sentence = f"{words}: it looks as if it were made from the outcome."
@@ -88,15 +90,13 @@ def single_feature(e: Evidence) -> Finding | None:
 
 
 def alone(values: pd.Series, label: np.ndarray, day: np.ndarray, task: Task) -> float:
-    """How much one feature tells, as `Task.knows`, in whichever direction tells more. NaN where the test
-    window has one class."""
-    ranks, parts = ranked(values, label, day, task)
+    """How much one feature tells of a side of the label, as `Task.knows`, in whichever direction tells more.
+    NaN where the test window has one class."""
+    ranks, parts = ranked(values, label, day)
     return float(np.mean([_area(task, label[part], ranks[part]) for part in parts]))
 
 
-def ranked(
-    values: pd.Series, label: np.ndarray, day: np.ndarray, task: Task
-) -> tuple[np.ndarray, list[np.ndarray]]:
+def ranked(values: pd.Series, label: np.ndarray, day: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
     """By what one feature puts the rows in order, and the parts inside which it does. A missing number ranks
     below all others; a category by its mean outcome on the days of the other half (odd and even), so that
     many rare categories do not tell their own label."""
@@ -104,11 +104,11 @@ def ranked(
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
         ranks = np.nan_to_num(numbers, nan=-np.inf, neginf=-np.inf, posinf=np.inf)
         return np.unique(ranks, return_inverse=True)[1], [np.ones(len(label), dtype=bool)]
-    odd, rank, outcomes = day % 2 == 1, np.empty(len(label)), task.level(label)
+    odd, rank = day % 2 == 1, np.empty(len(label))
     names = values.astype(str).to_numpy()
     for half in (odd, ~odd):
-        rates = pd.Series(outcomes[~half]).groupby(names[~half]).mean()
-        rank[half] = pd.Series(names[half]).map(rates).fillna(outcomes[~half].mean() if (~half).any() else 0)
+        rates = pd.Series(label[~half]).groupby(names[~half]).mean()
+        rank[half] = pd.Series(names[half]).map(rates).fillna(label[~half].mean() if (~half).any() else 0)
     return rank, [half for half in (odd, ~odd) if half.any()]
 
 

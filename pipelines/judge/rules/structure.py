@@ -38,6 +38,17 @@ def days(e: Evidence) -> Finding | None:
     return Finding("days", "PASS", f"{words}.", numbers)
 
 
+def classes(e: Evidence) -> Finding | None:
+    """The test window has all that a label can be."""
+    if e.window is None or not e.window.days or e.task.lacks(e.window.label):
+        return None
+    if not (absent := e.task.absent(e.window.label)):
+        return None
+    words = f"{e.contract.label.name} is never {' nor '.join(absent)} in the test window"
+    sentence = f"{words}, so nothing says how well that is told: add a month of data, or train on fewer."
+    return Finding("classes", "INCONCLUSIVE", sentence, {"absent": len(absent)})
+
+
 def equal(e: Evidence) -> Finding | None:
     """A candidate that answers as the champion does needs no statistics."""
     if not e.equal:
