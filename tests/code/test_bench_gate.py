@@ -11,7 +11,9 @@ import pytest
 
 from benchmarks import _pairs, gate
 from pipelines.core import stats
-from pipelines.problem.columns import CONTRACT  # the benchmark measures the problem in the room
+from pipelines.core.tasks.binary import LOG_LOSS, ROC_AUC
+from pipelines.core.tasks.task import Metric
+from pipelines.problem import PROBLEM  # the benchmark measures the problem in the room
 from tests import project
 from tests.problems.parcels import PARAMS
 
@@ -20,6 +22,9 @@ DAYS, ROWS = 56, 60  # a day
 DRAW = np.random.default_rng(8)
 TRUTH = DRAW.normal(-1.0, 1.2, DAYS * ROWS)  # logits
 LABEL = DRAW.random(len(TRUTH)) < _pairs.logistic(TRUTH)
+CONTRACT = PROBLEM.contract
+ITS = dataclasses.replace(_pairs.subject("binary"), params=PARAMS)
+HEAT = _pairs.subject("regression")
 
 
 def made(**answers: np.ndarray) -> _pairs.Later:
@@ -35,7 +40,7 @@ def made(**answers: np.ndarray) -> _pairs.Later:
 
 def verdicts(candidate: np.ndarray) -> dict[str, str]:
     its = made(candidate=candidate)
-    (case,) = gate.judged(its, "all", np.arange(DAYS), ["candidate"], PARAMS)
+    (case,) = gate.judged(its, "all", np.arange(DAYS), ["candidate"], ITS)
     return {judge: case[judge] for judge in gate.JUDGES}
 
 
@@ -52,27 +57,38 @@ def test_a_blatantly_bad_candidate_fails_everywhere() -> None:
     assert verdicts(_pairs.logistic(-TRUTH))["gate"] == "FAIL"
 
 
-@pytest.mark.parametrize(("loss", "margin"), [(_pairs.log_loss, 0.005), (_pairs.lost_auc, 0.010)])
-def test_a_pair_at_the_margin_loses_the_margin(loss, margin: float) -> None:
+@pytest.mark.parametrize(("metric", "margin"), [(LOG_LOSS, 0.005), (ROC_AUC, 0.010)])
+def test_a_pair_at_the_margin_loses_the_margin(metric: Metric, margin: float) -> None:
     champion = _pairs.logistic(TRUTH)
-    candidate = _pairs.losing(LABEL, champion, blurred(3.0), loss, margin)
-    assert loss(LABEL, candidate) - loss(LABEL, champion) == pytest.approx(margin, abs=1e-6)
+    candidate = _pairs.losing(LABEL, champion, blurred(3.0), metric, ITS)
+    lost = [ITS.lost(metric, LABEL, answers) for answers in (candidate, champion)]
+    assert lost[0] - lost[1] == pytest.approx(margin, abs=1e-6)
+
+
+def test_of_a_number_it_loses_its_share_of_the_champions_loss() -> None:
+    label = 60 + 10 * TRUTH
+    champion, other = (label + DRAW.normal(0, by, len(label)) for by in (3, 9))
+    for metric, share in zip(HEAT.task.compared, (0.08, 0.10), strict=True):
+        candidate = _pairs.losing(label, champion, other, metric, HEAT)
+        lost = [HEAT.lost(metric, label, answers) for answers in (candidate, champion)]
+        assert lost[0] / lost[1] - 1 == pytest.approx(share, abs=1e-6)
 
 
 def test_what_is_better_than_the_margin_cannot_be_made_to_lose_it() -> None:
     with pytest.raises(ValueError, match="sign"):
-        _pairs.losing(LABEL, _pairs.logistic(TRUTH), blurred(0.01), _pairs.log_loss, 0.005)
+        _pairs.losing(LABEL, _pairs.logistic(TRUTH), blurred(0.01), LOG_LOSS, ITS)
 
 
 def test_every_pair_at_the_margin_is_counted_and_no_other() -> None:
-    its = made(undertrained=blurred(2.0), **{"no weather": blurred(2.0)})
-    pairs = dict(_pairs.at_the_margin(its, PARAMS))
+    later = made(undertrained=blurred(2.0), **{"no weather": blurred(2.0)})
+    pairs = dict(_pairs.at_the_margin(later, ITS))
     assert sorted(pairs) == sorted(
-        name for kind in gate.TOGETHER["at the margin"] for name in gate.KINDS[kind]
+        name for names in gate.kinds(ITS)["at the margin"].values() for name in names
     )
     for name, p in pairs.items():
-        loss = _pairs.log_loss if name.startswith("log-loss") else _pairs.lost_auc
-        assert loss(LABEL, p) - loss(LABEL, its.answers["champion"]) > 0.0049
+        metric = LOG_LOSS if name.startswith("log-loss") else ROC_AUC
+        lost = [ITS.lost(metric, LABEL, answers) for answers in (p, later.answers["champion"])]
+        assert lost[0] - lost[1] > 0.0049
 
 
 def test_windows_slide_by_weeks_and_are_drawn_in_weeks() -> None:
@@ -119,14 +135,14 @@ def test_the_interval_of_a_rate_takes_cuts_for_its_unit() -> None:
     assert (rate, low) == (0, 0) and 0.2 < high < 0.3  # nine agreeing cuts are not proof of never
 
 
-def test_faults_change_what_they_say_and_nothing_else() -> None:
-    rows = project.rows(contract=CONTRACT)
-    assert changed(rows, _pairs.metric(rows)) == {
-        name for name in _pairs.MEASURED if CONTRACT.column(name).unit in _pairs.METRIC
-    }
-    late = _pairs.clock(rows)
-    assert changed(rows, late) == set(_pairs.CLOCK)
-    assert all(((late[name] - rows[name]) % 1440 == 60).all() for name in _pairs.CLOCK)
+@pytest.mark.parametrize("its", [ITS, HEAT], ids=["binary", "regression"])
+def test_faults_change_what_they_say_and_nothing_else(its: _pairs.Subject) -> None:
+    rows = project.rows(contract=its.contract)
+    foreign = {c.name for c in its.contract.features if c.unit in _pairs.METRIC}
+    assert changed(rows, _pairs.metric(rows, its)) == foreign - {"distance", "air_change"}  # not of a station
+    late = _pairs.clock(rows, its)
+    assert changed(rows, late) == set(its.clock)
+    assert all(((late[n] - rows[n]) % day == hour).all() for n, (hour, day) in its.clock.items())
 
 
 def changed(one: pd.DataFrame, other: pd.DataFrame) -> set[str]:
@@ -134,31 +150,41 @@ def changed(one: pd.DataFrame, other: pd.DataFrame) -> set[str]:
 
 
 def test_the_lost_value_is_the_one_that_tells_most() -> None:
-    column = CONTRACT.slices[0].name
     rows = pd.DataFrame(
         {
-            column: ["common"] * 60 + ["telling"] * 30 + ["safe"] * 20 + ["rare"] * 2,
+            CONTRACT.slices[0].name: ["common"] * 60 + ["telling"] * 30 + ["safe"] * 20 + ["rare"] * 2,
             CONTRACT.label.name: [False, True] * 30 + [True] * 30 + [False] * 20 + [True] * 2,
         }
     )
-    assert _pairs.oddest(rows) == (column, "telling")
+    assert set(rows[_pairs.oddest(rows, ITS)][CONTRACT.slices[0].name]) == {"telling"}
 
 
-def test_rates_and_table_have_every_kind_and_length() -> None:
-    pairs = [pair for kind in gate.KINDS.values() for pair in kind]
-    said = dict.fromkeys(gate.JUDGES, "PASS")
+def test_a_wrong_label_is_the_other_one_of_two_or_that_of_another_row() -> None:
+    draw = np.random.default_rng(1)
+    flags, numbers = pd.Series(LABEL), pd.Series(TRUTH)
+    assert (_pairs.mistaken(flags, draw, 0.2) != flags).mean() == pytest.approx(0.2, abs=0.02)
+    wrong = _pairs.mistaken(numbers, draw, 0.2)
+    assert (wrong != numbers).mean() == pytest.approx(0.2, abs=0.02) and set(wrong) <= set(numbers)
+
+
+@pytest.mark.parametrize("its", [ITS, HEAT], ids=["binary", "regression"])
+def test_rates_and_table_have_every_kind_and_length(its: _pairs.Subject) -> None:
+    kinds = gate.kinds(its)
+    alone = {kind: pairs for of in kinds.values() for kind, pairs in of.items()}
+    said = dict.fromkeys(gate.JUDGES, "PASS") | {metric.key: 0.0 for metric in its.task.compared}
     cases = pd.DataFrame(
         [
-            {"cut": cut, "days": days, "pair": pair, "log_loss": 0.0, "roc_auc": 0.0, "beyond": True, **said}
+            {"cut": cut, "days": days, "pair": pair, "beyond": True, **said}
             for cut in ("2013-03", "2013-04")
             for days in gate.LENGTHS
+            for pairs in alone.values()
             for pair in pairs
         ]
     )
-    rates = gate.summed(cases)
-    rows = len(gate.LENGTHS) * (len(gate.KINDS) + len(gate.TOGETHER) + 1)
-    assert len(gate.table(rates, cases).splitlines()) == 2 + rows
-    recorded = gate.recorded(rates)["rates"]
+    rates = gate.summed(cases, its)
+    rows = len(gate.LENGTHS) * (len(alone) + len(kinds) + 1)
+    assert len(gate.table(rates, cases, its).splitlines()) == 2 + rows
+    recorded = gate.recorded(rates, its)["rates"]
     assert recorded["28"]["equal"]["pass"]["rate"] == 1 and recorded["56"]["degraded"]["fail"]["rate"] == 0
 
 

@@ -15,13 +15,21 @@ CATEGORIES = [column.name for column in CONTRACT.features if column.type == "cat
 NUMBERS = [column.name for column in CONTRACT.features if column.type != "category"]
 
 
-def boosted(*, seed: int, trees: int = 60, leaf: int = 100) -> Pipeline:
+def boosted(
+    *, seed: int, trees: int = 60, leaf: int = 100, features: float = 1.0, penalty: float = 0.0
+) -> Pipeline:
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     columns = ColumnTransformer([("categories", encoder, CATEGORIES), ("numbers", "passthrough", NUMBERS)])
     return make_pipeline(
         columns,
         HistGradientBoostingRegressor(
-            max_iter=trees, min_samples_leaf=leaf, max_leaf_nodes=8, early_stopping=False, random_state=seed
+            max_iter=trees,
+            min_samples_leaf=leaf,
+            max_leaf_nodes=8,
+            max_features=features,  # of each split, drawn by the seed
+            l2_regularization=penalty,
+            early_stopping=False,
+            random_state=seed,
         ),
     )
 
