@@ -31,6 +31,17 @@ def new(
     new.run(table, {"label": label, "time": time, "key": key}, pairs(kind), yes=yes, force=force)
 
 
+@verbs.command(example="ml explore")
+def explore() -> None:
+    """Write build/explore.html, to look at data/ before one models: each column and its link with the label,
+    what is missing, what drifts, what leaks, and what a model must beat."""
+    from pipelines.core.params import load
+    from pipelines.problem import PROBLEM
+    from pipelines.start import explore
+
+    explore.run(PROBLEM.task.suited(load()), PROBLEM)
+
+
 @verbs.command(example="ml ingest\nml ingest --through 2013-07 --labels-to host")
 def ingest(
     through: Annotated[

@@ -44,11 +44,11 @@ def draw(gate: dict[str, Any], task: Task) -> dict[str, Markup]:
         warnings.simplefilter("ignore")  # a letter that the font does not have is drawn as a box
         for make in makers:
             if (figure := make(gate, task)) is not None:
-                drawn[make.__name__[1:]] = _uri(figure)
+                drawn[make.__name__[1:]] = uri(figure)
     return drawn
 
 
-def _uri(figure: Figure) -> Markup:
+def uri(figure: Figure) -> Markup:
     """As an image, an SVG can neither run a script nor load anything."""
     out = io.BytesIO()
     figure.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))

@@ -23,14 +23,17 @@ def render(given: Verdict, contract: Contract) -> str:
     gate = given.model_dump()
     plots = figures.draw(gate, tasks.of(contract))
     screen, details = parts(gate, contract, plots, LONGEST, MOST_ROWS)
+    folded = {title: html(content, plots) for title, content in details.items()}
+    return whole(given.verdict, contract.name, html(screen, plots), folded)
+
+
+def whole(verdict: str, name: str, screen: Markup, details: Mapping[str, Markup]) -> str:
+    """A page of these parts. `verdict`, or what else it is about, is in its title, and gives it a colour."""
     made = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     return made.get_template("page.html.j2").render(
-        verdict=given.verdict,
-        name=contract.name,
-        screen=html(screen, plots),
-        details={title: html(content, plots) for title, content in details.items()},
+        verdict=verdict, name=name, screen=screen, details=details
     )
 
 

@@ -1,0 +1,144 @@
+"""`ml explore`: a page to look at before one models, build/explore.html; it needs no network, no script."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipelines.base.console import step
+from pipelines.base.files import write_text
+from pipelines.core import datafiles, features, periods, stats
+from pipelines.core.contract import Column
+from pipelines.core.params import Params
+from pipelines.core.problem import Problem
+from pipelines.core.tasks.task import Task
+from pipelines.judge.rules import leaks
+from pipelines.report import markdown, page
+from pipelines.start import plots
+from pipelines.start.plots import Told
+
+PAGE = Path("build/explore.html")
+BARS = 40
+VALUES = 12  # of a category, the most frequent ones; bins of a number
+
+
+def run(params: Params, problem: Problem, folder: Path = datafiles.DATA, out: Path = PAGE) -> Path:
+    """Write the page on the rows of data/, with what features.py makes of them. UserError where they are not
+    there, or not as columns.py says."""
+    contract, task = problem.contract, problem.task
+    raw = datafiles.read(folder, params.data.first, params.data.through, contract)
+    rows = features.built(raw, problem)
+    month, months = pd.factorize(periods.months(rows[contract.time.name]), sort=True)
+    known = rows[contract.label.name].notna().to_numpy()
+    label = task.labels(rows[contract.label.name][known])
+    day = rows[contract.time.name].dt.normalize().rank(method="dense").to_numpy(dtype=np.int64) - 1
+    columns = [column for column in contract.columns if not (column.key or column.time)]
+    told = [_told(column, rows[column.name], month, known, label, day, task) for column in columns]
+    told.sort(key=lambda one: -np.nan_to_num(one.knows))
+    step(f"{len(rows):,} rows, {len(told)} columns: drawing them")
+    drawn = plots.draw(told, [str(name) for name in months], task)
+    text = markdown.render(
+        "explore.md.j2",
+        contract=contract,
+        task=task,
+        told=told,
+        plots=drawn,
+        months=months,
+        rows=len(rows),
+        labelled=len(label),
+        rate=task.rate_words(task.rate(task.constant(label))) if len(label) else "–",
+        again=int(raw.drop(columns=contract.key.name).duplicated().sum()),
+        limit=params.gate.leak.feature,
+        psi=params.drift.psi,
+        naive=naive(params, label, month[known], day[known], task),
+    )
+    write_text(out, page.whole("Explored", contract.name, page.html(text, drawn), {}))
+    step(f"written: {out}")
+    return out
+
+
+def naive(
+    params: Params, label: np.ndarray, month: np.ndarray, day: np.ndarray, task: Task
+) -> dict[str, list[float]]:
+    """Each metric of the task, in its order, of two answers that need no model, from the second month on:
+    always the mean of the months before, and that of the last month alone."""
+    answers: dict[str, list[Any]] = {"the mean of all months before": [], "the mean of the last month": []}
+    after = [place for place in sorted(set(month))[1:]]
+    for place in after:
+        last = month[month < place].max()
+        for said, past in zip(answers.values(), (month < place, month == last), strict=True):
+            said.append(always(task, task.constant(label[past]), int((month == place).sum())))
+    if not after:
+        return {}
+    later = month >= after[0]
+    order = np.argsort(month[later], kind="stable")
+    found, days = label[later][order], day[later][order] - day[later].min()
+    constant = task.constant(label[~later])
+    sums = {
+        name: task.sums(found, np.concatenate(said), days, int(days.max()) + 1, constant, params.decision)
+        for name, said in answers.items()
+    }
+    return {name: [float(metric.of(one, None)) for metric in task.metrics] for name, one in sums.items()}
+
+
+def always(task: Task, constant: Any, rows: int) -> np.ndarray:
+    """The answers of whoever says the constant for each of so many rows."""
+    return np.full((rows, *task.shape), constant if task.shape else task.rate(constant))
+
+
+def _told(
+    column: Column,
+    values: pd.Series,
+    month: np.ndarray,
+    known: np.ndarray,
+    label: np.ndarray,
+    day: np.ndarray,
+    task: Task,
+) -> Told:
+    months, gone = int(month.max()) + 1, values.isna().to_numpy()
+    missing = np.bincount(month, gone, months) / np.bincount(month, minlength=months)
+    none = np.full(0, np.nan)
+    if column.type in ("text", "time"):
+        return Told(column, values.nunique(), missing, (), none, None, none, none, np.nan)
+    place, names = _bins(values, column.type == "category")
+    shape = months, len(names)
+    counts = np.bincount(month * shape[1] + place, minlength=shape[0] * shape[1]).reshape(shape)
+    whole = counts.sum(axis=0)
+    level = np.asarray(task.level(label), dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        mean = np.bincount(place[known], level, shape[1]) / np.bincount(place[known], minlength=shape[1])
+    psi = np.array([stats.psi(whole - one, one) for one in counts])
+    spread = _histogram(values) if column.type in ("number", "integer") else None
+    own = column.label or not len(label) or task.lacks(label)
+    knows = np.nan if own else leaks.alone(values[known].reset_index(drop=True), label, day[known], task)
+    return Told(column, values.nunique(), missing, names, whole / whole.sum(), spread, mean, psi, knows)
+
+
+def _histogram(values: pd.Series) -> tuple[np.ndarray, np.ndarray] | None:
+    given = values.dropna().to_numpy(dtype=np.float64)
+    if len(np.unique(given)) <= VALUES:
+        return None
+    counts, edges = np.histogram(given, BARS, range=tuple(np.quantile(given, [0.005, 0.995])))
+    return counts / len(values), edges
+
+
+def _bins(values: pd.Series, category: bool) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The bin of each row, and the bins' names."""
+    gone = values.isna().to_numpy()
+    if category:
+        frequent = values.value_counts().index[:VALUES]
+        place = pd.Categorical(values, categories=frequent).codes.astype(np.int64)
+        place[place < 0] = len(frequent)
+        names = (*map(str, frequent), "others")
+    else:
+        numbers = values.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+        edges = np.unique(numbers[~gone])[1:]
+        if len(edges) < VALUES:
+            names = tuple(f"{value:g}" for value in np.unique(numbers[~gone]))
+        else:
+            edges = np.array(stats.bins(numbers, count=VALUES).edges or edges[:1])  # most are equal
+            names = (f"< {edges[0]:.4g}", *(f"≥ {edge:.4g}" for edge in edges))
+        place = np.searchsorted(edges, numbers, "right")
+    place[gone] = len(names)
+    return place, (*names, "missing")
