@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from pipelines.artifacts.file import Artifact, Closed, Day
+from pipelines.artifacts.serving import Interval
 from pipelines.core import stats
 
 Constant = float | tuple[float, ...]  # what the task says without a model
@@ -34,7 +35,8 @@ class Skill(Closed):
 
 
 class Reference(Artifact):
-    """All of reference.json: first and last day, the features, the skills of the newest months."""
+    """All of reference.json: first and last day, the features, the skills of the newest months, and
+    the interval around an answer that follows from how these were answered."""
 
     NAME = "reference.json"
     WRITER = "`ml stage train`"
@@ -46,6 +48,7 @@ class Reference(Artifact):
     constant: Constant = Field(alias="label_rate")
     features: tuple[Feature, ...]
     skills: tuple[Skill, ...] = Field(alias="brier_skill")
+    interval: Interval | None = Field(default=None, exclude_if=lambda interval: interval is None)
 
     @property
     def named(self) -> dict[str, Feature]:

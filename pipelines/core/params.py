@@ -130,13 +130,15 @@ class _OfTask(_Closed):
 
 class Decision(_OfTask):
     """What mistakes cost. Of a flag the two kinds of them, in the same unit: their ratio sets the threshold.
-    Of a number an error of 1 in the label's unit, above it and below it. Of classes, for each that is true,
-    what it costs to say each other one."""
+    Of a number an error of 1 in the label's unit, above it and below it; `coverage` is the share of labels
+    that the interval around an answer is to hold. Of classes, for each that is true, what it costs to say
+    each other one."""
 
     false_alarm: Positive | None = None
     miss: Positive | None = None
     over: Positive | None = None
     under: Positive | None = None
+    coverage: Annotated[float, Field(gt=0, lt=1)] | None = None
     costs: dict[str, dict[str, Annotated[float, Field(ge=0)]]] | None = None
 
     @property
@@ -155,6 +157,7 @@ class Margin(_OfTask):
     log_loss: Amount | None = None
     mae: Amount | None = None
     rmse: Amount | None = None
+    coverage: Positive | None = None
     cost: Amount = 0.02
     calibration: Positive = 0.10
 

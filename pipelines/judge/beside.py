@@ -23,8 +23,8 @@ from pipelines.core.problem import Problem
 from pipelines.training import evaluate, reference, table, train
 
 CLOSE = 1e-6  # of numbers that follow from the rows and the model: another processor rounds so
-SKILL = f"].{Skill.model_fields['skill'].alias}"
-FOLDS = 1e-3  # of the skills in reference.json: their models are trained, and a tree may split elsewhere
+FOLDED = (f"].{Skill.model_fields['skill'].alias}", HALF := ".half_width")  # by models of the months before
+FOLDS = 1e-3  # of these: the models are trained, and a tree may split elsewhere
 MACHINE = ("parity", "versions")  # of model.json: what the machine that trained was
 SHOWN = 40  # characters of a value
 
@@ -50,7 +50,7 @@ def of(
         Metrics(**evaluate.measure(params, judged, answers, constant, contract)),
         train.describe(params, trained, 0.0, contract),
         past,
-        evaluate.serving(params, contract),
+        evaluate.serving(params, past, contract),
     ]
     found = {f"models/{file.NAME}": file.value for file in made}
     return found | {MONTHS: list(csv.reader(months.splitlines()))}
@@ -74,10 +74,10 @@ def difference(theirs: Any, ours: Any, name: str) -> str | None:
     """The first field in which what a build left is not what the judge made: "p[3] is 0.5, not 0.2"."""
     if name.endswith(Description.NAME):
         theirs, ours = ({k: v for k, v in one.items() if k not in MACHINE} for one in (theirs, ours))
-    return next(_differences(theirs, ours, "", name.endswith(Reference.NAME)), None)
+    return next(_differences(theirs, ours, ""), None)
 
 
-def _differences(theirs: Any, ours: Any, field: str, folds: bool) -> Iterator[str]:
+def _differences(theirs: Any, ours: Any, field: str) -> Iterator[str]:
     """Walks along `ours`, whatever the other is: what only a stranger's file has costs nothing."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         if other := sorted(ours.keys() ^ theirs.keys(), key=str):
@@ -85,23 +85,24 @@ def _differences(theirs: Any, ours: Any, field: str, folds: bool) -> Iterator[st
             yield f"{name} is {'not there' if other[0] in ours else 'new'}"
         for key, value in ours.items():
             if key in theirs:
-                yield from _differences(theirs[key], value, f"{field}.{key}".strip("."), folds)
+                yield from _differences(theirs[key], value, f"{field}.{key}".strip("."))
     elif isinstance(ours, list) and isinstance(theirs, list):
         if len(theirs) != len(ours):
             yield f"{field or 'it'} has {len(theirs):,} entries, not {len(ours):,}"
         for place, (one, other) in enumerate(zip(theirs, ours, strict=False)):
-            yield from _differences(one, other, f"{field}[{place}]", folds)
-    elif not _same(theirs, ours, FOLDS if folds and field.endswith(SKILL) else CLOSE):
+            yield from _differences(one, other, f"{field}[{place}]")
+    elif not _same(theirs, ours, FOLDS if field.endswith(FOLDED) else CLOSE, 0.0 if HALF in field else 1.0):
         yield f"{field or 'it'} is {_shown(theirs)}, not {_shown(ours)}"
 
 
-def _same(one: Any, other: Any, within: float) -> bool:
+def _same(one: Any, other: Any, within: float, least: float) -> bool:
+    """Whether they differ by no more than this share of the other, or of `least`."""
     if type(one) is type(other) and one == other:
         return True
     a, b = _number(one), _number(other)
     if a is None or b is None or isinstance(one, str) is not isinstance(other, str):
         return False
-    return (math.isnan(a) and math.isnan(b)) or abs(a - b) <= within * max(1.0, abs(b))
+    return (math.isnan(a) and math.isnan(b)) or abs(a - b) <= within * max(least, abs(b))
 
 
 def _number(value: Any) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipelines.artifacts.serving import Interval
 from pipelines.core import stats
 from pipelines.core.contract import Contract, Finding
 from pipelines.core.params import Params
@@ -44,6 +45,7 @@ class Again:
     alike: bool  # the same graph with the same numbers
     repeats: bool = True  # the training gives the same model each time
     beside: str | None = None  # the first file beside the model that is not what it and the rows give
+    interval: Interval | None = None  # around an answer
 
     @property
     def same(self) -> bool:
@@ -106,9 +108,24 @@ class Evidence:
             return self.same_lock
         if self.proposal.sha256 != self.champion_model.sha256 or (self.largest_difference or 0.0) > SAME:
             return False
+        if not self.same_level:
+            return False
         if self.retrained is None:
             return made_of(self.proposal.params) == made_of(self.params)
         return self.retrained.same and self.retrained.beside is None
+
+    @property
+    def same_level(self) -> bool:
+        """The interval around an answer is to hold as many labels as the base's."""
+        level = self.params.decision.coverage
+        return self.proposal is not None and self.proposal.params.decision.coverage == level
+
+    @property
+    def shipped(self) -> Interval | None:
+        """What ships around the candidate's answers: the judge's own, wherever the base's code makes it."""
+        if self.retrained is not None and not self.changes.figures:
+            return self.retrained.interval
+        return self.proposal.interval if self.proposal else None
 
     @property
     def equal(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipelines.artifacts.serving import Interval, Settings
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError, one_line
 from pipelines.core import periods, stats
@@ -213,7 +214,7 @@ class _Gathering:
             p = _answers(made.model, proposals.inputs(made.model, own))
             apart = self.problem.task.difference(p, scored.p)
             alike = onnx.alike(self.proposal.path.read_bytes(), made.content)
-            found = Again(float(apart.max()), float(apart.mean()), alike, beside=self.beside(made))
+            found = Again(float(apart.max()), float(apart.mean()), alike, True, *self.beside(made))
             if not found.same:
                 found = replace(found, repeats=made.repeats_itself())
             return found, stats.finite(made.of_shuffled_outcomes())
@@ -228,15 +229,18 @@ class _Gathering:
             shap.join()
         return None, None
 
-    def beside(self, made: Retrained) -> str | None:
-        """What of the files beside the model is not what the judge, by the base's code, makes of it."""
+    def beside(self, made: Retrained) -> tuple[str | None, Interval | None]:
+        """What of the files beside the model is not what the judge, by the base's code, makes of it; and the
+        interval there."""
         if self.changes.figures:
-            return None
+            return None, None
         step("making what ships beside the model again")
         try:
-            return proposals.differing(self.proposal.path.parents[1], made.beside(self.proposal.model))
+            files = made.beside(self.proposal.model)
+            interval = Settings.parse(files[f"models/{Settings.NAME}"]).interval
+            return proposals.differing(self.proposal.path.parents[1], files), interval
         except (InvalidProposal, Refused, KeyError) as error:
-            return f"What ships beside the model cannot be held against what the judge makes: {error}"
+            return f"What ships beside the model cannot be held against what the judge makes: {error}", None
 
     def repeat(self, scored: Scored) -> float | None:
         if self.proposal.again is None or self.by_the_base:

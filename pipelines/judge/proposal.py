@@ -16,6 +16,7 @@ import pandas as pd
 from pipelines.artifacts.file import MEGABYTE
 from pipelines.artifacts.metrics import Shuffled
 from pipelines.artifacts.model import Description
+from pipelines.artifacts.serving import Interval, Settings
 from pipelines.artifacts.validation import Validation
 from pipelines.base import recorded as locks
 from pipelines.base.errors import Refused, UserError, one_line
@@ -65,6 +66,7 @@ class Proposal:
     path: Path = Path()  # of the model
     size: int = 0  # bytes of the model
     again: Model | None = None  # trained once more from the same seed
+    interval: Interval | None = None  # around an answer, by its own word
     shuffled: float | None = None  # `Task.knows` on the test window of a model of shuffled outcomes
     unlocked: str | None = None  # a file beside the model that is another one than dvc.lock names
 
@@ -72,16 +74,19 @@ class Proposal:
 def read(folder: Path, contract: Contract) -> Proposal:
     """The proposal in `folder`. InvalidProposal names the first file that is missing, cut off or wrong."""
     asked = partial(contained, task=(task := tasks.of(contract)))
-    path, model = folder / MODEL, _read(folder, MODEL, asked)
+    params, path, model = task.suited(values(folder)), folder / MODEL, _read(folder, MODEL, asked)
     window = _optional(folder, "models/window.parquet", lambda path: _window(path, contract, model.inputs))
     named = _read(folder, "dvc.lock", recorded)
     if MODEL not in named:
         raise InvalidProposal(f"dvc.lock names no {MODEL}: run `dvc repro` and commit it")
     told = _optional(folder, "models/verification/shuffled.json", partial(Shuffled.of_file, extra="ignore"))
+    settings = partial(Settings.of_file, extra="ignore")
+    has_interval = params.decision.coverage is not None
+    served = _optional(folder, f"models/{Settings.NAME}", settings) if has_interval else None
     # A release takes each file by the name that dvc.lock has for it, wherever it is.
     left = (name for name in BESIDE if name in named and os.path.lexists(folder / name))
     return Proposal(
-        params=task.suited(values(folder)),
+        params=params,
         card=_read(folder, "models/model.json", card),
         model=model,
         sha256=sha256(path),
@@ -91,6 +96,7 @@ def read(folder: Path, contract: Contract) -> Proposal:
         path=path,
         size=path.stat().st_size,
         again=_optional(folder, "models/verification/again.onnx", asked),
+        interval=served.interval if served else None,
         shuffled=None if told is None else told.knows,
         unlocked=next((name for name in left if _read(folder, name, locks.md5) != named[name]), None),
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from pipelines.artifacts.serving import Settings
 from pipelines.base import conflicts
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
@@ -38,13 +39,15 @@ def run(params: Params, problem: Problem, here: Path = Path()) -> Path:
     model = Model(here / "models/model.onnx", task)
     measured = Measured(params, contract, rows, model.predict(rows_of.inputs(rows, contract)))
     slices, small = _slices(measured)
+    settings = Settings.read(here / "models")
     rates = read_json(RATES) if RATES.is_file() else {}
     text = render(
         "card.md.j2",
         params=params,
         contract=contract,
         task=task,
-        about=task.schema(contract.decision, params.decision)["properties"][task.answer],
+        about=task.schema(contract.decision, settings)["properties"][task.answer],
+        interval=settings.interval,
         data=data_hash(here),
         spans=_spans(measured),
         FIGURES=("rows", "days", task.rate_name, *(metric.name for metric in measured.metrics)),

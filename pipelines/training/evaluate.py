@@ -8,6 +8,7 @@ import pandas as pd
 
 from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.metrics import Metrics
+from pipelines.artifacts.reference import Reference
 from pipelines.artifacts.serving import Settings
 from pipelines.base.console import step
 from pipelines.base.errors import Refused
@@ -44,7 +45,7 @@ def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: 
     _write_csv(out / "months.csv", by_month(params, rows, p, constant, contract))
     golden(model, v, contract).write(out)
     tables.write(out / "window.parquet", v.drop(columns=contract.label.name))
-    serving(params, contract).write(out)
+    serving(params, Reference.read(out), contract).write(out)
     found = ((metric.name, metrics[metric.key]) for metric in task.compared)
     said = ", ".join(f"{name} does not exist" if f is None else f"{name} {f:.4f}" for name, f in found)
     step(f"{said} on {metrics['days']} days")
@@ -134,14 +135,15 @@ def _value(column: Column, value: Any) -> Any:
     return float(str(np.float32(value)))  # the shortest text that is the same float32: 10.94, not 10.93999958
 
 
-def serving(params: Params, contract: Contract) -> Settings:
-    """What the service reads of params.yaml."""
+def serving(params: Params, past: Reference, contract: Contract) -> Settings:
+    """What the service reads of params.yaml and of reference.json."""
     return Settings(
         name=contract.name,
         api=params.serving.api,
         threshold=params.decision.threshold,
         batch=params.serving.batch,
         costs=params.decision.costs,
+        interval=past.interval,
     )
 
 

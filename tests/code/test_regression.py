@@ -1,6 +1,7 @@
 """The kind of answer that is a number: its figures are those of the field, in the label's unit."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
+from pipelines.artifacts.serving import Interval
 from pipelines.base.errors import UserError
 from pipelines.core import params, tasks
 from pipelines.core.contract import Column, Contract, Decision
@@ -103,10 +105,40 @@ def test_what_is_no_number_is_no_answer() -> None:
     assert TASK.difference(np.array([60.0]), np.array([67.0])) == pytest.approx(0.05)  # of the label's range
     with pytest.raises(TypeError):
         TASK.read("60")
-    said = TASK.predictions(np.array([61.5]), None)
-    assert json.loads(json.dumps(said)) == [{"y": 61.5}]
-    schema = TASK.schema(CONTRACT.decision, None)
-    assert schema["properties"]["y"]["description"] == "the air temperature in three hours, in °F"
+
+
+def test_an_answer_says_its_interval_or_that_there_is_none() -> None:
+    served = SimpleNamespace(interval=Interval(level=0.9, half_width=4.5, days=31))
+    said = TASK.predictions(np.array([61.5]), served)
+    assert json.loads(json.dumps(said)) == [{"y": 61.5, "low": 57.0, "high": 66.0}]
+    schema = TASK.schema(CONTRACT.decision, served)
+    assert schema["properties"]["y"]["description"] == "air temperature in three hours, in °F"
+    assert "90 % of all cases" in schema["properties"]["low"]["description"]
+    without = SimpleNamespace(interval=None)
+    assert TASK.predictions(np.array([61.5]), without) == [{"y": 61.5, "low": None, "high": None}]
+    assert TASK.schema(CONTRACT.decision, without)["properties"]["high"]["nullable"]
+
+
+def test_the_interval_weighs_days_and_leaves_room_for_a_new_one() -> None:
+    label, zero = np.arange(1.0, 21.0), np.zeros(20)
+    of_one = np.arange(20)  # each row a day: the plain split conformal quantile, the 19th of 20
+    assert TASK.half_width(label, zero, of_one, 0.9) == 19 == np.sort(label)[int(np.ceil(21 * 0.9)) - 1]
+    crowded = np.concatenate([np.zeros(10, dtype=int), np.arange(1, 11)])  # ten rows of one good day
+    assert TASK.half_width(label, zero, crowded, 0.5) == 15  # a half of the rows are up to 10
+    assert TASK.half_width(label[:9], zero[:9], of_one[:9], 0.9) == 9
+    assert TASK.half_width(label[:8], zero[:8], of_one[:8], 0.9) is None  # 8 of 9 days are 89 %
+
+
+def test_so_many_labels_of_new_days_are_inside_whatever_their_days_share() -> None:
+    draw, held = np.random.default_rng(5), []
+    for _ in range(300):
+        luck = draw.normal(0, 2, 31)  # of a day
+        day = np.repeat(np.arange(31), draw.integers(1, 40, 31))
+        error = luck[day] + draw.normal(0, 1, len(day))
+        half = TASK.half_width(error, np.zeros(len(day)), day, 0.9)
+        assert half is not None
+        held.append(np.mean(np.abs(draw.normal(0, 2, 400) + draw.normal(0, 1, 400)) <= half))
+    assert 0.9 <= np.mean(held) < 0.94
 
 
 def test_labels_that_are_all_one_number_teach_nothing() -> None:
@@ -156,6 +188,13 @@ def test_params_of_another_kind_of_answer_are_one_sentence() -> None:
         UserError, match=r"^params\.yaml: decision\.false_alarm is of other answers: .* over, under$"
     ):
         TASK.suited(PARAMS)
+    ours = TASK.suited(params.load(Path(__file__).parents[1] / "problems/heat/params.yaml"))
+    assert (ours.decision.coverage, ours.gate.margin.coverage) == (0.9, 0.05)  # where nothing is said
+    stricter = ours.decision.model_copy(update={"coverage": 0.95})
+    assert TASK.suited(ours.model_copy(update={"decision": stricter})).decision == stricter
+    held = PARAMS.decision.model_copy(update={"coverage": 0.9})
+    with pytest.raises(UserError, match=r"^params\.yaml: decision\.coverage is of other answers"):
+        PROBLEM.task.suited(PARAMS.model_copy(update={"decision": held}))
     bare = PARAMS.model_copy(update={"decision": params.Decision(false_alarm=1.0)})
     with pytest.raises(
         UserError, match=r"^p\.yaml: decision\.miss is missing: this label asks for false_alarm, miss$"

@@ -50,8 +50,9 @@ class Case:
     others: set[str]  # that may refuse it too: it is worse, and nothing else
     told: tuple[str, ...]  # in the report on the worse one
     asked: dict[str, Any]  # of params.yaml: drift, what no model keeps
-    says: Callable[[float], dict[str, Any]]  # the answer in the HTTP contract
+    says: Callable[[float, dict[str, Any]], dict[str, Any]]  # in the HTTP contract, with a serving.json
     about: str  # in the service's description
+    ships: tuple[str, ...] = ()  # in serving.json, what other kinds of answers have not
 
     @property
     def problem(self) -> Problem:
@@ -66,7 +67,7 @@ RAIN = Case(
     others={"roc_auc", "cost", "slices", "calibration"},
     told=("Log-loss",),
     asked={"brier_skill": 0.95},
-    says=lambda p: {"p": pytest.approx(p, abs=1e-6), "act": p >= 0.25},
+    says=lambda p, served: {"p": pytest.approx(p, abs=1e-6), "act": p >= 0.25},
     about="rains in the next three hours",
 )
 HEAT = Case(
@@ -77,8 +78,12 @@ HEAT = Case(
     others={"cost", "slices", "calibration"},
     told=("Mean absolute error", "by over 1.4 °F"),
     asked={"r2": 0.995},
-    says=lambda y: {"y": pytest.approx(y, abs=1e-4)},
-    about="the air temperature in three hours, in °F",
+    says=lambda y, served: {
+        name: pytest.approx(y + sign * served["interval"]["half_width"], abs=1e-4)
+        for name, sign in {"y": 0, "low": -1, "high": 1}.items()
+    },
+    about="The air temperature in three hours, in °F",
+    ships=("interval",),
 )
 
 
@@ -116,8 +121,8 @@ class Team:
     def url(self) -> str:
         return self.host.edge_url
 
-    def golden(self, release: str) -> dict[str, Any]:
-        return dict(read_json(self.home / "store" / release / "bento/src/models/golden.json"))
+    def shipped(self, release: str, name: str) -> dict[str, Any]:
+        return dict(read_json(self.home / "store" / release / "bento/src/models" / name))
 
     def ml(self, *verb: str, at: Path | None = None, ends: tuple[int, ...] = (0,)) -> int:
         """Run a verb, by default in the author's clone. AssertionError where it ends with another code."""
@@ -290,7 +295,8 @@ def test_a_proposal_that_is_as_good_passes_on_each_rule(
     found = {finding["rule"]: finding["verdict"] for finding in gate["findings"]}
     assert gate["verdict"] == "PASS" and set(found.values()) == {"PASS"}, gate["findings"]
     compared, floors = ({metric.key for metric in metrics} for metrics in (task.compared, task.floors))
-    assert {*compared, *(f"floor_{key}" for key in floors), "cost", "calibration", "slices"} <= found.keys()
+    asked = {"cost", "calibration", "slices"} | ({"coverage"} if "interval" in team.case.ships else set())
+    assert asked | compared | {f"floor_{key}" for key in floors} <= found.keys()
     assert {part["slice"] for part in gate["slices"]} == {"station", "time of day"}
     assert gate["window"]["days"] == 30
     assert "PASS" in report and f"| `train.settings.trees` | `{TREES}` | `{team.case.better}` |" in report
@@ -355,13 +361,13 @@ def test_nothing_but_the_room_the_params_and_the_data_has_changed(team: Team, li
 
 
 def test_a_request_through_the_edge_is_answered_by_that_release(team: Team, live: str) -> None:
-    golden = team.golden(live)
+    golden = team.shipped(live, "golden.json")
     row, p = golden["rows"][0], golden["p"][0]
     assert set(row) == {column.name for column in team.contract.features}
     status, headers, answer = team.ask("/predict", {"rows": [row]})
     assert status == 200 and headers["x-greenlight-release"] == answer["release"] == live
     (prediction,) = answer["predictions"]
-    assert prediction == team.case.says(p)
+    assert prediction == team.case.says(p, team.shipped(live, "serving.json"))
     _, _, openapi = team.ask("/docs.json")
     told = json.dumps(openapi, ensure_ascii=False)
     assert team.case.about in told
@@ -375,7 +381,7 @@ def test_a_request_through_the_edge_is_answered_by_that_release(team: Team, live
     ids=["text for a number", "a column of the flights"],
 )
 def test_a_wrong_field_is_named(team: Team, live: str, change: dict[str, Any], named: str) -> None:
-    row = team.golden(live)["rows"][0]
+    row = team.shipped(live, "golden.json")["rows"][0]
     status, headers, answer = team.ask("/predict", {"rows": [{**row, **change}]})
     assert status == 400 and answer["error"].startswith(f"{named}: ")
     assert headers["x-greenlight-release"] == live
@@ -415,7 +421,10 @@ def test_the_drift_check_asks_for_a_model_that_knows_the_month(team: Team, live:
     )
     assert before["train"]["outs"] != after["train"]["outs"] and before.keys() == after.keys()
     body = (team.author / "build/drift/proposal.md").read_text()
-    assert team.case.problem.task.skill.name in body and f"Trains on all months through {SEEN}" in body
+    assert (
+        team.case.problem.task.skill.name in body
+        and f"through {SEEN}; what is newer, through {MONTH}, judges" in body
+    )
 
 
 def words_of_flights(text: str, problem: Problem) -> list[str]:

@@ -134,12 +134,12 @@ class Binary(Task):
     def answer_words(self, answers: np.ndarray) -> list[str]:
         return [f"{p:.3f}" for p in answers]
 
-    def predictions(self, answers: np.ndarray, costs: Any) -> list[dict[str, Any]]:
-        threshold = costs.threshold
+    def predictions(self, answers: np.ndarray, settings: Any) -> list[dict[str, Any]]:
+        threshold = settings.threshold
         return [{"p": p, "act": p >= threshold} for p in answers.tolist()]
 
-    def schema(self, decision: Decision, costs: Any) -> dict[str, Any]:
-        act = f"{decision.act}: p is at least {costs.threshold:g}"
+    def schema(self, decision: Decision, settings: Any) -> dict[str, Any]:
+        act = f"{decision.act}: p is at least {settings.threshold:g}"
         return {
             "type": "object",
             "properties": {

@@ -249,14 +249,14 @@ class Multiclass(Task):
         )
         return dict(zip(self.ideal, (drawn for fit in fits for drawn in fit), strict=True))
 
-    def predictions(self, answers: np.ndarray, costs: Costs) -> list[dict[str, Any]]:
-        said = self.decided(answers, costs).tolist()
+    def predictions(self, answers: np.ndarray, settings: Any) -> list[dict[str, Any]]:
+        said = self.decided(answers, settings).tolist()
         return [
             {"p": self.named(p), "class": self.classes[place]}
             for p, place in zip(answers.tolist(), said, strict=True)
         ]
 
-    def schema(self, decision: Choice, costs: Costs) -> dict[str, Any]:
+    def schema(self, decision: Choice, settings: Any) -> dict[str, Any]:
         share = {"type": "number", "minimum": 0, "maximum": 1}
         acts = "; ".join(f"{name}: {act}" for name, act in decision.acts.items())
         return {

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipelines.core import stats
 from pipelines.core.contract import Column
-from pipelines.core.tasks.task import Curves, Metric, Rows, Task
+from pipelines.core.tasks.task import Curves, Figure, Metric, Rows, Task
 
 if TYPE_CHECKING:
     from pipelines.core.params import Decision as Costs  # the service has no params.yaml
@@ -51,8 +51,7 @@ MAE = Metric("mae", "mean absolute error", "lower", lambda sums, w: _mean(sums.a
 RMSE = Metric("rmse", "root mean squared error", "lower", _rmse)
 SKILL = Metric("r2", "R²", "higher", _skill)
 COST = Metric("expected_cost", "cost of an answer", "lower", lambda sums, w: _mean(sums.cost, sums, w))
-# What `knows` measures; it is no mean of rows, so days cannot be weighted anew.
-RANKS = Metric("rank_agreement", "rank agreement ((1 + Spearman's ρ) / 2)", "higher", lambda sums, w: np.nan)
+RANKS = Figure("rank_agreement", "rank agreement ((1 + Spearman's ρ) / 2)")
 
 
 class Regression(Task):
@@ -66,6 +65,10 @@ class Regression(Task):
     floors: tuple[Metric, ...] = (SKILL,)
     loss, ranking, skill, cost = MAE, RANKS, SKILL, COST
     costs: tuple[str, ...] = ("over", "under")
+    defaults: Mapping[str, Mapping[str, float]] = {
+        "decision": {"coverage": 0.9},
+        "gate.margin": {"coverage": 0.05},
+    }
     ideal: Mapping[str, float] = {"slope": 1.0, "bias": 0.0}
     first: Mapping[str, float] = {"slope": 0.5, "bias": 0.5}
     curve = "Gain"
@@ -178,15 +181,38 @@ class Regression(Task):
     def answer_words(self, answers: np.ndarray) -> list[str]:
         return [f"{value:.4g}" for value in answers]
 
-    def predictions(self, answers: np.ndarray, costs: Any) -> list[dict[str, Any]]:
-        return [{"y": y} for y in answers.tolist()]
+    def half_width(self, label: Rows, answers: Rows, day: Rows, level: float) -> float | None:
+        """Split conformal prediction (Vovk, Gammerman & Shafer 2005; Lei et al. 2018) where days, not rows,
+        are exchangeable (Lee, Barber & Willett 2023): each of K days weighs 1 / (K + 1), which its rows
+        share, and so does a new one, of which nothing is known."""
+        errors = np.abs(label - answers)
+        _, of, rows = np.unique(day, return_inverse=True, return_counts=True)
+        order = np.argsort(errors)
+        reached = np.cumsum(1 / (rows[of][order] * (len(rows) + 1)))
+        place = int(np.searchsorted(reached, level - 1e-9))
+        return float(errors[order][place]) if place < len(errors) else None
 
-    def schema(self, decision: Any, costs: Any) -> dict[str, Any]:
-        words = f"{decision.quantity}, in {self.unit}" if self.unit else decision.quantity
+    def predictions(self, answers: np.ndarray, settings: Any) -> list[dict[str, Any]]:
+        if settings.interval is None:
+            return [{"y": y, "low": None, "high": None} for y in answers.tolist()]
+        half = settings.interval.half_width
+        return [{"y": y, "low": y - half, "high": y + half} for y in answers.tolist()]
+
+    def schema(self, decision: Any, settings: Any) -> dict[str, Any]:
+        quantity = decision.quantity.removeprefix("the ")
+        words = f"{quantity}, in {self.unit}" if self.unit else quantity
+        end: dict[str, Any] = {
+            "type": "number",
+            "nullable": True,
+            "description": "the training has too few days to tell",
+        }
+        if told := settings.interval:
+            words_of_end = f"end of the interval that holds it in {100 * told.level:g} % of all cases"
+            end = {"type": "number", "description": words_of_end}
         return {
             "type": "object",
-            "properties": {"y": {"type": "number", "description": words}},
-            "required": ["y"],
+            "properties": {"y": {"type": "number", "description": words}, "low": end, "high": end},
+            "required": ["y", "low", "high"],
         }
 
     def plots(self, label: np.ndarray, answers: np.ndarray) -> Curves:

@@ -19,13 +19,19 @@ Curves = dict[str, dict[str, np.ndarray]]  # plot -> axis -> values
 
 
 @dataclass(frozen=True)
-class Metric:
-    """How good answers are, in one number. `of` takes the sums of a model's days and weights of the days,
-    (D,) or (B, D), None for the days as they were; it gives a number or (B,), NaN where it does not exist,
-    such as the AUC of one class."""
+class Figure:
+    """What is measured, in one number."""
 
     key: str  # in files, params.yaml and the names of rules; a test looks for it: no everyday word
     name: str  # for people
+
+
+@dataclass(frozen=True)
+class Metric(Figure):
+    """How good answers are. `of` takes the sums of a model's days and weights of the days,
+    (D,) or (B, D), None for the days as they were; it gives a number or (B,), NaN where it does not exist,
+    such as the AUC of one class."""
+
     better: Literal["higher", "lower"]
     of: Callable[[Sums, np.ndarray | None], Any]
     unit: str = ""
@@ -65,10 +71,11 @@ class Task(Protocol):
     compared: tuple[Metric, ...]  # judged beside champion and anchor, by gate.margin
     floors: tuple[Metric, ...]  # judged alone, by gate.floor
     loss: Metric  # the mean of `losses`
-    ranking: Metric  # what `knows` measures
+    ranking: Figure  # what `knows` measures
     skill: Metric  # against always giving the constant
     cost: Metric  # of a decision
     costs: tuple[str, ...]  # of mistakes, by which `cost` is counted: keys of params.yaml: decision
+    defaults: Mapping[str, Mapping[str, float]] = {}  # section of params.yaml -> key that may be left out
     ideal: Mapping[str, float]  # of each figure of `calibration`
     first: Mapping[str, float]  # how far from it a first model may be
     curve: str  # the first of `plots`, by its name for people: two shares from 0 to 1, the diagonal is chance
@@ -80,8 +87,8 @@ class Task(Protocol):
         return f"Δ{self.answer}"
 
     def suited(self, params: "Params", file: Path | str = "params.yaml") -> "Params":
-        """`params` themselves. UserError where they lack what this kind of answer asks for, or have what
-        another does."""
+        """`params` with the defaults of this kind of answer. UserError where they lack what it asks for, or
+        have what another does."""
         asked = {
             "decision": (params.decision, self.costs),
             "gate.margin": (params.gate.margin, tuple(metric.key for metric in self.compared)),
@@ -90,7 +97,8 @@ class Task(Protocol):
         }
         for where, (said, keys) in asked.items():
             of_a_task = [name for name, field in type(said).model_fields.items() if field.default is None]
-            surplus = [key for key in of_a_task if key not in keys and getattr(said, key) is not None]
+            known = {*keys, *self.defaults.get(where, ())}
+            surplus = [key for key in of_a_task if key not in known and getattr(said, key) is not None]
             missing = [key for key in keys if getattr(said, key) is None]
             if surplus or missing:
                 wrong = f"{surplus[0]} is of other answers" if surplus else f"{missing[0]} is missing"
@@ -100,6 +108,8 @@ class Task(Protocol):
             if isinstance(said, str) and metric.sign > 0:
                 why = f"a share is one of a loss, and of the {metric.name} more is better: say a number"
                 raise UserError(f"{file}: gate.margin.{metric.key} is {said}: {why}")
+        for where, defaults in self.defaults.items():
+            params = _filled(params, where.split("."), defaults)
         return params
 
     def labels(self, values: Any) -> np.ndarray:
@@ -216,11 +226,23 @@ class Task(Protocol):
         """Labels for people."""
         return self.answer_words(label)
 
-    def predictions(self, answers: np.ndarray, costs: Costs) -> list[dict[str, Any]]:
-        """As the HTTP contract says them, and what to do about them."""
+    def half_width(self, label: Rows, answers: Rows, day: Rows, level: float) -> float | None:
+        """How far from its answer the label of a row of another day is at most with a probability of `level`,
+        by the answers of a model that has not seen these. None where they are of too few days."""
+        return None
 
-    def schema(self, decision: Any, costs: Costs) -> dict[str, Any]:
+    def predictions(self, answers: np.ndarray, settings: Any) -> list[dict[str, Any]]:
+        """As the HTTP contract says them, and what to do about them. `settings` is all of serving.json."""
+
+    def schema(self, decision: Any, settings: Any) -> dict[str, Any]:
         """The JSON schema of one of them; the description of `answer` follows the word "the"."""
 
     def plots(self, label: np.ndarray, answers: np.ndarray) -> Curves:
         """The plots of dvc.yaml, `curve` first."""
+
+
+def _filled(model: Any, path: list[str], defaults: Mapping[str, float]) -> Any:
+    """A copy with `defaults` in the part at `path`, where it says nothing else."""
+    if path:
+        return model.model_copy(update={path[0]: _filled(getattr(model, path[0]), path[1:], defaults)})
+    return model.model_copy(update={k: v for k, v in defaults.items() if getattr(model, k) is None})
