@@ -38,7 +38,7 @@ def _looks(plan: Plan) -> pd.DataFrame:
     draw = np.random.default_rng(3)
     days = pd.date_range(plan.first, plan.last, freq=f"{plan.every}D")
     count = len(days) * plan.rows
-    time = np.repeat(days, plan.rows) + pd.to_timedelta(np.tile(np.arange(plan.rows), len(days)) * 30, "min")
+    time = days.repeat(plan.rows) + pd.to_timedelta(np.tile(np.arange(plan.rows), len(days)) * 30, "min")
     numbers = {name: np.round(draw.normal(size=count), 3) for name in ("heat", "shake", "noise", "flow")}
     told = plan.logit + 1.2 * numbers["heat"] + 1.2 * numbers["shake"]
     luck = np.repeat(draw.normal(0, 0.3, len(days)), plan.rows)
