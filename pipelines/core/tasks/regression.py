@@ -32,9 +32,7 @@ class Sums:
 
 
 def _mean(values: np.ndarray, sums: Sums, weights: np.ndarray | None) -> Any:
-    w = np.ones(len(sums.rows)) if weights is None else np.asarray(weights, dtype=np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (w @ values) / (w @ sums.rows)
+    return stats.mean(values, sums.rows, weights)
 
 
 def _rmse(sums: Sums, weights: np.ndarray | None) -> Any:
