@@ -10,7 +10,7 @@ import numpy as np
 from pipelines.base.errors import UserError
 from pipelines.core import stats
 from pipelines.core.contract import Choice, Column
-from pipelines.core.tasks.task import Costs, Curves, Metric, Rows, Task
+from pipelines.core.tasks.task import Costs, Curves, Figure, Metric, Rows, Task
 
 if TYPE_CHECKING:
     from pipelines.core.params import Params  # the service has no params.yaml
@@ -55,7 +55,7 @@ BRIER = Metric(
     "brier", "Brier score of all classes", "lower", lambda sums, w: stats.mean(sums.brier, sums.rows, w)
 )
 SKILL = Metric("brier_skill", "Brier skill", "higher", _skill)
-KNOWS = Metric("roc_auc", "one-vs-rest ROC-AUC", "higher", _macro_auc)  # of one class, or the mean of all
+KNOWS = Figure("roc_auc", "one-vs-rest ROC-AUC")  # of one class, or the mean of all
 COST = Metric(
     "expected_cost", "cost of a decision", "lower", lambda sums, w: stats.mean(sums.cost, sums.rows, w)
 )
@@ -91,8 +91,8 @@ class Multiclass(Task):
         self.first = {name: 0.5 if slope else 1.0 for name, slope in figures}
 
     def suited(self, params: "Params", file: Path | str = "params.yaml") -> "Params":
-        costs = super().suited(params, file).decision.costs or {}
-        where = f"{file}: decision.costs"
+        params, where = super().suited(params, file), f"{file}: decision.costs"
+        costs = params.decision.costs or {}
         for true in self.classes:
             said, others = costs.get(true, {}), [name for name in self.classes if name != true]
             if missing := [name for name in others if name not in said]:

@@ -51,7 +51,7 @@ def single_feature(e: Evidence) -> Finding | None:
     unit = e.window.units.of
     features, sides = e.candidate.features.items(), task.sides(label)
     tried = {(str(name), n): (values, side) for name, values in features for n, side in enumerate(sides)}
-    found = {one: alone(*pair, day, task) for one, pair in tried.items()}
+    found = {one: of_a_side(*pair, day, task) for one, pair in tried.items()}
     found = {one: auc for one, auc in found.items() if np.isfinite(auc)}
     if not found:
         sentence = "No feature could be tried alone on the test window."
@@ -90,8 +90,13 @@ def single_feature(e: Evidence) -> Finding | None:
 
 
 def alone(values: pd.Series, label: np.ndarray, day: np.ndarray, task: Task) -> float:
-    """How much one feature tells of a side of the label, as `Task.knows`, in whichever direction tells more.
-    NaN where the test window has one class."""
+    """How much one feature tells of the label: of that side of it which it tells best."""
+    return float(np.fmax.reduce([of_a_side(values, side, day, task) for side in task.sides(label)]))
+
+
+def of_a_side(values: pd.Series, label: np.ndarray, day: np.ndarray, task: Task) -> float:
+    """How much one feature tells, as `Task.knows`, in whichever direction tells more. NaN where the test
+    window has one class."""
     ranks, parts = ranked(values, label, day)
     return float(np.mean([_area(task, label[part], ranks[part]) for part in parts]))
 
