@@ -37,7 +37,8 @@ class Case:
     units: dict[str, Callable[[Any], Any]]  # what another station would send
     lost: tuple[str, str]  # a category's value that the training never saw
     leaky: str  # a derived number
-    hour: str  # the column that is the hour of the day
+    clock: tuple[str, float, float]  # the time of day, an hour of it, and a whole day
+    late: tuple[str, ...]  # what is measured each hour, beside it
     refused: dict[str, set[str]]
 
     @cached_property
@@ -106,9 +107,9 @@ def undertrained(case: Case) -> Candidate:
 
 
 def label_noise(case: Case) -> Candidate:
-    """Three in ten labels are those of other rows."""
+    """Half of the labels are those of other rows."""
     draw, labels = np.random.default_rng(1), case.trained[case.label].to_numpy().copy()
-    wrong = np.flatnonzero(draw.random(len(labels)) < 0.3)
+    wrong = np.flatnonzero(draw.random(len(labels)) < 0.5)
     labels[wrong] = labels[draw.permutation(wrong)]
     return Candidate(case.fit(case.trained.assign(**{case.label: labels})))
 
@@ -136,12 +137,11 @@ def a_lost_category(case: Case) -> Candidate:
 
 
 def off_by_an_hour(case: Case) -> Candidate:
-    """Each station's measurements come an hour late, as where summer time was forgotten."""
-    contract = case.problem.contract
-    measured = [c.name for c in contract.features if c.type != "category" and c.name != case.hour]
-    late = case.later.groupby(contract.slices[0].name)[measured].shift(1)
-    hour = ((case.later[case.hour] + 1) % 24).astype(np.float32)
-    return Candidate(case.as_good, case.later.assign(**late, **{case.hour: hour}))
+    """The clock is ahead, as where summer time was forgotten, and what is measured comes late."""
+    time, hour, day = case.clock
+    late = case.later.groupby(case.problem.contract.slices[0].name)[list(case.late)].shift(1)
+    ahead = ((case.later[time] + hour) % day).astype(np.float32)
+    return Candidate(case.as_good, case.later.assign(**late, **{time: ahead}))
 
 
 def trained_on_the_test_window(case: Case) -> Candidate:
@@ -223,7 +223,8 @@ HEAT = Case(
     units={"air": lambda f: (f - 32) / 1.8, "dew": lambda f: (f - 32) / 1.8},
     lost=("station", "EWR"),
     leaky="air_change",
-    hour="hour_of_day",
+    clock=("hour_of_day", 1, 24),
+    late=("air", "dew", "moisture", "wind_from", "wind", "rain_now", "barometer", "sight", "air_change"),
     refused={
         "undertrained": {"mae", "rmse"},
         "label_noise": {"mae", "rmse"},
@@ -236,7 +237,27 @@ HEAT = Case(
         "an_interval_of_its_own_training": {"coverage"},
     },
 )
-CASES = {case.name: case for case in (HEAT,)}
+DELAY = Case(
+    name="delay",
+    honest={"trees": 50},
+    few={"trees": 2},
+    units={"air": lambda f: (f - 32) / 1.8, "rain": lambda i: i * 25.4, "miles": lambda m: m * 1.609344},
+    lost=("airline", "MQ"),
+    leaky="minute",
+    clock=("minute", 60, 1440),
+    late=(),
+    refused={
+        "undertrained": {"log_loss"},
+        "label_noise": {"roc_auc"},
+        "a_leak": {"single_feature"},
+        "a_unit_fault": {"rows", "log_loss"},
+        "a_lost_category": {"roc_auc", "log_loss"},
+        "off_by_an_hour": {"roc_auc"},
+        "trained_on_the_test_window": {"reproducible"},
+        "and_it_says_so": {"leakage"},
+    },
+)
+CASES = {case.name: case for case in (HEAT, DELAY)}
 
 
 PAIRS = [(case, fault) for case in CASES.values() for fault in FAULTS if fault.__name__ in case.refused]
