@@ -21,7 +21,7 @@ from pipelines.core.model import Model
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
 from pipelines.core.schema import request_schema
-from pipelines.training import reference, table, tracking, windows
+from pipelines.training import boosting, reference, table, tracking, windows
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -131,6 +131,7 @@ def to_onnx(pipeline: "Pipeline", contract: Contract) -> bytes:
         name=contract.name,  # else a random one, and other bytes each time
         initial_types=[(c.name, kinds[c.type == "category"]([None, 1])) for c in contract.features],
         options=dict(task.options),
+        **boosting.known(),
     )
     for output, name in zip(graph.graph.output, task.outputs, strict=True):
         for node in graph.graph.node:

@@ -1,5 +1,6 @@
 """`ml new` makes of a table a room that needs no edit: of tables that packages ship, and of flights."""
 
+import ctypes.util
 import importlib.util
 import shutil
 import sys
@@ -33,6 +34,25 @@ ingest(PROBLEM)
 for stage in (validate, prepare, train, evaluate):
     stage.run(wanted, PROBLEM)
 """
+
+EACH = """
+import sys
+from pathlib import Path
+from pipelines.base.files import write_bytes
+from pipelines.core import params
+from pipelines.core.model import Model
+from pipelines.problem import PROBLEM
+from pipelines.training import table, train
+wanted = params.load()
+for name in sys.argv[1:]:
+    chosen = wanted.train.model_copy(update={"estimator": name, "settings": {}})
+    asked = wanted.model_copy(update={"train": chosen})
+    pipeline = train.fit_pipeline(asked, table.training(asked, table.load(), PROBLEM.contract), PROBLEM)
+    model = Model(write_bytes(Path(f"{name}.onnx"), train.to_onnx(pipeline, PROBLEM.contract)), PROBLEM.task)
+    print(name, train.parity(pipeline, model, table.load(), PROBLEM.contract))
+"""
+GOMP = ctypes.util.find_library("gomp")
+NO_GOMP = pytest.mark.skipif(GOMP is None, reason="LightGBM needs libgomp.so.1: apt-get install libgomp1")
 
 
 def of_statsmodels(name: str) -> pd.DataFrame:
@@ -113,6 +133,31 @@ def test_a_table_becomes_a_model_without_an_edit(name: str, repository: Path) ->
     drift = yaml.safe_load((repository / "params.yaml").read_text())["drift"]
     (key,) = drift.keys() - {"psi", "months", "days"}
     assert read_json(repository / "models/metrics.json")[key] > skill
+
+
+@pytest.fixture(scope="module", params=["cancer.csv", "diabetes.csv"])
+def made(request: pytest.FixtureRequest, blank: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of two classes, of a number, of three classes; its rows are prepared."""
+    ours = Path(shutil.copytree(blank, tmp_path_factory.mktemp("ours") / "ours", symlinks=True))
+    shipped = {"wine.csv": (lambda: datasets.load_wine(as_frame=True).frame, "target", 0), **TABLES}
+    make, label, _ = shipped[request.param]
+    run(ours, sys.executable, "-c", BUILD, write(ours, request.param, make()), label)
+    return ours
+
+
+@pytest.mark.parametrize(
+    "estimators",
+    [
+        pytest.param(["xgboost"], id="xgboost"),
+        pytest.param(["lightgbm"], id="lightgbm", marks=NO_GOMP),
+        pytest.param([], id="linear"),
+    ],
+)
+def test_the_usual_models_fit_and_answer_the_same_as_onnx(made: Path, estimators: list[str]) -> None:
+    linear = "ridge" if "Ridge" in room(made)["estimators.py"] else "logistic_regression"
+    said = run(made, sys.executable, "-c", EACH, *(estimators or [linear])).stdout
+    (name, largest) = said.split()
+    assert name in (*estimators, linear) and 0 <= float(largest) <= 1e-5
 
 
 def test_ingest_and_reproduce_are_all_that_follows(repository: Path) -> None:
