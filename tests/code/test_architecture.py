@@ -200,7 +200,7 @@ def test_no_room_outside_core_tasks_names_what_only_one_kind_of_answer_has() -> 
         "params.gate.margin.mae",
         "the mean absolute error of the month",
         "macro ROC-AUC",
-        "the slope of late",
+        "the slope (late)",
     ],
 )
 def test_a_source_that_names_what_one_kind_has_is_found(source: str) -> None:

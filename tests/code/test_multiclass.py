@@ -165,9 +165,9 @@ def test_calibration_is_that_of_each_class_against_the_rest(drawn: Drawn) -> Non
         safe = np.clip(p[:, place], 1e-9, 1 - 1e-9)
         logit = np.log(safe / (1 - safe))[:, None]
         fit = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(logit, label == place)
-        assert found[f"slope of {name}"] == pytest.approx(fit.coef_[0, 0], abs=1e-4)
+        assert found[f"slope ({name})"] == pytest.approx(fit.coef_[0, 0], abs=1e-4)
         ahead = stats.calibration(label == place, p[:, place])[0]
-        assert found[f"intercept of {name}"] == pytest.approx(ahead)
+        assert found[f"intercept ({name})"] == pytest.approx(ahead)
     draws = TASK.calibration_draws(label, p, day, np.array([[1] * DAYS, [2, 0, 1, 0, 3, 0]]))
     for name, value in found.items():
         assert draws[name][0] == pytest.approx(value, abs=1e-6) and draws[name][1] != draws[name][0]

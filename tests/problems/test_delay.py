@@ -66,10 +66,10 @@ def test_a_model_that_is_as_good_passes_on_each_rule(judged: Any) -> None:
     assert gate["verdict"] == "PASS", gate["findings"]
     asked = {"roc_auc", "log_loss", "cost", "floor_roc_auc", "floor_brier_skill", "calibration", "slices"}
     assert asked <= verdicts(gate).keys()
-    assert gate["calibration"]["candidate"].keys() >= {"slope of late", "intercept of very late_interval"}
+    assert gate["calibration"]["candidate"].keys() >= {"slope (late)", "intercept (very late)_interval"}
     shown = gate["explain"]["shap"]["candidate"]["rows"]
     assert {row["label"] for row in shown} <= {"on time", "late", "very late"}
-    assert "p(very late)" in gate["report"] and "| intercept of very late |" in gate["report"]
+    assert "p(very late)" in gate["report"] and "| intercept (very late) |" in gate["report"]
 
 
 def test_a_model_that_is_worse_is_refused_for_its_loss(judged: Any) -> None:

@@ -15,7 +15,7 @@ from pipelines.core.tasks.task import Costs, Curves, Figure, Metric, Rows, Task
 if TYPE_CHECKING:
     from pipelines.core.params import Params  # the service has no params.yaml
 
-FIGURES = ("slope", "intercept")  # of calibration: of each class against the rest
+FIGURES = {"slope": (1.0, 0.5), "intercept": (0.0, 1.0)}  # of each class against the rest: `ideal`, `first`
 BINS = 20  # of the calibration plot, a class
 POINTS = 101  # of the ROC curve
 ROUNDED = 1e-6  # of a probability in float32
@@ -86,9 +86,8 @@ class Multiclass(Task):
         self.label, self.classes = label.name, label.values
         self.shape, self.rate_name = (len(self.classes),), f"share of {self.classes[-1]}"
         self.shown = f"p({self.classes[-1]})"
-        figures = [(f"{figure} of {name}", figure == "slope") for name in self.classes for figure in FIGURES]
-        self.ideal = {name: 1.0 if slope else 0.0 for name, slope in figures}
-        self.first = {name: 0.5 if slope else 1.0 for name, slope in figures}
+        figures = {f"{figure} ({n})": ends for n in self.classes for figure, ends in FIGURES.items()}
+        self.ideal, self.first = ({n: ends[k] for n, ends in figures.items()} for k in (0, 1))
 
     def suited(self, params: "Params", file: Path | str = "params.yaml") -> "Params":
         params, where = super().suited(params, file), f"{file}: decision.costs"
