@@ -141,5 +141,7 @@ class Evidence:
 
 
 def made_of(params: Params) -> str:
-    """What of params.yaml makes a model, as text: 1, 1.0 and true are equal, and not to an estimator."""
-    return json.dumps([params.data.model_dump(), params.train.model_dump()], sort_keys=True)
+    """What of params.yaml makes a model, and its interval, as text: 1, 1.0 and true are equal, and not to an
+    estimator."""
+    made = [params.data.model_dump(), params.train.model_dump(), params.decision.coverage]
+    return json.dumps(made, sort_keys=True)

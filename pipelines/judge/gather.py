@@ -56,7 +56,7 @@ def gather(
         if (
             recorded is not None
             and proposals.locked(candidate) == recorded
-            and made_of(proposals.values(candidate)) == made_of(params)  # else the lock may lie
+            and made_of(proposals.values(candidate, problem.task)) == made_of(params)  # else the lock may lie
             and not found.data
         ):
             return Evidence(params, problem, same_lock=True, changes=found)

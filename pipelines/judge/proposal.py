@@ -74,7 +74,7 @@ class Proposal:
 def read(folder: Path, contract: Contract) -> Proposal:
     """The proposal in `folder`. InvalidProposal names the first file that is missing, cut off or wrong."""
     asked = partial(contained, task=(task := tasks.of(contract)))
-    params, path, model = task.suited(values(folder)), folder / MODEL, _read(folder, MODEL, asked)
+    params, path, model = values(folder, task), folder / MODEL, _read(folder, MODEL, asked)
     window = _optional(folder, "models/window.parquet", lambda path: _window(path, contract, model.inputs))
     named = _read(folder, "dvc.lock", recorded)
     if MODEL not in named:
@@ -111,9 +111,9 @@ def differing(folder: Path, made: dict[str, Any]) -> str | None:
     return None
 
 
-def values(folder: Path) -> Params:
-    """The proposal's params.yaml."""
-    return _read(folder, "params.yaml", _params)
+def values(folder: Path, task: Task) -> Params:
+    """The proposal's params.yaml. InvalidProposal, too, where it is of another kind of answer."""
+    return _read(folder, "params.yaml", lambda path: task.suited(_params(path), path.name))
 
 
 def _params(path: Path) -> Params:

@@ -17,6 +17,8 @@ from pipelines.base.errors import UserError
 from pipelines.core import params, tasks
 from pipelines.core.contract import Column, Contract, Decision
 from pipelines.core.tasks.regression import COST, MAE, RMSE, SKILL, Regression
+from pipelines.judge import proposal
+from pipelines.judge.proposal import InvalidProposal
 from tests.problems.heat.columns import CONTRACT
 
 TASK = tasks.of(CONTRACT)
@@ -144,6 +146,13 @@ def test_so_many_labels_of_new_days_are_inside_whatever_their_days_share() -> No
 def test_labels_that_are_all_one_number_teach_nothing() -> None:
     assert TASK.lacks(TASK.labels(pd.Series([3, 3, 3]))) == ("3", "two values")
     assert TASK.lacks(TASK.labels(pd.Series([3, 4]))) is None
+
+
+def test_a_proposal_with_params_of_another_kind_of_answer_is_one_sentence(tmp_path: Path) -> None:
+    theirs = Path(__file__).parents[1] / "problems/rain/params.yaml"
+    (tmp_path / "params.yaml").write_text(theirs.read_text())
+    with pytest.raises(InvalidProposal, match=r"^params\.yaml: decision\.false_alarm is of other answers: "):
+        proposal.values(tmp_path, TASK)
 
 
 def _contract(label: Column, decision: Any) -> Contract:

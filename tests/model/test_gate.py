@@ -16,7 +16,7 @@ from pipelines.base.errors import UserError
 from pipelines.core import params as parameters
 from pipelines.core.model import Model
 from pipelines.core.tasks.binary import BINARY
-from pipelines.judge import gate
+from pipelines.judge import beside, gate
 from pipelines.training import evaluate
 from pipelines.training.table import inputs
 from tests.model.proposals import (
@@ -332,9 +332,11 @@ def test_settings_that_json_cannot_hold_are_written_as_text(fitted, base, window
 def test_a_proposal_whose_window_is_the_pipelines_own_can_be_scored(fitted, base, table, tmp_path) -> None:
     """What evaluate writes is what the gate reads."""
     values = parameters.parse(settings(max_iter=3))
-    table[table[CONTRACT.time.name] < "2013-07-01"].to_parquet(tmp_path / "prepared.parquet", index=False)
+    rows = table[table[CONTRACT.time.name] < "2013-07-01"]
+    rows.to_parquet(tmp_path / "prepared.parquet", index=False)
     made = fitted(settings(max_iter=3))
     candidate = made.write(tmp_path / "candidate")
+    beside.of_the_past(values, rows, PROBLEM).write(candidate / "models")
     evaluate.run(values, PROBLEM, tmp_path / "prepared.parquet", candidate / "models")
     _, _, written = judge(candidate, base)
     metrics = json.loads((candidate / "models/metrics.json").read_text())

@@ -3,7 +3,7 @@ judged beside an honest one: each is refused for its own reason. The rows are a 
 written, so that a problem takes seconds."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -197,8 +197,11 @@ def judge(case: Case, candidate: Candidate) -> dict[str, str]:
 
     days = case.trained[contract.time.name].dt.date
     more = {"last": str(days.max()), "interval": case.interval, "retrained": None} | candidate.more
+    more = {"level": case.params.decision.coverage} | more
     card = SimpleNamespace(first=str(days.min()), last=more["last"])
-    proposal: Any = SimpleNamespace(card=card, params=case.params, interval=more["interval"])
+    decision = case.params.decision.model_copy(update={"coverage": more["level"]})
+    own = case.params.model_copy(update={"decision": decision})
+    proposal: Any = SimpleNamespace(card=card, params=own, interval=more["interval"])
     asked = case.later if candidate.asked is None else candidate.asked
     e = Evidence(
         case.params,
@@ -300,6 +303,17 @@ def test_where_no_interval_ships_it_is_said_and_nobody_is_refused() -> None:
     assert reference.build(HEAT.params, few, answers, HEAT.problem.contract).interval is None
     found = judge(HEAT, Candidate(HEAT.as_good, more={"interval": None}))
     assert found["coverage"] == "PASS"
+    found = judge(HEAT, Candidate(HEAT.as_good, more={"interval": None, "level": 0.999999}))
+    assert found["coverage"] == "INCONCLUSIVE"  # who asks for more than any days tell drops the rule
+
+
+def test_where_groups_are_the_unit_there_must_be_enough_of_them() -> None:
+    contract = HEAT.problem.contract
+    columns = (replace(column, group=column.name == "station") for column in contract.columns)
+    of_stations = replace(contract, columns=tuple(columns))
+    answers = partial(train.answers, HEAT.problem)
+    assert reference.build(HEAT.params, HEAT.trained, answers, of_stations).interval is None  # of three
+    assert HEAT.interval is not None
 
 
 def test_another_level_is_another_model_even_where_the_file_is_the_same() -> None:

@@ -16,9 +16,10 @@ def coverage(e: Evidence) -> Finding | None:
     if e.equal and e.same_level and e.retrained is not None:
         return None
     if e.shipped is None:
-        sentence = (
-            f"No interval ships with the answers: training has too few days for one of {100 * level:g}%."
-        )
+        if not e.same_level:  # more than any days tell: else nobody would be asked for it
+            sentence = "No interval ships with the answers, and the proposal changes decision.coverage."
+            return Finding("coverage", "INCONCLUSIVE", sentence)
+        sentence = f"No interval ships with the answers: training has too few days for {100 * level:g}%."
         return Finding("coverage", "PASS", sentence, warning=True)
     units, half = e.window.units, e.shipped.half_width
     inside = np.abs(e.task.level(e.window.label) - e.task.level(e.candidate.p)) <= half
