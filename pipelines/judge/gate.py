@@ -157,7 +157,7 @@ def _metrics(e: Evidence) -> list[dict[str, Any]]:
     if e.candidate is None:
         return []
     found = []
-    for metric in e.task.metrics:
+    for metric in (*e.task.metrics, *e.task.details):
         candidate, here = metric.of(e.candidate.sums, None), metric.of(e.candidate.sums, e.weights)
         values = {"candidate": (candidate, here)}
         if e.champion is not None:

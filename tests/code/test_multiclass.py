@@ -78,6 +78,8 @@ def test_each_metric_is_that_of_the_field_on_the_rows_that_the_weights_draw(draw
             SKILL: 1 - brier / _brier_of_always(y, SHARES),
             COST: MATRIX[y, (said @ MATRIX).argmin(axis=1)].mean(),
         }
+        each = enumerate(TASK.details)
+        wanted |= {metric: roc_auc_score(y == place, said[:, place]) for place, metric in each}
         for metric, value in wanted.items():
             assert metric.of(sums, row) == pytest.approx(value)
             assert metric.of(sums, weights).shape == (3,)
@@ -295,14 +297,14 @@ def test_classes_and_what_is_done_with_each_fit(values: tuple[str, ...], decisio
 @pytest.mark.parametrize(
     ("costs", "sentence"),
     [
-        ({"late": None}, "decision.costs.late does not say what it costs to say 'on time' instead: write it"),
+        ({"late": None}, "decision.costs.late does not say what saying 'on time' costs: write it there"),
         (
             {"late": {"on time": 1.0}},
-            "decision.costs.late does not say what it costs to say 'very late' inst",
+            "decision.costs.late does not say what saying 'very late' costs: write it there",
         ),
         (
             {"lost": {"late": 1.0}},
-            "decision.costs: 'lost' is no class of lateness, whose values are on time, ",
+            "decision.costs: 'lost' is no class (on time, late, very late): delete it",
         ),
         (
             {"late": {"late": 0.0, "on time": 1.0, "very late": 1.0}},

@@ -29,7 +29,10 @@ def test_the_pipeline_measures_three_classes(delay: Path) -> None:
     ("costs", "sentence"),
     [
         ({"false_alarm": 1.0, "miss": 3.0}, "decision.false_alarm is of other answers: "),
-        ({"costs": {"late": {"on time": 1.0}}}, "decision.costs.on time does not say what it costs to say "),
+        (
+            {"costs": {"late": {"on time": 1.0}}},
+            "decision.costs.on time does not say what saying 'late' costs: ",
+        ),
         ({"costs": {"late": {"on time": "much"}}}, "decision.costs.late.on time is 'much', but "),
     ],
 )

@@ -1,6 +1,6 @@
 """One of several classes: the label is a category, an answer is the probability of each of its values."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,25 +40,27 @@ def _macro_auc(sums: Sums, weights: np.ndarray | None) -> Any:
     return np.mean([stats.roc_auc(one, weights) for one in sums.classes], axis=0)
 
 
+def _area(n: int) -> Callable[[Sums, np.ndarray | None], Any]:
+    return lambda sums, weights: stats.roc_auc(sums.classes[n], weights)
+
+
+def _mean(of: str) -> Callable[[Sums, np.ndarray | None], Any]:
+    return lambda sums, weights: stats.mean(getattr(sums, of), sums.rows, weights)
+
+
 def _skill(sums: Sums, weights: np.ndarray | None) -> Any:
     """1 - Brier / Brier of always saying the training's shares (Murphy 1973)."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return 1 - stats.mean(sums.brier, sums.rows, weights) / stats.mean(sums.constant, sums.rows, weights)
+        return 1 - _mean("brier")(sums, weights) / _mean("constant")(sums, weights)
 
 
 ROC_AUC = Metric("roc_auc", "macro ROC-AUC", "higher", _macro_auc)
-LOG_LOSS = Metric(
-    *("log_loss", "log-loss", "lower"), lambda sums, w: stats.mean(sums.log_loss, sums.rows, w), "nats"
-)
+LOG_LOSS = Metric("log_loss", "log-loss", "lower", _mean("log_loss"), "nats")
 # Brier's own of 1950: of two classes twice what one probability's is.
-BRIER = Metric(
-    "brier", "Brier score of all classes", "lower", lambda sums, w: stats.mean(sums.brier, sums.rows, w)
-)
+BRIER = Metric("brier", "Brier score of all classes", "lower", _mean("brier"))
 SKILL = Metric("brier_skill", "Brier skill", "higher", _skill)
 KNOWS = Figure("roc_auc", "one-vs-rest ROC-AUC")  # of one class, or the mean of all
-COST = Metric(
-    "expected_cost", "cost of a decision", "lower", lambda sums, w: stats.mean(sums.cost, sums.rows, w)
-)
+COST = Metric("expected_cost", "cost of a decision", "lower", _mean("cost"))
 
 
 class Multiclass(Task):
@@ -89,30 +91,35 @@ class Multiclass(Task):
         figures = {f"{figure} ({n})": ends for n in self.classes for figure, ends in FIGURES.items()}
         self.ideal, self.first = ({n: ends[k] for n, ends in figures.items()} for k in (0, 1))
 
+    @property
+    def details(self) -> tuple[Metric, ...]:
+        return tuple(
+            Metric(f"roc_auc_{name}", f"ROC-AUC ({name})", "higher", _area(n))
+            for n, name in enumerate(self.classes)
+        )
+
     def suited(self, params: "Params", file: Path | str = "params.yaml") -> "Params":
         params, where = super().suited(params, file), f"{file}: decision.costs"
         costs = params.decision.costs or {}
         for true in self.classes:
             said, others = costs.get(true, {}), [name for name in self.classes if name != true]
             if missing := [name for name in others if name not in said]:
-                wrong = f"{where}.{true} does not say what it costs to say {missing[0]!r} instead"
-                raise UserError(f"{wrong}: write it there")
+                raise UserError(
+                    f"{where}.{true} does not say what saying {missing[0]!r} costs: write it there"
+                )
             if surplus := [name for name in said if name not in others]:
                 why = "costs nothing, and is left out" if surplus[0] == true else "is no class of the label"
                 raise UserError(f"{where}.{true}: {surplus[0]!r} {why}: delete it")
         if surplus := [name for name in costs if name not in self.classes]:
-            known = ", ".join(self.classes)
-            raise UserError(f"{where}: {surplus[0]!r} is no class of {self.label}, whose values are {known}")
+            raise UserError(f"{where}: {surplus[0]!r} is no class ({', '.join(self.classes)}): delete it")
         return params
 
     def labels(self, values: Any) -> np.ndarray:
         places = values.map({name: place for place, name in enumerate(self.classes)})
         if (unknown := places.isna().to_numpy()).any():
             odd = values.iloc[int(unknown.argmax())]
-            raise UserError(
-                f"columns.py: {self.label}: {odd!r:.80} is in the data and not among its values: "
-                "add it to them, or let source.py leave it missing"
-            )
+            wrong = f"columns.py: {self.label}: {odd!r:.80} is in the data and not among its values"
+            raise UserError(f"{wrong}: add it to them, or let source.py leave it missing")
         return np.asarray(places.to_numpy(dtype=np.int64))
 
     def lacks(self, label: np.ndarray) -> tuple[str, str] | None:
@@ -174,30 +181,24 @@ class Multiclass(Task):
         return dict(zip(self.classes, constant, strict=True))
 
     def sums(self, label: Rows, answers: Rows, day: Rows, days: int, constant: Any, costs: Costs) -> Sums:
-        each = [
-            stats.day_sums(label == place, answers[:, place], day, days, threshold=1.0)
-            for place in range(len(self.classes))
-        ]
+        each = [stats.day_sums(label == n, p, day, days, threshold=1.0) for n, p in enumerate(answers.T)]
 
         def total(values: np.ndarray) -> np.ndarray:
             return np.bincount(day, weights=values, minlength=days)
 
         # Of a row of the class c: sum over j of (q_j - [j = c])², where q are the training's shares.
-        q = np.asarray(constant)
-        always = (q @ q + 1 - 2 * q)[label]
-        of_rows = (np.ones(len(label)), self.losses(label, answers))
-        rows, loss = map(total, of_rows)
-        brier = np.sum([one.brier for one in each], axis=0)
-        return Sums(tuple(each), rows, loss, brier, total(always), total(self.charges(label, answers, costs)))
+        always = ((q := np.asarray(constant)) @ q + 1 - 2 * q)[label]
+        brier, cost = np.sum([one.brier for one in each], axis=0), self.charges(label, answers, costs)
+        loss = total(self.losses(label, answers))
+        return Sums(tuple(each), each[0].rows, loss, brier, total(always), total(cost))
 
     def charges(self, label: np.ndarray, answers: np.ndarray, costs: Costs) -> np.ndarray:
         return np.asarray(self._matrix(costs)[label, self.decided(answers, costs)])
 
     def moved(self, before: np.ndarray, after: np.ndarray, costs: Costs) -> np.ndarray:
         was, now = (self.label_words(self.decided(answers, costs)) for answers in (before, after))
-        return np.array(
-            [f"{old} is now {new}" if old != new else "" for old, new in zip(was, now, strict=True)]
-        )
+        both = zip(was, now, strict=True)
+        return np.array([f"{old} is now {new}" if old != new else "" for old, new in both])
 
     def answer_words(self, answers: np.ndarray) -> list[str]:
         return [" / ".join(f"{p:.2f}" for p in row) for row in answers]
@@ -242,10 +243,7 @@ class Multiclass(Task):
     def calibration_draws(
         self, label: np.ndarray, answers: np.ndarray, day: np.ndarray, weights: np.ndarray
     ) -> dict[str, np.ndarray]:
-        fits = (
-            stats.calibration_draws(label == place, p, day, weights).T[::-1]
-            for place, p in enumerate(answers.T)
-        )
+        fits = [stats.calibration_draws(label == n, p, day, weights).T[::-1] for n, p in enumerate(answers.T)]
         return dict(zip(self.ideal, (drawn for fit in fits for drawn in fit), strict=True))
 
     def predictions(self, answers: np.ndarray, settings: Any) -> list[dict[str, Any]]:

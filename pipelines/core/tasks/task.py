@@ -86,6 +86,11 @@ class Task(Protocol):
         """A difference of two answers, in sentences."""
         return f"Δ{self.answer}"
 
+    @property
+    def details(self) -> tuple[Metric, ...]:
+        """Metrics of parts of an answer, which the report shows too."""
+        return ()
+
     def suited(self, params: "Params", file: Path | str = "params.yaml") -> "Params":
         """`params` with the defaults of this kind of answer. UserError where they lack what it asks for, or
         have what another does."""
