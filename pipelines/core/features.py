@@ -14,8 +14,8 @@ FILE = "pipelines/problem/features.py"
 
 
 def built(raw: pd.DataFrame, problem: Problem) -> pd.DataFrame:
-    """`raw`, which is in order, with what features.py makes of it. UserError where it loses or moves rows, or
-    leaves a column out."""
+    """`raw`, which is in order, with what features.py makes of it. UserError where it loses or moves rows,
+    leaves a column out, or makes other values than numbers where columns.py says so."""
     contract = problem.contract
     rows = room.call(problem.features.build, raw)
     if not isinstance(rows, pd.DataFrame):
@@ -27,7 +27,17 @@ def built(raw: pd.DataFrame, problem: Problem) -> pd.DataFrame:
     wanted = (contract.time, contract.label, *contract.slices, *contract.groups, *contract.features)
     if absent := [column.name for column in wanted if column.name not in rows.columns]:
         raise UserError(f"{FILE}: build() returns no {absent[0]}, which columns.py has: make it there")
+    for column in contract.derived:
+        if column.type not in ("text", "category", "time") and column.name in rows:
+            _check_numbers(rows[column.name], column)
     return rows
+
+
+def _check_numbers(values: pd.Series, column: Column) -> None:
+    wrong = pd.to_numeric(values, errors="coerce").isna() & values.notna()
+    if wrong.any():
+        what = f"{values[wrong].iloc[0]!r:.80}, but must be a number, as columns.py says"
+        raise UserError(f"{FILE}: build() makes {column.name} {what}")
 
 
 def since(first: datetime, raw: pd.DataFrame, problem: Problem) -> pd.DataFrame:

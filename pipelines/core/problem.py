@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from pipelines.base.errors import UserError
 from pipelines.core import tasks
 from pipelines.core.contract import Contract
 from pipelines.core.tasks.task import Task
@@ -32,8 +33,12 @@ class Problem:
 
     @property
     def contract(self) -> Contract:
-        """The columns."""
-        return cast(Contract, self._module("columns").CONTRACT)
+        """The columns. UserError where they are no Contract."""
+        found = self._module("columns").CONTRACT
+        if not isinstance(found, Contract):
+            where = f"{self.package.replace('.', '/')}/columns.py"
+            raise UserError(f"{where}: CONTRACT is a {type(found).__name__}, but must be a Contract")
+        return found
 
     @property
     def name(self) -> str:

@@ -40,6 +40,9 @@ def mistake(error: BaseException) -> str | None:
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
     """What a function of the room returns. UserError where it cannot be called so."""
+    if not callable(function):
+        must = "where a function must be: months() and read() of source.py, build() of features.py"
+        raise UserError(f"pipelines/problem/ has {function!r:.40} {must}")
     try:
         inspect.signature(function).bind(*arguments)
     except TypeError as error:

@@ -75,7 +75,12 @@ def windows(time: pd.Series, label: pd.Series, task: Task, kind: periods.Grain) 
         later = ~periods.within(days, run[0], last)
         if all(part.any() and not task.lacks(task.labels(found[part])) for part in (later, ~later)):
             fine.append(last)
-            if days[later].dt.normalize().nunique() >= LEAST_DAYS and later.mean() >= LEAST_SHARE:
+            whole_label = not task.absent(task.labels(found[later]))
+            if (
+                whole_label
+                and days[later].dt.normalize().nunique() >= LEAST_DAYS
+                and later.mean() >= LEAST_SHARE
+            ):
                 break
     if not fine:
         raise UserError(

@@ -16,6 +16,7 @@ from pipelines.core.tasks.task import Task
 from pipelines.judge.rules import leaks
 from pipelines.report import markdown, page
 from pipelines.start import plots
+from pipelines.start.limits import always
 from pipelines.start.plots import Told
 
 PAGE = Path("build/explore.html")
@@ -82,11 +83,6 @@ def naive(
     return {name: [float(metric.of(one, None)) for metric in task.metrics] for name, one in sums.items()}
 
 
-def always(task: Task, constant: Any, rows: int) -> np.ndarray:
-    """The answers of whoever says the constant for each of so many rows."""
-    return np.full((rows, *task.shape), constant if task.shape else task.rate(constant))
-
-
 def _told(
     column: Column,
     values: pd.Series,
@@ -111,7 +107,7 @@ def _told(
     psi = np.array([stats.psi(whole - one, one) for one in counts])
     spread = _histogram(values) if column.type in ("number", "integer") else None
     own = column.label or not len(label) or task.lacks(label)
-    knows = np.nan if own else leaks.alone(values[known].reset_index(drop=True), label, day[known], task)
+    knows = np.nan if own else leaks.alone(values[known], label, day[known], task)
     return Told(column, values.nunique(), missing, names, whole / whole.sum(), spread, mean, psi, knows)
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from pipelines.core import periods
+from pipelines.core.contract import Column
 from pipelines.core.params import Decision
-from pipelines.core.tasks.task import Metric
+from pipelines.core.tasks.task import Metric, Task
 from pipelines.start import dates
 from pipelines.start.propose import Proposal
 
@@ -32,6 +33,7 @@ class Limits:
     leak: float
     drift_days: int
     folds: int  # months
+    costs: dict[str, Any]  # of mistakes: each the same
 
 
 def limits(proposal: Proposal) -> Limits:
@@ -42,11 +44,9 @@ def limits(proposal: Proposal) -> Limits:
     trained = (periods.within(time, first, last) & label.notna()).to_numpy()
     judged = (periods.within(time, first, through) & label.notna()).to_numpy() & ~trained
     day = time[judged].dt.normalize().rank(method="dense").to_numpy(dtype=np.int64) - 1
-    days = int(day.max()) + 1
-    costs: dict[str, Any] = dict.fromkeys(task.costs, 1.0)
+    days, costs = int(day.max()) + 1, _costs(task, contract.label)
     constant, found = task.constant(task.labels(label[trained])), task.labels(label[judged])
-    always = np.full(len(found), task.rate(constant))
-    sums = task.sums(found, always, day, days, constant, Decision(**costs))
+    sums = task.sums(found, always(task, constant, len(found)), day, days, constant, Decision(**costs))
 
     def margin(metric: Metric) -> float:
         return _rounded(MARGIN * float(metric.of(sums, None)))
@@ -62,8 +62,20 @@ def limits(proposal: Proposal) -> Limits:
         slice_days=max(2, min(10, days // 3)),
         leak=max(0.80, min(0.99, round(proposal.strongest[1] + 0.03, 2))),
         drift_days=max(2, min(20, dates.days_a_month(time[trained | judged]) // 2)),
+        costs=costs,
         folds=min(3, max(1, len(periods.between(first, last)) - 1)),
     )
+
+
+def _costs(task: Task, label: Column) -> dict[str, Any]:
+    """As `params.yaml: decision` says them: of a category each class that is true, and each other one."""
+    others = {true: {other: 1.0 for other in label.values if other != true} for true in label.values}
+    return dict.fromkeys(task.costs, others if label.values else 1.0)
+
+
+def always(task: Task, constant: Any, rows: int) -> np.ndarray:
+    """The answers of whoever says the constant for each of so many rows."""
+    return np.full((rows, *task.shape), constant if task.shape else task.rate(constant))
 
 
 def _rounded(value: float) -> float:

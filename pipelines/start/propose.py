@@ -18,6 +18,7 @@ from pipelines.start.table import Table
 NOW = 0.0  # hours before the event
 NEARLY = 0.98  # what one column alone may tell of the label, as Task.knows: 0.5 is chance
 SAMPLE = 20_000  # rows, to see what a column tells
+PARTS = 50  # of a number, each with as many rows
 CLASSES = 10  # whole numbers, from more on, are a number and no classes
 LISTED = 30  # values of a category that columns.py lists
 SLICED, SLICES = 12, 3  # values of a category that is a slice, and so many of them
@@ -31,7 +32,10 @@ WORDS = {  # for each field that says what a prediction is for
     "quantity": "{label}",
     "over": "more was expected than came",
     "under": "less was expected than came",
+    "subject": "{label}",
 }
+ACT = "done as for {}"  # for each class
+MOST_CLASSES = 20
 
 Ask = Callable[[str, str, Sequence[str]], str]  # a question, what is proposed, what else: the answer
 
@@ -166,7 +170,7 @@ def _chosen(
 
 def _label(table: Table, said: dict[str, Said], given: str, types: Mapping[str, str], ask: Ask) -> str:
     """The label's name, its column made one that a label can have."""
-    able = [name for name, one in said.items() if one.column.type in (*TASKS, "category")]
+    able = [name for name, one in said.items() if one.column.type in TASKS]
     likely = [name for word in guess.WORDS["label"] for name in able if word in guess.words(name)]
     mine = (likely or able[::-1] or list(said)[::-1])[0]
     name = _chosen(table, said, given, "Which column is to be predicted", mine, able, ask)
@@ -178,18 +182,18 @@ def _label(table: Table, said: dict[str, Said], given: str, types: Mapping[str, 
     more: dict[str, Any] = {}
     if kind == "category" and len(found) == 2:
         kind, one = "flag", replace(one, true=str(found.index[-1]))
-    elif kind == "integer" and one.original not in types and "category" in TASKS and _are_classes(values):
+    elif kind == "integer" and one.original not in types and _are_classes(values):
         kind = "category"
     if kind in ("number", "integer"):
         numbers = pd.to_numeric(values, errors="coerce").dropna()
         more = dict(zip(("minimum", "maximum"), guess.bounds(numbers, kind == "integer", ""), strict=True))
-    if kind not in TASKS:
+    if kind not in TASKS or (kind == "category" and len(found) > MOST_CLASSES):
         raise UserError(
             f"{name} cannot be a label: it is a {kind} of {len(found):,} values, and a label is one of "
             f"{', '.join(TASKS)}; `--as {one.original}=TYPE` says what else it is"
         )
     if kind == "category":
-        more = {"values": tuple(sorted(str(coercion.TAKE["category"](value)) for value in values.unique()))}
+        more = {"values": tuple(str(coercion.TAKE["category"](value)) for value in sorted(values.unique()))}
     said[name] = replace(one, column=replace(one.column, type=kind, known_at=None, **more))
     return name
 
@@ -244,7 +248,11 @@ def _contract(table: Table, said: Mapping[str, Said]) -> Contract:
     label = next(one for one in said.values() if one.column.label)
     wanted = TASKS[label.column.type]
     fill = {"label": label.column.meaning, "true": label.true or "true"}
-    words = {field.name: WORDS[field.name].format(**fill) for field in fields(wanted)}
+    acts = {value: ACT.format(value) for value in label.column.values}
+    words = {
+        field.name: WORDS[field.name].format(**fill) if field.name in WORDS else acts
+        for field in fields(wanted)
+    }
     stem = "-".join(guess.words(table.name.partition(".")[0]) or ["table"])
     name = f"{stem}-{'-'.join(guess.words(label.column.name))}"
     columns = tuple(one.column for one in said.values())
@@ -278,7 +286,7 @@ def _measure(said: dict[str, Said], rows: pd.DataFrame, name: str, time: str, pe
     if column.type in ("number", "integer"):
         low, high = guess.bounds(given, column.type == "integer", column.unit)
         _mark(said, name, minimum=low, maximum=high)
-    elif column.type == "category" and given.nunique() <= LISTED:
+    elif column.type == "category" and not column.label and given.nunique() <= LISTED:
         _mark(said, name, values=tuple(sorted(given.unique())))
     if column.label:
         return
@@ -302,22 +310,32 @@ def _leaks(
         raise UserError(f"{label} cannot be a label: it is always {lacking[0]}, and {lacking[1]} are needed")
     day = time[seen.index].dt.normalize().rank(method="dense").to_numpy(dtype=np.int64)
     tried = [n for n, one in said.items() if n not in roles and one.column.type not in ("time", "text")]
-    told = {name: leaks.alone(seen[name], task.labels(seen[label]), day, task) for name in tried}
+    labels = task.labels(seen[label])
+    told = {name: leaks.alone(seen[name], labels, day, task) for name in tried}
     early = {name: told[name] for name in tried if said[name].column.known_at is not None}
-    nearly = {name: knows for name, knows in early.items() if knows > NEARLY}
+    nearly = [name for name in early if _is_nearly(seen[name], labels, day, task)]
     for name in told.keys() - early.keys():
         _mark(said, name, f"{said[name].why}; alone it has {task.ranking.name} {told[name]:.3f}")
-    if len(nearly) < len(early):
-        for name, knows in nearly.items():
-            words = f"alone it has {task.ranking.name} {knows:.3f}"
-            if ask(f"{name}: {words}. Is it known only afterwards", "yes", ("no",)) == "yes":
-                _mark(said, name, f"{words}: nearly the label", known_at=None)
-                del early[name]
+    for name in nearly if len(nearly) < len(early) else ():
+        words = f"alone it has {task.ranking.name} {told[name]:.3f}"
+        if ask(f"{name}: {words}. Is it known only afterwards", "yes", ("no",)) == "yes":
+            _mark(said, name, f"{words}: nearly the label", known_at=None)
+            del early[name]
     if not early:
         raise UserError(
             "no column is left to predict from: all are known afterwards only, or are texts and times"
         )
     return max(early.items(), key=lambda entry: np.nan_to_num(entry[1]))
+
+
+def _is_nearly(values: pd.Series, label: np.ndarray, day: np.ndarray, task: Task) -> bool:
+    """Whether a column alone tells nearly all of each side of the label; a number may do so by its order, or
+    by where it is."""
+    parts = pd.qcut(values, PARTS, duplicates="drop") if pd.api.types.is_numeric_dtype(values) else values
+    ways = (values, parts.astype(str))
+    return (
+        min(max(leaks.of_a_side(way, side, day, task) for way in ways) for side in task.sides(label)) > NEARLY
+    )
 
 
 def _slices(said: dict[str, Said], rows: pd.DataFrame, label: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipelines.base import programs
@@ -39,6 +40,7 @@ def rendered(proposal: Proposal, limits: Limits) -> dict[str, str]:
         "parts": PARTS,
         "categories": any(column.type == "category" for column in features),
         "numbers": any(column.type != "category" for column in features),
+        "costs": yaml.safe_dump({"decision": limits.costs}, sort_keys=False, allow_unicode=True, width=WIDTH),
         **_source(proposal),
     }
     made = Environment(

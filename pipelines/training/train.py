@@ -13,9 +13,9 @@ import threadpoolctl  # type: ignore[import-untyped]
 
 from pipelines.artifacts.model import Description, Trained
 from pipelines.base.console import step
-from pipelines.base.errors import Refused, UserError
+from pipelines.base.errors import Refused, UserError, one_line
 from pipelines.base.files import write_bytes
-from pipelines.core import tasks
+from pipelines.core import room, tasks
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model
 from pipelines.core.params import Params
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 MODELS = Path("models")
+FILE = "pipelines/problem/estimators.py"
 PARITY = 1e-5  # between the answers of sklearn, in float64, and ONNX, in float32
 
 
@@ -42,6 +43,7 @@ def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: 
         started = time.perf_counter()
         pipeline = fit_pipeline(params, rows, problem)
         seconds = time.perf_counter() - started
+        _check_answers(pipeline, rows, problem)
         content = to_onnx(pipeline, contract)
         model = write_bytes(out / "model.onnx", content)
         later = table.later(params, prepared_rows, contract)
@@ -74,9 +76,23 @@ def fit_pipeline(params: Params, rows: pd.DataFrame, problem: Problem) -> "Pipel
     # For good: of fits beside each other, the first to end would give the other its threads back.
     threadpoolctl.threadpool_limits(limits=1)
     try:
-        return pipeline.fit(frame(rows, contract), label * 1)  # 0 and 1 of flags, which ONNX knows
+        pipeline.fit(frame(rows, contract), label * 1)  # 0 and 1 of flags, which ONNX knows
     except InvalidParameterError as error:
         raise UserError(f"params.yaml: train: {' '.join(str(error).split())}") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        if said := room.mistake(error):
+            raise UserError(said) from None
+        why = f"{params.train.estimator} does not learn from these features: {error}"
+        raise UserError(f"{FILE}: {one_line(why, 300)}") from None
+    return pipeline
+
+
+def _check_answers(pipeline: "Pipeline", rows: pd.DataFrame, problem: Problem) -> None:
+    """UserError where the pipeline does not answer as the task asks: some have no probabilities."""
+    try:
+        problem.task.predicted(pipeline, frame(rows.head(1), problem.contract))
+    except AttributeError as error:
+        raise UserError(f"{FILE}: this label asks for another estimator: {one_line(error)}") from None
 
 
 def estimator(params: Params, problem: Problem) -> "Pipeline":
@@ -85,9 +101,10 @@ def estimator(params: Params, problem: Problem) -> "Pipeline":
     estimators = problem.estimators
     if name not in estimators:
         raise UserError(
-            f"params.yaml: train.estimator is {name!r}, but pipelines/problem/estimators.py has "
-            f"{', '.join(sorted(estimators))}"
+            f"params.yaml: train.estimator is {name!r}, but {FILE} has {', '.join(sorted(estimators))}"
         )
+    if not callable(estimators[name]):
+        raise UserError(f"{FILE}: {name} is {estimators[name]!r:.40}, but must be a function")
     known = {k: p for k, p in inspect.signature(estimators[name]).parameters.items() if k != "seed"}
     for setting, value in settings.items():
         if setting not in known:
@@ -99,9 +116,15 @@ def estimator(params: Params, problem: Problem) -> "Pipeline":
             words = getattr(wanted, "__name__", str(wanted))
             raise UserError(f"params.yaml: train.settings.{setting} is {value!r}, but {name} takes {words}")
     try:
-        return estimators[name](seed=params.train.seed, **settings)
-    except (TypeError, ValueError) as error:
+        made = estimators[name](seed=params.train.seed, **settings)
+    except ValueError as error:
         raise UserError(f"params.yaml: train.settings do not suit {name}: {error}") from None
+    except TypeError as error:  # the settings fit its signature: it is in the function
+        raise UserError(room.mistake(error) or f"{FILE}: {name}(): {error}") from None
+    if not hasattr(made, "fit"):
+        kind = type(made).__name__
+        raise UserError(f"{FILE}: {name}() returns a {kind}, but must return a pipeline of scikit-learn")
+    return made
 
 
 def _fits(value: Any, annotation: Any) -> bool:
@@ -126,13 +149,16 @@ def to_onnx(pipeline: "Pipeline", contract: Contract) -> bytes:
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 
     kinds, task = {True: StringTensorType, False: FloatTensorType}, tasks.of(contract)
-    graph = convert_sklearn(
-        pipeline,
-        name=contract.name,  # else a random one, and other bytes each time
-        initial_types=[(c.name, kinds[c.type == "category"]([None, 1])) for c in contract.features],
-        options=dict(task.options),
-        **boosting.known(),
-    )
+    try:
+        graph = convert_sklearn(
+            pipeline,
+            name=contract.name,  # else a random one, and other bytes each time
+            initial_types=[(c.name, kinds[c.type == "category"]([None, 1])) for c in contract.features],
+            options=dict(task.options),
+            **boosting.known(),
+        )
+    except Exception as error:  # skl2onnx has many ways to say that it does not know an estimator
+        raise UserError(f"{FILE}: this estimator cannot be written as ONNX: {one_line(error, 300)}") from None
     for output, name in zip(graph.graph.output, task.outputs, strict=True):
         for node in graph.graph.node:
             node.output[:] = [name if made == output.name else made for made in node.output]
