@@ -16,6 +16,7 @@ import pandas as pd
 import sklearn
 import threadpoolctl  # type: ignore[import-untyped]
 from scipy.optimize import brentq  # type: ignore[import-untyped]
+from scipy.special import softmax  # type: ignore[import-untyped]
 from sklearn.pipeline import Pipeline
 
 from pipelines.core import params as parameters
@@ -51,6 +52,7 @@ class Subject:
     off: str = "one hour"
     least: int = 3  # months of training
     absent: tuple[str, Callable[[pd.DataFrame], Any]] | None = None  # which rows; None: the oddest of a slice
+    few: int = 10  # times shorter, where it is undertrained
     noise: float = 0.05  # share of the labels that are wrong
     sure: float = 2.0  # times as far from the middle as it may be
 
@@ -139,7 +141,25 @@ def _heat() -> Subject:
     )
 
 
-SUBJECTS: dict[str, Callable[[], Subject]] = {"binary": _flights, "regression": _heat}
+def _delay() -> Subject:
+    problem = Problem("tests.problems.delay")
+    params = parameters.load(problem.folder / "params.yaml")
+    drawn = {**params.train.settings, "features": 0.7}
+    return Subject(
+        problem,
+        params.model_copy(update={"train": params.train.model_copy(update={"settings": drawn})}),
+        settings={"more features": {"features": 0.8}, "penalised": {"penalty": 3.0}, "leaf": {"leaf": 210}},
+        long="trees",
+        blind=("weather", ("air", "moisture", "wind", "rain", "barometer", "sight")),
+        clock={"minute": (240, 1440)},
+        off="four hours",
+        least=6,
+        few=20,
+        noise=0.6,
+    )
+
+
+SUBJECTS: dict[str, Callable[[], Subject]] = {"binary": _flights, "multiclass": _delay, "regression": _heat}
 
 
 @dataclass(frozen=True)
@@ -217,7 +237,7 @@ def answers(past: pd.DataFrame, asked: pd.DataFrame, its: Subject) -> Iterator[t
     draw, days = np.random.default_rng(1), past[time].dt.normalize()
     undertrained, tenth, noisy, no, unit, lost, miscalibrated, early = its.degraded
 
-    few = {its.long: int(its.params.train.settings[its.long] or 0) // 10}
+    few = {its.long: int(its.params.train.settings[its.long] or 0) // its.few}
     yield undertrained, _answer(_fit(past, its, SEEDS[0], **few), asked, its)
     # A tenth of the rows would still have seen every day's weather, and loses little.
     kept = draw.permutation(days.unique())[: days.nunique() // 10]
@@ -250,7 +270,7 @@ def surer(answers: np.ndarray, constant: Any, its: Subject) -> np.ndarray:
     if its.task.bounds is None:
         middle = its.task.rate(constant)
         return middle + its.sure * (answers - middle)
-    return logistic(its.sure * logit(answers))
+    return probabilities(its.sure * logits(answers))
 
 
 def oddest(rows: pd.DataFrame, its: Subject) -> pd.Series:
@@ -291,7 +311,7 @@ def blurred(champion: np.ndarray, later: Later, its: Subject) -> np.ndarray:
     noise = np.random.default_rng(2).normal(0, 3, champion.shape)
     if its.task.bounds is None:
         return champion + noise * float(np.std(champion - later.label))
-    return logistic(logit(champion) + noise)
+    return probabilities(logits(champion) + noise)
 
 
 def losing(
@@ -309,7 +329,7 @@ def losing(
     def at(weight: float) -> np.ndarray:
         if its.task.bounds is None:
             return (1 - weight) * champion + weight * other
-        return logistic((1 - weight) * logit(champion) + weight * logit(other))
+        return probabilities((1 - weight) * logits(champion) + weight * logits(other))
 
     def beyond(weight: float) -> float:
         return its.lost(metric, label, at(weight)) - base - margin
@@ -317,13 +337,15 @@ def losing(
     return at(brentq(beyond, 0, 1, xtol=1e-12, rtol=1e-12))
 
 
-def logit(p: np.ndarray) -> np.ndarray:
+def logits(p: np.ndarray) -> np.ndarray:
+    """Of one probability a row its logit; of one for each class their logarithms."""
     safe = np.clip(p, 1e-9, 1 - 1e-9)
-    return np.log(safe / (1 - safe))
+    return np.log(safe / (1 - safe)) if p.ndim == 1 else np.log(safe)
 
 
-def logistic(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
+def probabilities(x: np.ndarray) -> np.ndarray:
+    """The inverse."""
+    return 1 / (1 + np.exp(-x)) if x.ndim == 1 else softmax(x, axis=1)
 
 
 def _fit(rows: pd.DataFrame, its: Subject, seed: int | None = None, **settings: Any) -> Pipeline:

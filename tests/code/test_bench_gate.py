@@ -21,10 +21,10 @@ ROOT = Path(__file__).parents[2]
 DAYS, ROWS = 56, 60  # a day
 DRAW = np.random.default_rng(8)
 TRUTH = DRAW.normal(-1.0, 1.2, DAYS * ROWS)  # logits
-LABEL = DRAW.random(len(TRUTH)) < _pairs.logistic(TRUTH)
+LABEL = DRAW.random(len(TRUTH)) < _pairs.probabilities(TRUTH)
 CONTRACT = PROBLEM.contract
 ITS = dataclasses.replace(_pairs.subject("binary"), params=PARAMS)
-HEAT = _pairs.subject("regression")
+HEAT, DELAY = _pairs.subject("regression"), _pairs.subject("multiclass")
 
 
 def made(**answers: np.ndarray) -> _pairs.Later:
@@ -34,7 +34,7 @@ def made(**answers: np.ndarray) -> _pairs.Later:
     rows = pd.DataFrame({CONTRACT.time.name: time})
     day = np.repeat(np.arange(DAYS), ROWS)
     return _pairs.Later(
-        "2013-03", 0.28, names, day, LABEL, rows, {"champion": _pairs.logistic(TRUTH), **answers}
+        "2013-03", 0.28, names, day, LABEL, rows, {"champion": _pairs.probabilities(TRUTH), **answers}
     )
 
 
@@ -45,21 +45,21 @@ def verdicts(candidate: np.ndarray) -> dict[str, str]:
 
 
 def blurred(by: float) -> np.ndarray:
-    return _pairs.logistic(TRUTH + np.random.default_rng(5).normal(0, by, len(TRUTH)))
+    return _pairs.probabilities(TRUTH + np.random.default_rng(5).normal(0, by, len(TRUTH)))
 
 
 def test_the_champion_itself_passes_everywhere() -> None:
-    assert set(verdicts(_pairs.logistic(TRUTH)).values()) == {"PASS"}
+    assert set(verdicts(_pairs.probabilities(TRUTH)).values()) == {"PASS"}
 
 
 def test_a_blatantly_bad_candidate_fails_everywhere() -> None:
     assert set(verdicts(blurred(3.0)).values()) == {"FAIL"}
-    assert verdicts(_pairs.logistic(-TRUTH))["gate"] == "FAIL"
+    assert verdicts(_pairs.probabilities(-TRUTH))["gate"] == "FAIL"
 
 
 @pytest.mark.parametrize(("metric", "margin"), [(LOG_LOSS, 0.005), (ROC_AUC, 0.010)])
 def test_a_pair_at_the_margin_loses_the_margin(metric: Metric, margin: float) -> None:
-    champion = _pairs.logistic(TRUTH)
+    champion = _pairs.probabilities(TRUTH)
     candidate = _pairs.losing(LABEL, champion, blurred(3.0), metric, ITS)
     lost = [ITS.lost(metric, LABEL, answers) for answers in (candidate, champion)]
     assert lost[0] - lost[1] == pytest.approx(margin, abs=1e-6)
@@ -74,9 +74,20 @@ def test_of_a_number_it_loses_its_share_of_the_champions_loss() -> None:
         assert lost[0] / lost[1] - 1 == pytest.approx(share, abs=1e-6)
 
 
+def test_of_classes_it_loses_the_margin_too_and_its_probabilities_are_some() -> None:
+    p = DRAW.dirichlet((5, 2, 1), len(TRUTH))
+    label = (p.cumsum(axis=1) < DRAW.random((len(p), 1))).sum(axis=1)
+    other = _pairs.probabilities(_pairs.logits(p) + DRAW.normal(0, 3, p.shape))
+    for metric in DELAY.task.compared:
+        candidate = _pairs.losing(label, p, other, metric, DELAY)
+        lost = [DELAY.lost(metric, label, answers) for answers in (candidate, p)]
+        assert lost[0] - lost[1] == pytest.approx(0.015, abs=1e-6)
+        assert not DELAY.task.wrong(candidate)[0].any()
+
+
 def test_what_is_better_than_the_margin_cannot_be_made_to_lose_it() -> None:
     with pytest.raises(ValueError, match="sign"):
-        _pairs.losing(LABEL, _pairs.logistic(TRUTH), blurred(0.01), LOG_LOSS, ITS)
+        _pairs.losing(LABEL, _pairs.probabilities(TRUTH), blurred(0.01), LOG_LOSS, ITS)
 
 
 def test_every_pair_at_the_margin_is_counted_and_no_other() -> None:
@@ -135,11 +146,15 @@ def test_the_interval_of_a_rate_takes_cuts_for_its_unit() -> None:
     assert (rate, low) == (0, 0) and 0.2 < high < 0.3  # nine agreeing cuts are not proof of never
 
 
-@pytest.mark.parametrize("its", [ITS, HEAT], ids=["binary", "regression"])
+@pytest.mark.parametrize("its", [ITS, HEAT, DELAY], ids=["binary", "regression", "multiclass"])
 def test_faults_change_what_they_say_and_nothing_else(its: _pairs.Subject) -> None:
     rows = project.rows(contract=its.contract)
     foreign = {c.name for c in its.contract.features if c.unit in _pairs.METRIC}
-    assert changed(rows, _pairs.metric(rows, its)) == foreign - {"distance", "air_change"}  # not of a station
+    assert changed(rows, _pairs.metric(rows, its)) == foreign - {
+        "distance",
+        "miles",
+        "air_change",
+    }  # not of a station
     late = _pairs.clock(rows, its)
     assert changed(rows, late) == set(its.clock)
     assert all(((late[n] - rows[n]) % day == hour).all() for n, (hour, day) in its.clock.items())
@@ -167,7 +182,7 @@ def test_a_wrong_label_is_the_other_one_of_two_or_that_of_another_row() -> None:
     assert (wrong != numbers).mean() == pytest.approx(0.2, abs=0.02) and set(wrong) <= set(numbers)
 
 
-@pytest.mark.parametrize("its", [ITS, HEAT], ids=["binary", "regression"])
+@pytest.mark.parametrize("its", [ITS, HEAT, DELAY], ids=["binary", "regression", "multiclass"])
 def test_rates_and_table_have_every_kind_and_length(its: _pairs.Subject) -> None:
     kinds = gate.kinds(its)
     alone = {kind: pairs for of in kinds.values() for kind, pairs in of.items()}

@@ -15,7 +15,9 @@ CATEGORIES = [column.name for column in CONTRACT.features if column.type == "cat
 NUMBERS = [column.name for column in CONTRACT.features if column.type != "category"]
 
 
-def boosted(*, seed: int, trees: int = 60, leaf: int = 200) -> Pipeline:
+def boosted(
+    *, seed: int, trees: int = 60, leaf: int = 200, features: float = 1.0, penalty: float = 0.0
+) -> Pipeline:
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     columns = ColumnTransformer([("categories", encoder, CATEGORIES), ("numbers", "passthrough", NUMBERS)])
     trees_of_a_class = HistGradientBoostingClassifier(
@@ -23,6 +25,8 @@ def boosted(*, seed: int, trees: int = 60, leaf: int = 200) -> Pipeline:
         min_samples_leaf=leaf,
         max_leaf_nodes=8,
         learning_rate=0.07,
+        max_features=features,  # of each split, drawn by the seed
+        l2_regularization=penalty,
         early_stopping=False,
         random_state=seed,
     )
