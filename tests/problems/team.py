@@ -37,6 +37,7 @@ class Case:
     told: tuple[str, ...]  # in the report on the worse one
     asked: dict[str, Any]  # of params.yaml: drift, what no model keeps
     says: Callable[[Any, dict[str, Any]], dict[str, Any]]  # in the HTTP contract, with a serving.json
+    outcome: Callable[[Any], bool]  # whether that is what came true, as a report shows it
     about: str  # in the service's description
     ships: str = ""  # in serving.json, what other kinds of answers have not
 
@@ -54,6 +55,7 @@ RAIN = Case(
     told=("Log-loss",),
     asked={"brier_skill": 0.95},
     says=lambda p, served: {"p": pytest.approx(p, abs=1e-6), "act": p >= 0.25},
+    outcome=lambda came: came in ("yes", "no"),
     about="rains in the next three hours",
 )
 HEAT = Case(
@@ -68,6 +70,7 @@ HEAT = Case(
         name: pytest.approx(y + sign * served["interval"]["half_width"], abs=1e-4)
         for name, sign in {"y": 0, "low": -1, "high": 1}.items()
     },
+    outcome=lambda came: -20 <= float(came) <= 120,
     about="The air temperature in three hours, in °F",
     ships="interval",
 )
@@ -89,6 +92,7 @@ DELAY = Case(
     told=("Log-loss",),
     asked={"brier_skill": 0.95},
     says=cheapest,
+    outcome=lambda came: came in ("on time", "late", "very late"),
     about="how late the flight arrives",
     ships="costs",
 )

@@ -40,6 +40,7 @@ class Case:
     clock: tuple[str, float, float]  # the time of day, an hour of it, and a whole day
     late: tuple[str, ...]  # what is measured each hour, beside it
     refused: dict[str, set[str]]
+    last: str = "2013-05"  # of training; the month after it judges
 
     @cached_property
     def problem(self) -> Problem:
@@ -47,8 +48,10 @@ class Case:
 
     @cached_property
     def params(self) -> Params:
-        file = Path(__file__).parent / self.name / "params.yaml"
-        return self.problem.task.suited(parameters.load(file))
+        found = parameters.load(Path(__file__).parent / self.name / "params.yaml")
+        through = found.data.model_copy(update={"through": str(pd.Period(self.last) + 1)})
+        ended = found.train.model_copy(update={"last": self.last})
+        return self.problem.task.suited(found.model_copy(update={"data": through, "train": ended}))
 
     @cached_property
     def raw(self) -> pd.DataFrame:
@@ -295,6 +298,13 @@ def test_the_judge_goes_by_its_own_interval_and_not_by_the_proposal_s() -> None:
     )
     tiny, twice = ({"interval": {"half_width": width}} for width in (1e-4, 2e-4))
     assert beside.difference(twice, tiny, "serving.json") == "interval.half_width is 0.0002, not 0.0001"
+
+
+def test_winter_months_know_too_little_of_spring_for_an_interval() -> None:
+    """As good as the champion, whose interval was too narrow as well."""
+    spring = replace(HEAT, last="2013-03")
+    found = judge(spring, Candidate(spring.as_good))
+    assert {rule for rule, verdict in found.items() if verdict == "FAIL"} == {"coverage"}
 
 
 def test_where_no_interval_ships_it_is_said_and_nobody_is_refused() -> None:

@@ -133,6 +133,11 @@ def test_a_proposal_that_is_as_good_passes_on_each_rule(
     compared, floors = ({metric.key for metric in metrics} for metrics in (task.compared, task.floors))
     asked = {"cost", "calibration", "slices"} | ({"coverage"} if team.case.ships == "interval" else set())
     assert asked | compared | {f"floor_{key}" for key in floors} <= found.keys()
+    shown = gate["explain"]["shap"]["candidate"]["rows"]
+    assert shown and all(team.case.outcome(row["label"]) for row in shown)
+    figures = {*task.ideal, *(f"{name}_interval" for name in task.ideal)}
+    assert figures <= gate["calibration"]["candidate"].keys()
+    assert all(f"| {name} |" in report for name in task.ideal)
     slices = {column.name for column in team.contract.slices}
     assert {part["slice"] for part in gate["slices"]} == slices | {"time of day"}
     assert gate["window"]["days"] == 30
