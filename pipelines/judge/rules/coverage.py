@@ -37,6 +37,6 @@ def coverage(e: Evidence) -> Finding | None:
     if share < level - margin:
         sentence = f"{words}, fewer than {asked}, perhaps by chance."
         return Finding("coverage", "INCONCLUSIVE", sentence, numbers)
-    wide = ", so these days needed a narrower interval" if low > level else ""
+    wide = ", and less would have held these" if low > level else ""
     sentence = f"{words}; {100 * level:g}% are asked for{wide}."
     return Finding("coverage", "PASS", sentence, numbers, warning=high < level)
