@@ -10,6 +10,8 @@ from pipelines.core.tasks.task import Task
 from pipelines.judge.evidence import Evidence
 from pipelines.judge.rules import size
 
+FEWEST = (12 * 5) ** -0.5  # the error of chance of five positives among many
+
 
 def inputs(e: Evidence) -> Finding | None:
     """No input that is known too late for the prediction, by the base's contract."""
@@ -125,15 +127,22 @@ def _area(task: Task, label: np.ndarray, rank: np.ndarray) -> float:
 
 
 def reach(task: Task, label: np.ndarray, ranks: np.ndarray, unit: np.ndarray, tries: int) -> float:
-    """What the best of so many that know nothing stays below in 95 of 100 windows."""
-    return 0.5 + stats.normal(1 - 0.05 / tries) * task.knows_error(label, ranks, unit, 0.5)
+    """What the best of so many that know nothing stays below in 95 of 100 windows: by the beta law with the
+    error of chance, exact for a correlation and for one positive among many, and half a row for the steps."""
+    from scipy.special import betaincinv  # type: ignore[import-untyped]
+
+    shape = max((0.25 / task.knows_error(label, ranks, unit, 0.5) ** 2 - 1) / 2, 0.5)
+    return float(betaincinv(shape, shape, 1 - 0.05 / tries)) + 0.5 / len(label)
 
 
 def low(
     task: Task, label: np.ndarray, ranks: np.ndarray, unit: np.ndarray, knows: float, limit: float, tries: int
 ) -> float:
     """The lower end of an interval for what one of `tries` features knows, all of which hold at once in 95 of
-    100 windows; in logits, with the error that it had at the limit: near 1 its own would be none."""
+    100 windows; in logits, with the error that it had at the limit: near 1 its own would be none. Never above
+    the limit where only about five rows of the rarer answer, or fewer, are independent."""
+    if task.knows_error(label, ranks, unit, 0.5) > FEWEST:
+        return min(knows, limit)
     error = task.knows_error(label, ranks, unit, limit) / (limit * (1 - limit))
     odds = knows / max(1 - knows, 1e-9)
     return float(1 / (1 + np.exp(stats.normal(1 - 0.05 / tries) * error) / odds))

@@ -115,12 +115,12 @@ def _not_worse(e: Evidence, other: Scored | None, rule: str, metric: Metric) -> 
     better, said = metric.sign, getattr(e.params.gate.margin, metric.key)
     share, margin = parameters.share(said), parameters.absolute(said, 1.0)
     candidate, champion, draws = _paired(e, metric, e.candidate, other, share is not None)
-    difference = candidate / champion - 1 if share is not None else candidate - champion
     low, high = e.interval(draws)
     numbers = _numbers(champion=champion, candidate=candidate, low=low, high=high, margin=margin)
     words = _capital(metric.name)
     if not (math.isfinite(low) and math.isfinite(high)):
         return _does_not_exist(rule, words, numbers)
+    difference = candidate / champion - 1 if share is not None else candidate - champion
     loss = -better * difference
     worse_low, worse_high = (low, high) if better < 0 else (-high, -low)
     style = "+.4f" if share is None else "+.1%"

@@ -14,12 +14,12 @@ from pipelines.judge.evidence import Evidence
 Rule = Callable[[Evidence], Finding | None]
 
 ROWS, TELLING = 1000, 100  # fewer are few: what fails must fail at STRICT
-STRICT = 0.99  # the level of an interval
+STRICT = 0.995  # the level of an interval
 LEAST = 10  # rows of the rarer answers; on fewer nothing is shown
 
 
 def careful(rule: Rule) -> Rule:
-    """The rule. Its FAIL on few rows must hold at 99 %, else a person decides; its PASS says so
+    """The rule. Its FAIL on few rows must hold at STRICT, else a person decides; its PASS says so
     where it could not have been otherwise."""
 
     def asked(e: Evidence) -> Finding | None:
