@@ -70,24 +70,21 @@ def windows(time: pd.Series, label: pd.Series, task: Task, kind: periods.Grain) 
     run = whole(time, kind)
     inside = periods.within(time, run[0], run[-1]) & label.notna()
     found, days = label[inside], time[inside]
-    fine = []
-    for last in run[-2 : len(run) // 3 : -1] or run[:1]:
+    fine: list[tuple[bool, bool, int, str]] = []
+    for place, last in enumerate(run[-2 : len(run) // 3 : -1] or run[:1]):
         later = ~periods.within(days, run[0], last)
         if all(part.any() and not task.lacks(task.labels(found[part])) for part in (later, ~later)):
-            fine.append(last)
-            whole_label = not task.absent(task.labels(found[later]))
-            if (
-                whole_label
-                and days[later].dt.normalize().nunique() >= LEAST_DAYS
-                and later.mean() >= LEAST_SHARE
-            ):
-                break
+            many = days[later].dt.normalize().nunique() >= LEAST_DAYS and later.mean() >= LEAST_SHARE
+            all_of_it = not (
+                task.absent(task.labels(found[later])) or task.absent(task.labels(found[~later]))
+            )
+            fine.append((many, all_of_it, -place if many else place, last))
     if not fine:
         raise UserError(
             f"{label.name} always says the same in the rows that would train, or in those that would judge, "
             f"from {run[0]} to {run[-1]}: `--time none` deals the rows to days"
         )
-    return run[0], fine[-1], run[-1]
+    return run[0], max(fine)[-1], run[-1]
 
 
 def days_a_month(time: pd.Series) -> int:

@@ -43,10 +43,10 @@ def limits(proposal: Proposal) -> Limits:
     first, last, through = dates.windows(time, label, task, proposal.kind)
     trained = (periods.within(time, first, last) & label.notna()).to_numpy()
     judged = (periods.within(time, first, through) & label.notna()).to_numpy() & ~trained
-    day = time[judged].dt.normalize().rank(method="dense").to_numpy(dtype=np.int64) - 1
-    days, costs = int(day.max()) + 1, _costs(task, contract.label)
-    constant, found = task.constant(task.labels(label[trained])), task.labels(label[judged])
-    sums = task.sums(found, always(task, constant, len(found)), day, days, constant, Decision(**costs))
+    days, costs = time[judged].dt.normalize().nunique(), _costs(task, contract.label)
+    found = task.labels(label[trained | judged])  # a rare class may be in none of the rows that judge
+    constant, no_day = task.constant(found), np.zeros(len(found), dtype=np.int64)
+    sums = task.sums(found, always(task, constant, len(found)), no_day, 1, constant, Decision(**costs))
 
     def margin(metric: Metric) -> float:
         return _rounded(MARGIN * float(metric.of(sums, None)))
@@ -56,9 +56,9 @@ def limits(proposal: Proposal) -> Limits:
         leaf=max(5, min(1000, int(trained.sum()) // LEAF)),
         judged=max(7, min(dates.LEAST_DAYS, days)),
         margin={metric.key: margin(metric) for metric in task.compared},
-        floor={metric.key: _rounded(float(metric.of(sums, None))) for metric in task.floors},
+        floor={metric.key: round(float(metric.of(sums, None)), 2) + 0.0 for metric in task.floors},
         loss=margin(task.loss),
-        slice_rows=max(20, min(500, len(found) // 10)),
+        slice_rows=max(20, min(500, int(judged.sum()) // 10)),
         slice_days=max(2, min(10, days // 3)),
         leak=max(0.80, min(0.99, round(proposal.strongest[1] + 0.03, 2))),
         drift_days=max(2, min(20, dates.days_a_month(time[trained | judged]) // 2)),

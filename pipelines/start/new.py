@@ -41,7 +41,7 @@ def run(
     wanted = limits.limits(proposal)
     texts = render.rendered(proposal, wanted)
     proposal.task.suited(params.parse(yaml.safe_load(texts[PARAMS.name])))
-    _put(top, texts)
+    put(top, texts)
     _tell(proposal, wanted)
 
 
@@ -62,7 +62,7 @@ def _asked(question: str, mine: str, others: Sequence[str]) -> str:
     return str(typer.prompt(f"{question}?{more}", default=mine)).strip()
 
 
-def _put(top: Path, texts: Mapping[str, str]) -> None:
+def put(top: Path, texts: Mapping[str, str]) -> None:
     """The room is another folder in one step; where anything fails, the old one is back."""
     room = top / ROOM
     new, old = (room.with_name(f".{room.name}.{word}") for word in ("new", "old"))
@@ -97,5 +97,7 @@ def _tell(proposal: propose.Proposal, wanted: limits.Limits) -> None:
     print("\n".join(aligned(rows, 80)))
     print(
         f"\n{len(proposal.rows):,} rows; {wanted.first} to {wanted.last} train, those to {wanted.through} "
-        f"judge. Look at {ROOM}/ and {PARAMS}, then: ml ingest && ml reproduce"
+        f"judge. Look at {ROOM}/ and {PARAMS}, then: ml ingest && ml reproduce\n"
+        "Margins are a share of what always saying the mean has: `ml gate --power` then says which the data "
+        "can decide."
     )

@@ -52,10 +52,15 @@ def rendered(proposal: Proposal, limits: Limits) -> dict[str, str]:
     made.filters |= {
         "literal": literal,
         "column": _column,
+        "wrapped": _wrapped,
         "plain": lambda number: repr(float(f"{number:.6g}")),
     }
     texts = {name: made.get_template(f"{name}.j2").render(values) for name in (*ROOM, "params.yaml")}
     return {name: _formatted(text) if name.endswith(".py") else text for name, text in texts.items()}
+
+
+def _wrapped(comment: str) -> list[str]:
+    return textwrap.wrap(comment, WIDTH - 10)
 
 
 def literal(value: Any) -> str:

@@ -2,11 +2,15 @@
 
 import ctypes.util
 import importlib.util
+import os
+import pty
 import shutil
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +18,10 @@ import pytest
 import yaml
 from sklearn import datasets
 
+from pipelines.base import files
 from pipelines.base.files import read_json
-from tests.problems.yours import ROOM, commit, copy_tracked, run
+from pipelines.start.new import put
+from tests.problems.yours import ROOM, commit, copy_tracked, environment, run
 from tests.shared import once
 
 BUILD = """
@@ -75,9 +81,18 @@ def of_flights(name: str) -> pd.DataFrame:
     return pd.read_csv(Path(spec.submodule_search_locations[0]) / "data" / name)
 
 
+def named(shipped: Any) -> pd.DataFrame:
+    """Its classes by their names."""
+    names = dict(enumerate(shipped.target_names))
+    return shipped.frame.assign(target=shipped.frame["target"].map(names)).rename(columns={"target": "kind"})
+
+
 # name: the table, the label where it is not the one that is proposed, the model's skill at least
 TABLES: dict[str, tuple[Callable[[], pd.DataFrame], str, float]] = {
     "cancer.csv": (lambda: datasets.load_breast_cancer(as_frame=True).frame, "", 0.6),
+    "iris.csv": (lambda: named(datasets.load_iris(as_frame=True)), "", 0.6),
+    "digits.csv": (lambda: datasets.load_digits(as_frame=True).frame, "target", 0.6),
+    "weather.csv": (lambda: of_vega("seattle_weather"), "weather", 0.2),
     "diabetes.csv": (lambda: datasets.load_diabetes(as_frame=True).frame, "", 0.2),
     "votes.csv": (lambda: of_statsmodels("anes96"), "vote", 0.4),
     "engel.parquet": (lambda: of_statsmodels("engel"), "", 0.3),
@@ -135,7 +150,7 @@ def test_a_table_becomes_a_model_without_an_edit(name: str, repository: Path) ->
     assert read_json(repository / "models/metrics.json")[key] > skill
 
 
-@pytest.fixture(scope="module", params=["cancer.csv", "diabetes.csv"])
+@pytest.fixture(scope="module", params=["cancer.csv", "diabetes.csv", "wine.csv"])
 def made(request: pytest.FixtureRequest, blank: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository of two classes, of a number, of three classes; its rows are prepared."""
     ours = Path(shutil.copytree(blank, tmp_path_factory.mktemp("ours") / "ours", symlinks=True))
@@ -179,3 +194,137 @@ def test_ingest_and_reproduce_are_all_that_follows(repository: Path) -> None:
     assert set(run(repository, "git", "status", "--short").stdout.split()) == {"??", "data.dvc", "dvc.lock"}
     for check in (("ml", "lint"), ("mypy", "pipelines/problem")):
         run(repository, *check)
+
+
+def plain(rows: int = 200) -> pd.DataFrame:
+    """A dated table of a flag, without a date in its order."""
+    draw = np.random.default_rng(1)
+    x = draw.normal(size=rows).round(3)
+    return pd.DataFrame(
+        {
+            "order_id": [f"A{n}" for n in range(rows)],
+            "created_at": pd.date_range("2024-01-01", periods=rows, freq="D").strftime("%d.%m.%Y"),
+            "price_eur": (x * 10 + 50).round(2),
+            "temp (f)": draw.integers(20, 90, rows),
+            "Kunde": draw.choice(["alt", "neu", "fremd"], rows),
+            "always": 1,
+            "bought": np.where(x + draw.normal(size=rows) > 0, "yes", "no"),
+        }
+    )
+
+
+def test_names_values_and_dates_say_what_a_column_is(repository: Path) -> None:
+    table = write(repository, "orders.csv", plain())
+    text = (repository / table).read_text().replace(",", ";")  # as a spreadsheet writes it here
+    (repository / table).write_text(text)
+    run(repository, "ml", "new", table, "--yes")
+    columns, source = (" ".join(room(repository)[name].split()) for name in ("columns.py", "source.py"))
+    assert 'Column("order_id", "text", "order id", known_at=NOW, key=True)' in columns
+    assert 'Column("created_at", "time", "created at", known_at=NOW, time=True)' in columns
+    assert '"price_eur", "number", "price eur", known_at=NOW, unit="EUR"' in columns
+    assert '"temp", "integer", "temp", known_at=NOW, unit="°F"' in columns
+    assert 'values=("alt", "fremd", "neu")' in columns and "slice=True" in columns
+    assert 'Column("bought", "flag", "bought", label=True)' in columns and "always" not in columns
+    assert 'NAMES = {"temp (f)": "temp"}' in source and 'format="%d.%m.%Y"' in source
+    assert 'pd.read_csv(TABLE, sep=";")' in source
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere.csv"], "nowhere.csv does not exist: give a CSV or Parquet file"),
+        (["tables/t.csv", "--label", "order_id"], "order_id cannot be a label: it is a text of 200 values"),
+        (["tables/t.csv", "--label", "always"], "always cannot be it: it says the same in every row"),
+        (["tables/t.csv", "--label", "moon"], "t.csv has no column moon; it has order_id, created_at"),
+        (["tables/t.csv", "--time", "Kunde"], "Kunde cannot be the time: it is a category"),
+        (["tables/t.csv", "--key", "Kunde"], "Kunde cannot be the key: it is not another in each row"),
+        (["tables/t.csv", "--as", "Kunde=word"], "--as Kunde=word: a type is one of category"),
+        (["select * from 'tables/no.csv'"], "the query cannot be run"),
+        (["README.md"], "are no CSV and no Parquet"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_and_changes_nothing(
+    repository: Path, words: list[str], said: str
+) -> None:
+    write(repository, "t.csv", plain())
+    assert said in refused(repository, *words, "--yes")
+
+
+def test_edits_that_git_does_not_have_are_kept_unless_they_may_go(repository: Path) -> None:
+    table, file = write(repository, "t.csv", plain()), repository / "pipelines/problem/features.py"
+    file.write_text(file.read_text() + "# mine\n")
+    said = refused(repository, table, "--yes")
+    assert said.startswith("ml: pipelines/problem/features.py has edits that are not committed")
+    assert "there is no terminal to ask at: `--yes`" in refused(repository, table, "--force")
+    run(repository, "ml", "new", table, "--yes", "--force")
+    assert "# mine" not in file.read_text()
+
+
+def test_where_writing_fails_the_old_room_is_back(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, params = room(repository), (repository / "params.yaml").read_text()
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("pipelines.start.new.write_text", lambda path, text: full())
+    with pytest.raises(OSError, match="no space"):
+        put(repository, dict.fromkeys((*ROOM, "params.yaml"), "new"))
+    monkeypatch.setattr(
+        "pipelines.start.new.write_text",
+        lambda path, text: full() if path.name == "params.yaml" else files.write_text(path, text),
+    )
+    with pytest.raises(OSError, match="no space"):
+        put(repository, dict.fromkeys((*ROOM, "params.yaml"), "new"))
+    assert room(repository) == before and (repository / "params.yaml").read_text() == params
+
+
+def test_a_terminal_is_asked_with_what_is_proposed(repository: Path) -> None:
+    table = write(repository, "t.csv", plain())
+    mine, theirs = pty.openpty()
+    done = subprocess.Popen(
+        ["ml", "new", table],
+        cwd=repository,
+        env=environment(repository),
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    os.write(mine, b"price_eur\n\nnone\n")  # the label, the proposed time, no key
+    said = done.communicate(timeout=120)[0]
+    assert done.returncode == 0, said
+    assert "Which column is to be predicted?" in said and "[created_at]" in said
+    columns = room(repository)["columns.py"]
+    assert '"price_eur", "number"' in columns and "Estimate(" in columns and 'Column("row", "text"' in columns
+
+
+def test_a_query_and_files_that_are_named_by_their_day_are_tables_too(repository: Path) -> None:
+    pytest.importorskip("duckdb")
+    write(repository, "t.csv", plain())
+    query = "select * exclude (created_at) from 'tables/t.csv' where \"temp (f)\" > 21"
+    run(repository, "ml", "new", query, "--yes", "--label", "bought")
+    assert "Before it gives more rows" in " ".join(room(repository)["source.py"].split())
+    source = "from pipelines.problem import PROBLEM as p; print(len(p.source.months()), {})"
+    rows = "sum(len(p.source.read(m)) for m in p.source.months())"
+    counted = run(repository, sys.executable, "-c", source.format(rows)).stdout.split()
+    assert counted[0] == "6" and int(counted[1]) == (plain()["temp (f)"] > 21).sum()
+    whole = plain().drop(columns="created_at")
+    for day in pd.date_range("2024-01-01", periods=60):
+        write(repository, f"x-{day.date()}.csv", whole.sample(20, random_state=day.dayofyear))
+    (repository / "tables/t.csv").unlink()
+    run(repository, "ml", "new", "tables", "--yes", "--force", "--label", "bought", "--key", "none")
+    assert 'Column("arrived", "time"' in room(repository)["columns.py"]
+    assert run(repository, sys.executable, "-c", source.format(rows)).stdout.split() == ["2", "1200"]
+
+
+def test_rows_that_arrive_later_have_their_own_day(repository: Path) -> None:
+    table = write(repository, "t.csv", plain().drop(columns="created_at"))
+    run(repository, "ml", "new", table, "--yes", "--label", "bought", "--key", "none")
+    source = "from pipelines.problem import PROBLEM as p; print(len(p.source.months()), {})"
+    assert run(repository, sys.executable, "-c", source.format(0)).stdout.split()[0] == "6"
+    write(repository, "t-2099-01-31.csv", plain(5).drop(columns="created_at"))
+    later = "sorted(p.source.read('2099-01')['row'])[0]"
+    assert run(repository, sys.executable, "-c", source.format(later)).stdout.split() == [
+        "7",
+        "2099-01-31",
+        "1",
+    ]
