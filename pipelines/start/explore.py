@@ -21,6 +21,7 @@ from pipelines.start.plots import Told
 
 PAGE = Path("build/explore.html")
 BARS = 40
+ROWS = 10  # of a bin, in each month
 VALUES = 12  # of a category, the most frequent ones; bins of a number
 
 
@@ -97,7 +98,7 @@ def _told(
     none = np.full(0, np.nan)
     if column.type in ("text", "time"):
         return Told(column, values.nunique(), missing, (), none, None, none, none, np.nan)
-    place, names = _bins(values, column.type == "category")
+    place, names = _bins(values, column.type == "category", int(np.bincount(month).min()))
     shape = months, len(names)
     counts = np.bincount(month * shape[1] + place, minlength=shape[0] * shape[1]).reshape(shape)
     whole = counts.sum(axis=0)
@@ -119,21 +120,23 @@ def _histogram(values: pd.Series) -> tuple[np.ndarray, np.ndarray] | None:
     return counts / len(values), edges
 
 
-def _bins(values: pd.Series, category: bool) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The bin of each row, and the bins' names."""
+def _bins(values: pd.Series, category: bool, least: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The bin of each row, and the bins' names: so few that a month of `least` rows fills them, else chance
+    looks like drift."""
+    most = min(VALUES, max(2, least // ROWS))
     gone = values.isna().to_numpy()
     if category:
-        frequent = values.value_counts().index[:VALUES]
+        frequent = values.value_counts().index[:most]
         place = pd.Categorical(values, categories=frequent).codes.astype(np.int64)
         place[place < 0] = len(frequent)
         names = (*map(str, frequent), "others")
     else:
         numbers = values.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
         edges = np.unique(numbers[~gone])[1:]
-        if len(edges) < VALUES:
+        if len(edges) < most:
             names = tuple(f"{value:g}" for value in np.unique(numbers[~gone]))
         else:
-            edges = np.array(stats.bins(numbers, count=VALUES).edges or edges[:1])  # most are equal
+            edges = np.array(stats.bins(numbers, count=most).edges or edges[:1])  # most are equal
             names = (f"< {edges[0]:.4g}", *(f"≥ {edge:.4g}" for edge in edges))
         place = np.searchsorted(edges, numbers, "right")
     place[gone] = len(names)

@@ -98,6 +98,7 @@ TABLES: dict[str, tuple[Callable[[], pd.DataFrame], str, float]] = {
     "engel.parquet": (lambda: of_statsmodels("engel"), "", 0.3),
     "co2.csv": (lambda: of_statsmodels("co2").tail(300).reset_index(names="date"), "", -9),  # it rises
     "cars.csv": (lambda: of_vega("cars"), "Miles_per_Gallon", 0.6),
+    "flights.parquet": (lambda: of_flights("flights.csv.zip"), "arr_delay", 0.1),  # 336,776 rows
     "temperatures.parquet": (lambda: of_vega("sf_temps"), "", -1),
 }
 
