@@ -28,7 +28,7 @@ def main() -> None:
     """Run `ml`: 0 done or PASS, 2 the user's mistake, 3 INCONCLUSIVE or waiting, 4 FAIL or refused, 130 and
     143 after a signal; anything else is a bug."""
     loopback.spare()
-    with console.guarded():
+    with console.through(console.Harmless):  # what is printed may name what a proposal brought
         try:
             app()
         except Interrupted as signal:

@@ -1,13 +1,17 @@
 """How verbs read their arguments, and end."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+from typer import Exit, Option
 
 from pipelines.base.errors import UserError
 
-Env = Annotated[Literal["staging", "production"], typer.Option("--env", help="The environment.")]
+if TYPE_CHECKING:
+    from pipelines.core.params import Params
+    from pipelines.core.problem import Problem
+
+Env = Annotated[Literal["staging", "production"], Option("--env", help="The environment.")]
 
 
 def month(text: str) -> str:
@@ -20,9 +24,7 @@ def month(text: str) -> str:
         except ValueError:
             raise UserError(f"--through {text!r} is not a month: write it as 2013-06, or `latest`") from None
         return text
-    from pipelines.problem import PROBLEM
-
-    return rows.known(PROBLEM)[-1]
+    return rows.known(problem())[-1]
 
 
 def labels(text: str) -> Path | None:
@@ -42,6 +44,20 @@ def pairs(texts: list[str] | None) -> dict[str, str]:
     return found
 
 
+def problem() -> "Problem":
+    """The team's: a verb that has nothing to do with it imports nothing of it."""
+    from pipelines.problem import PROBLEM
+
+    return PROBLEM
+
+
+def given() -> tuple["Params", "Problem"]:
+    """The params and the problem."""
+    from pipelines.core.params import load
+
+    return problem().task.suited(load()), problem()
+
+
 def finish(code: int) -> None:
     """End with this exit code."""
-    raise typer.Exit(code)
+    raise Exit(code)

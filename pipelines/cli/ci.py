@@ -3,27 +3,27 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
-from pipelines.cli.arguments import Env, finish, pairs
+from pipelines.cli.arguments import Env, finish, pairs, problem
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs(help="What the workflow files run; `ml ci workflow NAME` runs such a file here.")
 
-Event = Annotated[Path, typer.Option(help="The payload of a workflow_run or a pull_request_target event.")]
-Drift = Annotated[Path, typer.Argument(help="The folder of drift.json and drift.md.")]
+Event = Annotated[Path, Option(help="The payload of a workflow_run or a pull_request_target event.")]
+Drift = Annotated[Path, Argument(help="The folder of drift.json and drift.md.")]
 DRIFT = Path("build/drift")
 
 
 @verbs.command(example="ml ci workflow judge\nml ci workflow rollback --input environment=staging")
 def workflow(
-    name: Annotated[str, typer.Argument(help="A file of .github/workflows, without .yml.")] = "",
-    event: Annotated[Path | None, typer.Option(help="A payload, as JSON; by default one is made.")] = None,
-    inputs: Annotated[list[str] | None, typer.Option("--input", help="NAME=VALUE of a dispatch.")] = None,
-    variables: Annotated[list[str] | None, typer.Option("--var", help="The repository's NAME=VALUE.")] = None,
-    job: Annotated[str | None, typer.Option(help="Only this job and those that it needs.")] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show all output.")] = False,
-    show: Annotated[bool, typer.Option("--list", help="Show the workflows and what starts them.")] = False,
+    name: Annotated[str, Argument(help="A file of .github/workflows, without .yml.")] = "",
+    event: Annotated[Path | None, Option(help="A payload, as JSON; by default one is made.")] = None,
+    inputs: Annotated[list[str] | None, Option("--input", help="NAME=VALUE of a dispatch.")] = None,
+    variables: Annotated[list[str] | None, Option("--var", help="The repository's NAME=VALUE.")] = None,
+    job: Annotated[str | None, Option(help="Only this job and those that it needs.")] = None,
+    verbose: Annotated[bool, Option("--verbose", help="Show all output.")] = False,
+    show: Annotated[bool, Option("--list", help="Show the workflows and what starts them.")] = False,
 ) -> None:
     """Run a real workflow file here, on the last commit."""
     from pipelines.local import workflow
@@ -38,8 +38,8 @@ def workflow(
 
 @verbs.command(example="ml ci scope --base main --head HEAD")
 def scope(
-    base: Annotated[str, typer.Option(help="The commit before; `ledger` is the one that was released last.")],
-    head: Annotated[str, typer.Option(help="The commit after.")],
+    base: Annotated[str, Option(help="The commit before; `ledger` is the one that was released last.")],
+    head: Annotated[str, Option(help="The commit after.")],
 ) -> None:
     """Say whether the commits from base to head change what makes a model or a release."""
     from pipelines.pulls import scope
@@ -62,8 +62,8 @@ def proposal(event: Event) -> None:
 
 @verbs.command(example='ml ci candidate candidate --head "$HEAD"')
 def candidate(
-    folder: Annotated[Path, typer.Argument(help="What the proposal's build left.")],
-    head: Annotated[str, typer.Option(help="The proposal's commit.")],
+    folder: Annotated[Path, Argument(help="What the proposal's build left.")],
+    head: Annotated[str, Option(help="The proposal's commit.")],
 ) -> None:
     """Put the commit's own params.yaml, dvc.lock and data.dvc in place of those that its build left."""
     from pipelines.pulls import candidate
@@ -82,19 +82,18 @@ def override(event: Event) -> None:
 @verbs.command(example='ml ci verdict --event "$GITHUB_EVENT_PATH" --evidence evidence')
 def verdict(
     event: Event,
-    evidence: Annotated[Path, typer.Option(help="The folder of the gate's gate.json.")] = Path("evidence"),
+    evidence: Annotated[Path, Option(help="The folder of the gate's gate.json.")] = Path("evidence"),
 ) -> None:
     """Set the commit status greenlight/gate of the pull request that an event is about."""
-    from pipelines.problem import PROBLEM
     from pipelines.pulls import status
 
-    finish(status.run(event, evidence, PROBLEM.contract))
+    finish(status.run(event, evidence, problem().contract))
 
 
 @verbs.command(example="ml ci comment --number 12 evidence/report.md")
 def comment(
-    number: Annotated[int, typer.Option(help="The pull request.")],
-    report: Annotated[Path, typer.Argument(help="What `ml ci verdict` left.")] = Path("evidence/report.md"),
+    number: Annotated[int, Option(help="The pull request.")],
+    report: Annotated[Path, Argument(help="What `ml ci verdict` left.")] = Path("evidence/report.md"),
 ) -> None:
     """Bring the report's comment on a pull request up to date; where there is none, say so."""
     from pipelines.pulls import comment
@@ -103,18 +102,17 @@ def comment(
 
 
 @verbs.command(example="ml ci rebuild trained")
-def rebuild(out: Annotated[Path, typer.Argument(help="The models' folder; it does not exist yet.")]) -> None:
+def rebuild(out: Annotated[Path, Argument(help="The models' folder; it does not exist yet.")]) -> None:
     """Train again from lock and seed, and leave the models for `ml release --trained`."""
-    from pipelines.problem import PROBLEM
     from pipelines.training import again
 
-    again.leave(out, PROBLEM)
+    again.leave(out, problem())
 
 
 @verbs.command(example='ml ci evidence --commit "$COMMIT"')
 def evidence(
-    commit: Annotated[str, typer.Option(help="A commit of the main branch, which a pull request brought.")],
-    out: Annotated[Path, typer.Option(help="Where proposal.json goes.")] = Path("build"),
+    commit: Annotated[str, Option(help="A commit of the main branch, which a pull request brought.")],
+    out: Annotated[Path, Option(help="Where proposal.json goes.")] = Path("build"),
 ) -> None:
     """Find the run of the workflow `judge` that let a merged commit through, and whether it left a report."""
     from pipelines.pulls import runs
@@ -125,14 +123,13 @@ def evidence(
 @verbs.command(example="ml ci rehearse")
 def rehearse() -> None:
     """Try staging's release on this machine: the previous one up, the flip under load, all down again."""
-    from pipelines.problem import PROBLEM
     from pipelines.registry import store as stores
     from pipelines.registry.ledger import Ledger
     from pipelines.rollout.rehearse import rehearse
 
     new, history = Ledger().required("staging").release, Ledger().history("staging")
     before = (entry.release for entry in history if entry.release != new)
-    finish(rehearse(new, PROBLEM.contract, next(filter(stores.of().has, before), None)))
+    finish(rehearse(new, problem().contract, next(filter(stores.of().has, before), None)))
 
 
 @verbs.command(example="ml ci retrain build/drift")
@@ -154,22 +151,21 @@ def alert(evidence: Drift = DRIFT) -> None:
 @verbs.command(example="ml ci replay --month 2013-07 --env staging")
 def replay(
     env: Env,
-    month: Annotated[str, typer.Option(help="The month whose events are sent, such as 2013-07.")],
-    url: Annotated[str, typer.Option(help="Where to; by default the environment's edge.")] = "",
-    one_row: Annotated[bool, typer.Option("--one-row", help="One row a request, not 100.")] = False,
-    rate: Annotated[float | None, typer.Option(help="At most so many requests a second.")] = None,
-    until: Annotated[Path | None, typer.Option(help="Go round until this file exists.")] = None,
-    tally: Annotated[Path | None, typer.Option(help="Write the counts there, as JSON.")] = None,
+    month: Annotated[str, Option(help="The month whose events are sent, such as 2013-07.")],
+    url: Annotated[str, Option(help="Where to; by default the environment's edge.")] = "",
+    one_row: Annotated[bool, Option("--one-row", help="One row a request, not 100.")] = False,
+    rate: Annotated[float | None, Option(help="At most so many requests a second.")] = None,
+    until: Annotated[Path | None, Option(help="Go round until this file exists.")] = None,
+    tally: Annotated[Path | None, Option(help="Write the counts there, as JSON.")] = None,
 ) -> None:
     """Send a month's events to an environment and count every answer; exits with 4 when one was lost."""
     from pipelines.host.host import Host
     from pipelines.monitoring.replay import replay
-    from pipelines.problem import PROBLEM
 
     counts = replay(
         month,
-        url or Host.load(env, PROBLEM.name).edge.model_url,
-        PROBLEM,
+        url or Host.load(env, problem().name).edge.model_url,
+        problem(),
         batch=1 if one_row else 100,
         rate=rate,
         until=until,

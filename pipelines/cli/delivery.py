@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Exit, Option
 
-from pipelines.cli.arguments import Env, finish
+from pipelines.cli.arguments import Env, finish, problem
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs("Release and deploy")
@@ -13,16 +13,13 @@ verbs = Verbs("Release and deploy")
 
 @verbs.command(example="ml release")
 def release(
-    trained: Annotated[
-        Path | None, typer.Option(help="What `ml ci rebuild` left, to train nothing here.")
-    ] = None,
-    sha256: Annotated[str, typer.Option(help="The SHA-256 of that folder, as `ml ci rebuild` says it.")] = "",
+    trained: Annotated[Path | None, Option(help="What `ml ci rebuild` left, to train nothing here.")] = None,
+    sha256: Annotated[str, Option(help="The SHA-256 of that folder, as `ml ci rebuild` says it.")] = "",
 ) -> None:
     """Build the release of this commit, put it into the store, and let the ledger want it for staging."""
-    from pipelines.problem import PROBLEM
     from pipelines.release.release import release
 
-    print(release(PROBLEM, trained=trained, digest=sha256))
+    print(release(problem(), trained=trained, digest=sha256))
 
 
 @verbs.command(example="ml promote")
@@ -37,9 +34,9 @@ def promote() -> None:
 @verbs.command(example="ml deploy --env staging --plan\nml deploy --env production --pause-before FLIP")
 def deploy(
     env: Env,
-    plan: Annotated[bool, typer.Option("--plan", help="Only say what would happen.")] = False,
+    plan: Annotated[bool, Option("--plan", help="Only say what would happen.")] = False,
     pause_before: Annotated[
-        str | None, typer.Option(metavar="STEP", help="Wait before this step (such as FLIP), with a preview.")
+        str | None, Option(metavar="STEP", help="Wait before this step (such as FLIP), with a preview.")
     ] = None,
 ) -> None:
     """Move an environment to the release that the ledger wants.
@@ -47,10 +44,9 @@ def deploy(
     The steps are PREPARE, VERIFY, SHADOW, CANARY, FLIP, BAKE and RETIRE; where one refuses, traffic returns,
     and the exit code is 4. Where there is too little traffic for a verdict the rollout waits, with 3. After
     that, after a kill and after a pause the same command goes on."""
-    from pipelines.problem import PROBLEM
     from pipelines.rollout import deploy
 
-    finish(deploy.deploy(env, PROBLEM.contract, plan=plan, pause_before=pause_before))
+    finish(deploy.deploy(env, problem().contract, plan=plan, pause_before=pause_before))
 
 
 def _unit(asked: bool) -> None:
@@ -58,19 +54,17 @@ def _unit(asked: bool) -> None:
         from pipelines.rollout.watch import unit
 
         print(unit(), end="")
-        raise typer.Exit
+        raise Exit
 
 
 @verbs.command(example="ml watch --env production")
 def watch(
     env: Env,
-    every: Annotated[
-        float, typer.Option(min=1, help="Seconds between two looks, give or take a quarter.")
-    ] = 30.0,
+    every: Annotated[float, Option(min=1, help="Seconds between two looks, give or take a quarter.")] = 30.0,
     unit: Annotated[
-        bool, typer.Option("--unit", is_eager=True, callback=_unit, help="Only print the systemd unit of it.")
+        bool, Option("--unit", is_eager=True, callback=_unit, help="Only print the systemd unit of it.")
     ] = False,
-    once: Annotated[bool, typer.Option("--once", help="Look once, and exit as `ml deploy` does.")] = False,
+    once: Annotated[bool, Option("--once", help="Look once, and exit as `ml deploy` does.")] = False,
 ) -> None:
     """Follow the ledger and deploy what it names, until stopped: the host pulls, GitHub holds no key to it.
 
@@ -79,24 +73,22 @@ def watch(
     After a reboot it brings the host up again.
 
     `ml status` shows what it saw last."""
-    from pipelines.problem import PROBLEM
     from pipelines.rollout.watch import watch
 
-    finish(watch(env, PROBLEM.contract, every=every, once=once))
+    finish(watch(env, problem().contract, every=every, once=once))
 
 
 @verbs.command(example="ml rollback --env production")
 def rollback(
     env: Env,
     ledger_only: Annotated[
-        bool, typer.Option("--ledger-only", help="Only write the ledger: the host follows it.")
+        bool, Option("--ledger-only", help="Only write the ledger: the host follows it.")
     ] = False,
 ) -> None:
     """Return to the newest release before this one whose rollout completed."""
-    from pipelines.problem import PROBLEM
     from pipelines.rollout.rollback import in_ledger, rollback
 
-    finish(in_ledger(env) if ledger_only else rollback(env, PROBLEM.contract))
+    finish(in_ledger(env) if ledger_only else rollback(env, problem().contract))
 
 
 @verbs.command(example="ml abort --env production")
@@ -104,7 +96,6 @@ def abort(env: Env) -> None:
     """End a rollout that is under way, as Ctrl-C does there: the step in hand is undone.
 
     No watch goes on with it: `ml deploy` does, or `ml rollback` undoes it."""
-    from pipelines.problem import PROBLEM
     from pipelines.rollout.abort import abort
 
-    finish(abort(env, PROBLEM.name))
+    finish(abort(env, problem().name))

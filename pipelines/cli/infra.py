@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
-from pipelines.cli.arguments import Env
+from pipelines.cli.arguments import Env, problem
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs(help="Set up a host with Terraform: edge, supervisor, folders.")
@@ -16,7 +16,7 @@ def up(
     env: Env,
     allowed_signers: Annotated[
         Path | None,
-        typer.Option(help="Deploy only what these keys signed: a file in OpenSSH's format allowed_signers."),
+        Option(help="Deploy only what these keys signed: a file in OpenSSH's format allowed_signers."),
     ] = None,
 ) -> None:
     """Make the host what infra/ says, and start what does not run. Again changes nothing.
@@ -24,26 +24,23 @@ def up(
     A list of keys that was given once stays."""
     from pipelines.base import machine
     from pipelines.host import terraform, trust
-    from pipelines.problem import PROBLEM
 
     if allowed_signers:
         trust.allow(allowed_signers, machine.home() / env)
-    terraform.up(env, PROBLEM.name)
+    terraform.up(env, problem().name)
 
 
 @verbs.command(example="ml infra plan --env staging")
 def plan(env: Env) -> None:
     """Show what `up` would change."""
     from pipelines.host import terraform
-    from pipelines.problem import PROBLEM
 
-    print(terraform.plan(env, PROBLEM.name))
+    print(terraform.plan(env, problem().name))
 
 
 @verbs.command(example="ml infra down --env staging")
 def down(env: Env) -> None:
     """Stop and remove an environment; its journal, its predictions and the store stay."""
     from pipelines.host import terraform
-    from pipelines.problem import PROBLEM
 
-    terraform.down(env, PROBLEM.name)
+    terraform.down(env, problem().name)

@@ -2,27 +2,26 @@
 
 from typing import Annotated
 
-import typer
+from typer import Option
 
-from pipelines.cli.arguments import finish
+from pipelines.cli.arguments import finish, problem
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs("On this machine")
 
 
 @verbs.command(example="ml demo\nml demo --down")
-def demo(down: Annotated[bool, typer.Option("--down", help="Stop what it left running.")] = False) -> None:
+def demo(down: Annotated[bool, Option("--down", help="Stop what it left running.")] = False) -> None:
     """The whole loop, in .greenlight/demo."""
     from pipelines.local import demo
-    from pipelines.problem import PROBLEM
 
     if down:
         return demo.down()
-    finish(demo.demo(PROBLEM))
+    finish(demo.demo(problem()))
 
 
 @verbs.command(example="ml lint\nml lint --fix")
-def lint(fix: Annotated[bool, typer.Option("--fix", help="Write the lists first.")] = False) -> None:
+def lint(fix: Annotated[bool, Option("--fix", help="Write the lists first.")] = False) -> None:
     """Compare the lists of code with the imports: the stages' `deps` in dvc.yaml, the Bento's `include` in
     bentofile.yaml, and what guards the judge (CODEOWNERS and the allow-list of pulls/scope.py).
 

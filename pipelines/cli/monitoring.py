@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Option
 
 from pipelines.base.errors import UserError
-from pipelines.cli.arguments import Env, finish, month
+from pipelines.cli.arguments import Env, finish, month, problem
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs("See what runs")
@@ -15,43 +15,40 @@ verbs = Verbs("See what runs")
 @verbs.command(example="ml status --env production")
 def status(env: Env) -> None:
     """Show what is wanted, what runs, and where the two differ."""
-    from pipelines.problem import PROBLEM
     from pipelines.rollout import status
 
-    finish(status.status(env, PROBLEM.name))
+    finish(status.status(env, problem().name))
 
 
 @verbs.command(example="ml history --env production")
 def history(
     env: Env,
-    move: Annotated[str | None, typer.Option(help="The id of one move: all that is known of it.")] = None,
+    move: Annotated[str | None, Option(help="The id of one move: all that is known of it.")] = None,
 ) -> None:
     """Show the moves that an environment made: when, why, from what to what, and how each ended."""
-    from pipelines.problem import PROBLEM
     from pipelines.rollout import status
 
-    finish(status.history(env, PROBLEM.name, move))
+    finish(status.history(env, problem().name, move))
 
 
 @verbs.command(example="ml logs --env staging\nml logs --env production --slot blue --follow")
 def logs(
     env: Env,
-    slot: Annotated[Literal["blue", "green"] | None, typer.Option(help="Only this slot's.")] = None,
-    lines: Annotated[int, typer.Option(min=0, help="So many of the last lines of each.")] = 20,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    slot: Annotated[Literal["blue", "green"] | None, Option(help="Only this slot's.")] = None,
+    lines: Annotated[int, Option(min=0, help="So many of the last lines of each.")] = 20,
+    follow: Annotated[bool, Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
 ) -> None:
     """Show what the slots, the edge and the supervisor of an environment wrote."""
     from pipelines.host import logs
-    from pipelines.problem import PROBLEM
 
-    finish(logs.show(env, PROBLEM.name, slot, lines, follow))
+    finish(logs.show(env, problem().name, slot, lines, follow))
 
 
 @verbs.command(example="ml drift --env production --through 2013-07")
 def drift(
     env: Env,
-    through: Annotated[str, typer.Option(help="The newest month; `latest` is the source's.")] = "latest",
-    out: Annotated[Path, typer.Option(help="Where drift.json and drift.md go.")] = Path("build/drift"),
+    through: Annotated[str, Option(help="The newest month; `latest` is the source's.")] = "latest",
+    out: Annotated[Path, Option(help="Where drift.json and drift.md go.")] = Path("build/drift"),
 ) -> None:
     """Compare what production saw with the training data: 0 STEADY, 3 INCONCLUSIVE, 4 RETRAIN or FAULT."""
     from pipelines.artifacts.reference import Reference
@@ -60,13 +57,12 @@ def drift(
     from pipelines.host.host import Host
     from pipelines.monitoring import report
     from pipelines.monitoring.drift import EXIT, drift
-    from pipelines.problem import PROBLEM
     from pipelines.registry import store as stores
 
-    route = Host.load(env, PROBLEM.name).edge.route()
+    route = Host.load(env, problem().name).edge.route()
     if route is None:
         raise UserError(f"{env} serves no release yet: run `ml deploy --env {env}`")
     known = Reference.read(stores.of().get(route.release) / "evidence")
-    check = drift(env, month(through), home(), known, PROBLEM.task.suited(load()), PROBLEM)
-    report.write(check, out, PROBLEM.task)
+    check = drift(env, month(through), home(), known, problem().task.suited(load()), problem())
+    report.write(check, out, problem().task)
     finish(EXIT[check.verdict])

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
-from pipelines.cli.arguments import labels, month, pairs
+from pipelines.cli.arguments import given, labels, month, pairs, problem
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs("Make a model")
@@ -12,17 +12,13 @@ verbs = Verbs("Make a model")
 
 @verbs.command(example="ml new tables/cars.csv\nml new tables/cars.csv --label price_eur --yes")
 def new(
-    table: Annotated[
-        str, typer.Argument(help="A CSV or Parquet file, a folder of them, a query, or its .sql.")
-    ],
-    label: Annotated[str, typer.Option(help="The column that is to be predicted.")] = "",
-    time: Annotated[
-        str, typer.Option(help="When the event of a row happens; `none`: rows have no date.")
-    ] = "",
-    key: Annotated[str, typer.Option(help="The column that identifies a row; `none`: one is made.")] = "",
-    kind: Annotated[list[str] | None, typer.Option("--as", help="A column's type: digit=category.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Take what is proposed.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Drop edits that are not committed.")] = False,
+    table: Annotated[str, Argument(help="A CSV or Parquet file, a folder of them, a query, or its .sql.")],
+    label: Annotated[str, Option(help="The column that is to be predicted.")] = "",
+    time: Annotated[str, Option(help="When the event of a row happens; `none`: rows have no date.")] = "",
+    key: Annotated[str, Option(help="The column that identifies a row; `none`: one is made.")] = "",
+    kind: Annotated[list[str] | None, Option("--as", help="A column's type: digit=category.")] = None,
+    yes: Annotated[bool, Option("--yes", help="Take what is proposed.")] = False,
+    force: Annotated[bool, Option("--force", help="Drop edits that are not committed.")] = False,
 ) -> None:
     """Write the room, pipelines/problem/, and params.yaml for a table: columns, types, ranges, leaks,
     months and margins are proposed from it."""
@@ -35,66 +31,59 @@ def new(
 def explore() -> None:
     """Write build/explore.html, to look at data/ before one models: each column and its link with the label,
     what is missing, what drifts, what leaks, and what a model must beat."""
-    from pipelines.core.params import load
-    from pipelines.problem import PROBLEM
     from pipelines.start import explore
 
-    explore.run(PROBLEM.task.suited(load()), PROBLEM)
+    explore.run(*given())
 
 
 @verbs.command(example="ml ingest\nml ingest --through 2013-07 --labels-to host")
 def ingest(
     through: Annotated[
-        str, typer.Option(help="The newest month, or `latest`; by default params.yaml: data.through.")
+        str, Option(help="The newest month, or `latest`; by default params.yaml: data.through.")
     ] = "",
     labels_to: Annotated[
-        str, typer.Option(help="Write the months after data.through there; `host`: $GREENLIGHT_HOME/labels.")
+        str, Option(help="Write the months after data.through there; `host`: $GREENLIGHT_HOME/labels.")
     ] = "",
 ) -> None:
     """Make data/ what params.yaml says: the source's months, a file each, the same bytes each time."""
-    from pipelines.problem import PROBLEM
     from pipelines.training.ingest import ingest
 
-    ingest(PROBLEM, month(through) if through else None, labels_to=labels(labels_to))
+    ingest(problem(), month(through) if through else None, labels_to=labels(labels_to))
 
 
 @verbs.command(example="ml restore")
 def restore() -> None:
     """Bring data/ back in a fresh clone, from the DVC remote or the source, and check it against data.dvc."""
-    from pipelines.problem import PROBLEM
     from pipelines.training.ingest import restore
 
-    restore(PROBLEM)
+    restore(problem())
 
 
 @verbs.command(example="ml reproduce")
 def reproduce(
     locked: Annotated[
-        bool, typer.Option("--locked", help="Refuse when dvc.lock is not the committed one.")
+        bool, Option("--locked", help="Refuse when dvc.lock is not the committed one.")
     ] = False,
 ) -> None:
     """All stages: bring the data back, run what has changed, compare with the committed dvc.lock."""
-    from pipelines.problem import PROBLEM
     from pipelines.training.reproduce import reproduce
 
-    reproduce(PROBLEM, locked=locked)
+    reproduce(problem(), locked=locked)
 
 
 @verbs.command(example="ml tune --minutes 5")
 def tune(
     trials: Annotated[
-        int | None, typer.Option(min=1, help="So many trials in all; by default params.yaml: tune.trials.")
+        int | None, Option(min=1, help="So many trials in all; by default params.yaml: tune.trials.")
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="Start no trial after so many minutes; another run goes on.")
+        float | None, Option(min=0, help="Start no trial after so many minutes; another run goes on.")
     ] = None,
     write: Annotated[
-        bool, typer.Option("--write/--dry-run", help="Write better settings into params.yaml, or show them.")
+        bool, Option("--write/--dry-run", help="Write better settings into params.yaml, or show them.")
     ] = True,
 ) -> None:
     """Search params.yaml: tune for better settings, inside the training months; Ctrl-C keeps the best."""
-    from pipelines.core.params import load
-    from pipelines.problem import PROBLEM
     from pipelines.training import tune
 
-    tune.tune(PROBLEM.task.suited(load()), PROBLEM, trials=trials, minutes=minutes, write=write)
+    tune.tune(*given(), trials=trials, minutes=minutes, write=write)

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from pipelines.base.errors import UserError
-from pipelines.cli.arguments import finish
+from pipelines.cli.arguments import finish, given, problem
 from pipelines.cli.groups import Verbs
 
 if TYPE_CHECKING:
@@ -19,35 +19,26 @@ verbs = Verbs("Judge a proposal")
 @verbs.command(example="ml gate --candidate ../proposal --head proposal\nml gate --power")
 def gate(
     candidate: Annotated[
-        Path | None, typer.Option(help="What the proposal's build left: models/, dvc.lock, ...")
+        Path | None, Option(help="What the proposal's build left: models/, dvc.lock, ...")
     ] = None,
-    base: Annotated[Path, typer.Option(help="The checkout that judges: its code, its thresholds.")] = Path(),
-    head: Annotated[str | None, typer.Option(help="The proposal's commit, for what it changes.")] = None,
-    out: Annotated[Path, typer.Option(help="Where gate.json goes.")] = Path("evidence"),
-    power: Annotated[
-        bool, typer.Option("--power", help="Show which margins days like these can decide.")
-    ] = False,
+    base: Annotated[Path, Option(help="The checkout that judges: its code, its thresholds.")] = Path(),
+    head: Annotated[str | None, Option(help="The proposal's commit, for what it changes.")] = None,
+    out: Annotated[Path, Option(help="Where gate.json goes.")] = Path("evidence"),
+    power: Annotated[bool, Option("--power", help="Show which margins days like these can decide.")] = False,
 ) -> None:
     """Judge a proposal: exits with 0 for PASS, 3 for INCONCLUSIVE, 4 for FAIL."""
     if power:
-        return _power()
+        from pipelines.judge.power import run
+
+        return run(*given())
     if candidate is None:
         raise UserError("--candidate is missing: the folder that a proposal's build leaves (or --power)")
     from pipelines.judge import gate
-    from pipelines.problem import PROBLEM
     from pipelines.registry.ledger import Ledger
 
     book = Ledger()
     production, anchor = map(_production, (book.wanted("production"), book.anchor("production")))
-    finish(gate.run(candidate, base, PROBLEM, out, production, anchor, head))
-
-
-def _power() -> None:
-    from pipelines.core import params
-    from pipelines.judge import power
-    from pipelines.problem import PROBLEM
-
-    power.run(PROBLEM.task.suited(params.load()), PROBLEM)
+    finish(gate.run(candidate, base, problem(), out, production, anchor, head))
 
 
 def _production(entry: "Entry | None") -> "Production | None":
@@ -64,14 +55,13 @@ def _production(entry: "Entry | None") -> "Production | None":
 
 @verbs.command(example="ml report --show")
 def report(
-    evidence: Annotated[Path, typer.Argument(help="The folder of gate.json.")] = Path("evidence"),
-    show: Annotated[bool, typer.Option("--show", help="Print it here as well.")] = False,
+    evidence: Annotated[Path, Argument(help="The folder of gate.json.")] = Path("evidence"),
+    show: Annotated[bool, Option("--show", help="Print it here as well.")] = False,
 ) -> None:
     """Write the pull request's report from gate.json: report.md, and report.html with plots."""
-    from pipelines.problem import PROBLEM
     from pipelines.report import markdown, report
 
-    path = report.run(PROBLEM.contract, evidence)
+    path = report.run(problem().contract, evidence)
     if show:
         markdown.show(path)
 
@@ -79,9 +69,9 @@ def report(
 @verbs.command(example="ml diff staging production\nml diff 3fd1c09e .")
 def diff(
     one: Annotated[
-        str, typer.Argument(metavar="A", help="A release, `staging`, `production`, a folder with models/.")
+        str, Argument(metavar="A", help="A release, `staging`, `production`, a folder with models/.")
     ],
-    other: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    other: Annotated[str, Argument(metavar="B", help="Another one.")],
 ) -> None:
     """Show where two releases or models differ: params, data, metrics, columns, packages, the gate's word."""
     from pipelines.release.diff import diff

@@ -1,11 +1,11 @@
 """`ml stage`: the stages of dvc.yaml, which `ml reproduce` runs where something has changed."""
 
 import sys
-from typing import Any
 
 import typer
 
 from pipelines.base import preloaded
+from pipelines.cli.arguments import given
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs(help="One stage of dvc.yaml; `ml reproduce` runs those that something has changed for.")
@@ -24,7 +24,7 @@ def validate() -> None:
     """Hold the data files against the contract (Great Expectations)."""
     from pipelines.training import validate
 
-    validate.run(*_given())
+    validate.run(*given())
 
 
 @verbs.command(example="ml stage prepare")
@@ -32,7 +32,7 @@ def prepare() -> None:
     """Make the features."""
     from pipelines.training import prepare
 
-    prepare.run(*_given())
+    prepare.run(*given())
 
 
 @verbs.command(example="ml stage train")
@@ -40,7 +40,7 @@ def train() -> None:
     """Fit the estimator of params.yaml, export it as ONNX, log the run to MLflow."""
     from pipelines.training import train
 
-    train.run(*_given())
+    train.run(*given())
 
 
 @verbs.command(example="ml stage evaluate")
@@ -48,7 +48,7 @@ def evaluate() -> None:
     """Write metrics, plots and golden rows of the days after training."""
     from pipelines.training import evaluate
 
-    evaluate.run(*_given())
+    evaluate.run(*given())
 
 
 @verbs.command(example="ml stage verify")
@@ -56,7 +56,7 @@ def verify() -> None:
     """Train again from the same seed, and on shuffled outcomes, for the gate."""
     from pipelines.training import verify
 
-    verify.run(*_given())
+    verify.run(*given())
 
 
 @verbs.command(example="ml stage card")
@@ -64,12 +64,4 @@ def card() -> None:
     """Write the model card, models/card.md."""
     from pipelines.report import card
 
-    card.run(*_given())
-
-
-def _given() -> tuple[Any, Any]:
-    """The params and the problem."""
-    from pipelines.core.params import load
-    from pipelines.problem import PROBLEM
-
-    return PROBLEM.task.suited(load()), PROBLEM
+    card.run(*given())

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from pipelines.base.errors import UserError
 from pipelines.cli.arguments import finish
@@ -22,8 +22,8 @@ def show() -> None:
 
 @verbs.command(example="ml store prune --keep 10 --dry-run")
 def prune(
-    keep: Annotated[int, typer.Option(min=1, help="So many of the newest releases stay.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    keep: Annotated[int, Option(min=1, help="So many of the newest releases stay.")],
+    dry_run: Annotated[bool, Option("--dry-run", help="Only say what would be removed.")] = False,
 ) -> None:
     """Remove older releases from the store, but none that an environment wants, runs or goes back to."""
     from pipelines.rollout import releases
@@ -32,7 +32,7 @@ def prune(
 
 
 @verbs.command(example="ml store add release  # a downloaded artifact")
-def add(folder: Annotated[Path, typer.Argument(help="A folder of releases: a downloaded artifact.")]) -> None:
+def add(folder: Annotated[Path, Argument(help="A folder of releases: a downloaded artifact.")]) -> None:
     """Take in releases that another machine built; each is hashed against its id."""
     from pipelines.registry import store as stores
 
@@ -56,7 +56,7 @@ def previous() -> None:
 
 @verbs.command(example="ml store image\nml store image 3fd1c09e")
 def image(
-    release: Annotated[str, typer.Argument(help="An id, or its beginning; staging's by default.")] = "",
+    release: Annotated[str, Argument(help="An id, or its beginning; staging's by default.")] = "",
 ) -> None:
     """Build a release's container image, where a Docker engine answers."""
     from pipelines.registry.ledger import Ledger

@@ -161,7 +161,9 @@ def names(nodes: Iterable[ast.AST]) -> Iterator[str]:
 
 
 def _is_problem(node: ast.expr) -> bool:
-    """Whether it is `problem`, `x.problem` or `PROBLEM`: every Problem has that name, and a test holds it."""
+    """Whether it is `problem`, `x.problem`, `PROBLEM` or `problem()`: every Problem has that name, and a test
+    holds it."""
+    node = node.func if isinstance(node, ast.Call) else node
     name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
     return name.lower() == "problem"
 
@@ -187,6 +189,4 @@ def _parsed(root: Path, file: str) -> ast.Module:
         raise UserError(f"{file} is not Python: {error}") from None
 
 
-@cache
-def _tree(source: str) -> ast.Module:
-    return ast.parse(source)
+_tree = cache(ast.parse)  # by the source
