@@ -59,11 +59,6 @@ class Harmless:
         return getattr(self._stream, name)
 
 
-def guarded() -> contextlib.AbstractContextManager[None]:
-    """While the block runs, what this process prints is harmless: it may name what a proposal brought."""
-    return through(Harmless)
-
-
 @contextlib.contextmanager
 def through(kind: Callable[[TextIO], Any]) -> Iterator[None]:
     """While the block runs, what this process prints goes through streams of this kind."""

@@ -5,11 +5,10 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
 from queue import SimpleQueue
 from typing import Any, Generic, TextIO, TypeVar, cast
 
-from pipelines.base import console, programs
+from pipelines.base import programs
 
 Made = TypeVar("Made")
 _own = threading.local()
@@ -44,8 +43,8 @@ class Aside(Generic[Made]):
         return self.made()
 
 
-class _Apart:
-    """A stream of text for all threads: what an Aside writes is kept by it."""
+class Apart:
+    """A stream of text for all threads: what an Aside writes is kept by it (`console.through`)."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -57,11 +56,6 @@ class _Apart:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-def told_apart() -> AbstractContextManager[None]:
-    """While the block runs, what is printed beside is kept."""
-    return console.through(_Apart)
 
 
 def run(command: Sequence[str], quiet: bool = True, **options: Any) -> int:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from pipelines.artifacts.host import Outputs
 from pipelines.base import git, loopback, programs
+from pipelines.base.console import through
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, write_json, write_text
 from pipelines.core import params as parameters
@@ -29,11 +30,8 @@ from pipelines.rollout.rehearse import free_ports
 
 FOLDER = Path(".greenlight/demo")
 REPOSITORY = "you/greenlight"
-AUTHOR = {
-    f"GIT_{role}_{field}": f"author{end}"
-    for role in ("AUTHOR", "COMMITTER")
-    for field, end in (("NAME", ""), ("EMAIL", "@localhost"))
-}
+AUTHOR = {f"GIT_{role}_NAME": "author" for role in ("AUTHOR", "COMMITTER")}
+AUTHOR |= {f"GIT_{role}_EMAIL": "author@localhost" for role in ("AUTHOR", "COMMITTER")}
 ENVIRONMENTS = ("staging", "production")
 STORAGE = "storage"  # the DVC remote
 CHOSEN = "chosen"  # the proposals that were found
@@ -81,7 +79,7 @@ def open_stage() -> Iterator["Stage"]:
         here = f"{api}/repos/{REPOSITORY}"
         pushes.through_the_door(folder / "author", here, f"user:{events.owner(REPOSITORY)}")
         stage = Stage(folder, place, console, {VARIABLE: deploy_key(here)})
-        with aside.told_apart():
+        with through(aside.Apart):
             yield stage
 
 
@@ -222,9 +220,7 @@ class Stage:
 
     # GitHub
 
-    def api(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, token: str = rights.EVERYTHING
-    ) -> Any:
+    def api(self, method: str, path: str, body: Any = None, token: str = rights.EVERYTHING) -> Any:
         return github.call(f"{self.place.api}/repos/{REPOSITORY}{path}", method, body, token)
 
     def workflow(self, name: str, event: events.Event, told: act.Told = None) -> Run:

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from pipelines.base import console
 from pipelines.base.errors import UserError
 from pipelines.local import aside
 from pipelines.local.aside import Aside
@@ -20,7 +21,7 @@ def test_what_is_said_beside_is_kept_until_its_turn(capsys: pytest.CaptureFixtur
         print("beside: two")
         return 7
 
-    with aside.told_apart():
+    with console.through(aside.Apart):
         other = Aside(beside)
         assert begun.wait(10)
         print("chapter")
@@ -31,7 +32,7 @@ def test_what_is_said_beside_is_kept_until_its_turn(capsys: pytest.CaptureFixtur
 
 
 def test_one_beside_another_is_shown_within_it(capsys: pytest.CaptureFixture[str]) -> None:
-    with aside.told_apart():
+    with console.through(aside.Apart):
         inner = Aside(lambda: print("inner"))
 
         def outer() -> None:
@@ -51,7 +52,7 @@ def test_what_follows_one_that_failed_does_not_run_and_fails_too(capsys: pytest.
         print("said before")
         raise UserError("no")
 
-    with aside.told_apart():
+    with console.through(aside.Apart):
         failed = Aside(fail)
         after = Aside(lambda: print("must not be said"), after=failed)
         for one in (failed, after):
@@ -65,7 +66,7 @@ def test_a_program_says_what_its_thread_says(
     quiet: bool, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program = "import sys; print('out', flush=True); print('err', file=sys.stderr); sys.exit(3)"
-    with aside.told_apart():
+    with console.through(aside.Apart):
         ran = Aside(lambda: aside.run([sys.executable, "-c", program], quiet))
         ran.made()
         assert capsys.readouterr().err == ""
