@@ -28,13 +28,8 @@ def decisions(e: Evidence) -> dict[str, Any] | None:
     return {
         "moves": [_move(str(name), saved[moved == name]) for name in np.unique(moved) if name],
         "rows": [
-            {
-                **_place(e.window, row, e.contract),
-                "champion": old,
-                "candidate": new,
-                "label": came,
-                "saved": cost,
-            }
+            _place(e.window, row, e.contract)
+            | {"champion": old, "candidate": new, "label": came, "saved": cost}
             for row, old, new, came, cost in told
         ],
     }

@@ -8,16 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
-from onnx import (
-    AttributeProto,
-    GraphProto,
-    ModelProto,
-    NodeProto,
-    SparseTensorProto,
-    TensorProto,
-    defs,
-    numpy_helper,
-)
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 
 STANDARD = ("", "ai.onnx", "ai.onnx.ml")  # the domains of ONNX itself: what they compute is written down
 CHANCE = set(
@@ -75,7 +66,7 @@ def _check_operator(node: NodeProto, versions: dict[str, int]) -> None:
     if domain not in STANDARD:
         raise Refused(f"uses {name!r} of the domain {node.domain[:60]!r}, which is not ONNX's own")
     try:
-        known: Any = defs.get_schema(node.op_type, versions.get(domain, 0), domain)
+        known: Any = onnx.defs.get_schema(node.op_type, versions.get(domain, 0), domain)
     except Exception:  # onnx has no class of its own for it that it exports
         raise Refused(
             f"uses {name!r}, which is not an operator of ONNX in the version that it names"
@@ -141,7 +132,7 @@ def _same_tensor(one: TensorProto, other: TensorProto) -> bool:
     if any(getattr(one, name) != getattr(other, name) for name in ("name", "data_type", "dims")):
         return False
     try:
-        values = [numpy_helper.to_array(tensor) for tensor in (one, other)]
+        values = [onnx.numpy_helper.to_array(tensor) for tensor in (one, other)]
     except (ValueError, TypeError):
         return False
     if np.issubdtype(values[0].dtype, np.floating):

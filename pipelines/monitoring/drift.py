@@ -48,10 +48,8 @@ def drift(
     log = labels.predictions(hosts.place(home, environment, contract.name) / "predictions", contract)
     step(f"{environment}: {len(log.rows):,} predictions with a key in {log.lines:,} lines of the log")
     events = {period: labels.events(home / "labels", period, problem) for period in counted}
-    judged = [
-        judge(month, table, log, known, params, contract)
-        for month, table in by_month(events, contract).items()
-    ]
+    months = by_month(events, contract).items()
+    judged = [judge(month, table, log, known, params, contract) for month, table in months]
     # without the months before production began; the newest always stays
     begun = next((n for n, month in enumerate(judged) if month.predictions), len(judged) - 1)
     check = conclude(environment, judged[begun:], log, known, params, problem.task)
@@ -97,13 +95,9 @@ def judge(
     features, task = known.named, tasks.of(contract)
     bins = {name: feature.bins for name, feature in features.items()}
     wrong = faults.find(joined, table, bins, params.drift.psi, contract)
-    psi = {
-        column.name: stats.psi(
-            features[column.name].frequencies,
-            bins[column.name].frequencies(joined[f"{column.name}_seen"].to_numpy(dtype=object)),
-        )
-        for column in contract.loggable
-    }
+    seen = {c.name: joined[f"{c.name}_seen"].to_numpy(dtype=object) for c in contract.loggable}
+    shares = {name: bins[name].frequencies(values) for name, values in seen.items()}
+    psi = {name: stats.psi(features[name].frequencies, share) for name, share in shares.items()}
     over = {name: value / features[name].threshold for name, value in psi.items()}
     skill = _skill(joined[joined[contract.label.name].notna()], params, contract)
     state, why = _state(skill, wrong, params, task)

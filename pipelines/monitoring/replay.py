@@ -54,10 +54,14 @@ def replay(
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"nothing listens at {url} ({reason}): run `ml deploy` first") from None
-    begun = time.monotonic()
+    begun = shown = time.monotonic()
     load = Load(url, requests, rate, connections, timeout, accepts)
-    with suppress(KeyboardInterrupt), load:
-        _watch(load, month)  # what was sent until Ctrl-C still counts
+    with suppress(KeyboardInterrupt), load:  # what was sent until Ctrl-C still counts
+        while any(thread.is_alive() for thread in load.threads):
+            time.sleep(0.05)
+            if time.monotonic() - shown >= PROGRESS_SECONDS:
+                shown, lost = time.monotonic(), sum(1 for answer in load.answers if answer.lost)
+                step(f"replay of {month}: {load.sent:,} requests sent" + (f", {lost:,} lost" if lost else ""))
     result = _counted(month, url, load, time.monotonic() - begun)
     if tally is not None:
         write_json(tally, asdict(result))
@@ -156,12 +160,3 @@ def _counted(month: str, url: str, load: Load, seconds: float) -> Tally:
         losses=dict(losses.most_common()),
         latency={n: round(float(np.quantile(times, q, method="inverted_cdf")), 6) for n, q in at.items()},
     )
-
-
-def _watch(load: Load, month: str) -> None:
-    shown = time.monotonic()
-    while any(thread.is_alive() for thread in load.threads):
-        time.sleep(0.05)
-        if time.monotonic() - shown >= PROGRESS_SECONDS:
-            shown, lost = time.monotonic(), sum(1 for answer in load.answers if answer.lost)
-            step(f"replay of {month}: {load.sent:,} requests sent" + (f", {lost:,} lost" if lost else ""))

@@ -102,15 +102,8 @@ def rolling_folds(params: Params, rows: pd.DataFrame, contract: Contract) -> tup
             f"params.yaml: tune.folds is {params.tune.folds}, but {params.train.first} to "
             f"{params.train.last}, less the first month, which only trains, leaves {len(names) - 1}"
         )
-    return tuple(
-        Fold(
-            str(name),
-            rows[month < name],
-            rows[month == name],
-            units.of(rows[month == name], contract).of,
-        )
-        for name in names[-params.tune.folds :]
-    )
+    parts = ((name, rows[month < name], rows[month == name]) for name in names[-params.tune.folds :])
+    return tuple(Fold(str(name), past, now, units.of(now, contract).of) for name, past, now in parts)
 
 
 def day_losses(params: Params, problem: Problem, folds: Sequence[Fold]) -> Iterator[np.ndarray]:
@@ -296,18 +289,10 @@ def _results(study: "optuna.Study", params: Params, folds: Sequence[Fold], now: 
     losses = np.array([attributes["losses"] for attributes in found])
     rows = np.concatenate([fold.sizes for fold in folds])
     low, high = intervals(losses - now, rows, params.gate.resamples, params.train.seed)
-    results = (
-        Result(
-            attributes["number"],
-            attributes["estimator"],
-            attributes["settings"],
-            loss.sum() / rows.sum(),
-            (loss - now).sum() / rows.sum(),
-            least,
-            most,
-        )
-        for attributes, loss, least, most in zip(found, losses, low.tolist(), high.tolist(), strict=True)
-    )
+    said = [[attributes[name] for name in ("number", "estimator", "settings")] for attributes in found]
+    means = (losses.sum(axis=1) / rows.sum(), (losses - now).sum(axis=1) / rows.sum(), low, high)
+    figures = zip(*(mean.tolist() for mean in means), strict=True)
+    results = (Result(*its, *numbers) for its, numbers in zip(said, figures, strict=True))
     return sorted(results, key=lambda result: result.loss)
 
 
