@@ -53,7 +53,7 @@ def flips(bench: Bench) -> None:
             except Refused as error:
                 refused.append(f"move {done}: {error}")
             step(f"flip {done}, about {load.sent:,} requests")
-    flipped = [move.fact("FLIP") for move in Journal.of(bench.host).moves()[before:]]
+    flipped = [move.first("fact", "FLIP") for move in Journal.of(bench.host).moves()[before:]]
     seconds = sorted(fact["seconds"] for fact in flipped if fact)
     out, kept = load.outcome, load.outcomes[_load.KEPT]
     for reason in refused:

@@ -237,17 +237,14 @@ def variables(settings: Mapping[str, str] | None = None) -> dict[str, str]:
     """The GIT_* variables alone, for a program that may ask git itself."""
     kept = {name: value for name, value in os.environ.items() if LOGIN.fullmatch(name)}
     kept |= {"GIT_TERMINAL_PROMPT": "0", "GIT_NO_REPLACE_OBJECTS": "1", "GIT_OPTIONAL_LOCKS": "0"}
-    pairs = [*_handed_over(), *(settings or {}).items()]
+    count = os.environ.get("GIT_CONFIG_COUNT", "")
+    numbers = range(int(count) if count.isdigit() else 0)
+    handed = ((os.environ.get(f"GIT_CONFIG_{part}_{n}", "") for part in ("KEY", "VALUE")) for n in numbers)
+    pairs = [(name, value) for name, value in handed if LOGIN_SETTING.fullmatch(name)]
+    pairs += (settings or {}).items()
     for number, (name, value) in enumerate(pairs):
         kept |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
     return kept | ({"GIT_CONFIG_COUNT": str(len(pairs))} if pairs else {})
-
-
-def _handed_over() -> list[tuple[str, str]]:
-    count = os.environ.get("GIT_CONFIG_COUNT", "")
-    numbers = range(int(count) if count.isdigit() else 0)
-    pairs = ((os.environ.get(f"GIT_CONFIG_{part}_{n}", "") for part in ("KEY", "VALUE")) for n in numbers)
-    return [(name, value) for name, value in pairs if LOGIN_SETTING.fullmatch(name)]
 
 
 def _object(name: str, at: Path | str) -> str | None:

@@ -9,7 +9,6 @@ import json
 import os
 import ssl
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -86,13 +85,16 @@ class GitHub:
         """All pages of a list; `field` is its name where the answer is an object. TooMany where there are
         more than `most`, or more than GitHub gives out: no list is cut in silence."""
         found: list[dict[str, Any]] = []
-        where = f"{self._address(path)}{'&' if '?' in path else '?'}per_page=100"
-        for answer in self._pages(where):
-            content = _content(answer)
+        where, seen = f"{self._address(path)}{'&' if '?' in path else '?'}per_page=100", set[str]()
+        while where not in seen:
+            seen.add(where)
+            content = _content(answer := self._ask("GET", where))
             found += content[field] if field else content
-            following = "next" in answer.links
-            if len(found) > most or (following and len(found) == most):
+            if len(found) > most or ("next" in answer.links and len(found) == most):
                 raise TooMany(f"GitHub lists more than {most} entries at {path}, and no more are looked at")
+            where = answer.links.get("next", {}).get("url", where)
+            if urlsplit(where)[:2] != urlsplit(self.api)[:2]:
+                raise UserError(f"GitHub's next page is elsewhere, at {where}, not at {self.api}")
         if field and len(found) < (known := content.get("total_count", 0)):
             raise TooMany(f"GitHub gives out {len(found)} of the {known} entries at {path}")
         return found
@@ -115,15 +117,6 @@ class GitHub:
 
     def _address(self, path: str) -> str:
         return f"{self.api}/repos/{self.repository}{path}"
-
-    def _pages(self, address: str) -> Iterator["httpx.Response"]:
-        seen = set()
-        while address not in seen:
-            seen.add(address)
-            yield (answer := self._ask("GET", address))
-            address = answer.links.get("next", {}).get("url", address)
-            if urlsplit(address)[:2] != urlsplit(self.api)[:2]:
-                raise UserError(f"GitHub's next page is elsewhere, at {address}, not at {self.api}")
 
     def _ask(
         self, method: str, url: str, body: Any = None, again: bool = False, to: Path | None = None

@@ -121,8 +121,11 @@ class Edge:
             was, old = before.routes.get(self.model), before.versions.get(self.model, NOTHING)
             write_json(self.route_file, envoy.routes(_changed(self._table(), self.model, was, old)))
         said = f"it is at {answer}" if answer else "it does not answer"
+        log = self.folder / "envoy.log"  # Envoy tells nowhere else why it has rejected a route file
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        why = [f" ({line.partition('rejected: ')[2]})" for line in lines if "rejected: " in line] or [""]
         late = f"the edge did not take the route to {version} within {within:.0f} s"
-        raise Refused(f"{late}: {said}{self._complaint()}")
+        raise Refused(f"{late}: {said}{why[-1]}")
 
     def preview(self, slot: str) -> str:
         """Let `slot` answer below /preview/, beside the route as it is; returns its address."""
@@ -177,13 +180,6 @@ class Edge:
         Not the admin page's: Envoy's main thread shows a version before the worker has it. There is one
         worker (see `command`), so that its answer holds for all requests that come after it."""
         return _answer(urllib.request.Request(f"{self.model_url}/", headers={CHECK_HEADER: VERSION_CHECK}))
-
-    def _complaint(self) -> str:
-        """Why a route file was rejected, which Envoy tells nowhere but in its log."""
-        log = self.folder / "envoy.log"
-        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-        rejected = [line.partition("rejected: ")[2] for line in lines if "rejected: " in line]
-        return f" ({rejected[-1]})" if rejected else ""
 
     def _sums(self, slot: str, cluster: str | None = None) -> dict[str, int]:
         sums = {"rq_total": 0, "rq_error": 0, "rq_active": 0}

@@ -63,8 +63,10 @@ def revive(host: Host, within: float = 30.0) -> bool:
     else:
         supervision.start(host)
     if not until(lambda: alive(host), within):
-        late = f"the edge of {host.environment} did not answer within {within:.0f} s"
-        raise Refused(f"{late}: {_last_words(host) or 'no log'}")
+        logs = (host.folder / "supervisor" / "start.log", host.folder / "edge" / "envoy.log")
+        ends = [log.read_text(errors="replace").split("\n")[-3:] for log in logs if log.exists()]
+        words = " ".join(line.strip() for end in ends for line in end).strip() or "no log"
+        raise Refused(f"the edge of {host.environment} did not answer within {within:.0f} s: {words}")
     return True
 
 
@@ -127,12 +129,6 @@ def _marks(host: Host) -> list[str]:
 
 def _slot_marks(host: Host) -> list[str]:
     return [slot.mark for one in host.each for slot in one.slots]
-
-
-def _last_words(host: Host) -> str:
-    logs = (host.folder / "supervisor" / "start.log", host.folder / "edge" / "envoy.log")
-    ends = [log.read_text(errors="replace").split("\n")[-3:] for log in logs if log.exists()]
-    return " ".join(line.strip() for end in ends for line in end).strip()
 
 
 def _holder(port: int) -> psutil.Process | None:

@@ -60,7 +60,7 @@ def plan(env: str, model: str, home: Path | None = None) -> str:
     """What `up` would change, as Terraform tells it."""
     terraform = Terraform.of(env, model, home)
     terraform.plan()
-    return terraform.told()
+    return terraform._run("show", str(terraform._plan))[1]
 
 
 def down(env: str, model: str, home: Path | None = None) -> None:
@@ -141,10 +141,6 @@ class Terraform:
     def apply(self) -> None:
         """Apply the saved plan, which asks nothing and takes no variables."""
         self._run("apply", str(self._plan), input=False)
-
-    def told(self) -> str:
-        """The saved plan, for people."""
-        return self._run("show", str(self._plan))[1]
 
     def outputs(self, planned: bool = False) -> dict[str, Any]:
         """The values of all outputs by name, or those that the saved plan gives them; empty before the first

@@ -96,6 +96,7 @@ def run(
     runs where the workflow does not exist or uses an action without a stand-in, and where no runner has a
     job's label."""
     started, (number, folder) = now(), next_run(place.state, again)
+    log = folder / "log.txt"
     attempt = 1 + (read_json(folder / "run.json")["run_attempt"] if again else 0)
     try:
         sha = check_out(place.origin, event, folder / "source")
@@ -116,7 +117,7 @@ def run(
         ]
         name = definition.get("name", workflow)
         step(f"{name}: run {number}, {event.name}, commit {sha[:12]}")
-        story = Story(name, folder / "log.txt", verbose, told)
+        story = Story(name, log, verbose, told)
         code = follow(command, environment(place, event, folder), folder / "source", story)
     finally:
         for leftover in LEFTOVERS:
@@ -129,19 +130,10 @@ def run(
     jobs = {
         key: story.jobs.get(key, "skipped") for key in definition["jobs"] if job is None or key in story.jobs
     }
-    done = Run(
-        number,
-        name,
-        f".github/workflows/{workflow}.yml",
-        replace(event, sha=sha),
-        code,
-        jobs,
-        "\n".join(story.summaries),
-        folder / "log.txt",
-        started,
-        attempt,
-        {definition["jobs"][key].get("name", key): result for key, result in jobs.items()},
-    )
+    path, summary = f".github/workflows/{workflow}.yml", "\n".join(story.summaries)
+    checks = {definition["jobs"][key].get("name", key): result for key, result in jobs.items()}
+    event = replace(event, sha=sha)
+    done = Run(number, name, path, event, code, jobs, summary, log, started, attempt, checks)
     write_json(folder / "run.json", done.as_json(place.repository) | {"jobs": jobs, "checks": done.checks})
     write_text(folder / "summary.md", done.summary)
     step(f"{name}: {', '.join(f'{key} {result}' for key, result in jobs.items())}")
@@ -246,13 +238,6 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def die_with_parent() -> None:
-    """A killed caller must leave no run behind it (prctl PR_SET_PDEATHSIG).
-
-    Not SIGTERM: act hangs when that comes while it starts a step. Steps end with their terminal."""
-    LIBC.prctl(1, signal.SIGKILL)
-
-
 def follow(command: list[str], environment: Mapping[str, str], folder: Path, story: "Story") -> int:
     process = programs.start(
         command,
@@ -260,7 +245,9 @@ def follow(command: list[str], environment: Mapping[str, str], folder: Path, sto
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        preexec_fn=die_with_parent,
+        # A killed caller must leave no run behind it (PR_SET_PDEATHSIG). Not SIGTERM: act hangs when that
+        # comes while it starts a step. Steps end with their terminal.
+        preexec_fn=lambda: LIBC.prctl(1, signal.SIGKILL),
     )
     assert process.stdout is not None
     try:

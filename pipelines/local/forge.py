@@ -99,7 +99,11 @@ class Forge:
             record["head"] = self.commit(head_name(record))
             record["base"] = self.commit(record["base_ref"])
             if before != (record["head"], record["base"]) or "merge" not in record:
-                record["merge"] = self.test_merge(record)
+                ref, base, head = f"refs/pull/{record['number']}", record["base"], record["head"]
+                self.git("update-ref", f"{ref}/head", head)
+                if merged := self.merge(base, head, f"Merge {head} into {base}"):
+                    self.git("update-ref", f"{ref}/merge", merged)
+                record["merge"] = merged  # None where the two ends conflict
                 self.save()
         number = record["number"]
         ends = {
@@ -135,14 +139,6 @@ class Forge:
         """The repository that a pull request comes from."""
         other = record.get("fork")
         return f"{other}/{self.repository.partition('/')[2]}" if other else self.repository
-
-    def test_merge(self, record: dict[str, Any]) -> str | None:
-        """refs/pull/N/head and refs/pull/N/merge, as GitHub makes them; None when the two ends conflict."""
-        ref, base, head = f"refs/pull/{record['number']}", record["base"], record["head"]
-        self.git("update-ref", f"{ref}/head", head)
-        if merged := self.merge(base, head, f"Merge {head} into {base}"):
-            self.git("update-ref", f"{ref}/merge", merged)
-        return merged
 
     def merge(self, base: str, head: str, message: str) -> str | None:
         """A merge commit of two commits; None when they conflict."""

@@ -39,6 +39,10 @@ def environment(place: Place, event: Event, folder: Path) -> dict[str, str]:
 
     act adds CI, GITHUB_* and RUNNER_*. What says how to reach a package index, a mirror or a proxy stays."""
     own, home = str(Path(sys.executable).parent), folder / "home"
+    # Whose caches it sees, its own first: a pull request's merge ref, its base, the default branch. What a
+    # run writes is its own's: a pull request's is seen by that pull request alone.
+    base = event.payload["pull_request"]["base"]["ref"] if event.name == "pull_request" else MAIN
+    scopes = dict.fromkeys([event.ref, f"refs/heads/{base}", f"refs/heads/{MAIN}"])
     home.mkdir(exist_ok=True)
     path = [entry for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if entry != own]
     files = {name: file.expanduser() for name, file in CONFIGURED.items()}
@@ -59,7 +63,7 @@ def environment(place: Place, event: Event, folder: Path) -> dict[str, str]:
         "GREENLIGHT_ORIGIN": str(place.origin.absolute()),
         "GREENLIGHT_ARTIFACTS": str((place.state / "artifacts").absolute()),
         "GREENLIGHT_CACHES": str((place.state / "caches").absolute()),
-        "GREENLIGHT_SCOPES": "\n".join(scopes(event)),
+        "GREENLIGHT_SCOPES": "\n".join(scopes),
         "GREENLIGHT_PYTHON": sys.executable,
         # This environment serves the jobs whose lock is the same; each imports its own checkout.
         "GREENLIGHT_VENV": sys.prefix,
@@ -67,11 +71,3 @@ def environment(place: Place, event: Event, folder: Path) -> dict[str, str]:
         # Not by --env, which would win over the `env` of a job.
         **place.environment,
     }
-
-
-def scopes(event: Event) -> list[str]:
-    """Whose caches a run sees, its own first: a pull request's merge ref, its base, the default branch.
-
-    What a run writes is its own's: a pull request's is seen by that pull request alone."""
-    base = event.payload["pull_request"]["base"]["ref"] if event.name == "pull_request" else MAIN
-    return list(dict.fromkeys([event.ref, f"refs/heads/{base}", f"refs/heads/{MAIN}"]))

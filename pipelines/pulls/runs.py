@@ -74,11 +74,8 @@ def of_head(github: GitHub, head: Head) -> Build:
     """How far the newest run of `propose` for this head is: same commit, same branch, same repository. One
     that somebody cancelled counts only where there is no other."""
     path = f"/actions/workflows/{Path(PROPOSE).name}/runs?event=pull_request&head_sha={quote(head.sha)}"
-    fit = [
-        run
-        for run in github.list(path, "workflow_runs")
-        if Head.of_run(run) == head and run["event"] == "pull_request"
-    ]
+    listed = github.list(path, "workflow_runs")
+    fit = [run for run in listed if Head.of_run(run) == head and run["event"] == "pull_request"]
     run = max(fit, key=lambda run: (run["conclusion"] != "cancelled", int(run["run_number"])), default=None)
     if run is None:
         return Build("waits for a run of `propose`")

@@ -36,7 +36,10 @@ def run(base: str, head: str) -> int:
     output("model", str(model).lower())
     if model:
         print("Something that makes a model or a release changed.")
-        output("commit", brought_by(head))
+        # of what its branch had one by one; a merge is one: what it brought to the branch
+        commits = map(str.split, git.run("rev-list", "--first-parent", "--parents", head).splitlines())
+        found = (commit for commit, *on in commits if not on or changes_model(git.changes(on[0], commit)))
+        output("commit", next(found))
     else:
         sentence = "No model changed: only documentation, tests or workflows did, so nothing is built."
         print(sentence)
@@ -113,13 +116,6 @@ def _form(value: Any, key: Any = None) -> Any:
     hashed = key == "md5" and recorded.why_no_object(value) is None
     counted = key in ("size", "nfiles") and type(value) is int
     return key if hashed or counted else value
-
-
-def brought_by(head: str) -> str:
-    """The newest commit, of those that `head`'s branch had one by one, that can have changed the model; a
-    merge is one: what it brought to the branch."""
-    commits = map(str.split, git.run("rev-list", "--first-parent", "--parents", head).splitlines())
-    return next(commit for commit, *on in commits if not on or changes_model(git.changes(on[0], commit)))
 
 
 def within(path: str, places: tuple[str, ...]) -> bool:

@@ -127,7 +127,7 @@ class Ledger:
             old = self._fetch()
             now = self._entry(old, environment)
             same = now and all(getattr(now, n) == getattr(entry, n) for n in ("release", "commit", "beside"))
-            if same and self._counts(old, environment):
+            if same and old and (not self.signer or self._is_known(self._wrote(old, environment))):
                 return False
             ref, lease = f"refs/heads/{BRANCH}", f"--force-with-lease=refs/heads/{BRANCH}:{old or ''}"
             new = f"{self._commit(old, environment, entry)}:{ref}"
@@ -223,10 +223,6 @@ class Ledger:
         """The commit that gave the environment's file its content, along the branch's own line."""
         return self._read("rev-list", "--first-parent", "-1", head, "--", f":/{environment}.json")
 
-    def _counts(self, head: str | None, environment: str) -> bool:
-        """Whether what is wanted needs nobody's signature, or has it."""
-        return self.signer is None or head is None or self._is_known(self._wrote(head, environment))
-
     def _is_known(self, commit: str) -> bool:
         try:
             signers.known(self.content(commit), self.signer, self._setting)
@@ -269,8 +265,8 @@ class Ledger:
     def _read(self, *command: str, text: str | None = None) -> str:
         return git.run(*command, at=self._repository, text=text)
 
-    def _git(self, *command: str, text: str | None = None) -> git.Done:
-        return git.tried(*command, at=self._repository, text=text)
+    def _git(self, *command: str) -> git.Done:
+        return git.tried(*command, at=self._repository)
 
     def _setting(self, name: str) -> str | None:
         return git.config(name, at=self._repository)

@@ -53,7 +53,8 @@ def check_clean(repository: Path) -> None:
     committed = git.tree("HEAD", *MADE_OF, at=repository)
     there = {path.relative_to(repository).as_posix() for path in _taken(repository)}
     named = sorted(committed.keys() | {name for name in there if not name.startswith("models/")})
-    plain = [name for name in named if _is_plain(repository, name)]
+    top = repository.resolve()  # what a link leads to, or names, is not a part of the commit
+    plain = [name for name in named if (path := top / name).is_file() and path.resolve() == path]
     hashes = dict(zip(plain, git.hashes(plain, repository), strict=True))
     if wrong := [name for name in named if name not in committed or hashes.get(name) != committed[name]]:
         other = f"{wrong[0]} is not as the commit has it, and a release is a commit"
@@ -66,12 +67,6 @@ def _taken(repository: Path) -> list[Path]:
     found = (path for pattern in patterns for path in repository.glob(pattern))
     files = (path for path in found if path.is_symlink() or not path.is_dir())
     return [path for path in files if path.parent.name != "__pycache__"]
-
-
-def _is_plain(repository: Path, name: str) -> bool:
-    """Whether it is a file that no link leads to: what a link names is not a part of the commit."""
-    path = repository / name
-    return path.is_file() and path.resolve() == repository.resolve() / name
 
 
 def locked(repository: Path) -> bytes:
@@ -107,14 +102,6 @@ def _check_file(path: Path, name: str, known: set[str], fault: str) -> None:
         raise UserError(f"{name} does not exist: {WAY_OUT}")
     if recorded.md5(path) not in known:
         raise UserError(f"{name} {fault}: {WAY_OUT}")
-
-
-def stages(lock: Path) -> dict[str, Any]:
-    """The stages of a dvc.lock. UserError where it is none."""
-    try:
-        return recorded.stages(lock.read_bytes())
-    except OSError:
-        raise UserError(f"{lock} is not one that DVC wrote: {WAY_OUT}") from None
 
 
 def _at(value: Any, key: str) -> Any:

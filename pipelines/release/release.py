@@ -68,8 +68,11 @@ def release(
         step(f"release {release_id[:12]} is in {store.where} already")
         _require_vouched(here, store.get(release_id), ledger, review)
         version = _register(store, problem.contract, release_id, head)
-    figures, held = _figures(here, problem.task) | review.figures, beside.digest(store.folder / release_id)
-    entry = Entry(release=release_id, commit=head, model=version, evidence=figures, beside=held)
+    figures, shown = Metrics.read(here / "models").figures, (*problem.task.compared, problem.task.skill)
+    evidence: dict[str, Any] = {m.key: figures[m.key] for m in shown if m.key in figures}
+    evidence |= {"sha256": sha256(here / "models/model.onnx")} | review.figures
+    held = beside.digest(store.folder / release_id)
+    entry = Entry(release=release_id, commit=head, model=version, evidence=evidence, beside=held)
     written = ledger.write(ENV, entry)
     step(f"{ENV} wants {release_id[:12]}" + ("" if written else " already"))
     summary(
@@ -184,13 +187,6 @@ def _register(store: Store, contract: Contract, release_id: str, head: str) -> s
     version = registry.register(ENV, contract, Path("models/model.onnx"), release_id, head, stored)
     step(f"MLflow: {contract.name} version {version} has the alias {ENV}")
     return version
-
-
-def _figures(here: Path, task: Task) -> dict[str, Any]:
-    """What the ledger says of the model: its figures on the test window, and which one it is."""
-    figures = Metrics.read(here / "models").figures
-    said = {m.key: figures[m.key] for m in (*task.compared, task.skill) if m.key in figures}
-    return said | {"sha256": sha256(here / "models/model.onnx")}
 
 
 def _words(store: Store, release_id: str, built: bool, task: Task) -> str:

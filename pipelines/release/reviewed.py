@@ -39,8 +39,11 @@ def take(here: Path, trained: Path | None = None, digest: str = "") -> None:
     if trained and sha256_of_tree(trained) != digest:
         raise UserError(f"{trained} is not what was trained: its SHA-256 is not {digest or 'given'}")
     made_by = (trained or here) / commit.LOCK
-    committed = commit.locked(here)
-    made, wanted = commit.stages(made_by), recorded.stages(committed)
+    try:
+        made = recorded.stages(made_by.read_bytes())
+    except OSError:
+        raise UserError(f"{made_by} is not one that DVC wrote: {commit.WAY_OUT}") from None
+    wanted = recorded.stages(committed := commit.locked(here))
     if changed := ", ".join(reproduce.compare({"stages": wanted}, {"stages": made}).inputs[:4]):
         wrong = f"{made_by} is not of this commit's inputs ({changed})"
         raise UserError(f"{wrong}, and a release is a commit: {commit.WAY_OUT}")

@@ -29,9 +29,14 @@ class Rollout(Context):
                     return self._pause(step)
                 self._do(step)
         except Held as reason:
-            return self._hold(step, str(reason))
+            self.journal.write(self.id, "hold", step=step.name, reason=str(reason))
+            say(f"{self.host.environment}: {step.name} waits: {reason}; run the same again to go on")
+            return HELD
         except Interrupted as signal:
-            self._leave(step, str(signal))
+            with finishing():
+                step.undo(self)
+                self.journal.write(self.id, "interrupted", step=step.name, by=str(signal))
+            say(f"{self.host.environment}: {step.name} was undone after {signal}; {self.edge.traffic}")
             raise
         except (Refused, UserError, OSError) as error:
             return self.turn_back(str(error))
@@ -103,11 +108,6 @@ class Rollout(Context):
             registry.champion(self.host.model, self.releases.get(self.release))
         return 0
 
-    def _hold(self, step: Step, reason: str) -> int:
-        self.journal.write(self.id, "hold", step=step.name, reason=reason)
-        say(f"{self.host.environment}: {step.name} waits: {reason}; run the same again to go on")
-        return HELD
-
     def _pause(self, step: Step) -> int:
         self.journal.write(self.id, "pause", step=step.name)
         where = self.host.environment
@@ -116,12 +116,6 @@ class Rollout(Context):
             at = self.edge.preview(self.slot) if self.origin else self.url
             print(f"preview of {self.slot}: {at}/predict")
         return HELD
-
-    def _leave(self, step: Step, signal: str) -> None:
-        with finishing():
-            step.undo(self)
-            self.journal.write(self.id, "interrupted", step=step.name, by=signal)
-        say(f"{self.host.environment}: {step.name} was undone after {signal}; {self.edge.traffic}")
 
     def _note(self, event: str, **details: Any) -> OSError | None:
         """Journal it, or return why that failed: a full disk must not keep traffic from returning."""

@@ -107,13 +107,10 @@ class Move:
         """The reason, once the move has turned back."""
         return self._last("turn-back", "reason")
 
-    def fact(self, step: str) -> dict[str, Any] | None:
-        """What was known of a step when it was first finished."""
-        return self._first("fact", step)
-
-    def intent(self, step: str) -> str | None:
-        """When the move first came to a step."""
-        return (self._first("intent", step) or {}).get("at")
+    def first(self, event: str, step: str) -> dict[str, Any]:
+        """The first `intent` of a step, or `fact`: when the move came to it, or what was known when it was
+        finished. Empty where there is none."""
+        return next((e for e in self.events if (e["event"], e.get("step")) == (event, step)), {})
 
     @property
     def seconds(self) -> float:
@@ -155,9 +152,6 @@ class Move:
     def paused(self) -> bool:
         """Whether a person asked the move to wait."""
         return bool(self.events) and self.events[-1]["event"] == "pause"
-
-    def _first(self, event: str, step: str) -> dict[str, Any] | None:
-        return next((e for e in self.events if (e["event"], e.get("step")) == (event, step)), None)
 
     def _last(self, event: str, key: str) -> str | None:
         found = [e[key] for e in self.events if e["event"] == event]

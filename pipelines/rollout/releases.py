@@ -93,15 +93,9 @@ def _back(host: Host, history: Sequence[Entry]) -> set[str]:
 
 
 def _row(about: Release, wanted: Mapping[str, list[str]], runs: Mapping[str, list[str]]) -> tuple[str, ...]:
-    return (
-        about.id[:12],
-        about.commit[:12],
-        about.created,
-        about.model.version or "-",
-        about.verdict or "-",
-        ", ".join(wanted.get(about.id, [])) or "-",
-        ", ".join(runs.get(about.id, [])) or "-",
-    )
+    who = (", ".join(named.get(about.id, [])) for named in (wanted, runs))
+    said = (value or "-" for value in (about.model.version, about.verdict, *who))
+    return (about.id[:12], about.commit[:12], about.created, *said)
 
 
 def _by_release(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -59,7 +59,7 @@ def verify(r: Context) -> Facts:
 def mirror(r: Context) -> Facts:
     """Copies of live requests go to the slot until there are enough pairs of answers to compare."""
     assert r.origin
-    limits, since = r.limits.shadow, r.move.intent("SHADOW") or r.move.at
+    limits, since = r.limits.shadow, r.move.first("intent", "SHADOW").get("at", r.move.at)
     r.edge.route_to(Route(r.origin.slot, r.origin.release, fallback=r.slot, mirror=r.slot))
     pairs = shadow.Shadow(r.host.predictions, r.origin.slot, r.slot, since, tasks.of(r.contract))
     watched, end, told = Watched(r, copies=r.slot), time.monotonic() + limits.patience, 0.0
@@ -154,7 +154,7 @@ def flip(r: Context) -> Facts:
 def bake(r: Context) -> Facts:
     """The new slot is watched, with the deployer's own requests at least, while the old one stands by."""
     limits, begun, own, baked, answers = r.limits.bake, time.monotonic(), 0, 0.0, False
-    flipped = r.move.fact("FLIP") or {}
+    flipped = r.move.first("fact", "FLIP")
     watched = Watched(r, r.origin.slot if r.origin else None, flipped["start"])
     enough = min(limits.seconds, UNASKED_SECONDS)
     while baked < enough or watched.new.requests < limits.requests or not answers:

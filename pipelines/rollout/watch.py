@@ -166,7 +166,10 @@ class Watch:
         """Look, and move where it is called for: 0 when the wanted release runs, 3 when it is held."""
         self._save(again=None)
         self.host = Host.load(self.env, self.contract.name, self.home)
-        self._revive()
+        if not services.alive(self.host):  # an edge that only died is back in a moment, by its supervisor
+            time.sleep(AGAIN_SECONDS)
+            if not services.alive(self.host):  # after a reboot nothing runs
+                terraform.up(self.env, self.contract.name, self.home)
         found = (ledger := Ledger()).look(self.env)
         self.seen.looked = datetime.now(UTC)
         if found is None:
@@ -185,13 +188,6 @@ class Watch:
         if half_way is None and self.seen.refused and self.seen.refused.commit == found.commit:
             raise self._refused(self.seen.refused)
         return self._deploy(found)
-
-    def _revive(self) -> None:
-        """After a reboot nothing runs; an edge that only died is back in a moment, by its supervisor."""
-        if not services.alive(self.host):
-            time.sleep(AGAIN_SECONDS)
-            if not services.alive(self.host):
-                terraform.up(self.env, self.contract.name, self.home)
 
     def _require_trust(self, ledger: Ledger, found: Look, runs: bool) -> None:
         """UserError where the entry would move the host and is not to be followed."""

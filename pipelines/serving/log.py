@@ -111,7 +111,10 @@ class PredictionLog:
                 self._append(day, b"".join(self._lines(entry) for entry in those))
             except Exception as error:  # a thread that ended would end the log for good
                 self._dropped(sum(len(entry.rows) for entry in those))
-                self._complain(error)
+                if not self._complained:  # once: the counter tells the rest
+                    self._complained = True
+                    told = f"{self._folder}: predictions cannot be logged: {error}"
+                    print(told, file=sys.stderr, flush=True)
 
     def _append(self, day: str, lines: bytes) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -119,7 +122,8 @@ class PredictionLog:
         if not path.exists():
             self._delete_before(date.fromisoformat(day) - timedelta(days=self._days))
         before = path.stat().st_size if path.exists() else 0
-        with open(path, "ab", opener=_private) as file:
+        # What callers sent is for the service's user alone.
+        with open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             try:
                 file.write(lines)
                 file.flush()
@@ -143,13 +147,3 @@ class PredictionLog:
             line |= {"features": features, "key": row.get(self._key), self._answer: answer, **marked}
             lines.append(to_json(line) + b"\n")
         return b"".join(lines)
-
-    def _complain(self, error: Exception) -> None:
-        if not self._complained:  # once: the counter tells the rest
-            self._complained = True
-            print(f"{self._folder}: predictions cannot be logged: {error}", file=sys.stderr, flush=True)
-
-
-def _private(path: str, flags: int) -> int:
-    """What callers sent is for the service's user alone."""
-    return os.open(path, flags, 0o600)

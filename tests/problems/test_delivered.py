@@ -156,7 +156,7 @@ def test_it_answered_copies_of_requests_first_as_the_gate_saw_and_no_caller_noti
     team: Team, first: str, live: str, called: dict[str, Any]
 ) -> None:
     move = Journal.of(team.host).moves()[-1]
-    compared = (move.fact("SHADOW") or {})["compared"]
+    compared = move.first("fact", "SHADOW")["compared"]
     assert (move.result, move.release, move.origin and move.origin["release"]) == ("completed", live, first)
     assert compared["pairs"] >= PAIRS and compared["skew"] <= steps.SKEW and compared["why"] == []
     assert compared["dp"][0] < compared["dp"][-1]  # they are two models

@@ -91,7 +91,9 @@ class Store:
     def _new(self) -> Iterator[Path]:
         """An empty folder beside the releases, gone at the end; what is ready is renamed out of it before."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._sweep()
+        for path in self.folder.glob(".new-*"):
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
         new = Path(tempfile.mkdtemp(dir=self.folder, prefix=".new-"))
         try:
             yield new
@@ -128,11 +130,6 @@ class Store:
     def _missing(self, release: str) -> UserError:
         way_out = "make it with `ml release` at its commit, or add it with `ml store add FOLDER`"
         return UserError(f"release {release[:12]} is not in {self.where}: {way_out}")
-
-    def _sweep(self) -> None:
-        for path in self.folder.glob(".new-*"):
-            if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
 
 
 def newest_first(releases: list[Release]) -> list[Release]:

@@ -7,30 +7,12 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-
-def main() -> None:
-    here = os.environ["GITHUB_RUN_ID"]
-    # As the real one: without a token the input run-id is not looked at.
-    run = (os.environ["RUN"] if os.environ["TOKEN"] else "") or here
-    if not run.isdigit():
-        sys.exit(f"download-artifact: {run!r} is not a run id")
-    if run != here:
-        allowed(run)
-    store, folder = Path(os.environ["GREENLIGHT_ARTIFACTS"]) / run, Path(os.environ["FOLDER"]).expanduser()
-    if name := os.environ["NAME"]:
-        if "/" in name or name.startswith(".") or not (store / name).is_dir():
-            sys.exit(f"download-artifact: run {run} has no artifact {name!r}")
-        shutil.copytree(store / name, folder, dirs_exist_ok=True)
-    else:
-        for artifact in sorted(path for path in store.glob("[!.]*") if path.is_dir()):
-            shutil.copytree(artifact, folder / artifact.name, dirs_exist_ok=True)
-    with Path(os.environ["GITHUB_OUTPUT"]).open("a") as out:
-        out.write(f"download-path={folder.absolute()}\n")
-    print(f"download-artifact: {name or 'all'} of run {run}")
-
-
-def allowed(run: str) -> None:
-    """Another run's artifacts are asked for at the API, with the token's `actions: read`."""
+here = os.environ["GITHUB_RUN_ID"]
+# As the real one: without a token the input run-id is not looked at.
+run = (os.environ["RUN"] if os.environ["TOKEN"] else "") or here
+if not run.isdigit():
+    sys.exit(f"download-artifact: {run!r} is not a run id")
+if run != here:  # another run's artifacts are asked for at the API, with the token's `actions: read`
     repository = f"{os.environ['GITHUB_API_URL']}/repos/{os.environ['GITHUB_REPOSITORY']}"
     url = f"{repository}/actions/runs/{run}/artifacts"
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {os.environ['TOKEN']}"})
@@ -39,6 +21,14 @@ def allowed(run: str) -> None:
         direct.open(request, timeout=30).close()
     except urllib.error.HTTPError as error:
         sys.exit(f"download-artifact: {error.code} {error.read(300).decode(errors='replace')}")
-
-
-main()
+store, folder = Path(os.environ["GREENLIGHT_ARTIFACTS"]) / run, Path(os.environ["FOLDER"]).expanduser()
+if name := os.environ["NAME"]:
+    if "/" in name or name.startswith(".") or not (store / name).is_dir():
+        sys.exit(f"download-artifact: run {run} has no artifact {name!r}")
+    shutil.copytree(store / name, folder, dirs_exist_ok=True)
+else:
+    for artifact in sorted(path for path in store.glob("[!.]*") if path.is_dir()):
+        shutil.copytree(artifact, folder / artifact.name, dirs_exist_ok=True)
+with Path(os.environ["GITHUB_OUTPUT"]).open("a") as out:
+    out.write(f"download-path={folder.absolute()}\n")
+print(f"download-artifact: {name or 'all'} of run {run}")
