@@ -51,8 +51,15 @@ class Column:
             raise ValueError(f"{where} values is {self.values!r}, but must be a tuple of texts")
 
 
+class _Said:
+    @property
+    def says(self) -> str:
+        """What the model predicts, in words: the first of the fields."""
+        return str(next(iter(vars(self).values())))
+
+
 @dataclass(frozen=True)
-class Decision:
+class Decision(_Said):
     """What is done with a prediction, in words; what its mistakes cost is in params.yaml."""
 
     positive: str  # what the label says when it is true
@@ -60,37 +67,22 @@ class Decision:
     false_alarm: str  # what it means to act in vain
     miss: str  # what it means not to have acted
 
-    @property
-    def says(self) -> str:
-        """What the model predicts, in words."""
-        return self.positive
-
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(_Said):
     """What a number that is predicted says, and what its errors mean; what they cost is in params.yaml."""
 
     quantity: str  # what the label says
     over: str  # what it means to predict too much
     under: str  # what it means to predict too little
 
-    @property
-    def says(self) -> str:
-        """What the model predicts, in words."""
-        return self.quantity
-
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(_Said):
     """What is done with the answer which of several classes it is; what mistakes cost is in params.yaml."""
 
     subject: str  # what the label says
     acts: Mapping[str, str]  # each class, and what is done where it is decided for
-
-    @property
-    def says(self) -> str:
-        """What the model predicts, in words."""
-        return self.subject
 
 
 # Of each type that a label may have.

@@ -7,17 +7,9 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+import pydantic
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pipelines.base import conflicts
 from pipelines.base.errors import UserError
@@ -93,12 +85,12 @@ class Values(_Closed):
     step: Annotated[int | float, Field(gt=0)] | None = None
     choices: list[Setting] = []
 
-    @model_validator(mode="before")
+    @pydantic.model_validator(mode="before")
     @classmethod
     def _a_list_of_choices(cls, value: Any) -> Any:
         return {"choices": value} if isinstance(value, list) else value
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _one_of_the_two(self) -> "Values":
         if self.choices:
             return self
@@ -123,7 +115,7 @@ class _OfTask(_Closed):
     """Some keys are of one kind of answer only: `Task.suited` asks for those of the problem's, and refuses
     the others. What is not said is not written."""
 
-    @model_serializer(mode="wrap")
+    @pydantic.model_serializer(mode="wrap")
     def _said(self, handler: Any) -> dict[str, Any]:
         return {name: value for name, value in handler(self).items() if value is not None}
 
@@ -288,7 +280,7 @@ class Params(_Closed):
     rollout: Rollout
     drift: Drift
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _in_order(self) -> "Params":
         named = (self.data.first, self.data.through, self.train.first, self.train.last)
         if len(kinds := sorted({periods.grain(name) for name in named})) > 1:

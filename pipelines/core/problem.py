@@ -13,15 +13,8 @@ from pipelines.core.tasks.task import Task
 
 # The module of each part. Whoever reads `problem.features` depends on features.py, and not on the others:
 # local/imports.py takes the part for an import of the file.
-PARTS = {
-    "contract": "columns",
-    "name": "columns",
-    "task": "columns",
-    "source": "source",
-    "features": "features",
-    "estimators": "estimators",
-    "rules": "rules",
-}
+PARTS = dict.fromkeys(("contract", "name", "task"), "columns")
+PARTS |= {name: name for name in ("source", "features", "estimators", "rules")}
 
 
 @dataclass(frozen=True)

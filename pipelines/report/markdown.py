@@ -41,7 +41,7 @@ def _environment(longest: int) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {name: _markup(make) for name, make in FIGURES.items()}
+    made.filters |= {name: lambda *given, make=make: Markup(make(*given)) for name, make in FIGURES.items()}
     made.filters |= {
         "label": lambda value, most=16: Markup(f'"{label(value, most)}"'),
         "text": lambda value, most: Markup(text(value, max(most, longest))),
@@ -55,18 +55,13 @@ def _environment(longest: int) -> Environment:
     return made
 
 
-def _markup(make: Callable[..., str]) -> Callable[..., Markup]:
-    return lambda *given: Markup(make(*given))
-
-
 def text(value: Any, longest: int = LONGEST) -> str:
     """A text that may be hostile, as Markdown that shows it: no markup, link, mention, HTML or line break."""
     shown = one_line(value, longest)
     shown = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     shown = re.sub(r"([\\`*_{}\[\]|~$!])", r"\\\1", shown)
-    shown = re.sub(
-        r"(?i)\b(https?|ftp|www)(?=[:.])", "\\1\N{WORD JOINER}", shown
-    )  # no link of its own accord
+    # no link of its own accord
+    shown = re.sub(r"(?i)\b(https?|ftp|www)(?=[:.])", "\\1\N{WORD JOINER}", shown)
     return re.sub(r"[@#]", "\\g<0>\N{WORD JOINER}", shown)  # nobody is notified, no issue referred to
 
 
@@ -80,9 +75,9 @@ def number(value: float | None, digits: int = 4) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
-def signed(value: float | None, digits: int = 4) -> str:
+def signed(value: float | None) -> str:
     """A difference, or a dash where there is none."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:+.{digits}f}"
+    return "–" if value is None or not math.isfinite(value) else f"{value:+.4f}"
 
 
 def interval(value: Sequence[float | None] | None, digits: int = 4) -> str:

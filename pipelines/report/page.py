@@ -29,12 +29,9 @@ def render(given: Verdict, contract: Contract) -> str:
 
 def whole(verdict: str, name: str, screen: Markup, details: Mapping[str, Markup]) -> str:
     """A page of these parts. `verdict`, or what else it is about, is in its title, and gives it a colour."""
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return made.get_template("page.html.j2").render(
-        verdict=verdict, name=name, screen=screen, details=details
-    )
+    how: Any = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True}
+    page = Environment(loader=FileSystemLoader(TEMPLATES), **how).get_template("page.html.j2")
+    return page.render(verdict=verdict, name=name, screen=screen, details=details)
 
 
 def html(text: str, plots: Mapping[str, Markup]) -> Markup:
