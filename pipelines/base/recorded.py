@@ -49,8 +49,10 @@ def stages(content: bytes, file: Path | str = LOCK, at: Path | None = None) -> d
         raise UserError(f"{file} is not one that DVC wrote: {WAYS_OUT[LOCK]}") from None
     for stage, kind, entry in entries:
         field = f"stages.{stage[:SHOWN]}.{kind}"
-        if kind == "outs":
-            _refuse(why_no_output(entry.get("path")), file, f"{field}.path", entry.get("path"))
+        if kind == "outs":  # never hidden files: settings are
+            path, hidden = entry.get("path"), "is a hidden file, and no stage makes one"
+            why = why_no_path(path) or (hidden if re.search(r"(^|/)\.", str(path)) else None)
+            _refuse(why, file, f"{field}.path", path)
         if kind == "outs" or "md5" in entry:
             _check_object(entry, file, field)
     if at is not None:
@@ -119,14 +121,6 @@ def why_no_object(name: object, folder: bool = True) -> str | None:
     if isinstance(name, str) and OBJECT.fullmatch(name) and (folder or not name.endswith(".dir")):
         return None
     return "is not 32 digits of an MD5" + (", with .dir for a folder" if folder else "")
-
-
-def why_no_output(path: object) -> str | None:
-    """Why a stage cannot have made that; None where it can. Outputs are never hidden files: settings are."""
-    if why := why_no_path(path):
-        return why
-    hidden = any(part.startswith(".") for part in str(path).split("/"))
-    return "is a hidden file, and no stage makes one" if hidden else None
 
 
 def why_no_path(path: object) -> str | None:

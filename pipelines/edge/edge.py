@@ -190,14 +190,9 @@ class Edge:
         return sums
 
     def _hosts(self, slot: str, only: str | None = None) -> list[dict[str, Any]]:
-        port = self.slots[slot]
-        return [
-            host
-            for cluster in self._ask("/clusters?format=json").get("cluster_statuses", [])
-            if only in (None, cluster["name"])
-            for host in cluster.get("host_statuses", [])
-            if host["address"]["socket_address"]["port_value"] == port
-        ]
+        clusters = self._ask("/clusters?format=json").get("cluster_statuses", [])
+        found = (host for c in clusters if only in (None, c["name"]) for host in c.get("host_statuses", []))
+        return [host for host in found if host["address"]["socket_address"]["port_value"] == self.slots[slot]]
 
     def _times(self, slot: str, only: str | None = None) -> tuple[tuple[float, int], ...]:
         """The histograms of the clusters in which the slot comes first, added up."""

@@ -182,15 +182,9 @@ def _dependence(subject: Subject, grids: dict[str, np.ndarray], contract: Contra
             x[:, place] = value
             means.append(_number(subject.p(x).mean()))
         values = [one_line(str(v), 40) for v in subject.known[name][grid.astype(int)]] if category else grid
-        features.append(
-            {
-                "feature": one_line(name, 80),
-                "category": category,
-                "unit": units.get(name, ""),
-                "values": [value if category else _number(value) for value in values],
-                "p": means,
-            }
-        )
+        about = {"feature": one_line(name, 80), "category": category, "unit": units.get(name, "")}
+        places = [value if category else _number(value) for value in values]
+        features.append(about | {"values": places, "p": means})
     return {"features": features}
 
 

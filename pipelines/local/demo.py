@@ -212,10 +212,8 @@ CHAPTERS: tuple[Callable[[Play], None], ...] = (
 
 def farewell(stage: "Stage", contract: Contract, seconds: float) -> None:
     """Where to look, and what to try."""
-    request = write_json(
-        stage.folder / "request.json",
-        Reader(contract, 1).example(Golden.read(stage.clone / "models").rows[0]),
-    )
+    example = Reader(contract, 1).example(Golden.read(stage.clone / "models").rows[0])
+    request = write_json(stage.folder / "request.json", example)
     production = stage.edge("production")
     body = os.path.relpath(request, Path.cwd())
     stage.console.print()

@@ -29,7 +29,7 @@ def serve(
 
     `folder`: `Place.state`. `rules`: of the default branch."""
     forge = Forge(folder, origin, repository, rules or Rules())
-    pushes.guard(origin)
+    pushes.door("guard", origin)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler(forge)) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         try:

@@ -50,18 +50,11 @@ def create_key(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
     return 201, key
 
 
-def guard(origin: Path) -> None:
-    """Hold the pushes of jobs to what the API says, whichever clone they come from."""
-    _door("guard", str(origin))
-
-
-def through_the_door(checkout: Path, api: str, login: str) -> None:
-    """Have a person's pushes from a checkout come with their login; `api` ends with the repository."""
-    _door("enter", str(checkout), api, login=login)
-
-
-def _door(verb: str, folder: str, *more: str, login: str = "") -> None:
-    command = [sys.executable, "-I", str(DOOR), verb, folder, *more]
+def door(verb: str, folder: Path, *api: str, login: str = "") -> None:
+    """`guard` holds the pushes of jobs into `folder` to what the API says, whichever clone they come from;
+    `enter` has a person's, from the checkout `folder`, come with their login: `api` ends with the repository.
+    """
+    command = [sys.executable, "-I", str(DOOR), verb, str(folder), *api]
     done = programs.run(command, env=programs.environment(TOKEN=login))
     if done.returncode:
         raise UserError(f"the pushes of {folder} cannot be guarded: {done.stderr.strip()[-300:]}")

@@ -77,7 +77,7 @@ def open_stage() -> Iterator["Stage"]:
         variables = {act.RUNNER: "greenlight-host", "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
         place = Place(origin, folder / "runs", REPOSITORY, api, variables, environment)
         here = f"{api}/repos/{REPOSITORY}"
-        pushes.through_the_door(folder / "author", here, f"user:{events.owner(REPOSITORY)}")
+        pushes.door("enter", folder / "author", here, login=f"user:{events.owner(REPOSITORY)}")
         stage = Stage(folder, place, console, {VARIABLE: deploy_key(here)})
         with through(aside.Apart):
             yield stage

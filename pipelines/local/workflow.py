@@ -45,12 +45,8 @@ def run(
     if job is not None and job not in known:
         raise UserError(f"{name} has no job {job!r}; it has: {', '.join(known)}")
     home = checkout / ".greenlight/workflow"
-    place = Place(
-        mirror(checkout, home / "origin.git"),
-        home,
-        variables=variables or {},
-        environment={"GREENLIGHT_HOME": str(home / "home")},
-    )
+    origin, environment = mirror(checkout, home / "origin.git"), {"GREENLIGHT_HOME": str(home / "home")}
+    place = Place(origin, home, variables=variables or {}, environment=environment)
     with github.serve(home, place.origin, place.repository) as api:
         place = replace(place, api=api)
         cause = given(file, event, place) if event else fitting(file, place, inputs or {})

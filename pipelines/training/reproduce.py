@@ -194,12 +194,9 @@ def compare(old: Lock, new: Lock) -> Difference:
     for stage in [*before, *(name for name in after if name not in before)]:
         one, two = _inputs(before.get(stage, {})), _inputs(after.get(stage, {}))
         inputs |= {name: None for name in [*one, *two] if one.get(name) != two.get(name) and name not in made}
-    outputs = [
-        f"{path}: {made_before.get(path)}, now {made_after.get(path)}"
-        for path in sorted(made)
-        if made_before.get(path) != made_after.get(path)
-    ]
-    return Difference(tuple(inputs), tuple(outputs))
+    hashes = ((path, made_before.get(path), made_after.get(path)) for path in sorted(made))
+    outputs = tuple(f"{path}: {old}, now {new}" for path, old, new in hashes if old != new)
+    return Difference(tuple(inputs), outputs)
 
 
 def _inputs(stage: Lock) -> dict[str, Any]:

@@ -341,11 +341,8 @@ def _next(best: Result, params: Params, file: Path, loss: str) -> str:
         {"train.estimator": made.estimator, **{f"train.settings.{n}": v for n, v in made.settings.items()}}
         for made in (params.train, best)
     )
-    changes = [
-        f"  {name}: {old.get(name, 'not set')} -> {new.get(name, 'not set')}"
-        for name in old | new
-        if old.get(name) != new.get(name)
-    ]
+    both = ((name, old.get(name, "not set"), new.get(name, "not set")) for name in old | new)
+    changes = [f"  {name}: {was} -> {now}" for name, was, now in both if was != now]
     return "\n".join(
         (
             f"\nTrial {best.number} is shown to be better. {file} now says",

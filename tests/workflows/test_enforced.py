@@ -274,7 +274,7 @@ def test_who_pushed_last_does_not_approve_what_they_pushed(place: Place, commit,
         people(api, "ada", "maya")
         clone = tmp_path / "clone"
         git(clone, "commit", "--quiet", "--allow-empty", "--message", "and this")
-        pushes.through_the_door(clone, api, "user:ada")
+        pushes.door("enter", clone, api, login="user:ada")
         git(clone, "push", "--quiet", "origin", "HEAD:proposal")
         approve(pull, "ada")
         held(pull, "someone other than the last pusher")

@@ -41,7 +41,7 @@ def push(place: Place, commit: Commit, ruled: str, tmp_path: Path) -> Pushing:
     git(folder, "commit", "--quiet", "--allow-empty", "--message", "x")
 
     def put(login: str, *refs: str) -> str:
-        pushes.through_the_door(folder, ruled, login)
+        pushes.door("enter", folder, ruled, login=login)
         command = ["git", "-C", str(folder), "push", "--quiet", "origin", *refs]
         done = subprocess.run(command, capture_output=True, text=True)
         assert (done.returncode == 0) == (done.stderr == ""), done.stderr

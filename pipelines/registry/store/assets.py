@@ -93,7 +93,11 @@ class Assets(Store):
     def _upload(self, folder: Path, release_id: str) -> None:
         """A draft, its asset, and once that is whole the release. What fails leaves nothing behind."""
         about = Release.read(folder)
-        self._sweep_drafts()
+        for record in self._records(drafts=True):  # that a killed upload left; a young one may be under way
+            with contextlib.suppress(ValueError):  # its time may not be one
+                old = _about(record)
+                if old and time.time() - datetime.fromisoformat(old.created).timestamp() > STALE_SECONDS:
+                    self._api.call("DELETE", f"/releases/{record['id']}")
         step(f"uploading release {release_id[:12]} to {self.repository}")
         told = {"name": f"{about.name} {release_id[:12]}", "body": _notes(about)}
         told |= {"tag_name": _tag(release_id), "target_commitish": about.commit}
@@ -155,14 +159,6 @@ class Assets(Store):
         self._api.call("DELETE", f"/releases/{record['id']}")
         with contextlib.suppress(UserError):  # an own tag stays where GitHub protects it; it names a commit
             self._api.call("DELETE", f"/git/refs/tags/{record['tag_name']}")
-
-    def _sweep_drafts(self) -> None:
-        """Drafts that a killed upload left; a young one may be under way."""
-        for record in self._records(drafts=True):
-            with contextlib.suppress(ValueError):  # its time may not be one
-                about = _about(record)
-                if about and time.time() - datetime.fromisoformat(about.created).timestamp() > STALE_SECONDS:
-                    self._api.call("DELETE", f"/releases/{record['id']}")
 
 
 def repository(name: str) -> str:
