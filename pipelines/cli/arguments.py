@@ -1,6 +1,5 @@
 """How verbs read their arguments, and end."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Exit, Option
@@ -25,15 +24,6 @@ def month(text: str) -> str:
             raise UserError(f"--through {text!r} is not a month: write it as 2013-06, or `latest`") from None
         return text
     return rows.known(problem())[-1]
-
-
-def labels(text: str) -> Path | None:
-    """A folder; `host` is that of the host's labels, nothing none."""
-    if text != "host":
-        return Path(text) if text else None
-    from pipelines.base.machine import home
-
-    return home() / "labels"
 
 
 def pairs(texts: list[str] | None) -> dict[str, str]:

@@ -49,7 +49,7 @@ def scope(
 
         entry = ledger.Ledger().released("staging")
         base = entry.commit if entry else "0" * 40
-    finish(scope.run(base, head))
+    scope.run(base, head)
 
 
 @verbs.command(example='ml ci proposal --event "$GITHUB_EVENT_PATH"')
@@ -57,7 +57,7 @@ def proposal(event: Event) -> None:
     """Find the pull request that an event is about, and the run that built the candidate to judge."""
     from pipelines.pulls import runs
 
-    finish(runs.of_event(event))
+    runs.of_event(event)
 
 
 @verbs.command(example='ml ci candidate candidate --head "$HEAD"')
@@ -68,7 +68,7 @@ def candidate(
     """Put the commit's own params.yaml, dvc.lock and data.dvc in place of those that its build left."""
     from pipelines.pulls import candidate
 
-    finish(candidate.run(folder, head))
+    candidate.run(folder, head)
 
 
 @verbs.command(example='ml ci override --event "$GITHUB_EVENT_PATH"')
@@ -76,7 +76,7 @@ def override(event: Event) -> None:
     """Turn a maintainer's label gate:override into a status of the commit that it was given to."""
     from pipelines.pulls import override
 
-    finish(override.run(event))
+    override.run(event)
 
 
 @verbs.command(example='ml ci verdict --event "$GITHUB_EVENT_PATH" --evidence evidence')
@@ -87,7 +87,7 @@ def verdict(
     """Set the commit status greenlight/gate of the pull request that an event is about."""
     from pipelines.pulls import status
 
-    finish(status.run(event, evidence, problem().contract))
+    status.run(event, evidence, problem().contract)
 
 
 @verbs.command(example="ml ci comment --number 12 evidence/report.md")
@@ -98,7 +98,7 @@ def comment(
     """Bring the report's comment on a pull request up to date; where there is none, say so."""
     from pipelines.pulls import comment
 
-    finish(comment.run(number, report))
+    comment.run(number, report)
 
 
 @verbs.command(example="ml ci rebuild trained")
@@ -117,7 +117,7 @@ def evidence(
     """Find the run of the workflow `judge` that let a merged commit through, and whether it left a report."""
     from pipelines.pulls import runs
 
-    finish(runs.of_commit(commit, out))
+    runs.of_commit(commit, out)
 
 
 @verbs.command(example="ml ci rehearse")
@@ -137,7 +137,7 @@ def retrain(evidence: Drift = DRIFT) -> None:
     """Where the drift check asks for it, open a pull request that trains on the newer months too."""
     from pipelines.monitoring import retrain
 
-    finish(retrain.propose(evidence))
+    retrain.propose(evidence)
 
 
 @verbs.command(example="ml ci alert build/drift")

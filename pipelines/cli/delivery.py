@@ -98,4 +98,4 @@ def abort(env: Env) -> None:
     No watch goes on with it: `ml deploy` does, or `ml rollback` undoes it."""
     from pipelines.rollout.abort import abort
 
-    finish(abort(env, problem().name))
+    abort(env, problem().name)

@@ -17,7 +17,7 @@ def demo(down: Annotated[bool, Option("--down", help="Stop what it left running.
 
     if down:
         return demo.down()
-    finish(demo.demo(problem()))
+    demo.demo(problem())
 
 
 @verbs.command(example="ml lint\nml lint --fix")

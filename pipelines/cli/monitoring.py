@@ -17,7 +17,7 @@ def status(env: Env) -> None:
     """Show what is wanted, what runs, and where the two differ."""
     from pipelines.rollout import status
 
-    finish(status.status(env, problem().name))
+    status.status(env, problem().name)
 
 
 @verbs.command(example="ml history --env production")
@@ -28,7 +28,7 @@ def history(
     """Show the moves that an environment made: when, why, from what to what, and how each ended."""
     from pipelines.rollout import status
 
-    finish(status.history(env, problem().name, move))
+    status.history(env, problem().name, move)
 
 
 @verbs.command(example="ml logs --env staging\nml logs --env production --slot blue --follow")
@@ -41,7 +41,7 @@ def logs(
     """Show what the slots, the edge and the supervisor of an environment wrote."""
     from pipelines.host import logs
 
-    finish(logs.show(env, problem().name, slot, lines, follow))
+    logs.show(env, problem().name, slot, lines, follow)
 
 
 @verbs.command(example="ml drift --env production --through 2013-07")

@@ -1,10 +1,11 @@
 """The verbs that make a model."""
 
+from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
 
-from pipelines.cli.arguments import given, labels, month, pairs, problem
+from pipelines.cli.arguments import given, month, pairs, problem
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs("Make a model")
@@ -46,9 +47,11 @@ def ingest(
     ] = "",
 ) -> None:
     """Make data/ what params.yaml says: the source's months, a file each, the same bytes each time."""
+    from pipelines.base.machine import home
     from pipelines.training.ingest import ingest
 
-    ingest(problem(), month(through) if through else None, labels_to=labels(labels_to))
+    folder = home() / "labels" if labels_to == "host" else Path(labels_to) if labels_to else None
+    ingest(problem(), month(through) if through else None, labels_to=folder)
 
 
 @verbs.command(example="ml restore")

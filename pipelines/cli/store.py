@@ -6,7 +6,6 @@ from typing import Annotated
 from typer import Argument, Option
 
 from pipelines.base.errors import UserError
-from pipelines.cli.arguments import finish
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs(help="The releases that were built: a folder here, the assets of GitHub's releases there.")
@@ -51,7 +50,7 @@ def previous() -> None:
     from pipelines.rollout.rehearse import locate, previous
 
     new, history = Ledger().required("staging").release, Ledger().history("staging")
-    finish(locate(previous(new, history), stores.of()))
+    locate(previous(new, history), stores.of())
 
 
 @verbs.command(example="ml store image\nml store image 3fd1c09e")
@@ -62,4 +61,4 @@ def image(
     from pipelines.registry.ledger import Ledger
     from pipelines.release.image import image
 
-    finish(image(release or Ledger().required("staging").release))
+    image(release or Ledger().required("staging").release)

@@ -11,10 +11,10 @@ from pipelines.host.host import Host
 POLL_SECONDS = 0.2
 
 
-def show(env: str, model: str, slot: str | None = None, lines: int = 20, follow: bool = False) -> int:
+def show(env: str, model: str, slot: str | None = None, lines: int = 20, follow: bool = False) -> None:
     """Print the last lines of each log, each after its name (of one slot without); `follow`: until Ctrl-C.
 
-    UserError where there is no such log. Returns 0."""
+    UserError where there is no such log."""
     host = Host.load(env, model)
     files = {"supervisor": host.folder / "supervisor" / "supervisord.log"}
     files |= {"edge": host.folder / "edge" / "envoy.log", **{of.colour: of.log for of in host.slots}}
@@ -32,7 +32,6 @@ def show(env: str, model: str, slot: str | None = None, lines: int = 20, follow:
                 _print(log, log.new(), width)
     except KeyboardInterrupt:
         pass
-    return 0
 
 
 @dataclass

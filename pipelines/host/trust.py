@@ -18,14 +18,6 @@ from pipelines.registry.signing import Signers, Untrusted
 NAME = "allowed_signers"
 
 
-def wanted(host: Host) -> Entry | None:
-    """What the ledger wants of the environment, believed. UserError as `believe`, or without the ledger."""
-    ledger = Ledger()
-    found = ledger.look(host.environment)
-    believe(host, ledger, found)
-    return found.entry if found else None
-
-
 def believe(host: Host, ledger: Ledger, found: Look | None) -> str | None:
     """Who signed the environment's entry; None where nothing is wanted, or the host has no list.
 

@@ -35,8 +35,8 @@ Pull = dict[str, Any]  # a pull request, as GitHub's API describes it
 Accepted = tuple[Pull, Aside[None]]  # one that the judge let through, and its review
 
 
-def demo(problem: Problem) -> int:
-    """Run the loop in .greenlight/demo; 0 when every chapter ended as it must.
+def demo(problem: Problem) -> None:
+    """Run the loop in .greenlight/demo; every chapter must end as it says.
 
     UserError, before anything is begun, where the source has too few months after the training's."""
     through, months = months_of(parameters.load(), rows.known(problem))
@@ -50,7 +50,6 @@ def demo(problem: Problem) -> int:
             stage.console.print(Rule(f"[bold]{said}", align="left", style="green"))
             chapter(play)
         farewell(stage, problem.contract, time.monotonic() - started)
-    return 0
 
 
 def months_of(params: Params, known: Sequence[str]) -> tuple[str, list[str]]:

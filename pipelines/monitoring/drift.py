@@ -123,7 +123,10 @@ def conclude(
     environment: str, judged: list[Month], log: labels.Log, known: Reference, params: Params, task: Task
 ) -> Check:
     """The verdict over the months, the newest of which is the one that is asked about."""
-    training = _training(known, task)
+    thresholds = {feature.name: feature.threshold for feature in known.features}
+    skills, rate = _own_skills(known, task), task.rate(known.constant)
+    days, shares = {"first": known.first, "last": known.last}, task.named(known.constant)
+    training = Training(**days, label_rate=rate, shares=shares, thresholds=thresholds, skills=skills)
     newest, warnings = judged[-1], _notes(judged, log, training, params, task)
     verdict: Verdict
     if newest.faults:
@@ -179,13 +182,6 @@ def _skill(rows: pd.DataFrame, params: Params, contract: Contract) -> dict[str, 
         "interval": stats.interval(draws, 0.95),
         "below": float((draws < _floor(params, task)).mean()),
     }
-
-
-def _training(known: Reference, task: Task) -> Training:
-    thresholds = {feature.name: feature.threshold for feature in known.features}
-    skills, rate = _own_skills(known, task), task.rate(known.constant)
-    days, shares = {"first": known.first, "last": known.last}, task.named(known.constant)
-    return Training(**days, label_rate=rate, shares=shares, thresholds=thresholds, skills=skills)
 
 
 def _own_skills(known: Reference, task: Task) -> dict[str, float]:

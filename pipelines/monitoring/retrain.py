@@ -35,17 +35,17 @@ NOTE = (
 )
 
 
-def propose(evidence: Path, remote: str = "origin", build: Build | None = None) -> int:
+def propose(evidence: Path, remote: str = "origin", build: Build | None = None) -> None:
     """Read EVIDENCE/drift.json; on RETRAIN push the branch retrain/MONTH and open its pull request.
 
     The branch is `main` with params.yaml moved on to that month, its data ingested and the stages run. A
     proposal of that month that is open already is brought up to date, never doubled. Without GITHUB_TOKEN
     and GITHUB_REPOSITORY the branch is pushed and the command that opens the pull request is printed.
-    Returns 0. UserError where git, the source or GitHub refuses, or people have committed to the branch."""
+    UserError where git, the source or GitHub refuses, or people have committed to the branch."""
     check = Check.read(evidence)
     if check.verdict != "RETRAIN":
         step(f"nothing to propose: the drift check's verdict is {check.verdict}")
-        return 0
+        return
     through, branch = check.through, f"retrain/{check.through}"
     with tempfile.TemporaryDirectory(prefix="greenlight-retrain-") as folder:
         clone = Path(folder)
@@ -53,14 +53,13 @@ def propose(evidence: Path, remote: str = "origin", build: Build | None = None) 
         file = clone / "params.yaml"
         if params.load(file).data.through >= through:
             step(f"nothing to propose: {BASE} knows {through} already")
-            return 0
+            return
         write_text(file, move_on(file.read_text(encoding="utf-8"), through))
         last = params.load(file).train.last
         step(f"{branch}: ingest and training, in a clone of {remote}/{BASE}")
         (build or _build)(clone, through)
         _push(clone, branch, f"Train through {last}: {check.reasons[0]}")
     _open(evidence, branch, last, check)
-    return 0
 
 
 def move_on(text: str, through: str) -> str:

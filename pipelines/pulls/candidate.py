@@ -12,9 +12,9 @@ from pipelines.pulls import proposals
 FILES = ("params.yaml", "dvc.lock", "data.dvc")
 
 
-def run(folder: Path, head: str) -> int:
+def run(folder: Path, head: str) -> None:
     """`ml ci candidate`: replace FILES in `folder` by those of the commit `head`, as GitHub has them: the
-    build ran the proposal's own code, and may say otherwise than what is merged. Returns 0. UserError where
+    build ran the proposal's own code, and may say otherwise than what is merged. UserError where
     the commit has one that is a link, a folder or very large, or none."""
     if not re.fullmatch(r"[0-9a-f]{40}", head):
         raise UserError(f"--head is {head!r}, not a commit's SHA")
@@ -26,4 +26,3 @@ def run(folder: Path, head: str) -> int:
         except (UserError, OSError) as error:
             raise UserError(f"{name} of {head[:12]} cannot be judged: {error}") from None
     step(f"{', '.join(FILES)} are those of {head[:12]}")
-    return 0

@@ -19,10 +19,10 @@ LIMIT_CHARACTERS = 64_000  # GitHub refuses a comment above 65,536, CML's mark i
 SHOWN = 10  # of what waits for a maintainer
 
 
-def run(number: int, file: Path) -> int:
+def run(number: int, file: Path) -> None:
     """`ml ci comment`: bring our comment on a pull request up to date: the newest by the workflow's bot that
     begins with our mark. Writes `create` to the step's outputs: true where there is none, and CML has to make
-    it. Returns 0."""
+    it."""
     body = file.read_text(encoding="utf-8")
     if not body.startswith(MARK) or len(body) > LIMIT_CHARACTERS:
         raise UserError(f"{file} is not the report of `ml ci verdict`")
@@ -33,7 +33,6 @@ def run(number: int, file: Path) -> int:
         github.call("PATCH", f"/issues/comments/{ours[-1]}", {"body": body})
         step(f"#{number}: comment {ours[-1]} is up to date")
     output("create", str(not ours).lower())
-    return 0
 
 
 def write(evidence: Path, contract: Contract, decision: Decision, proposal: Proposal, labelled: bool) -> Path:

@@ -23,26 +23,26 @@ LABEL = "gate:override"
 NEEDED = ("maintain", "admin")
 
 
-def run(event: Path) -> int:
+def run(event: Path) -> None:
     """`ml ci override`: write on the head of a pull request whether its label lets it through, and by whom.
 
     `event` is the payload of `pull_request_target`, labeled or unlabeled. A label counts from a person with
     the role maintain or admin, for the head and the base that the event names, while the pull request still
-    has both, and once: who runs an old run again is not who gave the label. Returns 0."""
+    has both, and once: who runs an old run again is not who gave the label."""
     payload = read_json(event)
     action, login, number, head, base = _checked(event, payload)
     github = GitHub.from_environment()
     pull = github.call("GET", f"/pulls/{number}")
     if pull["state"] != "open":
         print(f"#{number} is closed: what let it through stays on record.")
-        return 0
+        return
     try:
         events = github.list(f"/issues/{number}/events")  # the oldest first
     except TooMany:
         events = None
     if events is not None and (action, login) != (last := _newest(events)):
         print(f"#{number}: the label was {last[0]} by {last[1]} since; the run of that event decides.")
-        return 0
+        return
     now, state = proposals.read(github, pull), "failure"
     if action == "unlabeled":
         sentence = f"#{number}: the label was taken away by {login}"
@@ -59,7 +59,6 @@ def run(event: Path) -> int:
     else:
         state, sentence = "success", _given(number, now.base_sha, login)
     github.status(head.sha, OVERRIDE, state, sentence, None)
-    return 0
 
 
 def actor(github: GitHub, proposal: Proposal) -> str | None:

@@ -31,9 +31,9 @@ class Build:
     ended: bool = False
 
 
-def of_event(event: Path) -> int:
+def of_event(event: Path) -> None:
     """`ml ci proposal --event`: is there a candidate to judge of the head that an event is about? Writes
-    `run` (which left it, or empty), `head` and `base` to the step's outputs. Returns 0."""
+    `run` (which left it, or empty), `head` and `base` to the step's outputs."""
     head = head_of(event)
     github = GitHub.from_environment()
     found = next((p for p in proposals.find(github, head) if p.judged), None)
@@ -49,7 +49,6 @@ def of_event(event: Path) -> int:
     output("run", run)
     output("head", found.head.sha if found else "")
     output("base", found.base_sha if found else "")
-    return 0
 
 
 def head_of(event: Path) -> Head:
@@ -115,10 +114,10 @@ def _check(run: Any, where: str) -> Mapping[str, Any]:
     return run
 
 
-def of_commit(commit: str, out: Path) -> int:
+def of_commit(commit: str, out: Path) -> None:
     """`ml ci evidence`: the run that judged the pull request which brought a commit of the main branch.
     Writes proposal.json into `out`, and `run` and `report` to the step's outputs; the summary says where
-    there is no such pull request, or its report is gone. Returns 0."""
+    there is no such pull request, or its report is gone."""
     github = GitHub.from_environment()
     pulls = [pull for pull in github.list(f"/commits/{commit}/pulls") if pull["merged_at"]]
     pull = next((pull for pull in pulls if pull["merge_commit_sha"] == commit), None)
@@ -136,7 +135,6 @@ def of_commit(commit: str, out: Path) -> int:
     step(f"{head[:12]} was judged by run {run}")
     output("run", str(run))
     output("report", "true")
-    return 0
 
 
 def _judged(github: GitHub, head: str) -> int | None:
@@ -150,9 +148,8 @@ def _judged(github: GitHub, head: str) -> int | None:
     return int(page[1]) if ours and run["event"] in ("workflow_run", "pull_request_target") else None
 
 
-def _without(reason: str) -> int:
+def _without(reason: str) -> None:
     step(f"no evidence: {reason}")
     summary(f"No evidence of the gate goes with this release: {reason}.")
     output("run", "")
     output("report", "false")
-    return 0

@@ -26,9 +26,9 @@ PAGES = (".md", ".png", ".jpg", ".svg", ".gif")  # below docs/
 TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "SECURITY.md", "LICENSE")
 
 
-def run(base: str, head: str) -> int:
+def run(base: str, head: str) -> None:
     """`ml ci scope`: does `base`...`head` change what makes a model or a release? Writes `model` to the
-    step's outputs and, where it is true, `commit`, the newest one on the way to `head` that does. Returns 0.
+    step's outputs and, where it is true, `commit`, the newest one on the way to `head` that does.
     A base that Git does not know, such as the forty zeros of a first push, means yes; so does `head` itself:
     somebody runs again what did not end well."""
     paths = changed(base, head)
@@ -44,7 +44,6 @@ def run(base: str, head: str) -> int:
         sentence = "No model changed: only documentation, tests or workflows did, so nothing is built."
         print(sentence)
         summary(sentence)
-    return 0
 
 
 def changes_model(paths: Iterable[str]) -> bool:

@@ -17,12 +17,11 @@ from pipelines.pulls.decision import Decision, decide
 from pipelines.pulls.proposals import Proposal
 
 
-def run(event: Path, evidence: Path, contract: Contract) -> int:
+def run(event: Path, evidence: Path, contract: Contract) -> None:
     """`ml ci verdict`: set the status of an event's head, for each base that it is proposed to. `evidence`
     holds the gate.json of this run, or none where there was nothing to judge or the gate did not end. What
     was said before does not count: whatever came first, the verdict or a maintainer's label, the status comes
-    out the same. Writes `number` and `report` (is evidence/report.md there to post?) to the step's outputs.
-    Returns 0."""
+    out the same. Writes `number` and `report` (is evidence/report.md to be posted?) to the step's outputs."""
     head, github = runs.head_of(event), GitHub.from_environment()
     found = proposals.find(github, head)
     if not found:
@@ -36,7 +35,6 @@ def run(event: Path, evidence: Path, contract: Contract) -> int:
             comment.write(evidence, contract, decision, proposal, override.labelled(github, proposal.number))
     output("number", number)
     output("report", str(bool(number)).lower())
-    return 0
 
 
 def speak(github: GitHub, proposal: Proposal, decision: Decision) -> Decision:

@@ -22,8 +22,8 @@ DOCKERFILE = Path(__file__).with_name("Dockerfile")
 CERTIFICATES = ("PIP_CERT", "SSL_CERT_FILE")  # whose file says whom a company's network trusts
 
 
-def image(release: str, store: Store | None = None) -> int:
-    """Build the image of a release and write its digest into release.json; returns 0.
+def image(release: str, store: Store | None = None) -> None:
+    """Build the image of a release and write its digest into release.json.
 
     Where no engine answers, or its base image cannot be had, nothing is built and the summary says how to
     switch it on; where DOCKER_HOST or GREENLIGHT_BASE_IMAGE was set, that is a UserError. Refused where the
@@ -35,7 +35,7 @@ def image(release: str, store: Store | None = None) -> int:
     if reason := _missing(base):
         step(reason)
         summary(f"### Image\n\nNone: {reason}.")
-        return 0
+        return
     name = f"{about.name}:{about.id[:16]}"
     if (made := about.image) is None or _docker("image", "inspect", made.digest).returncode:
         step(f"building the image {name} from {base}")
@@ -46,7 +46,6 @@ def image(release: str, store: Store | None = None) -> int:
     size = int(_docker("image", "inspect", "--format", "{{.Size}}", name).stdout)
     step(f"the image {name} is {made.digest}, {size / 1e6:.0f} MB")
     summary(f"### Image\n\n`{name}`, `{made.digest}`, {size / 1e6:.0f} MB, from `{base}`.")
-    return 0
 
 
 def _missing(base: str) -> str | None:

@@ -75,9 +75,9 @@ def number(value: float | None, digits: int = 4) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
-def signed(value: float | None) -> str:
+def signed(value: float | None, digits: int = 4) -> str:
     """A difference, or a dash where there is none."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:+.4f}"
+    return "–" if value is None or not math.isfinite(value) else f"{value:+.{digits}f}"
 
 
 def interval(value: Sequence[float | None] | None, digits: int = 4) -> str:

@@ -20,9 +20,9 @@ BY = "`ml abort`"
 ENDS_SECONDS = 120.0  # in which a rollout undoes its step: slots are drained meanwhile
 
 
-def abort(env: str, model: str, home: Path | None = None, within: float = ENDS_SECONDS) -> int:
+def abort(env: str, model: str, home: Path | None = None, within: float = ENDS_SECONDS) -> None:
     """Give the deploy that runs what Ctrl-C gives it, and leave its move to a person, as one that was held or
-    killed. Returns 0, also where no rollout is under way.
+    killed; nothing happens where no rollout is under way.
 
     UserError where something else holds the environment, or the deploy has not ended within so many seconds.
     """
@@ -37,7 +37,6 @@ def abort(env: str, model: str, home: Path | None = None, within: float = ENDS_S
                 last = next((event["step"] for event in reversed(move.events) if "step" in event), NAMES[0])
                 journal.write(move.id, "pause", step=last, by=BY)
     print(f"{env}: {_told(env, journal.half_way())}; {host.edge.traffic}")
-    return 0
 
 
 def _told(env: str, move: Move | None) -> str:

@@ -20,6 +20,7 @@ from pipelines.host.host import COLOURS, Host
 from pipelines.host.slots import process
 from pipelines.registry import merged
 from pipelines.registry import store as stores
+from pipelines.registry.ledger import Ledger
 from pipelines.registry.store import Store
 from pipelines.rollout import checks
 from pipelines.rollout.engine import Rollout
@@ -46,11 +47,12 @@ def deploy(
     if pause is not None and pause not in NAMES:
         raise UserError(f"--pause-before {pause_before!r} is not a step: they are {', '.join(NAMES)}")
     host = Host.load(env, contract.name, home)
-    entry = trust.wanted(host)
-    if entry is None:
+    found = (ledger := Ledger()).look(env)
+    trust.believe(host, ledger, found)
+    if found is None:
         verb = "ml promote" if env == "production" else "ml release"
         raise UserError(f"the ledger wants nothing for {env} yet: run `{verb}`")
-    store = stores.of(home)
+    entry, store = found.entry, stores.of(home)
     if not _live(host, entry.release):
         merged.check(entry, store.get(entry.release))
     if plan:

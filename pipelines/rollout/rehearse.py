@@ -73,8 +73,8 @@ def previous(new: str, history: Iterable[Entry]) -> Entry | None:
     return next((entry for entry in history if entry.release != new), None)
 
 
-def locate(entry: Entry | None, store: Store) -> int:
-    """Set the step's output `run` to the workflow run that still has this release; returns 0.
+def locate(entry: Entry | None, store: Store) -> None:
+    """Set the step's output `run` to the workflow run that still has this release.
 
     It is empty where the store has it, and where there is none any more, which the summary says."""
     found = ""
@@ -89,7 +89,6 @@ def locate(entry: Entry | None, store: Store) -> int:
         if not found:
             summary(f"Rehearsed from nothing: no run of {WORKFLOW} {said} any more: its artifact expired.")
     output("run", found)
-    return 0
 
 
 def _summary(new: str, previous: str | None, code: int, load: Load | None) -> str:

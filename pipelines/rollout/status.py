@@ -17,8 +17,8 @@ from pipelines.rollout.journal import Journal, Move, shown
 WIDE, WIDE_ENOUGH = 200, 120  # columns: of a log; for all that is known of a move
 
 
-def status(env: str, model: str, home: Path | None = None) -> int:
-    """Print what is wanted, what runs, and where the two differ. Returns 0, also without the ledger."""
+def status(env: str, model: str, home: Path | None = None) -> None:
+    """Print what is wanted, what runs, and where the two differ, also without the ledger."""
     host = Host.load(env, model, home)
     route, ready = host.edge.route(), host.edge.ready()
     print(f"{env}: {host.edge.model_url}")
@@ -45,7 +45,6 @@ def status(env: str, model: str, home: Path | None = None) -> int:
             print(f"  refused  {last.at[:19]}: {last.failing}")
     if watched := watch.told(host):
         print(f"  watch    {watched}")
-    return 0
 
 
 def _signed(host: Host, ledger: Ledger, found: Look | None) -> str:
@@ -59,8 +58,8 @@ def _signed(host: Host, ledger: Ledger, found: Look | None) -> str:
     return f"by {who}" if who else "nothing is wanted yet"
 
 
-def history(env: str, model: str, move: str | None = None, home: Path | None = None) -> int:
-    """Print the moves of an environment, oldest first, or each line of one of them. Returns 0."""
+def history(env: str, model: str, move: str | None = None, home: Path | None = None) -> None:
+    """Print the moves of an environment, oldest first, or each line of one of them."""
     host = Host.load(env, model, home)
     moves = Journal.of(host).moves()
     found = [one for one in moves if move and one.id.startswith(move)]
@@ -68,7 +67,6 @@ def history(env: str, model: str, move: str | None = None, home: Path | None = N
         known = f"`ml history --env {env}` lists them"
         raise UserError(f"--move {move!r} is the id of {len(found)} moves: {known}")
     _console().print(_lines(found[0]) if found else _moves(env, moves))
-    return 0
 
 
 def _slot(host: Host, colour: str, ready: bool) -> str:

