@@ -12,6 +12,7 @@ from pipelines.base.errors import UserError
 
 Grain = Literal["day", "week", "month", "year"]
 
+YEARS = range(1678, 2262)  # that a time of nanoseconds can have
 NAMES: dict[Grain, re.Pattern[str]] = {
     "day": re.compile(r"\d{4}-\d\d-\d\d"),
     "week": re.compile(r"\d{4}-W\d\d"),
@@ -27,9 +28,11 @@ def grain(name: str) -> Grain:
         known = "a month such as 2013-06, a day (2013-06-03), a week (2013-W23) or a year (2013)"
         raise ValueError(f"{name!r:.40} is not {known}")
     try:
-        start(name)
+        year = start(name).year
     except ValueError:
         raise ValueError(f"the calendar has no {found} {name}") from None
+    if year not in YEARS:
+        raise ValueError(f"{name} is not in the years from {YEARS[0]} to {YEARS[-1]}")
     return found
 
 

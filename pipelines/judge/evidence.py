@@ -108,7 +108,7 @@ class Evidence:
             return self.same_lock
         if self.proposal.sha256 != self.champion_model.sha256 or (self.largest_difference or 0.0) > SAME:
             return False
-        if not self.same_level:
+        if self.proposal.params.decision != self.params.decision:  # the same answers, and other decisions
             return False
         if self.retrained is None:
             return made_of(self.proposal.params) == made_of(self.params)
@@ -141,7 +141,7 @@ class Evidence:
 
 
 def made_of(params: Params) -> str:
-    """What of params.yaml makes a model, and its interval, as text: 1, 1.0 and true are equal, and not to an
-    estimator."""
-    made = [params.data.model_dump(), params.train.model_dump(), params.decision.coverage]
+    """What of params.yaml makes a model and what ships beside it, as text: 1, 1.0 and true are equal, and
+    not to an estimator."""
+    made = [params.data.model_dump(), params.train.model_dump(), params.decision.model_dump()]
     return json.dumps(made, sort_keys=True)

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pipelines.artifacts.model import Description
 from pipelines.base.console import aligned, step
 from pipelines.base.errors import UserError
-from pipelines.core import datafiles, stats, units
+from pipelines.core import datafiles, periods, stats, units
 from pipelines.core.model import Model
 from pipelines.core.params import Params, absolute
 from pipelines.core.problem import Problem
@@ -74,6 +75,10 @@ def power(params: Params, problem: Problem, folder: Path = Path()) -> list[Power
     training in `folder`/data. UserError where one of them is not there."""
     contract, task = problem.contract, problem.task
     model = Model(folder / "models/model.onnx", task)
+    trained_to, end = Description.read(folder / "models").train.last, periods.end(params.train.last)
+    if trained_to >= f"{end:%Y-%m-%d}":
+        wrong = f"models/ was trained to {trained_to}, and params.yaml ends with {params.train.last}"
+        raise UserError(f"{wrong}: run `ml reproduce`")
     step("reading data/")
     raw = datafiles.read(folder / datafiles.DATA, params.data.first, params.data.through, contract)
     rows = prepare(raw, problem)

@@ -20,7 +20,7 @@ HARMLESS = ("docs/", "tests/", "benchmarks/", ".github/", ".ci/", "LICENSE", ".g
 # What a proposal may change with the gate's word alone: values that the base's code reads, bytes that the
 # gate has seen, and what no program reads. Whatever is not here waits for a maintainer.
 VALUES = "params.yaml"
-WITHHELD = ("gate", "rollout", "drift", "serving")  # its parts that judge a model, or move one
+WITHHELD = ("decision", "gate", "rollout", "drift", "serving")  # its parts that use, judge or move a model
 LOCKS = ("dvc.lock", "data.dvc")
 PAGES = (".md", ".png", ".jpg", ".svg", ".gif")  # below docs/
 TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "SECURITY.md", "LICENSE")

@@ -101,6 +101,18 @@ def test_calibration_is_the_slope_of_label_on_answer_and_the_mean_error(drawn: A
     assert TASK.calibration(label, label) == pytest.approx(dict(TASK.ideal), abs=1e-9)
 
 
+def test_numbers_far_from_nought_are_judged_as_those_near_it(drawn: Any) -> None:
+    label, answers, day = drawn
+    weights = np.array([[2, 0, 1, 0, 3, 0]])
+
+    def told(far: float) -> list[float]:
+        sums = TASK.sums(label + far, answers + far, day, DAYS, (50.0 + far, 100.0), COSTS)
+        fit = TASK.calibration_draws(label + far, answers + far, day, weights)
+        return [float(v[0]) for v in (TASK.own_skill(sums, weights), SKILL.of(sums, weights), *fit.values())]
+
+    assert told(1e8) == pytest.approx(told(0.0), rel=1e-4)
+
+
 def test_what_is_no_number_is_no_answer() -> None:
     wrong, what = TASK.wrong(np.array([1.0, np.nan, np.inf, -40.0]))
     assert wrong.tolist() == [False, True, True, False] and "number" in what

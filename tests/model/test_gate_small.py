@@ -257,6 +257,16 @@ def test_power_follows_the_square_root_of_the_days_and_the_margins_unit(
     )
 
 
+def test_power_of_a_model_that_has_seen_the_days_is_one_sentence(
+    small_params: Params, small_built: Path
+) -> None:
+    shorter = small_params.train.model_copy(update={"last": small_params.train.first})
+    with pytest.raises(
+        UserError, match=r"models/ was trained to 2013-02-28, and params\.yaml ends with 2013-01"
+    ):
+        power.power(small_params.model_copy(update={"train": shorter}), PROBLEM, small_built)
+
+
 def test_power_without_a_model_or_a_proposal_without_its_folder_is_one_sentence(
     small_params: Params, tmp_path: Path
 ) -> None:

@@ -10,8 +10,8 @@ from pipelines.core import stats, units
 from pipelines.core.contract import Column, Contract
 from pipelines.core.problem import Problem
 from pipelines.judge import rows
-from pipelines.judge.evidence import Evidence
-from pipelines.judge.rules import structure
+from pipelines.judge.evidence import Evidence, Scored
+from pipelines.judge.rules import slices, structure
 from tests.problems.parcels import PARAMS, PROBLEM
 from tests.problems.parcels.columns import CONTRACT
 
@@ -78,6 +78,28 @@ def test_the_judge_draws_groups_and_asks_for_enough_of_them(small_raw: pd.DataFr
     assert said is not None and said.verdict == "INCONCLUSIVE"
     assert said.sentence.endswith("rows of 5 groups alone: at least 28 are asked for.")
     assert structure.days(Evidence(PARAMS, PROBLEM, window=window)).verdict == "PASS"  # type: ignore[union-attr]
+
+
+def test_a_slice_of_few_groups_is_too_small_to_judge() -> None:
+    """Its days are many, and what its one group has in common would be no chance at all."""
+    rows_of = table(GROUPS).assign(depot=lambda t: np.where(t["van"] == "V0", "lonely", "shared"))
+    contract, count = grouped(), len(rows_of)
+    drawn = replace(units.of(rows_of, contract), block=1)
+    day = units.of(rows_of, CONTRACT)
+    label, p = np.random.default_rng(1).random((2, count))
+    named = rows_of.assign(**{column.name: rows_of["depot"] for column in CONTRACT.slices})
+    days = tuple(map(str, range(DAYS)))
+    window = rows.Window(days, day.of, label < 0.3, named, drawn)
+    limits = PARAMS.gate.slice.model_copy(update={"rows": 10, "days": 10})
+    params = PARAMS.model_copy(update={"gate": PARAMS.gate.model_copy(update={"slice": limits})})
+
+    def judged(window: rows.Window) -> set[str]:
+        pair = (Scored(answers, None, None) for answers in (p, p[::-1]))
+        e = Evidence(params, PROBLEM, window=window, candidate=next(pair), champion=next(pair))
+        return {part.value for part in slices.parts(e) if np.isfinite(part.low)}
+
+    assert "lonely" not in judged(window) and "shared" in judged(window)
+    assert "lonely" in judged(replace(window, groups=None))
 
 
 @pytest.mark.parametrize(

@@ -326,8 +326,9 @@ def test_where_groups_are_the_unit_there_must_be_enough_of_them() -> None:
     assert HEAT.interval is not None
 
 
-def test_another_level_is_another_model_even_where_the_file_is_the_same() -> None:
-    decision = HEAT.params.decision.model_copy(update={"coverage": 0.5})
+@pytest.mark.parametrize("change", [{"coverage": 0.5}, {"over": 99.0}], ids=["level", "costs"])
+def test_another_decision_is_another_model_even_where_the_file_is_the_same(change: dict[str, float]) -> None:
+    decision = HEAT.params.decision.model_copy(update=change)
     lower = HEAT.params.model_copy(update={"decision": decision})
     one = {"sha256": "1", "params": HEAT.params}
     champion, same, other = (SimpleNamespace(**one | more) for more in ({}, {}, {"params": lower}))

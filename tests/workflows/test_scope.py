@@ -49,7 +49,7 @@ VALUES = {
     "serving": (PARAMS.replace("batch: 1000", "batch: 10"), ["params.yaml: serving"]),
     "rollout": (PARAMS.replace("patience: 600.0", "patience: 1.0"), ["params.yaml: rollout"]),
     "drift": (PARAMS.replace("psi: 0.10", "psi: 5.0"), ["params.yaml: drift"]),
-    "decision": (PARAMS.replace("miss: 3.0", "miss: 4.0"), []),
+    "decision": (PARAMS.replace("miss: 3.0", "miss: 4.0"), ["params.yaml: decision"]),
     "a comment": (PARAMS.replace("days: 28 #", "days: 28 # full ones,"), []),
     "no file": (None, ["params.yaml"]),
     "no YAML": ("gate: [\n", ["params.yaml"]),

@@ -23,11 +23,10 @@ class Sums:
     """What the metrics need of each of D days: sums over its rows, each of shape (D,)."""
 
     rows: np.ndarray
-    label: np.ndarray
-    squares: np.ndarray  # of the label
+    away: np.ndarray  # the label from the training's mean
     absolute: np.ndarray  # errors
     squared: np.ndarray  # errors
-    constant: np.ndarray  # squared errors of always saying the training's mean
+    constant: np.ndarray  # the same, squared: errors of always saying that mean
     cost: np.ndarray
 
 
@@ -111,14 +110,13 @@ class Regression(Task):
         return f"always saying the training's {constant[0]:.4g} {self.unit}".rstrip()
 
     def sums(self, label: Rows, answers: Rows, day: Rows, days: int, constant: Any, costs: "Costs") -> Sums:
-        errors = answers - label
+        errors, away = answers - label, label - constant[0]
         of_rows = (
             np.ones(len(label)),
-            label,
-            label**2,
+            away,
             np.abs(errors),
             errors**2,
-            (label - constant[0]) ** 2,
+            away**2,
             self.charges(label, answers, costs),
         )
         return Sums(*(np.bincount(day, weights=values, minlength=days) for values in of_rows))
@@ -126,7 +124,7 @@ class Regression(Task):
     def own_skill(self, sums: Sums, weights: np.ndarray | None = None) -> Any:
         """1 - MSE / variance of these days."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            spread = _mean(sums.squares, sums, weights) - _mean(sums.label, sums, weights) ** 2
+            spread = _mean(sums.constant, sums, weights) - _mean(sums.away, sums, weights) ** 2
             return 1 - _mean(sums.squared, sums, weights) / spread
 
     def restated(self, skill: float, constant: tuple[float, float], before: tuple[float, float]) -> float:
@@ -158,6 +156,8 @@ class Regression(Task):
     def calibration_draws(
         self, label: np.ndarray, answers: np.ndarray, day: np.ndarray, weights: np.ndarray
     ) -> dict[str, np.ndarray]:
+        middle = label.mean()  # else a large one would be all that the squares have
+        label, answers = label - middle, answers - middle
         products = (np.ones(len(label)), answers, label, answers**2, answers * label, label**2)
         rows, x, y, xx, xy, yy = (
             weights @ np.bincount(day, weights=values, minlength=weights.shape[1]) for values in products

@@ -92,7 +92,8 @@ def _cut(window: Window, contract: Contract) -> Iterator[Part]:
 
 def _is_judged(e: Evidence, window: Window, part: Part) -> bool:
     limits = e.params.gate.slice
-    return int(part.inside.sum()) >= limits.rows and len(np.unique(window.day[part.inside])) >= limits.days
+    drawn = min(len(np.unique(unit[part.inside])) for unit in (window.day, window.units.of))
+    return int(part.inside.sum()) >= limits.rows and drawn >= limits.days
 
 
 def _bounds(
