@@ -1,7 +1,5 @@
 """The days of a table: those to which undated rows are dealt, and the months that train and judge."""
 
-import math
-
 import numpy as np
 import pandas as pd
 
@@ -85,8 +83,3 @@ def windows(time: pd.Series, label: pd.Series, task: Task, kind: periods.Grain) 
             f"from {run[0]} to {run[-1]}: `--time none` deals the rows to days"
         )
     return run[0], max(fine)[-1], run[-1]
-
-
-def days_a_month(time: pd.Series) -> int:
-    """On how many days half of the months have rows."""
-    return math.floor(time.dt.normalize().groupby(periods.months(time)).nunique().median())

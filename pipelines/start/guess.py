@@ -15,6 +15,7 @@ from pipelines.core.contract import Type
 
 MOST_VALUES = 50  # of a category of few rows; else a twentieth of the rows, up to
 MOST_OF_ANY = 200
+NEARLY = 0.9  # of a column's texts: the others are what keeps it from being a number
 HEADROOM = 0.1  # of the range, at each end
 WRITTEN = ("%Y/%m/%d", "%Y%m%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y", "%m-%d-%Y")
 CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p")
@@ -29,8 +30,7 @@ def named(original: str, taken: Iterable[str]) -> str:
     name = original.strip()
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         bare = re.sub(r"[(\[].*?[)\]]", " ", name)
-        plain = unicodedata.normalize("NFKD", bare).encode("ascii", "ignore").decode()
-        name = re.sub(r"[^a-z0-9]+", "_", plain.lower()).strip("_") or "column"
+        name = re.sub(r"[^a-z0-9]+", "_", _plain(bare)).strip("_") or "column"
         name = f"column_{name}" if name[0].isdigit() else name
     taken, number = set(taken), 2
     while name in taken:
@@ -41,12 +41,18 @@ def named(original: str, taken: Iterable[str]) -> str:
 def words(name: str) -> list[str]:
     """`sepalLength (cm)` as sepal, length, cm."""
     apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
-    return [word for word in re.split(r"[^a-z0-9]+", apart.lower()) if word]
+    return [word for word in re.split(r"[^a-z0-9]+", _plain(apart)) if word]
+
+
+def _plain(text: str) -> str:
+    """`Größe` as grosse."""
+    return unicodedata.normalize("NFKD", text.casefold()).encode("ascii", "ignore").decode()
 
 
 def unit(original: str) -> str:
     """By the last word of a name that has more than it, or what stands there in brackets."""
-    if found := re.search(r"[(\[]\s*(.{1,12}?)\s*[)\]]\s*$", original):
+    found = re.search(r"[(\[]\s*(.{1,12}?)\s*[)\]]\s*$", original)
+    if found and found[1].isprintable():  # it is in a comment of params.yaml
         return UNITS.get(found[1].lower(), found[1])
     said = words(original)
     alone = len(said) == 1 and len(said[0]) > 3
@@ -84,6 +90,17 @@ def kind(values: pd.Series) -> tuple[Type, str]:
     few = max(MOST_VALUES, min(MOST_OF_ANY, len(given) // 20))
     several = len(found) <= few and len(found) <= len(given) / 2
     return ("category" if several else "text"), "?" if written else ""
+
+
+def nearly(values: pd.Series) -> str:
+    """Why texts look like numbers and are none; empty where they do not."""
+    texts = values.dropna().astype(str).str.strip()
+    if texts.str.fullmatch(r"[+-]?\d[\d.]*(,\d+)?").all() and texts.str.contains(r",(?!\d{3}$)").any():
+        return "looks like numbers with a decimal comma: read it with decimal=','"
+    are = pd.to_numeric(texts, errors="coerce").notna()
+    if not NEARLY <= are.mean() < 1:
+        return ""
+    return f"{math.floor(100 * are.mean())} % are numbers, {texts[~are].iloc[0][:40]!r} is not"
 
 
 def times(values: pd.Series, written: str) -> pd.Series:

@@ -47,9 +47,13 @@ def limits(proposal: Proposal) -> Limits:
     found = task.labels(label[trained | judged])  # a rare class may be in none of the rows that judge
     constant, no_day = task.constant(found), np.zeros(len(found), dtype=np.int64)
     sums = task.sums(found, always(task, constant, len(found)), no_day, 1, constant, Decision(**costs))
+    dated = time[trained | judged]
+    days_a_month = (
+        dated.dt.normalize().groupby(periods.months(dated)).nunique().median()
+    )  # half of them have more
 
     def margin(metric: Metric) -> float:
-        return _rounded(MARGIN * float(metric.of(sums, None)))
+        return float(f"{MARGIN * float(metric.of(sums, None)):.1e}") + 0.0  # two digits of it
 
     return Limits(
         *(first, last, through),
@@ -61,7 +65,7 @@ def limits(proposal: Proposal) -> Limits:
         slice_rows=max(20, min(500, int(judged.sum()) // 10)),
         slice_days=max(2, min(10, days // 3)),
         leak=max(0.80, min(0.99, round(proposal.strongest[1] + 0.03, 2))),
-        drift_days=max(2, min(20, dates.days_a_month(time[trained | judged]) // 2)),
+        drift_days=max(2, min(20, int(days_a_month) // 2)),
         costs=costs,
         folds=min(3, max(1, len(periods.between(first, last)) - 1)),
     )
@@ -76,8 +80,3 @@ def _costs(task: Task, label: Column) -> dict[str, Any]:
 def always(task: Task, constant: Any, rows: int) -> np.ndarray:
     """The answers of whoever says the constant for each of so many rows."""
     return np.full((rows, *task.shape), constant if task.shape else task.rate(constant))
-
-
-def _rounded(value: float) -> float:
-    """Two digits of it."""
-    return float(f"{value:.1e}") + 0.0

@@ -11,7 +11,7 @@ from pipelines.base import git
 from pipelines.base.console import aligned, step
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_text
-from pipelines.core import params
+from pipelines.core import params, periods
 from pipelines.start import limits, propose, render, table
 
 ROOM, PARAMS = Path("pipelines/problem"), Path("params.yaml")
@@ -32,7 +32,11 @@ def run(
     top = (top or Path()).resolve()
     if not (top / ROOM).is_dir():
         raise UserError(f"{top} has no {ROOM}: run `ml new` at the top of the repository")
-    if not force and (edited := _edited(top)):
+    if f"'{ROOM}/" in given or top / ROOM in (path := Path(given).resolve(), *path.parents):
+        raise UserError(f"{given} is in {ROOM}/, which is written anew: keep the table elsewhere")
+    whole = (str(PARAMS), *OF_BEFORE)
+    edited = [path for path in git.dirty(top) if path in whole or ROOM in Path(path).parents]
+    if edited and not force:
         raise UserError(f"{edited[0]} has edits that are not committed: commit them, or `--force` drops them")
     if not yes and not sys.stdin.isatty():
         raise UserError("there is no terminal to ask at: `--yes` takes what is proposed")
@@ -43,11 +47,6 @@ def run(
     proposal.task.suited(params.parse(yaml.safe_load(texts[PARAMS.name])))
     put(top, texts)
     _tell(proposal, wanted)
-
-
-def _edited(top: Path) -> list[str]:
-    """What of the room and of params.yaml git does not have."""
-    return [path for path in git.dirty(top) if Path(path) == PARAMS or ROOM in Path(path).parents]
 
 
 def _taken(question: str, mine: str, others: Sequence[str]) -> str:
@@ -95,6 +94,10 @@ def _tell(proposal: propose.Proposal, wanted: limits.Limits) -> None:
         missing = f"{column.missing:.0%}" if column.missing else ""
         rows.append((column.name, column.type, column.unit, *ends, missing, notes))
     print("\n".join(aligned(rows, 80)))
+    days = proposal.rows[proposal.contract.time.name]
+    if left := int((~periods.within(days, wanted.first, wanted.through)).sum()):
+        where = f"outside {wanted.first} to {wanted.through}, in periods with too few days"
+        print(f"\n{left:,} of {len(days):,} rows are {where}: they are left out")
     print(
         f"\n{len(proposal.rows):,} rows; {wanted.first} to {wanted.last} train, those to {wanted.through} "
         f"judge. Look at {ROOM}/ and {PARAMS}, then: ml ingest && ml reproduce\n"

@@ -79,6 +79,11 @@ def propose(table: Table, asked: Mapping[str, str], types: Mapping[str, str], as
     time = _time(table, said, asked.get("time", ""), label, ask)
     key = _key(table, said, asked.get("key", ""), (label, time), ask)
     dated, (first, days) = time != NONE, dates.span()
+    if table.arrived and not dated:
+        raise UserError(
+            f"the files of {table.name} are named by the day on which their rows arrived, and without a time "
+            "the rows are dealt to other days: name a column with `--time`, or rename the files"
+        )
     shuffled = not dated and dates.is_sorted(table.rows[said[label].original])
     rows = pd.DataFrame({name: _given(table.rows[one.original], one) for name, one in said.items()})
     if not dated:
@@ -119,7 +124,8 @@ def made_keys(time: pd.Series, dated: bool) -> pd.Series:
 
 def _mark(said: dict[str, Said], name: str, why: str = "", **values: Any) -> None:
     one = said[name]
-    said[name] = replace(one, column=replace(one.column, **values), why=why or one.why)
+    whole = "; ".join(filter(None, (one.why, why)))
+    said[name] = replace(one, column=replace(one.column, **values), why=whole)
 
 
 def _columns(table: Table, types: Mapping[str, str]) -> dict[str, Said]:
@@ -137,6 +143,8 @@ def _columns(table: Table, types: Mapping[str, str]) -> dict[str, Said]:
         why = "day first or month first? source.py can say which" if written == "?" else ""
         if guess.numbered(str(original)) and kind in ("integer", "category"):
             kind = "text"
+        elif kind in ("text", "category"):
+            why = why or guess.nearly(values)
         kind = cast(Type, types.get(str(original), kind))
         name = guess.named(str(original), said)
         unit = guess.unit(str(original)) if kind in ("number", "integer") else ""
@@ -188,9 +196,10 @@ def _label(table: Table, said: dict[str, Said], given: str, types: Mapping[str, 
         numbers = pd.to_numeric(values, errors="coerce").dropna()
         more = dict(zip(("minimum", "maximum"), guess.bounds(numbers, kind == "integer", ""), strict=True))
     if kind not in TASKS or (kind == "category" and len(found) > MOST_CLASSES):
+        way = one.why or f"`--as {one.original}=TYPE` says what else it is"
         raise UserError(
             f"{name} cannot be a label: it is a {kind} of {len(found):,} values, and a label is one of "
-            f"{', '.join(TASKS)}; `--as {one.original}=TYPE` says what else it is"
+            f"{', '.join(TASKS)}; {way}"
         )
     if kind == "category":
         more = {"values": tuple(str(coercion.TAKE["category"](value)) for value in sorted(values.unique()))}
@@ -261,11 +270,11 @@ def _contract(table: Table, said: Mapping[str, Said]) -> Contract:
 
 def _derive(said: dict[str, Said], rows: pd.DataFrame, time: str) -> None:
     """The columns that features.py makes of the time."""
-    clock = {"weekday": (rows[time].dt.dayofweek, 6, "Monday is 0")}
+    clock = {"weekday": (rows[time].dt.dayofweek, 6, "day of the week, Monday is 0")}
     if (rows[time] != rows[time].dt.normalize()).any():
-        clock["hour_of_day"] = (rows[time].dt.hour, 23, "of the time")
+        clock["hour_of_day"] = (rows[time].dt.hour, 23, "hour of the day")
     if (rows[time].max() - rows[time].min()).days > TWO_YEARS:
-        clock["month_of_year"] = (rows[time].dt.month, 12, "January is 1")
+        clock["month_of_year"] = (rows[time].dt.month, 12, "month of the year, January is 1")
     for name, (values, most, meaning) in clock.items():
         if name not in said and values.nunique() > 1:
             rows[name] = values
@@ -290,7 +299,9 @@ def _measure(said: dict[str, Said], rows: pd.DataFrame, name: str, time: str, pe
         _mark(said, name, values=tuple(sorted(given.unique())))
     if column.label:
         return
-    if column.type not in ("text", "time"):
+    if column.type == "text":
+        _mark(said, name, "no feature: a text")
+    elif column.type != "time":
         personal = guess.personal(one.original)
         _mark(said, name, "of a person: no log keeps it" if personal else "", loggable=not personal)
     if word := guess.known_afterwards(one.original):
@@ -315,7 +326,7 @@ def _leaks(
     early = {name: told[name] for name in tried if said[name].column.known_at is not None}
     nearly = [name for name in early if _is_nearly(seen[name], labels, day, task)]
     for name in told.keys() - early.keys():
-        _mark(said, name, f"{said[name].why}; alone it has {task.ranking.name} {told[name]:.3f}")
+        _mark(said, name, f"alone it has {task.ranking.name} {told[name]:.3f}")
     for name in nearly if len(nearly) < len(early) else ():
         words = f"alone it has {task.ranking.name} {told[name]:.3f}"
         if ask(f"{name}: {words}. Is it known only afterwards", "yes", ("no",)) == "yes":

@@ -12,6 +12,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipelines.base import programs
+from pipelines.base.errors import UserError
 from pipelines.core.contract import Column
 from pipelines.start import dates
 from pipelines.start.limits import Limits
@@ -25,13 +26,10 @@ PARTS = {"weekday": "dayofweek", "hour_of_day": "hour", "month_of_year": "month"
 
 def rendered(proposal: Proposal, limits: Limits) -> dict[str, str]:
     """The text of each file of the room, and of params.yaml."""
-    contract, said = proposal.contract, proposal.said
-    features = contract.features
+    contract, features = proposal.contract, proposal.contract.features
     values: dict[str, Any] = {
-        "proposal": proposal,
+        **vars(proposal),
         "limits": limits,
-        "contract": contract,
-        "said": said,
         "task": proposal.task,
         "label": contract.label,
         "decision": type(contract.decision).__name__,
@@ -52,15 +50,12 @@ def rendered(proposal: Proposal, limits: Limits) -> dict[str, str]:
     made.filters |= {
         "literal": literal,
         "column": _column,
-        "wrapped": _wrapped,
-        "plain": lambda number: repr(float(f"{number:.6g}")),
+        "wrapped": lambda comment: textwrap.wrap(comment, WIDTH - 10),
+        "plain": lambda number: yaml.safe_dump(float(f"{number:.6g}")).split()[0],  # 3e-05 is a text to it
+        "quoted": lambda text: text.replace("\\", "\\\\").replace('"', '\\"'),
     }
     texts = {name: made.get_template(f"{name}.j2").render(values) for name in (*ROOM, "params.yaml")}
-    return {name: _formatted(text) if name.endswith(".py") else text for name, text in texts.items()}
-
-
-def _wrapped(comment: str) -> list[str]:
-    return textwrap.wrap(comment, WIDTH - 10)
+    return {name: python(name, text) if name.endswith(".py") else text for name, text in texts.items()}
 
 
 def literal(value: Any) -> str:
@@ -90,14 +85,8 @@ def _source(proposal: Proposal) -> dict[str, Any]:
     key = "" if said[contract.key.name].original else contract.key.name
     stem, place = table.name.removesuffix(table.ending), literal(table.place)
     return {
-        "table": table,
-        "dated": proposal.dated,
-        "shuffled": proposal.shuffled,
-        "first": str(proposal.first.date()),
-        "days": proposal.days,
         "time": contract.time.name,
         "format": dates.FORMATS[proposal.kind],
-        "kind": proposal.kind,
         "key": key,
         "query": _text(table.place),
         "path": f"Path({place})"
@@ -159,8 +148,13 @@ def _text(query: str) -> str:
     return f'"""\n{query}\n"""' if plain else literal(query)
 
 
-def _formatted(text: str) -> str:
-    """As ruff writes it, where there is one; the text itself is right without."""
+def python(name: str, text: str) -> str:
+    """As ruff writes it, where there is one; the text itself is right without. UserError where a name of
+    the table makes it no Python."""
+    try:
+        compile(text, name, "exec")
+    except (SyntaxError, ValueError) as error:
+        raise UserError(f"{name} would be no Python ({error}): rename the table, or its columns") from None
     command = [sys.executable, "-m", "ruff", "format", "--line-length", str(WIDTH), "-"]
     done = programs.run(command, input=re.sub(r"\n{4,}", "\n\n\n", text))
     return str(done.stdout) if done.returncode == 0 else text

@@ -1,11 +1,13 @@
 """A table as somebody has it: a CSV or Parquet file, a folder of them, or a query."""
 
 import csv
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from pipelines.base.errors import UserError
@@ -42,7 +44,8 @@ class Table:
 def read(given: str, top: Path) -> Table:
     """The table that `given` names, for the repository in `top`. UserError where there is none, or it holds
     nothing."""
-    if re.match(r"(?is)\s*(select|with|from)\s", given) and not Path(given).exists():
+    is_name = len(os.fsencode(given)) < 256 and Path(given).exists()  # which fails at a longer name
+    if re.match(r"(?is)\s*(select|with|from)\s", given) and not is_name:
         return _full(_query(given.strip(), "query", top))
     path = Path(given)
     if not path.exists():
@@ -69,7 +72,8 @@ def _files(path: Path, top: Path) -> Table:
         try:
             whole = pd.read_csv(file, sep=separator) if kind == "csv" else pd.read_parquet(file)
         except (ValueError, OSError) as error:  # those of pandas, of Arrow and of the encoding are among them
-            raise UserError(f"{file} cannot be read: {' '.join(str(error).split())[:200]}") from None
+            out = ": save it as UTF-8" if isinstance(error, UnicodeError) else ""
+            raise UserError(f"{file} cannot be read: {' '.join(str(error).split())[:200]}{out}") from None
         parts.append(whole.assign(**{ARRIVED: NAMED.search(file.name)[1]}) if arrived else whole)  # type: ignore[index]
     found = path.resolve()
     place = (found.relative_to(top) if found.is_relative_to(top) else found).as_posix()
@@ -95,6 +99,12 @@ def _full(table: Table) -> Table:
     if (twice := table.rows.columns.duplicated()).any():
         raise UserError(f"{table.name} has the column {table.rows.columns[twice][0]} twice: rename one")
     table.rows.columns = table.rows.columns.astype(str)
+    for name, values in table.rows.items():
+        if pd.api.types.is_float_dtype(values):
+            far = np.abs(values.to_numpy(np.float64, na_value=np.nan)) > np.finfo(np.float32).max
+            if far.any():
+                wrong = f"{name} is {values.iloc[far.argmax()]}, which no model takes"
+                raise UserError(f"{table.name}, row {far.argmax() + 1}: {wrong}: leave it empty there")
     return table
 
 

@@ -19,7 +19,10 @@ import yaml
 from sklearn import datasets
 
 from pipelines.base import files
+from pipelines.base.errors import UserError
 from pipelines.base.files import read_json
+from pipelines.core import params
+from pipelines.start import render
 from pipelines.start.new import put
 from tests.problems.yours import ROOM, commit, copy_tracked, environment, run
 from tests.shared import once
@@ -242,12 +245,29 @@ def test_names_values_and_dates_say_what_a_column_is(repository: Path) -> None:
         (["tables/t.csv", "--as", "Kunde=word"], "--as Kunde=word: a type is one of category"),
         (["select * from 'tables/no.csv'"], "the query cannot be run"),
         (["README.md"], "are no CSV and no Parquet"),
+        (["select 1 as a, '" + 300 * "x" + "' as b"], "query has 0 column that says something"),
+        (["tables/far.csv"], "far.csv, row 4: price_eur is inf, which no model takes: leave it empty there"),
+        (["tables/latin.csv"], ": save it as UTF-8"),
+        (["tables/days", "--time", "none"], "the files of days are named by the day on which their rows"),
+        (["pipelines/problem/t.csv"], "is in pipelines/problem/, which is written anew: keep the table"),
+        (["tables/comma.csv", "--label", "price_eur"], "like numbers with a decimal comma: read it with dec"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_and_changes_nothing(
     repository: Path, words: list[str], said: str
 ) -> None:
+    if words[0].startswith("select"):
+        pytest.importorskip("duckdb")
     write(repository, "t.csv", plain())
+    price = plain()["price_eur"]
+    write(repository, "far.csv", plain().assign(price_eur=price.where(price.index != 3, np.inf)))
+    write(repository, "comma.csv", plain().assign(price_eur=price.map("{:.2f}".format).str.replace(".", ",")))
+    (repository / "tables/latin.csv").write_bytes("größe,y\n1,2\n".encode("latin-1"))
+    (repository / "tables/days").mkdir()
+    for day in (1, 2):
+        write(repository, f"days/x-2024-01-0{day}.csv", plain().drop(columns="created_at"))
+    if words[0].startswith("pipelines"):
+        (repository / words[0]).write_text("a,b\n1,2\n3,4\n")
     assert said in refused(repository, *words, "--yes")
 
 
@@ -329,3 +349,63 @@ def test_rows_that_arrive_later_have_their_own_day(repository: Path) -> None:
         "2099-01-31",
         "1",
     ]
+
+
+IMPORTED = (
+    "from pipelines.problem import PROBLEM as p; print(*map(len, map(p.source.read, p.source.months())))"
+)
+EVIL = 'a"""+__import__("os").system("touch PWNED")+"""'
+
+
+@pytest.mark.parametrize(
+    ("name", "label"), [(EVIL, "bought"), (r"back\N{x}", '"""'), ('end"', "\\"), ("a\\", '"; PWNED')]
+)
+def test_names_are_never_code(repository: Path, name: str, label: str) -> None:
+    table = plain().rename(columns={"bought": label, "Kunde": EVIL})
+    run(repository, "ml", "new", write(repository, f"{name}.csv", table), "--yes", "--label", label)
+    rows = run(repository, sys.executable, "-c", IMPORTED).stdout.split()
+    assert sum(map(int, rows)) == len(table)
+    run(repository, "ml", "ingest")
+    assert not (repository / "PWNED").exists()
+
+
+def test_a_room_that_is_no_python_is_refused_before_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert render.python("source.py", "a  =  1") == "a = 1\n"
+    for text in ('"""one"""two"""', '"\\N{x}"', "'\0'", "'\udcff'"):
+        with pytest.raises(UserError, match=r"^source.py would be no Python \(.*rename the table"):
+            render.python("source.py", text)
+
+
+def test_small_units_are_numbers_of_params_yaml(repository: Path) -> None:
+    table = plain().assign(grams=np.random.default_rng(2).normal(size=200) * 1e-5)
+    run(repository, "ml", "new", write(repository, "t.csv", table), "--yes", "--label", "grams")
+    margin = params.parse(yaml.safe_load((repository / "params.yaml").read_text())).gate.margin
+    assert margin.mae is not None and 0 < float(margin.mae) < 1e-4
+
+
+def test_the_summary_says_what_is_left_out_and_what_a_text_could_be(repository: Path) -> None:
+    table = plain().assign(
+        comma=lambda rows: rows["price_eur"].map("{:.2f}".format).str.replace(".", ","),
+        most=lambda rows: rows["price_eur"].astype(str).where(rows.index % 50 > 0, "unknown"),
+        note=lambda rows: "n" + rows["order_id"],
+    )
+    table = table.rename(columns={"temp (f)": "Größe (cm)"})
+    said = run(repository, "ml", "new", write(repository, "t.csv", table), "--yes").stdout
+    assert "18 of 200 rows are outside 2024-01 to 2024-06, in periods with too few days" in said
+    lines = {line.split()[0]: line for line in said.splitlines() if line}
+    assert "looks like numbers with a decimal comma: read it with decimal=','; no feature" in lines["comma"]
+    assert "98 % are numbers, 'unknown' is not; no feature: a text" in lines["most"]
+    assert lines["note"].endswith("(no feature: a text)") and "numbers" not in lines["price_eur"]
+    columns = " ".join(room(repository)["columns.py"].split())
+    assert 'Column("grosse", "integer", "grosse", known_at=NOW, unit="cm"' in columns
+    assert '"weekday", "integer", "day of the week, Monday is 0"' in columns
+    whole = write(repository, "t.csv", table.head(182))
+    assert "left out" not in run(repository, "ml", "new", whole, "--yes", "--force").stdout
+
+
+@pytest.mark.parametrize("name", ["data.dvc", "dvc.lock"])
+def test_data_that_git_does_not_have_are_kept(repository: Path, name: str) -> None:
+    table = write(repository, "t.csv", plain())
+    (repository / name).write_text("outs: []\n")
+    assert f"ml: {name} has edits that are not committed" in refused(repository, table, "--yes")
+    assert (repository / name).exists()
