@@ -47,10 +47,8 @@ def limits(proposal: Proposal) -> Limits:
     found = task.labels(label[trained | judged])  # a rare class may be in none of the rows that judge
     constant, no_day = task.constant(found), np.zeros(len(found), dtype=np.int64)
     sums = task.sums(found, always(task, constant, len(found)), no_day, 1, constant, Decision(**costs))
-    dated = time[trained | judged]
-    days_a_month = (
-        dated.dt.normalize().groupby(periods.months(dated)).nunique().median()
-    )  # half of them have more
+    dated = time[trained | judged]  # half of its months have rows on more than so many days:
+    days_a_month = dated.dt.normalize().groupby(periods.months(dated)).nunique().median()
 
     def margin(metric: Metric) -> float:
         return float(f"{MARGIN * float(metric.of(sums, None)):.1e}") + 0.0  # two digits of it

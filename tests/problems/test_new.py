@@ -354,7 +354,7 @@ def test_rows_that_arrive_later_have_their_own_day(repository: Path) -> None:
 IMPORTED = (
     "from pipelines.problem import PROBLEM as p; print(*map(len, map(p.source.read, p.source.months())))"
 )
-EVIL = 'a"""+__import__("os").system("touch PWNED")+"""'
+EVIL = 'a"""+str(__import__("os").system("touch PWNED"))+"""'
 
 
 @pytest.mark.parametrize(
