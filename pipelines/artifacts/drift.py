@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipelines.artifacts.file import Artifact, Closed, Day, Number
-from pipelines.core.params import Drift
+from pipelines.core.params import Drift, Period
 
 Verdict = Literal["STEADY", "INCONCLUSIVE", "RETRAIN", "FAULT"]
 State = Literal["good", "bad", "fault", "unknown"]
@@ -60,7 +60,7 @@ class Check(Artifact):
     WAY_OUT = "run `ml drift`, which makes it"
 
     environment: str
-    through: Annotated[str, Field(pattern=r"\A\d{4}(-W?\d{2}(-\d{2})?)?\z")]
+    through: Period
     verdict: Verdict
     reasons: Annotated[tuple[str, ...], Field(min_length=1)]
     warnings: tuple[str, ...] = ()

@@ -1,8 +1,8 @@
-"""How verbs read their arguments, and end."""
+"""How verbs read their arguments."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from typer import Exit, Option
+from typer import Option
 
 from pipelines.base.errors import UserError
 
@@ -46,8 +46,3 @@ def given() -> tuple["Params", "Problem"]:
     from pipelines.core.params import load
 
     return problem().task.suited(load()), problem()
-
-
-def finish(code: int) -> None:
-    """End with this exit code."""
-    raise Exit(code)

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Option
+from typer import Argument, Exit, Option
 
-from pipelines.cli.arguments import Env, finish, pairs, problem
+from pipelines.cli.arguments import Env, pairs, problem
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs(help="What the workflow files run; `ml ci workflow NAME` runs such a file here.")
@@ -33,7 +33,7 @@ def workflow(
             print(f"{file:10} {', '.join(triggers)}")
         return
     given, known = pairs(inputs), pairs(variables)
-    finish(workflow.run(name, event=event, inputs=given, variables=known, job=job, verbose=verbose))
+    raise Exit(workflow.run(name, event=event, inputs=given, variables=known, job=job, verbose=verbose))
 
 
 @verbs.command(example="ml ci scope --base main --head HEAD")
@@ -129,7 +129,7 @@ def rehearse() -> None:
 
     new, history = Ledger().required("staging").release, Ledger().history("staging")
     before = (entry.release for entry in history if entry.release != new)
-    finish(rehearse(new, problem().contract, next(filter(stores.of().has, before), None)))
+    raise Exit(rehearse(new, problem().contract, next(filter(stores.of().has, before), None)))
 
 
 @verbs.command(example="ml ci retrain build/drift")
@@ -145,7 +145,7 @@ def alert(evidence: Drift = DRIFT) -> None:
     """Open an issue where the drift check saw a fault or could say nothing (exit 4, 3); close it else."""
     from pipelines.monitoring import alerts
 
-    finish(alerts.alert(evidence))
+    raise Exit(alerts.alert(evidence))
 
 
 @verbs.command(example="ml ci replay --month 2013-07 --env staging")
@@ -172,4 +172,4 @@ def replay(
         tally=tally,
     )
     print(counts.table())
-    finish(counts.exit_code)
+    raise Exit(counts.exit_code)

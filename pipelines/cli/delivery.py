@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Exit, Option
 
-from pipelines.cli.arguments import Env, finish, problem
+from pipelines.cli.arguments import Env, problem
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs("Release and deploy")
@@ -46,7 +46,7 @@ def deploy(
     that, after a kill and after a pause the same command goes on."""
     from pipelines.rollout import deploy
 
-    finish(deploy.deploy(env, problem().contract, plan=plan, pause_before=pause_before))
+    raise Exit(deploy.deploy(env, problem().contract, plan=plan, pause_before=pause_before))
 
 
 def _unit(asked: bool) -> None:
@@ -75,7 +75,7 @@ def watch(
     `ml status` shows what it saw last."""
     from pipelines.rollout.watch import watch
 
-    finish(watch(env, problem().contract, every=every, once=once))
+    raise Exit(watch(env, problem().contract, every=every, once=once))
 
 
 @verbs.command(example="ml rollback --env production")
@@ -88,7 +88,7 @@ def rollback(
     """Return to the newest release before this one whose rollout completed."""
     from pipelines.rollout.rollback import in_ledger, rollback
 
-    finish(in_ledger(env) if ledger_only else rollback(env, problem().contract))
+    raise Exit(in_ledger(env) if ledger_only else rollback(env, problem().contract))
 
 
 @verbs.command(example="ml abort --env production")

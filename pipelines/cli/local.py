@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from typer import Option
+from typer import Exit, Option
 
-from pipelines.cli.arguments import finish, problem
+from pipelines.cli.arguments import problem
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs("On this machine")
@@ -30,4 +30,4 @@ def lint(fix: Annotated[bool, Option("--fix", help="Write the lists first.")] = 
     `ml reproduce` makes dvc.lock follow."""
     from pipelines.local import lint
 
-    finish(lint.run(fix=fix))
+    raise Exit(lint.run(fix=fix))

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from typer import Option
+from typer import Exit, Option
 
 from pipelines.base.errors import UserError
-from pipelines.cli.arguments import Env, finish, month, problem
+from pipelines.cli.arguments import Env, month, problem
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs("See what runs")
@@ -65,4 +65,4 @@ def drift(
     known = Reference.read(stores.of().get(route.release) / "evidence")
     check = drift(env, month(through), home(), known, problem().task.suited(load()), problem())
     report.write(check, out, problem().task)
-    finish(EXIT[check.verdict])
+    raise Exit(EXIT[check.verdict])

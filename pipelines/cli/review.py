@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Option
+from typer import Argument, Exit, Option
 
 from pipelines.base.errors import UserError
-from pipelines.cli.arguments import finish, given, problem
+from pipelines.cli.arguments import given, problem
 from pipelines.cli.groups import Verbs
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def gate(
 
     book = Ledger()
     production, anchor = map(_production, (book.wanted("production"), book.anchor("production")))
-    finish(gate.run(candidate, base, problem(), out, production, anchor, head))
+    raise Exit(gate.run(candidate, base, problem(), out, production, anchor, head))
 
 
 def _production(entry: "Entry | None") -> "Production | None":

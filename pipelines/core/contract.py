@@ -1,6 +1,6 @@
 """The types in which a problem is written: each column once, with all that is known about it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, get_args
@@ -34,21 +34,23 @@ class Column:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise ValueError(f"columns.py: a column's name is {self.name!r}, but must be a text")
+        if wrong := next(self._wrong(), None):
+            raise ValueError(f"columns.py: {self.name}: {wrong}")
+
+    def _wrong(self) -> Iterator[str]:
         if self.type not in get_args(Type):
-            known = ", ".join(get_args(Type))
-            raise ValueError(f"columns.py: {self.name}: type is {self.type!r}, but must be one of {known}")
+            yield f"type is {self.type!r}, but must be one of {', '.join(get_args(Type))}"
         for name in ("known_at", "minimum", "maximum", "missing"):
             value = getattr(self, name)
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number and (value is not None or name == "missing"):
-                raise ValueError(f"columns.py: {self.name}: {name} is {value!r}, but must be a number")
-        where = f"columns.py: {self.name}:"
+                yield f"{name} is {value!r}, but must be a number"
         if not 0 <= self.missing <= 1:
-            raise ValueError(f"{where} missing is {self.missing}, but is a share, from 0 to 1")
+            yield f"missing is {self.missing}, but is a share, from 0 to 1"
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
-            raise ValueError(f"{where} minimum {self.minimum} is above maximum {self.maximum}")
+            yield f"minimum {self.minimum} is above maximum {self.maximum}"
         if not isinstance(self.values, tuple) or not all(isinstance(value, str) for value in self.values):
-            raise ValueError(f"{where} values is {self.values!r}, but must be a tuple of texts")
+            yield f"values is {self.values!r}, but must be a tuple of texts"
 
 
 class _Said:
@@ -100,45 +102,38 @@ class Contract:
     columns: tuple[Column, ...]
 
     def __post_init__(self) -> None:
+        if wrong := next(self._wrong(), None):
+            raise ValueError(f"columns.py: {wrong}")
+
+    def _wrong(self) -> Iterator[str]:
         if not isinstance(self.columns, tuple) or not all(isinstance(c, Column) for c in self.columns):
-            raise ValueError("columns.py: columns must be a tuple of Column")
+            yield "columns must be a tuple of Column"
         names = [column.name for column in self.columns]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"columns.py: {twice[0]} is written twice")
+            yield f"{twice[0]} is written twice"
         for flag in ("key", "time", "label"):
             found = [column.name for column in self.columns if getattr(column, flag)]
             if len(found) != 1:
-                wrong = f"exactly one column needs {flag}=True, not {len(found)}: {found}"
-                raise ValueError(f"columns.py: {wrong}")
+                yield f"exactly one column needs {flag}=True, not {len(found)}: {found}"
         if len(self.groups) > 1:
             several = ", ".join(column.name for column in self.groups)
-            raise ValueError(f"columns.py: one column at most has group=True, not {several}")
+            yield f"one column at most has group=True, not {several}"
         for column in self.columns:
             if column.group and (column.derived or column.type not in ("category", "text", "integer")):
-                wrong = f"{column.name}: a group is a category, a text or an integer of the data files"
-                raise ValueError(f"columns.py: {wrong}")
+                yield f"{column.name}: a group is a category, a text or an integer of the data files"
             if column.values and column.type != "category":
-                raise ValueError(f"columns.py: {column.name} has values but is not a category")
-            if column.label:
-                self._check_label(column)
-
-    def _check_label(self, label: Column) -> None:
+                yield f"{column.name} has values but is not a category"
+        label = self.label
         if label.type not in TASKS or label.known_at is not None:
-            wrong = f"the label {label.name} must be of type {', '.join(TASKS)}, and known only afterwards"
-            raise ValueError(f"columns.py: {wrong}")
+            yield f"the label {label.name} must be of type {', '.join(TASKS)}, and known only afterwards"
         if label.type == "category" and len(set(label.values)) < max(2, len(label.values)):
-            wrong = f"the label {label.name} needs values: its classes, two or more, each once"
-            raise ValueError(f"columns.py: {wrong}")
-        ranged = label.type in ("number", "integer")
-        if ranged and (label.minimum is None or label.maximum is None):
-            wrong = f"the label {label.name} needs minimum and maximum, which differences are shares of"
-            raise ValueError(f"columns.py: {wrong}")
+            yield f"the label {label.name} needs values: its classes, two or more, each once"
+        if label.type in ("number", "integer") and None in (label.minimum, label.maximum):
+            yield f"the label {label.name} needs minimum and maximum, which differences are shares of"
         if not isinstance(self.decision, wanted := TASKS[label.type]):
-            wrong = f"decision must be a {wanted.__name__}, since the label {label.name} is a {label.type}"
-            raise ValueError(f"columns.py: {wrong}")
+            yield f"decision must be a {wanted.__name__}, since the label {label.name} is a {label.type}"
         if isinstance(self.decision, Choice) and set(self.decision.acts) != set(label.values):
-            wrong = f"decision.acts must say what is done for each of {', '.join(label.values)}, and no other"
-            raise ValueError(f"columns.py: {wrong}")
+            yield f"decision.acts must say what is done for each of {', '.join(label.values)}, and no other"
 
     def column(self, name: str) -> Column:
         """The column of that name. KeyError where there is none."""

@@ -80,8 +80,6 @@ def check_history(raw: pd.DataFrame, rows: pd.DataFrame, problem: Problem) -> No
 
 def _same(column: Column, one: pd.Series, other: pd.Series) -> np.ndarray:
     if column.type in ("integer", "number", "flag"):
-        a, b = (
-            values.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan) for values in (one, other)
-        )
+        a, b = (v.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan) for v in (one, other))
         return np.isclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True)
     return ((one == other) | (one.isna() & other.isna())).to_numpy(dtype=bool)

@@ -46,9 +46,7 @@ def _amount(said: Any) -> Any:
     text = isinstance(said, str) and re.fullmatch(r"\d{1,9}(\.\d{1,9})? ?%", said)
     number = isinstance(said, int | float) and not isinstance(said, bool)
     if not (text or number) or absolute(said, 1.0) <= 0:
-        raise ValueError(
-            f"{said!r:.80} is neither a number above 0 nor a share of the champion's, such as 5 %"
-        )
+        raise ValueError(f"{said!r:.80} is neither a number above 0 nor a share of the champion's, as 5 %")
     return said
 
 

@@ -24,22 +24,15 @@ class DaySums:
     rows: np.ndarray  # (D,)
     positives: np.ndarray  # (D,)
     log_loss: np.ndarray  # (D,) sum over rows, in nats
-    brier: np.ndarray  # (D,) sum over rows
-    false_alarms: np.ndarray  # (D,) acted on, in vain
-    misses: np.ndarray  # (D,) not acted on, although positive
+    brier: np.ndarray  # (D,) sum over rows (Brier 1950)
     wins: np.ndarray  # (D, D) pairs of a positive of day i above a negative of day j; ties count one half
 
 
-def day_sums(label: np.ndarray, p: np.ndarray, day: np.ndarray, days: int, threshold: float) -> DaySums:
+def day_sums(label: np.ndarray, p: np.ndarray, day: np.ndarray, days: int) -> DaySums:
     """Sums of `days` days. `label` bool, `p` P(label) and `day` 0..days-1, each of shape (n,). ROC-AUC is the
     Mann-Whitney U over the pairs (Hanley & McNeil 1982), which splits into pairs of days: `wins` holds all
     that any reweighting of the days needs, ties included."""
     label, p = np.asarray(label, dtype=bool), np.asarray(p, dtype=np.float64)
-    act = p >= threshold
-
-    def total(values: np.ndarray) -> np.ndarray:
-        return np.bincount(day, weights=values, minlength=days)
-
     order = np.argsort(p[label])  # numpy finds places faster for what is in order
     above, its_day = p[label][order], day[label][order]
     wins = np.empty((days, days))
@@ -47,9 +40,8 @@ def day_sums(label: np.ndarray, p: np.ndarray, day: np.ndarray, days: int, thres
         below = np.sort(p[~label & (day == other)])
         pairs = (np.searchsorted(below, above, "left") + np.searchsorted(below, above, "right")) / 2
         wins[:, other] = np.bincount(its_day, weights=pairs, minlength=days)
-    rows, losses, squares = np.ones(len(p)), log_losses(label, p), (p - label) ** 2
-    summed = (rows, label, losses, squares, act & ~label, ~act & label)
-    return DaySums(*[*map(total, summed), wins])
+    summed = (np.ones(len(p)), label, log_losses(label, p), (p - label) ** 2)
+    return DaySums(*[*(np.bincount(day, weights=values, minlength=days) for values in summed), wins])
 
 
 def log_losses(label: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -84,30 +76,16 @@ def roc_auc(sums: DaySums, weights: np.ndarray | None = None) -> Any:
         return ((w @ sums.wins) * w).sum(-1) / ((w @ sums.positives) * (w @ (sums.rows - sums.positives)))
 
 
-def log_loss(sums: DaySums, weights: np.ndarray | None = None) -> Any:
-    """Mean negative log-likelihood of a row, in nats."""
-    return mean(sums.log_loss, sums.rows, weights)
-
-
-def brier(sums: DaySums, weights: np.ndarray | None = None) -> Any:
-    """Mean squared difference of p and label (Brier 1950)."""
-    return mean(sums.brier, sums.rows, weights)
-
-
 def brier_skill(sums: DaySums, rate: float, weights: np.ndarray | None = None) -> Any:
     """1 - Brier / Brier of always saying `rate`, the training's label rate (Murphy 1973)."""
     constant = sums.positives * (1 - rate) ** 2 + (sums.rows - sums.positives) * rate**2
     with np.errstate(invalid="ignore", divide="ignore"):
-        return 1 - brier(sums, weights) / mean(constant, sums.rows, weights)
-
-
-def expected_cost(sums: DaySums, false_alarm: float, miss: float, weights: np.ndarray | None = None) -> Any:
-    """Mean cost of a row's decision, in the unit of `false_alarm` and `miss`."""
-    return mean(false_alarm * sums.false_alarms + miss * sums.misses, sums.rows, weights)
+        return 1 - mean(sums.brier, sums.rows, weights) / mean(constant, sums.rows, weights)
 
 
 def mean(values: np.ndarray, rows: np.ndarray, weights: np.ndarray | None = None) -> Any:
-    """Mean over rows of what each day has in sum, `values` (D,), with so many `rows` (D,)."""
+    """Mean over rows of what each day has in sum, `values` (D,), with so many `rows` (D,); of another sum in
+    place of these the ratio of both."""
     w = _weights(rows, weights)
     with np.errstate(invalid="ignore", divide="ignore"):
         return (w @ values) / (w @ rows)

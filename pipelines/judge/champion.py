@@ -25,7 +25,6 @@ from pipelines.core import tables
 from pipelines.core.model import Model
 from pipelines.core.tasks.task import Task
 from pipelines.judge import proposal
-from pipelines.judge.proposal import Card
 from pipelines.training import cache
 
 FILES = ("models/model.onnx", "models/model.json", "models/golden.json")
@@ -49,7 +48,7 @@ class Champion:
     model: Model
     sha256: str
     size: int  # bytes of the model
-    card: Card
+    card: Description
     golden: Golden  # requests that it answers
     api: int | None  # params.yaml: serving.api of its commit
     base: Path
@@ -110,7 +109,8 @@ def _are(paths: list[Path], recorded: list[str]) -> bool:
 def _load(base: Path, task: Task, commit: str, words: str, model: Path, card: Path, golden: Path) -> Champion:
     try:
         size, api, answers = model.stat().st_size, _api(base, commit), Golden.of_file(golden, extra="ignore")
-        made = (Model(model, task), sha256(model), size, proposal.card(card), answers, api)
+        told = Description.of_file(card, extra="ignore")
+        made = (Model(model, task), sha256(model), size, told, answers, api)
         return Champion(words, commit, *made, base, model)
     except (UserError, OSError) as error:
         raise ChampionUnavailable(f"{words} cannot be read: {error}") from None

@@ -66,9 +66,7 @@ class Evidence:
     candidate: Scored | None = None
     champion: Scored | None = None
     anchor: Scored | None = None
-    repeated: float | None = (
-        None  # the largest difference of candidate and itself, trained again by the build
-    )
+    repeated: float | None = None  # the largest difference of candidate and itself, trained by the build
     retrained: Again | None = None  # the same by the judge, wherever the base's code trains
     shuffled: float | None = None  # what one of shuffled outcomes knows, by whoever trained again
     dealt: np.ndarray | None = None  # the outcomes of the test window that it was asked about

@@ -129,16 +129,15 @@ def differences(base: Params, proposal: Params) -> list[dict[str, Any]]:
     because JSON may not have the value."""
     here, there = ({k: one_line(v) for k, v in flat(p.model_dump())} for p in (base, proposal))
     keys = (key for key in dict.fromkeys([*here, *there]) if here.get(key) != there.get(key))
-    return [
-        {"key": one_line(key), "base": here.get(key, "–"), "proposal": there.get(key, "–")} for key in keys
-    ]
+    return [{"key": one_line(k), "base": here.get(k, "–"), "proposal": there.get(k, "–")} for k in keys]
 
 
 def _model(e: Evidence, model: Proposal | Champion | None, scored: Scored | None, **own: str) -> Any:
     """What is said of every model, and more by gate.json's name for it."""
     if model is None:
         return None
-    card = {name: value for name, value in asdict(model.card).items() if name != "schema"}
+    card = {"estimator": one_line(model.card.estimator, 80), "settings": one_line(model.card.settings)}
+    card |= model.card.train.model_dump(include={"first", "last", "rows"})
     more = {name: getattr(model, attribute) for name, attribute in own.items()}
     rate = e.task.rate(scored.constant) if scored else None
     return {"sha256": model.sha256, **card, "label_rate": rate, **more}

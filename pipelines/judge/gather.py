@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipelines.artifacts.model import Description, Trained
 from pipelines.artifacts.serving import Interval, Settings
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError, one_line
@@ -164,7 +165,7 @@ class _Gathering:
                 raise InvalidProposal(f"a raw column is not the source's: {one_line(why)}")
             features = theirs if self.own is None else self.judged
             assert features is not None
-            return self.answered(proposal.model, features, proposal.card)
+            return self.answered(proposal.model, features, proposal.card.train)
         except (InvalidProposal, Refused, UserError) as error:
             self.note("rows", "FAIL", f"The candidate cannot be scored: {str(error).rstrip('.')}.")
             return None
@@ -174,16 +175,16 @@ class _Gathering:
             return None
         try:
             its = champions.rows(model, self.periods)
-            return self.answered(model.model, self.built if its is None else its, model.card)
+            return self.answered(model.model, self.built if its is None else its, model.card.train)
         except (InvalidProposal, UserError, champions.ChampionUnavailable) as error:
             self.note(rule, "INCONCLUSIVE", f"The {rule} ({model.words}) cannot be scored: {error}.")
             return None
 
-    def answered(self, model: Model, features: pd.DataFrame, card: proposals.Card) -> Scored:
+    def answered(self, model: Model, features: pd.DataFrame, trained: Trained) -> Scored:
         """`model` asked for every row of the window. InvalidProposal where a row is missing or an answer is
         not of the task's kind."""
         window, task, key = self.window, self.problem.task, self.problem.contract.key.name
-        constant = _constant(self.raw, card, self.problem)
+        constant = _constant(self.raw, trained, self.problem)
         place = pd.Index(features[key]).get_indexer(pd.Index(window.rows[key]))
         if absent := int((place < 0).sum()):
             example = window.rows[key][place < 0].iloc[0]
@@ -209,7 +210,7 @@ class _Gathering:
         shap.start()  # explain.py needs it, and it takes long to import, while others train
         try:
             made = retrain.again(self.proposal.params, self.own, self.problem, trainers)
-            _check_card(self.proposal.card, made)
+            _check_card(self.proposal.card, made.card)
             own = self.judged.loc[scored.place].reset_index(drop=True)
             p = _answers(made.model, proposals.inputs(made.model, own))
             apart = self.problem.task.difference(p, scored.p)
@@ -266,20 +267,21 @@ class _Gathering:
             return None
 
 
-def _check_card(given: proposals.Card, made: Retrained) -> None:
+def _check_card(given: Description, made: Description) -> None:
     """InvalidProposal where model.json says otherwise of the training than the training itself."""
-    for name, true in made.card.items():
-        if (said := getattr(given, name)) != true:
-            shown = "another one" if name == "schema" else f"{one_line(said, 40)}, not {true}"
+    for name in ("first", "last", "rows"):
+        if (said := getattr(given.train, name)) != (true := getattr(made.train, name)):
             wrong = f"models/model.json has a {name} that this training does not give"
-            raise InvalidProposal(f"{wrong} ({shown})")
+            raise InvalidProposal(f"{wrong} ({said}, not {true})")
+    if given.request != made.request:
+        raise InvalidProposal("models/model.json has another schema than this training gives")
 
 
 def _first_day(proposal: Proposal, *others: Champion | None) -> str:
     """The day from which all are judged: later than what params.yaml says of the candidate's training, and
     than the others'. What the candidate's own model.json says is a rule's business (`leakage`)."""
     ends = [periods.end(proposal.params.train.last)]
-    ends += [pd.Timestamp(other.card.last) + pd.Timedelta(days=1) for other in others if other is not None]
+    ends += [pd.Timestamp(one.card.train.last) + pd.Timedelta(days=1) for one in others if one is not None]
     return f"{max(ends):%Y-%m-%d}"
 
 
@@ -290,12 +292,12 @@ def _answers(model: Model, inputs: Inputs) -> np.ndarray:
         raise InvalidProposal(f"the model does not answer ({' '.join(str(error).split())[:200]})") from None
 
 
-def _constant(raw: pd.DataFrame, card: proposals.Card, problem: Problem) -> Any:
+def _constant(raw: pd.DataFrame, days: Trained, problem: Problem) -> Any:
     """The task's, of the training days, by the base's labels and not by the model's word."""
     contract = problem.contract
     day = raw[contract.time.name]
-    trained = (day >= pd.Timestamp(card.first)) & (day < pd.Timestamp(card.last) + pd.Timedelta(days=1))
+    trained = (day >= pd.Timestamp(days.first)) & (day < pd.Timestamp(days.last) + pd.Timedelta(days=1))
     labels = raw[contract.label.name][trained].dropna()
     if labels.empty:
-        raise InvalidProposal(f"its training days {card.first} to {card.last} are not in the data")
+        raise InvalidProposal(f"its training days {days.first} to {days.last} are not in the data")
     return problem.task.constant(problem.task.labels(labels))

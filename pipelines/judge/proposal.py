@@ -5,7 +5,7 @@ code wrote the files, the rule `beside` wants them field by field."""
 import os
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,23 +41,11 @@ class InvalidProposal(Exception):
 
 
 @dataclass(frozen=True)
-class Card:
-    """What model.json says of a model, as far as the gate needs it."""
-
-    estimator: str
-    settings: str  # as text, for the report
-    first: str  # training days
-    last: str
-    rows: int
-    schema: dict[str, Any] = field(default_factory=dict, repr=False)  # of a request's row
-
-
-@dataclass(frozen=True)
 class Proposal:
     """The files of a proposal, read; `window` is the test window by the proposal's own features.py."""
 
     params: Params
-    card: Card
+    card: Description
     model: Model
     sha256: str
     locked: str  # the MD5 of models/model.onnx in the proposal's dvc.lock
@@ -87,7 +75,7 @@ def read(folder: Path, contract: Contract) -> Proposal:
     left = (name for name in BESIDE if name in named and os.path.lexists(folder / name))
     return Proposal(
         params=params,
-        card=_read(folder, "models/model.json", card),
+        card=_read(folder, "models/model.json", partial(Description.of_file, extra="ignore")),
         model=model,
         sha256=sha256(path),
         locked=named[MODEL],
@@ -191,13 +179,6 @@ def shipped(outputs: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {name: md5 for name, md5 in outputs if name in (MODEL, *beside.FILES)}
 
 
-def card(path: Path) -> Card:
-    """A model.json. UserError where a field is missing or of another kind."""
-    told = Description.of_file(path, extra="ignore")
-    estimator, settings = one_line(told.estimator, 80), one_line(str(told.settings))
-    return Card(estimator, settings, told.train.first, told.train.last, told.train.rows, told.request)
-
-
 def recorded(path: Path) -> dict[str, str]:
     """The MD5 by path of each stage's outputs in a dvc.lock. UserError where it names what it may not."""
     return locks.outputs(locks.stages(path.read_bytes()))
@@ -248,13 +229,12 @@ def validation(folder: Path) -> dict[str, Any] | None:
 def _validation(path: Path) -> dict[str, Any]:
     months: dict[str, list[bool]] = {}
     near: list[tuple[float, dict[str, Any]]] = []
-    whats = {"expect_column_values_to_not_be_null": "missing"}
     for result in Validation.of_file(path, extra="ignore").results:
         month, setting, share = one_line(result.month, 20), result.setting, result.observed
         months.setdefault(month, []).append(result.success)
         allowed = 1 - setting.mostly
         if setting.column and isinstance(share, float) and 0 < share <= 1 and 0 < allowed <= 1:
-            what = whats.get(result.expectation, "out of range")
+            what = "missing" if result.expectation.endswith("_not_be_null") else "out of range"
             column = one_line(setting.column, 80)
             found = {"month": month, "column": column, "what": what, "share": share, "allowed": allowed}
             near.append((share / allowed, found))

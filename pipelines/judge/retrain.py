@@ -15,13 +15,13 @@ from typing import Any
 
 import pandas as pd
 
+from pipelines.artifacts.model import Description
 from pipelines.artifacts.reference import Reference
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import write_bytes
 from pipelines.core.model import Model
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
-from pipelines.core.schema import request_schema
 from pipelines.judge import beside, contained
 from pipelines.training import table, train, verify
 
@@ -49,17 +49,10 @@ class Retrained:
             return Model(write_bytes(Path(folder) / "model.onnx", self.content), self.problem.task)
 
     @cached_property
-    def card(self) -> dict[str, object]:
+    def card(self) -> Description:
         """What model.json must say of it."""
-        contract = self.problem.contract
-        trained = table.training(self.params, self.rows, contract)
-        days = trained[contract.time.name].dt.normalize()
-        return {
-            "first": str(days.min().date()),
-            "last": str(days.max().date()),
-            "rows": len(trained),
-            "schema": request_schema(contract),
-        }
+        trained = table.training(self.params, self.rows, self.problem.contract)
+        return train.describe(self.params, trained, 0.0, self.problem.contract)
 
     def beside(self, model: Model) -> dict[str, Any]:
         """What ships beside the candidate's `model`, by the name of each file."""

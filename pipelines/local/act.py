@@ -127,9 +127,8 @@ def run(
         raise UserError(
             f"{file.name}: no runner here has the label {story.no_runner!r}; set the variable {RUNNER}"
         )
-    jobs = {
-        key: story.jobs.get(key, "skipped") for key in definition["jobs"] if job is None or key in story.jobs
-    }
+    ran = story.jobs
+    jobs = {key: ran.get(key, "skipped") for key in definition["jobs"] if job is None or key in ran}
     path, summary = f".github/workflows/{workflow}.yml", "\n".join(story.summaries)
     checks = {definition["jobs"][key].get("name", key): result for key, result in jobs.items()}
     event = replace(event, sha=sha)

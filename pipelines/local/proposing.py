@@ -74,9 +74,8 @@ def _harmful(params: Params, problem: Problem, training: pd.DataFrame) -> Change
         costs.append((float(apart.sum() / sizes.sum()), changes))
         step(f"{words(changes)}: {costs[-1][0]:+.4f} of {problem.task.loss.name}")
         low, _ = tune.intervals(apart[None], sizes, params.gate.resamples, params.train.seed)
-        if low[0] > absolute(
-            getattr(params.gate.margin, problem.task.loss.key), float(now.sum() / sizes.sum())
-        ):
+        margin = getattr(params.gate.margin, problem.task.loss.key)
+        if low[0] > absolute(margin, float(now.sum() / sizes.sum())):
             return changes
     cost, worst = max(costs, key=lambda one: one[0], default=(0.0, {}))
     if cost <= 0:

@@ -52,22 +52,17 @@ def drift(
     judged = [judge(month, table, log, known, params, contract) for month, table in months]
     # without the months before production began; the newest always stays
     begun = next((n for n, month in enumerate(judged) if month.predictions), len(judged) - 1)
-    check = conclude(environment, judged[begun:], log, known, params, problem.task)
-    return check.model_copy(update={"through": through})
+    return conclude(environment, through, judged[begun:], log, known, params, problem.task)
 
 
 def by_month(events: Mapping[str, pd.DataFrame | None], contract: Contract) -> dict[str, pd.DataFrame | None]:
     """The events of each month, from those of the periods that it shares days with; None where the labels of
     one of these have not come."""
     first, last = periods.start(min(events)), periods.end(max(events)) - timedelta(days=1)
-    months = periods.between(f"{first:%Y-%m}", f"{last:%Y-%m}")
     found: dict[str, pd.DataFrame | None] = {}
-    for month in months:
-        its = [
-            table
-            for period, table in events.items()
-            if periods.start(period) < periods.end(month) and periods.start(month) < periods.end(period)
-        ]
+    for month in periods.between(f"{first:%Y-%m}", f"{last:%Y-%m}"):
+        start, end = periods.start(month), periods.end(month)
+        its = [of for name, of in events.items() if start < periods.end(name) and periods.start(name) < end]
         tables = [table for table in its if table is not None]
         whole = pd.concat(tables, ignore_index=True) if len(tables) == len(its) else None
         if whole is not None:
@@ -120,7 +115,13 @@ def judge(
 
 
 def conclude(
-    environment: str, judged: list[Month], log: labels.Log, known: Reference, params: Params, task: Task
+    environment: str,
+    through: str,
+    judged: list[Month],
+    log: labels.Log,
+    known: Reference,
+    params: Params,
+    task: Task,
 ) -> Check:
     """The verdict over the months, the newest of which is the one that is asked about."""
     thresholds = {feature.name: feature.threshold for feature in known.features}
@@ -145,7 +146,7 @@ def conclude(
     counts = {name: int(value) for name, value in vars(log).items() if name != "asked"}
     return Check(
         environment=environment,
-        through=newest.month,
+        through=through,
         verdict=verdict,
         reasons=tuple(reasons),
         warnings=tuple(warnings),
@@ -162,8 +163,7 @@ def _skill(rows: pd.DataFrame, params: Params, contract: Contract) -> dict[str, 
     The month's own, not the training's, is the one to beat here: against the training's a model whose answers
     have gone stale looks better the more the world has moved away, because the constant suffers with it."""
     days = rows[contract.time.name].dt.normalize().nunique()
-    numbers: dict[str, Any] = {"rows": len(rows), "days": days, "label_rate": None}
-    numbers |= {"skill": None, "interval": None, "below": None}
+    numbers: dict[str, Any] = {"rows": len(rows), "days": days, "skill": None}
     if rows.empty:
         return numbers
     task = tasks.of(contract)

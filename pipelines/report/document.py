@@ -40,6 +40,4 @@ def parts(
         thresholds=list(flat(gate["thresholds"] or {})),
     )
     screen, *found = re.split(r"(?ms)^<details><summary>(.*?)</summary>$(.*?)^</details>$", text)
-    return screen.strip(), {
-        title: content.strip() for title, content in zip(found[::3], found[1::3], strict=True)
-    }
+    return screen.strip(), {title: its.strip() for title, its in zip(found[::3], found[1::3], strict=True)}

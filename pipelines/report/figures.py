@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from pipelines.base.errors import one_line
 from pipelines.core.tasks.task import Task
-from pipelines.report.findings import MODELS, by_feature, explained, limits, outcome, slice_sign
+from pipelines.report.findings import MODELS, by_feature, explained, limits, slice_sign
 from pipelines.report.markdown import PALETTE
 
 COLOUR = {name: colour for name, (_, colour) in PALETTE.items()}
@@ -117,10 +117,7 @@ def _slices(gate: dict[str, Any], task: Task) -> Figure | None:
         words = f"refused where the whole bar is beyond {fail:.3g} "
         clear = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # of the line at 0
         axes.text(fail, -0.6, words, color=BAD, size=7.5, va="bottom", ha="right", bbox=clear)
-    names = [
-        f"{one_line(part['slice'], SHORT)}: {one_line(part['value'], SHORT)}  ({part['rows']:,})"
-        for part in judged
-    ]
+    names = [f"{one_line(p['slice'], SHORT)}: {one_line(p['value'], SHORT)}  ({p['rows']:,})" for p in judged]
     axes.set_yticks(range(len(judged)), names)
     axes.set_ylim(len(judged) - 0.4, -1.4)
     axes.locator_params(axis="x", nbins=7)
@@ -181,11 +178,8 @@ def _importance(gate: dict[str, Any], task: Task) -> Figure | None:
     if not order:
         return None
     figure, axes = _figure(7.6, 0.34 * len(order) + 0.9)
-    bars = {
-        n: [(y, told[n]["mean"], told[n]["sd"]) for y, (_, told) in enumerate(order) if n in told]
-        for n in models
-    }
-    _bars(axes, bars)
+    placed = [(y, told) for y, (_, told) in enumerate(order)]
+    _bars(axes, {n: [(y, of[n]["mean"], of[n]["sd"]) for y, of in placed if n in of] for n in models})
     _features(axes, [one_line(feature, SHORT) for feature, _ in order])
     rise = f"rise of the {task.loss.name} in {task.loss.unit} when the feature is shuffled"
     axes.set_xlabel(f"{rise} (mean ± standard deviation)")
@@ -228,19 +222,17 @@ def _shap(gate: dict[str, Any], task: Task) -> Figure | None:
     for axes in grid[len(first["rows"]) :]:
         axes.set_visible(False)
     for index, axes in enumerate(grid[: len(first["rows"])]):
-        effects = {
-            name: dict(zip(told["features"], told["rows"][index]["values"], strict=True))
-            for name, told in models.items()
-        }
+        values = {name: (told["features"], told["rows"][index]["values"]) for name, told in models.items()}
+        effects = {name: dict(zip(*both, strict=True)) for name, both in values.items()}
         row = first["rows"][index]
         given = dict(zip(first["features"], row["given"], strict=True))
-        top = sorted(given, key=lambda f: -max(abs(values.get(f, 0)) for values in effects.values()))
+        top = sorted(given, key=lambda f: -max(abs(of.get(f, 0)) for of in effects.values()))
         top = top[:MOST_EFFECTS]
         _bars(axes, {name: [(y, effects[name].get(f, 0), 0) for y, f in enumerate(top)] for name in effects})
         names = [one_line(f, 24) + ("" if given[f] is None else f" = {one_line(given[f], 10)}") for f in top]
         _features(axes, names, fontsize=8)
         p = " / ".join(f"{told['rows'][index]['p']:.2f}" for told in reversed(models.values()))
-        axes.set_title(f"{task.shown} {p}, outcome: {outcome(row['label'])}")
+        axes.set_title(f"{task.shown} {p}, outcome: {row['label']}")
     grid[0].legend(loc="best", fontsize=7.5)
     for axes in grid[max(0, len(first["rows"]) - 2) : len(first["rows"])]:
         axes.set_xlabel(f"SHAP value: what it adds to {task.shown}")

@@ -55,9 +55,7 @@ def by_feature(gate: dict[str, Any], part: str) -> dict[str, dict[str, dict[str,
     models, _ = explained(gate, part)
     found = {name: {f["feature"]: f for f in told["features"]} for name, told in models.items()}
     order = dict.fromkeys(feature for name in reversed(found) for feature in found[name])
-    return {
-        feature: {name: found[name][feature] for name in found if feature in found[name]} for feature in order
-    }
+    return {f: {name: found[name][f] for name in found if f in found[name]} for f in order}
 
 
 def greatest(features: dict[str, dict[str, dict[str, Any]]]) -> float:
@@ -80,16 +78,7 @@ def curves(gate: dict[str, Any]) -> list[tuple[str, str, list[float]]]:
     return [*chance, *((name, "line", y) for name, (_, y) in drawn.items())]
 
 
-def outcome(label: bool | float | str) -> str:
-    """A label in words."""
-    if isinstance(label, str):
-        return label
-    return ("no", "yes")[label] if isinstance(label, bool) else f"{label:g}"
-
-
 def extremes(told: dict[str, Any], row: dict[str, Any]) -> tuple[list[tuple[str, str | None, float]], ...]:
     """The three greatest SHAP values of a row, up and down: (feature, its value, what it adds to p)."""
-    effects = sorted(
-        zip(told["features"], row["given"], row["values"], strict=True), key=lambda e: -abs(e[2])
-    )
-    return [e for e in effects if e[2] >= 0.0005][:3], [e for e in effects if e[2] <= -0.0005][:3]
+    added = sorted(zip(told["features"], row["given"], row["values"], strict=True), key=lambda e: -abs(e[2]))
+    return [e for e in added if e[2] >= 0.0005][:3], [e for e in added if e[2] <= -0.0005][:3]

@@ -4,6 +4,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,7 @@ def _environment(longest: int) -> Environment:
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,  # makes Markup of what a macro returns, so that it is not escaped again
-        finalize=lambda value: (
-            value if isinstance(value, Markup) else Markup(text(value, max(LONGEST, longest)))
-        ),
+        finalize=lambda v: v if isinstance(v, Markup) else Markup(text(v, max(LONGEST, longest))),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -46,9 +45,7 @@ def _environment(longest: int) -> Environment:
         "label": lambda value, most=16: Markup(f'"{label(value, most)}"'),
         "text": lambda value, most: Markup(text(value, max(most, longest))),
         "code": lambda value, most=LONGEST: Markup(f"`{code(value, max(most, longest))}`"),
-        "yaml": lambda value: Markup(
-            f"```yaml\n{yaml.safe_dump(value, sort_keys=False, allow_unicode=True)}```"
-        ),
+        "yaml": lambda v: Markup(f"```yaml\n{yaml.safe_dump(v, sort_keys=False, allow_unicode=True)}```"),
         "colour": lambda name: Markup(PALETTE.get(name, PALETTE[""])[1]),
     }
     made.globals |= {"bar": bar, "signs": SIGNS}
@@ -70,14 +67,9 @@ def code(value: Any, longest: int = LONGEST) -> str:
     return one_line(value, longest).replace("`", "'").replace("|", "\\|") or " "
 
 
-def number(value: float | None, digits: int = 4) -> str:
-    """A figure, or a dash where there is none."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
-
-
-def signed(value: float | None, digits: int = 4) -> str:
-    """A difference, or a dash where there is none."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:+.{digits}f}"
+def number(value: float | None, digits: int = 4, sign: str = "") -> str:
+    """A figure (a difference with the `sign` "+"), or a dash where there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:{sign}.{digits}f}"
 
 
 def interval(value: Sequence[float | None] | None, digits: int = 4) -> str:
@@ -87,12 +79,12 @@ def interval(value: Sequence[float | None] | None, digits: int = 4) -> str:
 
 def difference(value: Sequence[float | None] | None) -> str:
     """The same of a difference, as Markdown: with signs, and the point stands out."""
-    return "**{}** [{}, {}]".format(*map(signed, value)) if value else "–"
+    return "**{}** [{}, {}]".format(*(number(n, sign="+") for n in value)) if value else "–"
 
 
 FIGURES: dict[str, Callable[..., str]] = {
     "number": number,
-    "signed": signed,
+    "signed": partial(number, sign="+"),
     "interval": interval,
     "difference": difference,
     "percent": lambda value, digits=1: "–" if value is None else f"{value:.{digits}%}",

@@ -64,9 +64,7 @@ class Load:
     @property
     def lost(self) -> Counter[str]:
         """The requests without an answer of exactly one release, by reason."""
-        return Counter(
-            answer.lost or "not of exactly one release" for answer in self.answers if not answer.release
-        )
+        return Counter(one.lost or "not of exactly one release" for one in self.answers if not one.release)
 
     @property
     def answered(self) -> Counter[str]:

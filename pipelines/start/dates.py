@@ -40,6 +40,8 @@ def is_sorted(values: pd.Series) -> bool:
 
 def grain(time: pd.Series) -> periods.Grain | None:
     """The periods of data/ that suit: months, where there are some, not too many; None where none do."""
+    if not {time.min().year, time.max().year} <= set(periods.YEARS):  # 9999-12-31 is "never", and no event
+        return None
     suits = 2 <= len(whole(time, "month")) <= MOST
     order: list[periods.Grain] = ["month"] if suits else ["year", "month", "week", "day"]
     return next((kind for kind in order if len(whole(time, kind)) > 1), None)
@@ -67,16 +69,14 @@ def windows(time: pd.Series, label: pd.Series, task: Task, kind: periods.Grain) 
     the same in all that would train or judge."""
     run = whole(time, kind)
     inside = periods.within(time, run[0], run[-1]) & label.notna()
-    found, days = label[inside], time[inside]
+    found, days = task.labels(label[inside]), time[inside]
     fine: list[tuple[bool, bool, int, str]] = []
     for place, last in enumerate(run[-2 : len(run) // 3 : -1] or run[:1]):
-        later = ~periods.within(days, run[0], last)
-        if all(part.any() and not task.lacks(task.labels(found[part])) for part in (later, ~later)):
+        later = (~periods.within(days, run[0], last)).to_numpy()
+        parts = (found[later], found[~later])
+        if all(len(part) and not task.lacks(part) for part in parts):
             many = days[later].dt.normalize().nunique() >= LEAST_DAYS and later.mean() >= LEAST_SHARE
-            all_of_it = not (
-                task.absent(task.labels(found[later])) or task.absent(task.labels(found[~later]))
-            )
-            fine.append((many, all_of_it, -place if many else place, last))
+            fine.append((many, not any(map(task.absent, parts)), -place if many else place, last))
     if not fine:
         raise UserError(
             f"{label.name} always says the same in the rows that would train, or in those that would judge, "

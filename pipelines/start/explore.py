@@ -1,5 +1,6 @@
 """`ml explore`: a page to look at before one models, build/explore.html; it needs no network, no script."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,13 @@ def naive(
     """Each metric of the task, in its order, of two answers that need no model, from the second month on:
     always the mean of the months before, and that of the last month alone."""
     answers: dict[str, list[Any]] = {"the mean of all months before": [], "the mean of the last month": []}
-    after = [place for place in sorted(set(month))[1:]]
-    for place in after:
-        last = month[month < place].max()
+    places = sorted(set(month))
+    if len(places) < 2:
+        return {}
+    for last, place in pairwise(places):
         for said, past in zip(answers.values(), (month < place, month == last), strict=True):
             said.append(always(task, task.constant(label[past]), int((month == place).sum())))
-    if not after:
-        return {}
-    later = month >= after[0]
+    later = month > places[0]
     order = np.argsort(month[later], kind="stable")
     found, days = label[later][order], day[later][order] - day[later].min()
     constant = task.constant(label[~later])
@@ -99,12 +99,11 @@ def _told(
     if column.type in ("text", "time"):
         return Told(column, values.nunique(), missing, (), none, None, none, none, np.nan)
     place, names = _bins(values, column.type == "category", int(np.bincount(month).min()))
-    shape = months, len(names)
-    counts = np.bincount(month * shape[1] + place, minlength=shape[0] * shape[1]).reshape(shape)
+    bins = len(names)
+    counts = np.bincount(month * bins + place, minlength=months * bins).reshape(months, bins)
     whole = counts.sum(axis=0)
-    level = np.asarray(task.level(label), dtype=np.float64)
     with np.errstate(invalid="ignore"):
-        mean = np.bincount(place[known], level, shape[1]) / np.bincount(place[known], minlength=shape[1])
+        mean = np.bincount(place[known], task.level(label), bins) / np.bincount(place[known], minlength=bins)
     psi = np.array([stats.psi(whole - one, one) for one in counts])
     spread = _histogram(values) if column.type in ("number", "integer") else None
     own = column.label or not len(label) or task.lacks(label)

@@ -4,6 +4,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -68,12 +69,14 @@ def known_afterwards(original: str) -> str:
 
 def kind(values: pd.Series) -> tuple[Type, str]:
     """The type, and how its dates are written: nothing where they are dates already, `utc` where they have a
-    zone, `iso` as 2013-01-31, else a format; `?` where day and month could be either."""
+    zone, else a format; `?` where day and month could be either."""
     given, types = values.dropna(), pd.api.types
     if types.is_bool_dtype(given.dtype) or all(type(value) is bool for value in given):
         return "flag", ""
     if types.is_datetime64_any_dtype(given.dtype):
         return "time", "utc" if isinstance(given.dtype, pd.DatetimeTZDtype) else ""
+    if all(isinstance(value, Decimal) for value in given):
+        given = given.astype(float)
     if types.is_numeric_dtype(given.dtype):
         if set(given.unique()) == {0, 1}:
             return "flag", ""
@@ -84,7 +87,7 @@ def kind(values: pd.Series) -> tuple[Type, str]:
         return "flag", ""
     dates = [coercion.TIME.fullmatch(text) for text in found]
     if all(dates):
-        return "time", "utc" if any(date and date[3] for date in dates) else "iso"
+        return "time", "utc" if any(date and date[3] for date in dates) else "ISO8601"
     if len(written := _written(found)) == 1:
         return "time", written[0]
     few = max(MOST_VALUES, min(MOST_OF_ANY, len(given) // 20))
@@ -107,7 +110,7 @@ def times(values: pd.Series, written: str) -> pd.Series:
     """Times without a zone, as `source.py` makes them of dates written so."""
     if written == "utc":
         return pd.to_datetime(values, utc=True).dt.tz_localize(None)
-    return pd.to_datetime(values, format={"": None, "iso": "ISO8601"}.get(written, written))
+    return pd.to_datetime(values, format=written or None)
 
 
 def _written(texts: pd.Series) -> list[str]:

@@ -27,7 +27,6 @@ class Limits:
     judged: int  # days that judge
     margin: dict[str, float]  # by the metric's key
     floor: dict[str, float]
-    loss: float  # the margin of the loss
     slice_rows: int
     slice_days: int
     leak: float
@@ -59,7 +58,6 @@ def limits(proposal: Proposal) -> Limits:
         judged=max(7, min(dates.LEAST_DAYS, days)),
         margin={metric.key: margin(metric) for metric in task.compared},
         floor={metric.key: round(float(metric.of(sums, None)), 2) + 0.0 for metric in task.floors},
-        loss=margin(task.loss),
         slice_rows=max(20, min(500, int(judged.sum()) // 10)),
         slice_days=max(2, min(10, days // 3)),
         leak=max(0.80, min(0.99, round(proposal.strongest[1] + 0.03, 2))),

@@ -94,6 +94,8 @@ def _tell(proposal: propose.Proposal, wanted: limits.Limits) -> None:
         missing = f"{column.missing:.0%}" if column.missing else ""
         rows.append((column.name, column.type, column.unit, *ends, missing, notes))
     print("\n".join(aligned(rows, 80)))
+    if proposal.table.kind == "query":
+        print(f"\n{table.DUCKDB}")
     days = proposal.rows[proposal.contract.time.name]
     if left := int((~periods.within(days, wanted.first, wanted.through)).sum()):
         where = f"outside {wanted.first} to {wanted.through}, in periods with too few days"

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipelines.base.errors import one_line
@@ -55,19 +54,14 @@ def _column(told: Told, months: Sequence[str], task: Task) -> Markup:
     label.axhline(np.nansum(told.level * told.shares), color=DIM, linewidth=0.8)
     for axes in (label,) if told.histogram else (spread, label):
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=6.5)
-    places = range(len(months))
+    places, every = range(len(months)), -(-len(months) // MOST_MONTHS)
     missing.bar(places, told.missing, color=COLOUR["champion"])
     missing.set_ylim(0, max(0.01, 1.1 * float(told.missing.max())))
     drift.bar(places, told.psi, color=BAD)
     for axes in (missing, drift):
-        _months(axes, months)
+        axes.set_xticks(places[::every], months[::every], rotation=90, fontsize=6.5)
     titles = ("share of the rows", f"{task.observed} at it", "share missing", "PSI beside the other months")
     for axes, title in zip((spread, label, missing, drift), titles, strict=True):
         axes.set_title(title, fontsize=8)
         axes.tick_params(axis="y", labelsize=7)
     return uri(whole)
-
-
-def _months(axes: Axes, months: Sequence[str]) -> None:
-    every = -(-len(months) // MOST_MONTHS)
-    axes.set_xticks(range(0, len(months), every), months[::every], rotation=90, fontsize=6.5)

@@ -23,6 +23,11 @@ CLASSES = 10  # whole numbers, from more on, are a number and no classes
 LISTED = 30  # values of a category that columns.py lists
 SLICED, SLICES = 12, 3  # values of a category that is a slice, and so many of them
 TWO_YEARS = 730  # days, after which each month of the year is known twice
+CLOCK = {  # what features.py makes of the time: which part of it, up to which number
+    "weekday": ("dayofweek", 6, "day of the week, Monday is 0"),
+    "hour_of_day": ("hour", 23, "hour of the day"),
+    "month_of_year": ("month", 12, "month of the year, January is 1"),
+}
 NONE = "none"
 WORDS = {  # for each field that says what a prediction is for
     "positive": "{label} is {true}",
@@ -107,8 +112,9 @@ def propose(table: Table, asked: Mapping[str, str], types: Mapping[str, str], as
         raise UserError(
             f"{time} has no two months, weeks or days with rows: `--time none` deals the rows to days"
         )
+    period = periods.names(rows[time], dates.LIKE[kind])
     for name in said:
-        _measure(said, rows, name, time, periods.names(rows[time], dates.LIKE[kind]))
+        _measure(said, rows, name, time, period)
     strongest = _leaks(said, rows, tasks.of(_contract(table, said)), (key, time, label), ask)
     _slices(said, rows, label)
     return Proposal(table, _contract(table, said), said, rows, dated, first, days, kind, shuffled, strongest)
@@ -145,6 +151,9 @@ def _columns(table: Table, types: Mapping[str, str]) -> dict[str, Said]:
             kind = "text"
         elif kind in ("text", "category"):
             why = why or guess.nearly(values)
+        if types.get(str(original)) == "time" != kind:
+            undated = f"--as {original}=time: not all of its values are dates, written in one known way"
+            raise UserError(f"{undated}: take it as a text, and read it in source.py")
         kind = cast(Type, types.get(str(original), kind))
         name = guess.named(str(original), said)
         unit = guess.unit(str(original)) if kind in ("number", "integer") else ""
@@ -168,8 +177,8 @@ def _chosen(
     answer = given or ask(question, mine, others)
     found = next((name for name, one in said.items() if answer in (name, one.original)), answer)
     if found not in said and answer != NONE:
-        same = " it says the same in every row" if answer in table.rows else _lacks(table, answer)
-        raise UserError(f"{answer} cannot be it:{same}" if answer in table.rows else same)
+        same = f"{answer} cannot be it: it says the same in every row"
+        raise UserError(same if answer in table.rows else _lacks(table, answer))
     return found
 
 
@@ -193,8 +202,7 @@ def _label(table: Table, said: dict[str, Said], given: str, types: Mapping[str, 
     elif kind == "integer" and one.original not in types and _are_classes(values):
         kind = "category"
     if kind in ("number", "integer"):
-        numbers = pd.to_numeric(values, errors="coerce").dropna()
-        more = dict(zip(("minimum", "maximum"), guess.bounds(numbers, kind == "integer", ""), strict=True))
+        more = {"minimum": 0.0, "maximum": 0.0}  # until they are measured
     if kind not in TASKS or (kind == "category" and len(found) > MOST_CLASSES):
         way = one.why or f"`--as {one.original}=TYPE` says what else it is"
         raise UserError(
@@ -270,19 +278,15 @@ def _contract(table: Table, said: Mapping[str, Said]) -> Contract:
 
 def _derive(said: dict[str, Said], rows: pd.DataFrame, time: str) -> None:
     """The columns that features.py makes of the time."""
-    clock = {"weekday": (rows[time].dt.dayofweek, 6, "day of the week, Monday is 0")}
-    if (rows[time] != rows[time].dt.normalize()).any():
-        clock["hour_of_day"] = (rows[time].dt.hour, 23, "hour of the day")
-    if (rows[time].max() - rows[time].min()).days > TWO_YEARS:
-        clock["month_of_year"] = (rows[time].dt.month, 12, "month of the year, January is 1")
-    for name, (values, most, meaning) in clock.items():
-        if name not in said and values.nunique() > 1:
-            rows[name] = values
-            column = Column(
-                name, "integer", meaning, NOW, minimum=0, maximum=most, derived=True, loggable=True
-            )
-            label = next(reversed(said))
-            said |= {name: Said(column), label: said.pop(label)}
+    short = (rows[time].max() - rows[time].min()).days <= TWO_YEARS
+    for name, (part, most, meaning) in CLOCK.items():
+        values = getattr(rows[time].dt, part)
+        if name in said or values.nunique() < 2 or (part == "month" and short):
+            continue
+        rows[name] = values
+        label = next(reversed(said))
+        column = Column(name, "integer", meaning, NOW, "", 0, most, derived=True, loggable=True)
+        said |= {name: Said(column), label: said.pop(label)}
 
 
 def _measure(said: dict[str, Said], rows: pd.DataFrame, name: str, time: str, period: np.ndarray) -> None:
@@ -292,7 +296,7 @@ def _measure(said: dict[str, Said], rows: pd.DataFrame, name: str, time: str, pe
     if column.derived or column.key or column.time:
         return
     _mark(said, name, missing=guess.share(values, period))
-    if column.type in ("number", "integer"):
+    if column.type in ("number", "integer") and len(given):
         low, high = guess.bounds(given, column.type == "integer", column.unit)
         _mark(said, name, minimum=low, maximum=high)
     elif column.type == "category" and not column.label and given.nunique() <= LISTED:
@@ -342,17 +346,16 @@ def _leaks(
 def _is_nearly(values: pd.Series, label: np.ndarray, day: np.ndarray, task: Task) -> bool:
     """Whether a column alone tells nearly all of each side of the label; a number may do so by its order, or
     by where it is."""
-    parts = pd.qcut(values, PARTS, duplicates="drop") if pd.api.types.is_numeric_dtype(values) else values
-    ways = (values, parts.astype(str))
-    return (
-        min(max(leaks.of_a_side(way, side, day, task) for way in ways) for side in task.sides(label)) > NEARLY
-    )
+    ways = [values]
+    if pd.api.types.is_numeric_dtype(values):
+        ways.append(pd.qcut(values.astype("Float64"), PARTS, duplicates="drop").astype(str))
+    told = (max(leaks.of_a_side(way, side, day, task) for way in ways) for side in task.sides(label))
+    return min(told) > NEARLY
 
 
 def _slices(said: dict[str, Said], rows: pd.DataFrame, label: str) -> None:
     """Categories of few values, none of them rare, are slices."""
     found = [n for n, one in said.items() if one.column.type == "category" and n != label]
-    counts = {name: rows[name].value_counts(normalize=True) for name in found}
-    fit = [name for name, shares in counts.items() if 2 <= len(shares) <= SLICED and shares.max() < 0.9]
-    for name in fit[:SLICES]:
+    shares = {name: rows[name].value_counts(normalize=True) for name in found}
+    for name in [n for n, of in shares.items() if 2 <= len(of) <= SLICED and of.max() < 0.9][:SLICES]:
         _mark(said, name, slice=True)

@@ -3,7 +3,6 @@
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,11 @@ from pipelines.base.errors import UserError
 from pipelines.core.contract import Column
 from pipelines.start import dates
 from pipelines.start.limits import Limits
-from pipelines.start.propose import Proposal
+from pipelines.start.propose import CLOCK, Proposal
 
 TEMPLATES = Path(__file__).parent / "templates"
 ROOM = ("columns.py", "source.py", "features.py", "estimators.py")
 WIDTH = 110
-PARTS = {"weekday": "dayofweek", "hour_of_day": "hour", "month_of_year": "month"}  # of a time
 
 
 def rendered(proposal: Proposal, limits: Limits) -> dict[str, str]:
@@ -33,9 +31,8 @@ def rendered(proposal: Proposal, limits: Limits) -> dict[str, str]:
         "task": proposal.task,
         "label": contract.label,
         "decision": type(contract.decision).__name__,
-        "words": {field.name: getattr(contract.decision, field.name) for field in fields(contract.decision)},
-        "derived": [column.name for column in contract.derived],
-        "parts": PARTS,
+        "words": vars(contract.decision),
+        "derived": {column.name: CLOCK[column.name][0] for column in contract.derived},
         "categories": any(column.type == "category" for column in features),
         "numbers": any(column.type != "category" for column in features),
         "costs": yaml.safe_dump({"decision": limits.costs}, sort_keys=False, allow_unicode=True, width=WIDTH),
@@ -50,6 +47,7 @@ def rendered(proposal: Proposal, limits: Limits) -> dict[str, str]:
     made.filters |= {
         "literal": literal,
         "column": _column,
+        "filled": _filled,
         "wrapped": lambda comment: textwrap.wrap(comment, WIDTH - 10),
         "plain": lambda number: yaml.safe_dump(float(f"{number:.6g}")).split()[0],  # 3e-05 is a text to it
         "quoted": lambda text: text.replace("\\", "\\\\").replace('"', '\\"'),
@@ -59,14 +57,7 @@ def rendered(proposal: Proposal, limits: Limits) -> dict[str, str]:
 
 
 def literal(value: Any) -> str:
-    """As Python writes it, texts in double quotes."""
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"' if "'" not in repr(value)[1:-1] and value.isprintable() else repr(value)
-    if isinstance(value, tuple | list):
-        return f"({', '.join(map(literal, value))}{',' if len(value) == 1 else ''})"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{literal(key)}: {literal(one)}" for key, one in value.items()) + "}"
+    """As Python writes it; ruff chooses the quotes."""
     return f"{value:.12g}" if isinstance(value, float) else repr(value)
 
 
@@ -94,52 +85,14 @@ def _source(proposal: Proposal) -> dict[str, Any]:
         else f"Path(__file__).parents[2] / {place}",
         "later": f"{'*' if table.folder else stem}-????-??-??{table.ending}",
         "names": {one.original: name for name, one in said.items() if one.original not in ("", name)},
-        "changed": dict(_changed(proposal)),
-        "paragraphs": [textwrap.fill(part, WIDTH) for part in _paragraphs(proposal, key, stem)],
+        "stem": stem,
     }
 
 
-def _changed(proposal: Proposal) -> Iterator[tuple[str, str]]:
-    """The columns that source.py does not give as the table has them, with its code."""
-    for name, one in proposal.said.items():
-        values = f"table[{literal(name)}]"
-        if one.true:
-            words = f"{values}.astype(str).str.strip() == {literal(one.true)}"
-            yield name, f'({words}).astype("boolean").mask({values}.isna())'
-        elif one.written == "utc":
-            yield name, f"pd.to_datetime({values}, utc=True).dt.tz_localize(None)"
-        elif one.written == "iso":
-            yield name, f'pd.to_datetime({values}, format="ISO8601")'
-        elif one.written:
-            yield name, f"pd.to_datetime({values}, format={literal(one.written)})"
-
-
-def _paragraphs(proposal: Proposal, key: str, stem: str) -> Iterator[str]:
-    """The docstring of source.py."""
-    table = proposal.table
-    yield f"Where the data come from: {'a query' if table.kind == 'query' else table.place}."
-    if not proposal.dated:
-        order = "in their order"
-        if proposal.shuffled:
-            order = "in a random order, since the table is sorted by its label"
-        yield (
-            "The table has no dates, so a row's time is the day on which it arrived. Nobody knows it of the "
-            f"first rows: they are dealt to {proposal.days} days, as many to each, {order}. That is an "
-            "assumption: what changes over time cannot be seen in them."
-        )
-    if not proposal.dated and table.kind == "query":
-        yield "Before it gives more rows, the query must say when each arrived: else all are dealt anew."
-    elif not proposal.dated:
-        example = f"{'new' if table.folder else stem}-2030-01-31{table.ending}"
-        where = "in it" if table.folder else "beside it"
-        yield (
-            f"Rows that arrive from now on are in files {where}, named by their day, as {example}: the first "
-            "rows stay as they are."
-        )
-    if any(one.written == "utc" for one in proposal.said.values()):
-        yield "Times that have a zone are given as the moment, in UTC."
-    if key and proposal.dated:
-        yield "A row has no name of its own: its time and its place among the rows of that time are one."
+def _filled(docstring: str) -> str:
+    """Its paragraphs in lines of WIDTH characters; of several, the quotes have their own line."""
+    parts = [textwrap.fill(part.strip(), WIDTH) for part in docstring.strip().split("\n\n")]
+    return "\n\n".join(parts) + ("\n" if len(parts) > 1 else "")
 
 
 def _text(query: str) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipelines.base.errors import UserError
 
-ENDINGS = (".csv", ".csv.gz", ".csv.zip", ".tsv", ".parquet")
+ENDING = re.compile(r"\.(csv(\.gz|\.zip)?|tsv|parquet)$", re.IGNORECASE)
 NAMED = re.compile(r"(\d{4}-\d\d-\d\d)\.[a-z.]+$", re.IGNORECASE)
 ARRIVED = "arrived"
 SAMPLE = 1 << 16  # bytes, to see what separates the columns
@@ -37,7 +37,7 @@ class Table:
 
     def reader(self, name: str) -> str:
         """The code that reads the file in the variable `name`."""
-        separated = "" if self.separator == "," else f", sep={self.separator!r}".replace("'", '"')
+        separated = "" if self.separator == "," else f", sep={self.separator!r}"
         return f"pd.read_{self.kind}({name}{separated})"
 
 
@@ -65,7 +65,7 @@ def _files(path: Path, top: Path) -> Table:
     if path.is_dir() and any(named) and not all(named):
         lacking = files[named.index(False)].name
         raise UserError(f"{path}: some files are named by a day, as x-2026-01-31.csv, and {lacking} is not")
-    kind: Literal["csv", "parquet"] = "parquet" if endings[0] == ".parquet" else "csv"
+    kind: Literal["csv", "parquet"] = "parquet" if endings[0].lower() == ".parquet" else "csv"
     separator, arrived = _separator(files[0]) if kind == "csv" else ",", path.is_dir() and all(named)
     parts = []
     for file in files:
@@ -100,6 +100,8 @@ def _full(table: Table) -> Table:
         raise UserError(f"{table.name} has the column {table.rows.columns[twice][0]} twice: rename one")
     table.rows.columns = table.rows.columns.astype(str)
     for name, values in table.rows.items():
+        if values.dtype == object and not values.map(pd.api.types.is_hashable).all():
+            raise UserError(f"{table.name}: {name} has lists in it, which no model takes: leave it out")
         if pd.api.types.is_float_dtype(values):
             far = np.abs(values.to_numpy(np.float64, na_value=np.nan)) > np.finfo(np.float32).max
             if far.any():
@@ -109,12 +111,13 @@ def _full(table: Table) -> Table:
 
 
 def _ending(file: Path) -> str:
-    return next((end for end in ENDINGS if file.name.lower().endswith(end) and file.is_file()), "")
+    found = ENDING.search(file.name)
+    return found[0] if found and file.is_file() else ""
 
 
 def _separator(file: Path) -> str:
     """Of a file that is packed it is the comma."""
-    if file.suffix in (".gz", ".zip"):
+    if file.suffix.lower() in (".gz", ".zip"):
         return ","
     with file.open(encoding="utf-8", errors="replace", newline="") as opened:
         head = opened.readline(SAMPLE)

@@ -1,20 +1,24 @@
-"""LightGBM and XGBoost as ONNX: skl2onnx learns to convert what estimators.py has imported of them."""
+"""LightGBM and XGBoost as ONNX: skl2onnx learns to convert the models of both."""
 
 import copy
 import importlib
 import re
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 OPSETS = {"": 21, "ai.onnx.ml": 3}  # the newest that their converters write
 
 
-def known() -> dict[str, Any]:
-    """What skl2onnx's convert_sklearn must be told, once it knows the models of both; nothing where
-    estimators.py has imported neither."""
-    found = [name for name in ("lightgbm", "xgboost") if name in sys.modules]
+def known(pipeline: "Pipeline") -> dict[str, Any]:
+    """What skl2onnx's convert_sklearn must be told, once it knows the models that the pipeline has of both;
+    nothing where it has none: what else this process has imported must not change a model's bytes."""
+    packages = {type(part).__module__.partition(".")[0] for part in pipeline.get_params().values()}
+    found = sorted(packages & {"lightgbm", "xgboost"})
     if not found:
         return {}
     from skl2onnx import update_registered_converter

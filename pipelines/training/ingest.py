@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pipelines.training.tracked import Folder
 
 
-NAME = r"\d{4}(?:-W?\d{2}(?:-\d{2})?)?"  # of a period
+NAME = f"(?:{'|'.join(form.pattern for form in periods.NAMES.values())})"
 
 
 def ingest(

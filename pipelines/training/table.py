@@ -26,12 +26,11 @@ def training(params: Params, rows: pd.DataFrame, contract: Contract) -> pd.DataF
     rows are of another contract."""
     if missing := [column.name for column in contract.features if column.name not in rows]:
         raise UserError(f"{PREPARED} has no column {missing[0]}, which columns.py has: run `ml reproduce`")
-    inside = periods.within(rows[contract.time.name], params.train.first, params.train.last)
+    train = params.train
+    inside = periods.within(rows[contract.time.name], train.first, train.last)
     found = rows[inside & rows[contract.label.name].notna()]
     if found.empty:
-        raise UserError(
-            f"params.yaml: train: no labelled row from {params.train.first} to {params.train.last}"
-        )
+        raise UserError(f"params.yaml: train: no labelled row from {train.first} to {train.last}")
     return found
 
 

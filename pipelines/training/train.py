@@ -100,9 +100,8 @@ def estimator(params: Params, problem: Problem) -> "Pipeline":
     name, settings = params.train.estimator, params.train.settings
     estimators = problem.estimators
     if name not in estimators:
-        raise UserError(
-            f"params.yaml: train.estimator is {name!r}, but {FILE} has {', '.join(sorted(estimators))}"
-        )
+        has = ", ".join(sorted(estimators))
+        raise UserError(f"params.yaml: train.estimator is {name!r}, but {FILE} has {has}")
     if not callable(estimators[name]):
         raise UserError(f"{FILE}: {name} is {estimators[name]!r:.40}, but must be a function")
     known = {k: p for k, p in inspect.signature(estimators[name]).parameters.items() if k != "seed"}
@@ -155,7 +154,7 @@ def to_onnx(pipeline: "Pipeline", contract: Contract) -> bytes:
             name=contract.name,  # else a random one, and other bytes each time
             initial_types=[(c.name, kinds[c.type == "category"]([None, 1])) for c in contract.features],
             options=dict(task.options),
-            **boosting.known(),
+            **boosting.known(pipeline),
         )
     except Exception as error:  # skl2onnx has many ways to say that it does not know an estimator
         raise UserError(f"{FILE}: this estimator cannot be written as ONNX: {one_line(error, 300)}") from None

@@ -94,8 +94,7 @@ class Fold:
 
 def rolling_folds(params: Params, rows: pd.DataFrame, contract: Contract) -> tuple[Fold, ...]:
     """Rolling origin: the newest months of the labelled training rows, each with all months before it."""
-    time = rows[contract.time.name]
-    month = time.dt.to_period("M")
+    month = rows[contract.time.name].dt.to_period("M")
     names = sorted(month.unique())
     if len(names) <= params.tune.folds:
         raise UserError(

@@ -15,7 +15,7 @@ from pipelines.core.params import Params
 from pipelines.core.problem import Problem
 from pipelines.training import table
 from pipelines.training.prepare import prepare
-from pipelines.training.train import fit, fit_pipeline, frame
+from pipelines.training.train import answers, fit
 
 OUT = Path("models/verification")
 DEALS = 20  # of the outcomes, at most
@@ -55,7 +55,7 @@ def of_shuffled_outcomes(params: Params, raw: pd.DataFrame, problem: Problem) ->
     if task.lacks(label) or task.lacks(outcomes(trained, problem)):
         return math.nan  # events so rare that chance dealt them all to one side, each time
     judged = later[later[contract.label.name].notna()]
-    return task.knows(label, task.predicted(fit_pipeline(params, trained, problem), frame(judged, contract)))
+    return task.knows(label, answers(problem, params, trained, judged))
 
 
 def dealt(params: Params, raw: pd.DataFrame, problem: Problem) -> pd.DataFrame:

@@ -8,7 +8,8 @@ from sklearn import metrics
 from sklearn.linear_model import LogisticRegression
 
 from pipelines.core import stats
-from pipelines.core.tasks.binary import BINARY
+from pipelines.core.params import Decision
+from pipelines.core.tasks.binary import BINARY, BRIER, COST, LOG_LOSS, ROC_AUC
 
 SEEDS = range(12)
 
@@ -25,24 +26,20 @@ def made_up(seed: int, days: int = 9) -> tuple[np.ndarray, np.ndarray, np.ndarra
 @pytest.mark.parametrize("seed", SEEDS)
 def test_metrics_of_the_days_as_they_were_equal_sklearns(seed: int) -> None:
     label, p, day = made_up(seed)
-    sums = stats.day_sums(label, p, day, 9, 0.25)
+    sums = stats.day_sums(label, p, day, 9)
     assert stats.roc_auc(sums) == pytest.approx(metrics.roc_auc_score(label, p), abs=1e-12)
-    assert stats.log_loss(sums) == pytest.approx(metrics.log_loss(label, p), abs=1e-12)
-    assert stats.brier(sums) == pytest.approx(metrics.brier_score_loss(label, p), abs=1e-12)
+    assert LOG_LOSS.of(sums, None) == pytest.approx(metrics.log_loss(label, p), abs=1e-12)
+    assert BRIER.of(sums, None) == pytest.approx(metrics.brier_score_loss(label, p), abs=1e-12)
     constant = metrics.brier_score_loss(label, np.full(len(p), 0.3))
-    assert stats.brier_skill(sums, 0.3) == pytest.approx(1 - stats.brier(sums) / constant, abs=1e-12)
+    assert stats.brier_skill(sums, 0.3) == pytest.approx(1 - BRIER.of(sums, None) / constant, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_resample_of_the_days_equals_the_metric_of_the_repeated_rows(seed: int) -> None:
     label, p, day = made_up(seed)
-    sums = stats.day_sums(label, p, day, 9, 0.25)
+    sums = BINARY.sums(label, p, day, 9, 0.3, Decision(false_alarm=1.0, miss=3.0))
     weights = stats.day_weights(9, 20, seed)
-    aucs, losses, costs = (
-        stats.roc_auc(sums, weights),
-        stats.log_loss(sums, weights),
-        stats.expected_cost(sums, 1.0, 3.0, weights),
-    )
+    aucs, losses, costs = (metric.of(sums, weights) for metric in (ROC_AUC, LOG_LOSS, COST))
     for index, weight in enumerate(weights):
         rows = np.repeat(np.arange(len(p)), weight[day])
         assert aucs[index] == pytest.approx(metrics.roc_auc_score(label[rows], p[rows]), abs=1e-12)
@@ -53,11 +50,11 @@ def test_a_resample_of_the_days_equals_the_metric_of_the_repeated_rows(seed: int
 
 
 def test_metrics_that_do_not_exist_are_nan_and_never_a_number() -> None:
-    one_class = stats.day_sums(np.zeros(4, bool), np.linspace(0, 1, 4), np.array([0, 0, 1, 1]), 2, 0.5)
+    one_class = stats.day_sums(np.zeros(4, bool), np.linspace(0, 1, 4), np.array([0, 0, 1, 1]), 2)
     assert math.isnan(stats.roc_auc(one_class))
     assert all(math.isnan(end) for end in stats.interval(np.array([0.1, math.nan, 0.2])))
-    empty = stats.day_sums(np.zeros(0, bool), np.zeros(0), np.zeros(0, int), 2, 0.5)
-    assert math.isnan(stats.log_loss(empty))
+    empty = stats.day_sums(np.zeros(0, bool), np.zeros(0), np.zeros(0, int), 2)
+    assert math.isnan(LOG_LOSS.of(empty, None))
 
 
 @pytest.mark.parametrize("block", [1, 3, 7, 50])

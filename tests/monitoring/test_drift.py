@@ -45,7 +45,8 @@ def month_of(production: Production, month: str, change: Change = lambda rows: r
 
 
 def verdict(production: Production, judged: list[Month]) -> Check:
-    return conclude("production", judged, production.log, production.known, production.params, PROBLEM.task)
+    seen = (judged, production.log, production.known, production.params, PROBLEM.task)
+    return conclude("production", judged[-1].month, *seen)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,8 @@ def test_a_bad_month_after_one_that_nobody_knows_is_the_first(production: Produc
 def test_a_log_that_is_mostly_unreadable_says_nothing(production: Production) -> None:
     log = replace(production.log, unreadable=10_000)
     judged = [month_of(production, "2013-07")]
-    concluded = conclude("production", judged, log, production.known, production.params, PROBLEM.task)
+    seen = (judged, log, production.known, production.params, PROBLEM.task)
+    concluded = conclude("production", judged[-1].month, *seen)
     assert concluded.verdict == "INCONCLUSIVE"
 
 
@@ -235,7 +237,7 @@ def test_a_training_months_skill_is_restated_exactly(production: Production) -> 
 
     label = np.array([1, 0, 0, 0, 1, 1, 0, 0], dtype=bool)
     p = np.array([0.7, 0.2, 0.1, 0.3, 0.6, 0.5, 0.4, 0.2])
-    sums = stats.day_sums(label, p, np.zeros(8, dtype=int), 1, 0.5)
+    sums = stats.day_sums(label, p, np.zeros(8, dtype=int), 1)
     past = {"rows": 92, "label_rate": 0.25}
     entry = {"month": "2013-02", "rows": 8, "label_rate": float(label.mean())}
     entry["brier_skill"] = float(stats.brier_skill(sums, past["label_rate"]))

@@ -1,5 +1,6 @@
 """The problem in the room, and teams' repositories with the problems of this folder."""
 
+import shutil
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,7 +9,18 @@ import pytest
 
 from pipelines.core.params import Params
 from pipelines.problem import PROBLEM
-from tests.problems.yours import DELAY, HEAT, RAIN, REPOSITORY, build, make_it_yours, three_months, with_data
+from tests.problems.yours import (
+    DELAY,
+    HEAT,
+    RAIN,
+    REPOSITORY,
+    build,
+    commit,
+    copy_tracked,
+    make_it_yours,
+    three_months,
+    with_data,
+)
 from tests.shared import once
 
 
@@ -45,3 +57,20 @@ def room_params() -> Params:
 def room_built(room_params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the data/, build/prepared.parquet and models/ of three months of the room's problem."""
     return once(tmp_path_factory, "room", partial(build, room_params, PROBLEM))
+
+
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This repository, committed, without data of its own."""
+
+    def make(folder: Path) -> None:
+        copy_tracked(folder, without=("data.dvc", "dvc.lock"))
+        commit(folder, "the template")
+
+    return once(tmp_path_factory, "blank", make)
+
+
+@pytest.fixture
+def repository(blank: Path, tmp_path: Path) -> Path:
+    """A copy of it to be changed by one test."""
+    return Path(shutil.copytree(blank, tmp_path / "ours", symlinks=True))

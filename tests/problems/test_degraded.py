@@ -201,7 +201,7 @@ def judge(case: Case, candidate: Candidate) -> dict[str, str]:
     days = case.trained[contract.time.name].dt.date
     more = {"last": str(days.max()), "interval": case.interval, "retrained": None} | candidate.more
     more = {"level": case.params.decision.coverage} | more
-    card = SimpleNamespace(first=str(days.min()), last=more["last"])
+    card = SimpleNamespace(train=SimpleNamespace(first=str(days.min()), last=more["last"]))
     decision = case.params.decision.model_copy(update={"coverage": more["level"]})
     own = case.params.model_copy(update={"decision": decision})
     proposal: Any = SimpleNamespace(card=card, params=own, interval=more["interval"])

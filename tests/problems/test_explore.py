@@ -83,7 +83,7 @@ def test_the_page_has_each_column_and_what_a_model_must_beat(
         if not (column.key or column.time):
             assert f"<code>{column.name}</code>" in text
     for metric in problem.task.metrics:
-        assert f'<th style="text-align:right">{metric.name.replace("²", "²")}</th>' in text
+        assert f'<th style="text-align:right">{metric.name}</th>' in text
     assert text.count("the mean of all months before") == text.count("the mean of the last month") == 1
     assert loaded(text) == [] and "default-src 'none'" in text
     assert text == explored(name, data(name), tmp_path)  # the same data give the same page

@@ -8,45 +8,34 @@ import numpy as np
 
 from pipelines.core import stats
 from pipelines.core.contract import Decision
-from pipelines.core.tasks.task import Curves, Metric, Rows, Task
+from pipelines.core.tasks.task import Curves, Metric, Probabilities, Rows, mean
 
 if TYPE_CHECKING:
     from pipelines.core.params import Decision as Costs  # the service has no params.yaml
 
 BINS = 20  # of the calibration plot
-ROUNDED = 1e-6
 
 
 @dataclass(frozen=True)
-class Sums:
-    """What the metrics need of each day, the training's label rate, and what mistakes cost."""
+class Sums(stats.DaySums):
+    """What the metrics need of each of D days, the training's label rate, and the sums of the costs."""
 
-    days: stats.DaySums
     rate: float
-    costs: "Costs"
+    cost: np.ndarray  # (D,)
 
 
-ROC_AUC = Metric("roc_auc", "ROC-AUC", "higher", lambda sums, w: stats.roc_auc(sums.days, w))
-LOG_LOSS = Metric("log_loss", "log-loss", "lower", lambda sums, w: stats.log_loss(sums.days, w), "nats")
-BRIER = Metric("brier", "Brier score", "lower", lambda sums, w: stats.brier(sums.days, w))
-SKILL = Metric(
-    "brier_skill", "Brier skill", "higher", lambda sums, w: stats.brier_skill(sums.days, sums.rate, w)
-)
-COST = Metric(
-    *("expected_cost", "cost of a decision", "lower"),
-    lambda sums, w: stats.expected_cost(sums.days, sums.costs.false_alarm, sums.costs.miss, w),
-)
+ROC_AUC = Metric("roc_auc", "ROC-AUC", "higher", stats.roc_auc)
+LOG_LOSS = Metric("log_loss", "log-loss", "lower", mean("log_loss"), "nats")
+BRIER = Metric("brier", "Brier score", "lower", mean("brier"))
+SKILL = Metric("brier_skill", "Brier skill", "higher", lambda s, w: stats.brier_skill(s, s.rate, w))
+COST = Metric("expected_cost", "cost of a decision", "lower", mean("cost"))
 
 
-class Binary(Task):
+class Binary(Probabilities):
     """See `Task`."""
 
     name = "binary"
-    outputs: tuple[str, ...] = ("label", "probabilities")
-    options: Mapping[str, Any] = {"zipmap": False}
-    bounds: tuple[float, float] | None = (0.0, 1.0)
-    rate_name, observed = "label rate", "observed share"
-    answer = shown = "p"
+    rate_name, shown = "label rate", "p"
     metrics: tuple[Metric, ...] = (ROC_AUC, LOG_LOSS, BRIER, SKILL, COST)
     compared: tuple[Metric, ...] = (ROC_AUC, LOG_LOSS)
     floors: tuple[Metric, ...] = (ROC_AUC, SKILL)
@@ -54,7 +43,6 @@ class Binary(Task):
     costs: tuple[str, ...] = ("false_alarm", "miss")
     ideal: Mapping[str, float] = {"slope": 1.0, "intercept": 0.0}
     first: Mapping[str, float] = {"slope": 0.5, "intercept": 1.0}
-    curve = "ROC"
     axes: Mapping[str, str] = {"false_alarms": "share of false alarms", "found": "share found"}
 
     def labels(self, values: Any) -> np.ndarray:
@@ -69,9 +57,7 @@ class Binary(Task):
         return np.asarray(pipeline.predict_proba(frame)[:, 1])
 
     def answers(self, output: np.ndarray) -> np.ndarray:
-        p = np.asarray(output[:, 1], dtype=np.float64)
-        inside = np.clip(p, 0, 1)  # the mean of a forest's trees may be 1.0000004 in float32
-        return np.where(np.abs(p - inside) <= ROUNDED, inside, p)
+        return super().answers(output[:, 1])
 
     def wrong(self, answers: np.ndarray) -> tuple[np.ndarray, str]:
         return ~((answers >= 0) & (answers <= 1)), "probability (NaN, infinite, below 0 or above 1)"
@@ -85,22 +71,18 @@ class Binary(Task):
     def constant(self, label: np.ndarray) -> float:
         return float(label.mean())
 
-    def rate_words(self, rate: float | None) -> str:
-        return "–" if rate is None else f"{rate:.1%}"
-
     def constant_words(self, constant: float) -> str:
         return f"always saying the training's {constant:.1%}"
 
     def sums(self, label: Rows, answers: Rows, day: Rows, days: int, constant: float, costs: "Costs") -> Sums:
-        assert costs.threshold is not None  # Task.suited
-        return Sums(stats.day_sums(label, answers, day, days, costs.threshold), constant, costs)
+        cost = np.bincount(day, weights=self.charges(label, answers, costs), minlength=days)
+        return Sums(**vars(stats.day_sums(label, answers, day, days)), rate=constant, cost=cost)
 
     def own_skill(self, sums: Sums, weights: np.ndarray | None = None) -> Any:
         """1 - Brier / (rate (1 - rate)), which is (resolution - reliability) / uncertainty (Murphy 1973)."""
-        w = np.ones(len(sums.days.rows)) if weights is None else weights
-        rate = (w @ sums.days.positives) / (w @ sums.days.rows)
+        rate = mean("positives")(sums, weights)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return 1 - stats.brier(sums.days, w) / (rate * (1 - rate))
+            return 1 - mean("brier")(sums, weights) / (rate * (1 - rate))
 
     def restated(self, skill: float, constant: float, before: float) -> float:
         spread = constant * (1 - constant)

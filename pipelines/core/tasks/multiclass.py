@@ -10,7 +10,7 @@ import numpy as np
 from pipelines.base.errors import UserError
 from pipelines.core import stats
 from pipelines.core.contract import Choice, Column
-from pipelines.core.tasks.task import Costs, Curves, Figure, Metric, Rows, Task
+from pipelines.core.tasks.task import Costs, Curves, Figure, Metric, Probabilities, Rows, mean
 
 if TYPE_CHECKING:
     from pipelines.core.params import Params  # the service has no params.yaml
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 FIGURES = {"slope": (1.0, 0.5), "intercept": (0.0, 1.0)}  # of each class against the rest: `ideal`, `first`
 BINS = 20  # of the calibration plot, a class
 POINTS = 101  # of the ROC curve
-ROUNDED = 1e-6  # of a probability in float32
 WHOLE = 1e-4  # of the sum of a row's: else a model that gives 1 to each class would have no loss
 
 
@@ -44,41 +43,26 @@ def _area(n: int) -> Callable[[Sums, np.ndarray | None], Any]:
     return lambda sums, weights: stats.roc_auc(sums.classes[n], weights)
 
 
-def _mean(of: str) -> Callable[[Sums, np.ndarray | None], Any]:
-    return lambda sums, weights: stats.mean(getattr(sums, of), sums.rows, weights)
-
-
-def _skill(sums: Sums, weights: np.ndarray | None) -> Any:
-    """1 - Brier / Brier of always saying the training's shares (Murphy 1973)."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return 1 - _mean("brier")(sums, weights) / _mean("constant")(sums, weights)
-
-
 ROC_AUC = Metric("roc_auc", "macro ROC-AUC", "higher", _macro_auc)
-LOG_LOSS = Metric("log_loss", "log-loss", "lower", _mean("log_loss"), "nats")
+LOG_LOSS = Metric("log_loss", "log-loss", "lower", mean("log_loss"), "nats")
 # Brier's own of 1950: of two classes twice what one probability's is.
-BRIER = Metric("brier", "Brier score of all classes", "lower", _mean("brier"))
-SKILL = Metric("brier_skill", "Brier skill", "higher", _skill)
+BRIER = Metric("brier", "Brier score of all classes", "lower", mean("brier"))
+# Against always saying the training's shares (Murphy 1973).
+SKILL = Metric("brier_skill", "Brier skill", "higher", lambda s, w: 1 - stats.mean(s.brier, s.constant, w))
 KNOWS = Figure("roc_auc", "one-vs-rest ROC-AUC")  # of one class, or the mean of all
-COST = Metric("expected_cost", "cost of a decision", "lower", _mean("cost"))
+COST = Metric("expected_cost", "cost of a decision", "lower", mean("cost"))
 
 
-class Multiclass(Task):
+class Multiclass(Probabilities):
     """See `Task`. A label is its class's place in `classes`, an answer has a probability for each; where one
     number is shown, it is that of the last."""
 
     name = "multiclass"
-    outputs: tuple[str, ...] = ("label", "probabilities")
-    options: Mapping[str, Any] = {"zipmap": False}
-    bounds: tuple[float, float] | None = (0.0, 1.0)
-    observed = "observed share"
-    answer = "p"
     metrics: tuple[Metric, ...] = (ROC_AUC, LOG_LOSS, BRIER, SKILL, COST)
     compared: tuple[Metric, ...] = (ROC_AUC, LOG_LOSS)
     floors: tuple[Metric, ...] = (ROC_AUC, SKILL)
     loss, ranking, skill, cost = LOG_LOSS, KNOWS, SKILL, COST
     costs: tuple[str, ...] = ("costs",)
-    curve = "ROC"
     axes: Mapping[str, str] = {
         "false_alarms": "share of false alarms",
         "found": "share found, the mean of the classes",
@@ -135,11 +119,6 @@ class Multiclass(Task):
         p[:, pipeline.classes_] = pipeline.predict_proba(frame)  # few months may lack a class
         return p
 
-    def answers(self, output: np.ndarray) -> np.ndarray:
-        p = np.asarray(output, dtype=np.float64)
-        inside = np.clip(p, 0, 1)  # the mean of a forest's trees may be 1.0000004 in float32
-        return np.where(np.abs(p - inside) <= ROUNDED, inside, p)
-
     def read(self, said: Any) -> tuple[float, ...]:
         if not isinstance(said, dict) or said.keys() != set(self.classes):
             raise TypeError(f"{said!r:.80} is not a probability for each of {', '.join(self.classes)}")
@@ -170,9 +149,6 @@ class Multiclass(Task):
     def rate(self, constant: tuple[float, ...]) -> float:
         return constant[-1]
 
-    def rate_words(self, rate: float | None) -> str:
-        return "–" if rate is None else f"{rate:.1%}"
-
     def constant_words(self, constant: tuple[float, ...]) -> str:
         shares = ", ".join(f"{name} {share:.1%}" for name, share in self.named(constant).items())
         return f"always saying the training's shares, {shares}"
@@ -181,16 +157,13 @@ class Multiclass(Task):
         return dict(zip(self.classes, constant, strict=True))
 
     def sums(self, label: Rows, answers: Rows, day: Rows, days: int, constant: Any, costs: Costs) -> Sums:
-        each = [stats.day_sums(label == n, p, day, days, threshold=1.0) for n, p in enumerate(answers.T)]
-
-        def total(values: np.ndarray) -> np.ndarray:
-            return np.bincount(day, weights=values, minlength=days)
-
+        each = [stats.day_sums(label == n, p, day, days) for n, p in enumerate(answers.T)]
         # Of a row of the class c: sum over j of (q_j - [j = c])², where q are the training's shares.
         always = ((q := np.asarray(constant)) @ q + 1 - 2 * q)[label]
-        brier, cost = np.sum([one.brier for one in each], axis=0), self.charges(label, answers, costs)
-        loss = total(self.losses(label, answers))
-        return Sums(tuple(each), each[0].rows, loss, brier, total(always), total(cost))
+        of_rows = (self.losses(label, answers), always, self.charges(label, answers, costs))
+        loss, constant, cost = (np.bincount(day, weights=values, minlength=days) for values in of_rows)
+        brier = np.sum([one.brier for one in each], axis=0)
+        return Sums(tuple(each), each[0].rows, loss, brier, constant, cost)
 
     def charges(self, label: np.ndarray, answers: np.ndarray, costs: Costs) -> np.ndarray:
         return np.asarray(self._matrix(costs)[label, self.decided(answers, costs)])

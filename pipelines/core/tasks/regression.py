@@ -8,7 +8,7 @@ import numpy as np
 
 from pipelines.core import stats
 from pipelines.core.contract import Column
-from pipelines.core.tasks.task import Curves, Figure, Metric, Rows, Task
+from pipelines.core.tasks.task import Curves, Figure, Metric, Rows, Task, mean
 
 if TYPE_CHECKING:
     from pipelines.core.params import Decision as Costs  # the service has no params.yaml
@@ -30,24 +30,11 @@ class Sums:
     cost: np.ndarray
 
 
-def _mean(values: np.ndarray, sums: Sums, weights: np.ndarray | None) -> Any:
-    return stats.mean(values, sums.rows, weights)
-
-
-def _rmse(sums: Sums, weights: np.ndarray | None) -> Any:
-    return np.sqrt(_mean(sums.squared, sums, weights))
-
-
-def _skill(sums: Sums, weights: np.ndarray | None) -> Any:
-    """1 - MSE / MSE of always saying the training's mean (Murphy 1988, eq. 4, with another reference)."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return 1 - _mean(sums.squared, sums, weights) / _mean(sums.constant, sums, weights)
-
-
-MAE = Metric("mae", "mean absolute error", "lower", lambda sums, w: _mean(sums.absolute, sums, w))
-RMSE = Metric("rmse", "root mean squared error", "lower", _rmse)
-SKILL = Metric("r2", "R²", "higher", _skill)
-COST = Metric("expected_cost", "cost of an answer", "lower", lambda sums, w: _mean(sums.cost, sums, w))
+MAE = Metric("mae", "mean absolute error", "lower", mean("absolute"), "the label's unit")
+RMSE = Metric("rmse", "root mean squared error", "lower", lambda sums, w: np.sqrt(mean("squared")(sums, w)))
+# Against always saying the training's mean (Murphy 1988, eq. 4, with another reference).
+SKILL = Metric("r2", "R²", "higher", lambda sums, w: 1 - stats.mean(sums.squared, sums.constant, w))
+COST = Metric("expected_cost", "cost of an answer", "lower", mean("cost"))
 RANKS = Figure("rank_agreement", "rank agreement ((1 + Spearman's ρ) / 2)")
 
 
@@ -110,26 +97,19 @@ class Regression(Task):
         return f"always saying the training's {constant[0]:.4g} {self.unit}".rstrip()
 
     def sums(self, label: Rows, answers: Rows, day: Rows, days: int, constant: Any, costs: "Costs") -> Sums:
-        errors, away = answers - label, label - constant[0]
-        of_rows = (
-            np.ones(len(label)),
-            away,
-            np.abs(errors),
-            errors**2,
-            away**2,
-            self.charges(label, answers, costs),
-        )
+        errors, away, cost = answers - label, label - constant[0], self.charges(label, answers, costs)
+        of_rows = (np.ones(len(label)), away, np.abs(errors), errors**2, away**2, cost)
         return Sums(*(np.bincount(day, weights=values, minlength=days) for values in of_rows))
 
     def own_skill(self, sums: Sums, weights: np.ndarray | None = None) -> Any:
         """1 - MSE / variance of these days."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            spread = _mean(sums.constant, sums, weights) - _mean(sums.away, sums, weights) ** 2
-            return 1 - _mean(sums.squared, sums, weights) / spread
+            spread = mean("constant")(sums, weights) - mean("away")(sums, weights) ** 2
+            return 1 - mean("squared")(sums, weights) / spread
 
     def restated(self, skill: float, constant: tuple[float, float], before: tuple[float, float]) -> float:
-        mean, spread = constant
-        return 1 - (1 - skill) * (spread + (mean - before[0]) ** 2) / spread if spread > 0 else float("nan")
+        spread, apart = constant[1], constant[0] - before[0]
+        return 1 - (1 - skill) * (spread + apart**2) / spread if spread > 0 else float("nan")
 
     def knows(self, label: np.ndarray, answers: np.ndarray) -> float:
         """(1 + ρ) / 2, where ρ is the rank correlation (Spearman 1904)."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Rows = np.ndarray  # its first axis is the row
 Sums = Any  # what a task's metrics need of each day: its own business
 Curves = dict[str, dict[str, np.ndarray]]  # plot -> axis -> values
+ROUNDED = 1e-6  # of a probability in float32
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Metric(Figure):
     def sign(self) -> int:
         """1 where more is better, else -1."""
         return 1 if self.better == "higher" else -1
+
+
+def mean(of: str) -> Callable[[Sums, np.ndarray | None], Any]:
+    """`Metric.of` for the mean over rows of one of the sums that a task has of each day."""
+    return lambda sums, weights: stats.mean(getattr(sums, of), sums.rows, weights)
 
 
 class Costs(Protocol):
@@ -244,6 +250,23 @@ class Task(Protocol):
 
     def plots(self, label: np.ndarray, answers: np.ndarray) -> Curves:
         """The plots of dvc.yaml, `curve` first."""
+
+
+class Probabilities(Task):
+    """What is so where an answer is one probability, or several."""
+
+    outputs: tuple[str, ...] = ("label", "probabilities")
+    options: Mapping[str, Any] = {"zipmap": False}
+    bounds: tuple[float, float] | None = (0.0, 1.0)
+    observed, answer, curve = "observed share", "p", "ROC"
+
+    def rate_words(self, rate: float | None) -> str:
+        return "–" if rate is None else f"{rate:.1%}"
+
+    def answers(self, output: np.ndarray) -> np.ndarray:
+        p = np.asarray(output, dtype=np.float64)
+        inside = np.clip(p, 0, 1)  # the mean of a forest's trees may be 1.0000004 in float32
+        return np.where(np.abs(p - inside) <= ROUNDED, inside, p)
 
 
 def _filled(model: Any, path: list[str], defaults: Mapping[str, float]) -> Any:

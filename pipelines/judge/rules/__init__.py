@@ -11,7 +11,7 @@ from pipelines.core.problem import Problem
 from pipelines.core.tasks.task import Task
 from pipelines.judge.evidence import Evidence
 from pipelines.judge.rules import calibration, coverage, leaks, metrics, serving, size, slices, structure
-from pipelines.judge.rules.metrics import Rule
+from pipelines.judge.rules.size import Rule
 
 STRUCTURE: tuple[Rule, ...] = (
     structure.code,

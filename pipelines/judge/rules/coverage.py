@@ -23,9 +23,8 @@ def coverage(e: Evidence) -> Finding | None:
         return Finding("coverage", "PASS", sentence, warning=True)
     units, half = e.window.units, e.shipped.half_width
     inside = np.abs(e.task.level(e.window.label) - e.task.level(e.candidate.p)) <= half
-    held, rows = (
-        np.bincount(units.of, weights=w, minlength=units.count) for w in (inside, np.ones(len(inside)))
-    )
+    held = np.bincount(units.of, weights=inside, minlength=units.count)
+    rows = np.bincount(units.of, minlength=units.count)
     share, (low, high) = float(inside.mean()), e.interval((e.weights @ held) / (e.weights @ rows))
     numbers = {"share": share, "low": low, "high": high, "level": level, "margin": margin, "half_width": half}
     unit = f"{half:.4g} {e.contract.label.unit}".rstrip()

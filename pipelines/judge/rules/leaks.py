@@ -29,7 +29,7 @@ def leakage(e: Evidence) -> Finding | None:
     """No day is both trained on and judged on, by the candidate's own card."""
     if e.proposal is None or e.window is None or not e.window.days:
         return None
-    card = e.proposal.card
+    card = e.proposal.card.train
     if seen := [day for day in e.window.days if card.first <= day <= card.last]:
         sentence = (
             f"The candidate has trained on {len(seen)} of the {len(e.window.days)} days that judge it: its "

@@ -4,7 +4,6 @@ key."""
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import numpy as np
 
@@ -13,8 +12,7 @@ from pipelines.core import stats
 from pipelines.core.contract import Finding, Verdict
 from pipelines.core.tasks.task import Metric, Task
 from pipelines.judge.evidence import Evidence, Scored
-
-Rule = Callable[[Evidence], Finding | None]
+from pipelines.judge.rules.size import Rule
 
 
 def compared(task: Task) -> tuple[Rule, ...]:

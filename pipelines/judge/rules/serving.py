@@ -17,11 +17,11 @@ def compatibility(e: Evidence) -> Finding | None:
     if old is not None and new > old:
         sentence = f"params.yaml: serving.api is raised from {old} to {new}: callers are told to change."
         return Finding("compatibility", "PASS", sentence, warning=True)
-    if not (e.champion_model.card.schema and e.proposal.card.schema):
+    accepts, accepted = e.proposal.card.request, e.champion_model.card.request
+    if not (accepts and accepted):
         sentence = "A model.json has no request schema: nothing shows that callers can stay as they are."
         return Finding("compatibility", "INCONCLUSIVE", sentence)
-    reasons = [one_line(reason) for reason in refusals(e.champion_model.card.schema, e.proposal.card.schema)]
-    reasons = reasons or _refused_golden(e)
+    reasons = [one_line(reason) for reason in refusals(accepted, accepts)] or _refused_golden(e)
     if reasons:
         more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
         words = f"Requests that the champion accepts would be refused: {reasons[0]}{more}"
@@ -39,8 +39,8 @@ def _refused_golden(e: Evidence) -> list[str]:
 
     assert e.proposal is not None and e.champion_model is not None
     try:
-        Draft202012Validator.check_schema(e.proposal.card.schema)
-        validator = Draft202012Validator(e.proposal.card.schema)
+        Draft202012Validator.check_schema(e.proposal.card.request)
+        validator = Draft202012Validator(e.proposal.card.request)
         for row in e.champion_model.golden.rows:
             for error in validator.iter_errors(dict(row)):
                 return [f"a golden request: {one_line(error.message)}"]

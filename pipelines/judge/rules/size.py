@@ -2,6 +2,7 @@
 is too sure of itself (docs/gate.md has the table), so what fails there must be shown more clearly."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ def careful(rule: Rule) -> Rule:
     """The rule. Its FAIL on few rows must hold at STRICT, else a person decides; its PASS says so
     where it could not have been otherwise."""
 
+    @functools.wraps(rule)  # the gate calls it by its name where it raises
     def asked(e: Evidence) -> Finding | None:
         found = rule(e)
         if found is None or e.window is None:
@@ -33,7 +35,6 @@ def careful(rule: Rule) -> Rule:
             return _saying(found, unseen, warning=True)
         return found
 
-    asked.__name__ = getattr(rule, "__name__", str(rule))  # by which the gate calls it where it raises
     return asked
 
 
