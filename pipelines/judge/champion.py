@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.model import Description
 from pipelines.artifacts.release import MODELS, Release
+from pipelines.artifacts.serving import Settings
 from pipelines.base import git, programs, venv
 from pipelines.base import recorded as locks
 from pipelines.base.console import step
@@ -27,7 +27,7 @@ from pipelines.core.tasks.task import Task
 from pipelines.judge import proposal
 from pipelines.training import cache
 
-FILES = ("models/model.onnx", "models/model.json", "models/golden.json")
+FILES = ("models/model.onnx", "models/model.json", "models/golden.json", "models/serving.json")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Champion:
     size: int  # bytes of the model
     card: Description
     golden: Golden  # requests that it answers
-    api: int | None  # params.yaml: serving.api of its commit
+    serving: Settings  # what its callers rely on
     base: Path
     path: Path = Path()
 
@@ -95,7 +95,7 @@ def _of_release(base: Path, task: Task, production: Production, words: str) -> C
         models, card = production.folder / MODELS, production.folder / "evidence" / Description.NAME
         if sha256(models / "model.onnx") != release.model.sha256:
             return None
-        paths = models / "model.onnx", card, models / "golden.json"
+        paths = models / "model.onnx", card, models / "golden.json", models / Settings.NAME
         return _load(base, task, production.commit, words, *paths)
     except (UserError, OSError, ChampionUnavailable):
         return None  # built again from its commit then
@@ -106,24 +106,16 @@ def _are(paths: list[Path], recorded: list[str]) -> bool:
     return all(path.is_file() and locks.md5(path) == md5 for path, md5 in zip(paths, recorded, strict=True))
 
 
-def _load(base: Path, task: Task, commit: str, words: str, model: Path, card: Path, golden: Path) -> Champion:
+def _load(
+    base: Path, task: Task, commit: str, words: str, model: Path, card: Path, golden: Path, serving: Path
+) -> Champion:
     try:
-        size, api, answers = model.stat().st_size, _api(base, commit), Golden.of_file(golden, extra="ignore")
-        told = Description.of_file(card, extra="ignore")
-        made = (Model(model, task), sha256(model), size, told, answers, api)
+        told, answers = Description.of_file(card, extra="ignore"), Golden.of_file(golden, extra="ignore")
+        size, settings = model.stat().st_size, Settings.of_file(serving, extra="ignore")
+        made = (Model(model, task), sha256(model), size, told, answers, settings)
         return Champion(words, commit, *made, base, model)
     except (UserError, OSError) as error:
         raise ChampionUnavailable(f"{words} cannot be read: {error}") from None
-
-
-def _api(base: Path, commit: str) -> int | None:
-    """What callers of that commit relied on."""
-    said = git.blob(commit, "params.yaml", base)
-    try:
-        api = yaml.safe_load(said or b"")["serving"]["api"]
-    except (KeyError, TypeError, yaml.YAMLError):
-        return None
-    return api if isinstance(api, int) else None
 
 
 def recorded_in(folder: Path) -> list[str] | None:

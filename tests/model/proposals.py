@@ -14,6 +14,7 @@ import pandas as pd
 import yaml
 from onnx import TensorProto, helper
 
+from pipelines.artifacts.serving import Settings
 from pipelines.base.files import write_bytes
 from pipelines.core import params as parameters
 from pipelines.core.model import Model
@@ -28,7 +29,7 @@ from tests.problems.parcels.columns import CONTRACT
 from tests.releases import NONE, described
 
 LABEL = CONTRACT.label.name
-GOLDEN = "models/golden.json"
+GOLDEN, SERVING = "models/golden.json", f"models/{Settings.NAME}"
 PARAMS: dict[str, Any] = yaml.safe_load(PARAMS_FILE.read_text()) | {
     "data": {"first": "2013-04", "through": "2013-06"},
     "train": {
@@ -81,7 +82,10 @@ class Made:
         trained = {"first": self.first, "last": self.last, "rows": self.rows}
         card |= {"schema": self.schema, "train": card["train"] | trained}
         (folder / "params.yaml").write_text(yaml.safe_dump(self.params))
-        for name, value in ({GOLDEN: golden()} | self.beside | {"models/model.json": card}).items():
+        api, batch = self.params["serving"]["api"], self.params["serving"]["batch"]
+        served = Settings(name="made", api=api, threshold=0.5, batch=batch).value
+        left = {GOLDEN: golden(), SERVING: served} | self.beside | {"models/model.json": card}
+        for name, value in left.items():
             lines = "".join(f"{','.join(line)}\n" for line in value) if name.endswith(".csv") else ""
             (folder / name).write_text(lines or json.dumps(value))
         (models / "verification").mkdir(exist_ok=True)

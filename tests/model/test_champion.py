@@ -13,7 +13,7 @@ from tests.model.proposals import Made, commit, cut, git, judge, released, setti
 
 
 def test_a_champion_cut_in_half_comes_from_dvcs_cache(fitted, base, window, tmp_path) -> None:
-    for name in ("model.onnx", "model.json", "golden.json"):
+    for name in ("model.onnx", "model.json", "golden.json", "serving.json"):
         content = (base / "models" / name).read_bytes()
         md5 = hashlib.md5(content).hexdigest()
         cached = base / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
@@ -27,7 +27,7 @@ def test_a_champion_cut_in_half_comes_from_dvcs_cache(fitted, base, window, tmp_
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_champion_cut_in_half_comes_from_the_dvc_remote_by_its_bytes(base, tmp_path, whole: bool) -> None:
     remote = tmp_path / "remote"
-    for name in ("model.onnx", "model.json", "golden.json"):
+    for name in ("model.onnx", "model.json", "golden.json", "serving.json"):
         content = (base / "models" / name).read_bytes()
         md5 = hashlib.md5(content).hexdigest()
         kept = remote / "files/md5" / md5[:2] / md5[2:]

@@ -20,7 +20,7 @@ from pipelines.core.problem import Problem
 from pipelines.judge import beside, rules
 from pipelines.judge import rows as judged
 from pipelines.judge.evidence import Again, Evidence, Scored
-from pipelines.judge.rules import coverage, leaks, structure
+from pipelines.judge.rules import coverage, leaks, serving, structure
 from pipelines.training import reference, table, train
 from pipelines.training.prepare import prepare
 
@@ -315,6 +315,26 @@ def test_where_no_interval_ships_it_is_said_and_nobody_is_refused() -> None:
     assert found["coverage"] == "PASS"
     found = judge(HEAT, Candidate(HEAT.as_good, more={"interval": None, "level": 0.999999}))
     assert found["coverage"] == "INCONCLUSIVE"  # who asks for more than any days tell drops the rule
+
+
+def test_a_caller_who_gets_an_interval_keeps_it_unless_the_api_is_raised() -> None:
+    def said(champion: Interval | None, candidate: Interval | None, api: int = 1) -> tuple[str, str]:
+        raised = HEAT.params.serving.model_copy(update={"api": api})
+        own = HEAT.params.model_copy(update={"serving": raised})
+        card, model = SimpleNamespace(request={"properties": {}}), SimpleNamespace(inputs=("its own",))
+        proposal: Any = SimpleNamespace(params=own, interval=candidate, card=card, model=model)
+        given = {"serving": SimpleNamespace(api=1, interval=champion), "golden": SimpleNamespace(rows=())}
+        beside: Any = SimpleNamespace(card=card, **given)
+        e = Evidence(HEAT.params, HEAT.problem, proposal=proposal, champion_model=beside)
+        found = serving.compatibility(e)
+        assert found is not None
+        return found.verdict, found.sentence
+
+    verdict, sentence = said(HEAT.interval, None)
+    assert verdict == "FAIL" and "with an interval, the candidate's would come without one" in sentence
+    assert said(HEAT.interval, None, api=2)[0] == "PASS"
+    for ships in (HEAT.interval, None):  # a champion that gives none has no caller who would lose it
+        assert said(None, ships)[0] == said(HEAT.interval, HEAT.interval)[0] == "PASS"
 
 
 def test_where_groups_are_the_unit_there_must_be_enough_of_them() -> None:

@@ -10,13 +10,18 @@ MILLISECOND = 1e-3
 
 
 def compatibility(e: Evidence) -> Finding | None:
-    """Every request that the champion answers, the candidate answers too, or serving.api is raised."""
+    """Every request that the champion answers, the candidate answers too, with an interval where the champion
+    gives one, or serving.api is raised."""
     if e.proposal is None or e.champion_model is None:
         return None
-    old, new = e.champion_model.api, e.proposal.params.serving.api
-    if old is not None and new > old:
+    old, new = e.champion_model.serving.api, e.proposal.params.serving.api
+    if new > old:
         sentence = f"params.yaml: serving.api is raised from {old} to {new}: callers are told to change."
         return Finding("compatibility", "PASS", sentence, warning=True)
+    if e.champion_model.serving.interval and e.shipped is None:
+        lost = "The champion's answers come with an interval, the candidate's would come without one"
+        sentence = f"{lost}. Train on more days, or raise params.yaml: serving.api."
+        return Finding("compatibility", "FAIL", sentence)
     accepts, accepted = e.proposal.card.request, e.champion_model.card.request
     if not (accepts and accepted):
         sentence = "A model.json has no request schema: nothing shows that callers can stay as they are."
