@@ -207,10 +207,12 @@ def arguments(
         "GITHUB_RUN_ATTEMPT": str(attempt),
         "GITHUB_API_URL": place.api,
     }
+    if not (act := programs.find("act")):
+        raise UserError("act is not installed; `make .venv/ready` brings it")
     if "DOCKER_HOST" not in {*os.environ, *place.environment}:
         told["DOCKER_HOST"] = ""  # act sets it where a socket is, whoever answers there
     return [
-        *(program("act"), event.name, "--json", "--rm", "--no-cache-server", "--action-offline-mode"),
+        *(act, event.name, "--json", "--rm", "--no-cache-server", "--action-offline-mode"),
         "--no-skip-checkout",  # else the workspace starts as a copy of the clone
         *("--eventpath", str(folder / "event.json"), "--action-cache-path", str(folder / "act")),
         *("--actor", place.repository.partition("/")[0]),
@@ -221,13 +223,6 @@ def arguments(
         *(f"--env={name}={value}" for name, value in told.items()),
         *(["--job", job] if job else []),
     ]
-
-
-def program(name: str) -> str:
-    """A program of the locked environment, else the machine's."""
-    if not (found := programs.find(name)):
-        raise UserError(f"{name} is not installed; `make .venv/ready` brings it")
-    return found
 
 
 def remove(path: Path) -> None:

@@ -1,5 +1,6 @@
-"""The repository behind the stand-in of GitHub's API, and its pull requests: what each route answers."""
+"""The repository behind the stand-in of GitHub's API, its commits, its pull requests: what routes answer."""
 
+import base64
 import re
 import tempfile
 import threading
@@ -15,6 +16,7 @@ from pipelines.local.rules import Rules
 
 DOCS = "https://docs.github.com/rest"
 FILES = {"A": "added", "M": "modified", "D": "removed", "R": "renamed", "T": "changed"}
+TREE_LIMIT = 100_000  # entries
 
 
 class ApiError(Exception):
@@ -168,7 +170,7 @@ class Forge:
         return found
 
 
-Route = Callable[["Forge", dict[str, str], dict[str, Any]], tuple[int, Any]]
+Route = Callable[["Forge", dict[str, Any], dict[str, Any]], tuple[int, Any]]
 ROUTES: list[tuple[str, re.Pattern[str], tuple[str, ...], Route]] = []
 
 
@@ -183,6 +185,51 @@ def route(method: str, path: str, *needs: str) -> Callable[[Route], Route]:
     return register
 
 
+@route("GET", "/git/ref/heads/{path}", "contents:read")
+def get_branch(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    sha = forge.ask("rev-parse", "--verify", "--quiet", f"refs/heads/{at['path']}^0")
+    return 200, {"ref": f"refs/heads/{at['path']}", "object": {"type": "commit", "sha": sha}}
+
+
+@route("GET", "/git/trees/{sha}", "contents:read")
+def get_tree(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    """A tree, or that of a commit, with the trees in it where `recursive` is given, whatever its value."""
+    deep = ["-r", "-t"] if "recursive" in at else []
+    listed = forge.ask("ls-tree", "-z", *deep, "--end-of-options", at["sha"])
+    entries = []
+    for line in listed.split("\0")[:-1] if listed else []:
+        about, _, path = line.partition("\t")
+        mode, kind, sha = about.split()
+        entries.append({"path": path, "mode": mode, "type": kind, "sha": sha})
+    truncated = len(entries) > TREE_LIMIT
+    return 200, {"sha": at["sha"], "tree": entries[:TREE_LIMIT], "truncated": truncated}
+
+
+@route("GET", "/git/blobs/{sha}", "contents:read")
+def get_blob(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    done = git.tried("cat-file", "blob", at["sha"], at=forge.origin)
+    if done.code:
+        raise ApiError(404, "Not Found")
+    content = base64.encodebytes(done.out).decode()
+    return 200, {"sha": at["sha"], "size": len(done.out), "encoding": "base64", "content": content}
+
+
+@route("GET", "/compare/{path}", "contents:read")
+def compare(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    """What the workflows read of a comparison: where the two part, and how far each is from there."""
+    ends = [forge.commit(end) for end in at["path"].split("...", 1)]
+    merge_base = forge.ask("merge-base", *ends, missing="No common ancestor between these two")
+    behind, ahead = forge.git("rev-list", "--left-right", "--count", "...".join(ends)).split()
+    state = {(True, True): "diverged", (True, False): "behind", (False, True): "ahead"}
+    return 200, {
+        "status": state.get((behind != "0", ahead != "0"), "identical"),
+        "ahead_by": int(ahead),
+        "behind_by": int(behind),
+        "base_commit": {"sha": ends[0]},
+        "merge_base_commit": {"sha": merge_base},
+    }
+
+
 @route("GET", "/pulls", "pull-requests:read")
 def list_pulls(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     wanted = {"state": at.get("state", "open"), "head": at.get("head"), "base": at.get("base")}
@@ -195,7 +242,7 @@ def list_pulls(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
 
 
 @route("POST", "/pulls", "pull-requests:write")
-def create_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+def create_pull(forge: Forge, at: dict[str, Any], body: dict[str, Any]) -> tuple[int, Any]:
     (other, _, head), base = text(body, "head").rpartition(":"), text(body, "base")
     fork = other if other not in ("", owner(forge.repository)) else None
     pair = {"head_ref": head, "base_ref": base, "fork": fork}
@@ -208,7 +255,7 @@ def create_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple
         raise invalid(resource="PullRequest", message=f"No commits between {base} and {head}")
     record = {"number": forge.next_id(), "title": text(body, "title"), "body": body.get("body")}
     record |= {**pair, **ends, "state": "open", "created_at": now(), "merged_at": None}
-    if at["job"]:
+    if at["who"].rights is not None:
         record["by"] = at["by"]  # a workflow opened it
     forge.state["pulls"].append(record)
     return 201, forge.describe(record)

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from pipelines.base.github import GitHub
-from pipelines.local import commits, marks, merges, pushes  # noqa: F401 (their routes)
+from pipelines.local import marks, pushes  # noqa: F401 (their routes)
 from pipelines.local.forge import ROUTES, ApiError, Forge
 from pipelines.local.rights import EVERYTHING, holder
 from pipelines.local.rules import Rules
@@ -107,7 +107,8 @@ def dispatch(
                 body = json.loads(content or b"{}")
             except json.JSONDecodeError:
                 raise ApiError(400, "Problems parsing JSON") from None
-            status, answer = function(forge, query | match.groupdict() | who.told(), body)
+            at: dict[str, Any] = query | match.groupdict() | {"by": who.login, "who": who}
+            status, answer = function(forge, at, body)
             if method != "GET":
                 forge.save()
             return status, answer

@@ -16,7 +16,7 @@ import yaml
 from pipelines.base import git
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_text
-from pipelines.local import imports, owners
+from pipelines.local import imports, rules
 from pipelines.pulls import scope
 from pipelines.pulls.runs import JUDGE
 from pipelines.release.commit import read
@@ -188,11 +188,11 @@ def judge(root: Path) -> set[str]:
 def guards(root: Path, judge: set[str]) -> Iterator[str]:
     """Where pulls/scope.py and CODEOWNERS let a file of the judge through, or do not say the same: what the
     gate does not decide waits for an owner."""
-    place = next((place for place in owners.PLACES if (root / place).is_file()), owners.PLACES[0])
+    place = next((place for place in rules.OWNERS if (root / place).is_file()), rules.OWNERS[0])
     text = (root / place).read_text(encoding="utf-8") if (root / place).is_file() else ""
     known = {*git.run("ls-files", "-z", at=root).split("\0")} - {""}
     free = {scope.VALUES, *scope.LOCKS, *scope.TOP, *(file for file in known if scope.is_document(file))}
-    owned = {file for file in known | free | judge if owners.asked(text, [file])}
+    owned = {file for file in known | free | judge if rules.owners(text, [file])}
     if files := _some(judge & free):
         yield f"{SCOPE} lets {files} pass on the gate's word, and the judge is made of it: take it out there"
     if files := _some(judge - free - owned):

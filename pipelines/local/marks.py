@@ -77,7 +77,7 @@ def update_comment(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tu
 
 
 @route("POST", "/statuses/{sha}", "statuses:write")
-def create_status(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+def create_status(forge: Forge, at: dict[str, Any], body: dict[str, Any]) -> tuple[int, Any]:
     sha, state, description = forge.commit(at["sha"]), text(body, "state"), body.get("description")
     if state not in ("error", "failure", "pending", "success"):
         raise invalid(resource="Status", field="state", code="custom")
@@ -94,7 +94,7 @@ def create_status(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tup
         "updated_at": now(),
         "creator": user(at["by"]),
     }
-    forge.state["statuses"].append(status | {"sha": sha, "app": at["app"]})
+    forge.state["statuses"].append(status | {"sha": sha, "app": at["who"].app})
     return 201, status
 
 

@@ -38,16 +38,6 @@ class Holder:
         pairs = (need.split(":") for need in needs)
         return any(self.rights.get(scope) in (level, "write") for scope, level in pairs)
 
-    def told(self) -> dict[str, str]:
-        """What a route reads of it."""
-        return {
-            "by": self.login,
-            "job": "" if self.rights is None else "yes",
-            "writes": "yes" if self.may(("contents:write",)) else "",
-            "app": "" if self.app is None else str(self.app),
-            "key": self.key,
-        }
-
 
 def holder(token: str, state: Path, keys: Mapping[str, Any]) -> Holder | None:
     """`user:NAME` is a person's token, `app:NUMBER` another app's, `key:FINGERPRINT` stands for a deploy key

@@ -1,8 +1,9 @@
-"""The branch rules of the repository behind the stand-in: ruleset files, as GitHub imports them."""
+"""Who may change what behind the stand-in: ruleset files and CODEOWNERS, as GitHub reads them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from pipelines.local.events import MAIN
 
 RULESET = Path(__file__).parents[2] / ".github/rulesets/main.json"
 NOTHING = "0" * 40
+OWNERS = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS")  # the first that there is
+LARGEST_BYTES = 3 * 2**20  # of that; a larger file is not loaded
 
 
 @dataclass(frozen=True)
@@ -109,11 +112,35 @@ class Rules:
 
 
 def _named(ref: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a ref is named; in a pattern `*` is anything but a slash, `**` anything."""
-    for pattern in patterns:
-        if pattern == "~ALL" or (pattern == "~DEFAULT_BRANCH" and ref == f"refs/heads/{MAIN}"):
-            return True
-        parts = (re.escape(part) for part in re.split(r"(\*\*|\*)", pattern))
-        if re.fullmatch("".join({r"\*\*": ".*", r"\*": "[^/]*"}.get(part, part) for part in parts), ref):
-            return True
-    return False
+    known = {"~ALL": ref, "~DEFAULT_BRANCH": f"refs/heads/{MAIN}"}
+    return any(known.get(one) == ref or re.fullmatch(_glob(one), ref) for one in patterns)
+
+
+def owners(text: str, paths: Iterable[str]) -> list[tuple[str, ...]]:
+    """The owners of each path that has any by a CODEOWNERS, each set once: one of each set must approve."""
+    lines = [line for line in map(_line, text.splitlines()) if line is not None]
+    found: dict[tuple[str, ...], None] = {}
+    for path in paths:
+        fitting = [its for pattern, its in lines if pattern.fullmatch(path)]
+        if fitting and fitting[-1]:  # the last line counts, also one that names nobody
+            found[fitting[-1]] = None
+    return list(found)
+
+
+def _line(line: str) -> tuple[re.Pattern[str], tuple[str, ...]] | None:
+    """A line's pattern and its owners, without the @; None for a comment and for what GitHub passes over.
+    The pattern is as in a .gitignore, but that `FOLDER/*` is not a file further down."""
+    words = list(takewhile(lambda word: not word.startswith("#"), line.split()))
+    if not words or words[0].startswith(("!", "\\#")) or "[" in words[0]:
+        return None
+    anywhere = "" if "/" in words[0].rstrip("/") else "(?:.*/)?"
+    below = "/.*" if words[0].endswith("/") else "" if words[0].endswith("/*") else "(?:/.*)?"
+    pattern = re.compile(anywhere + _glob(words[0].strip("/")) + below)
+    return pattern, tuple(word.removeprefix("@") for word in words[1:])
+
+
+def _glob(pattern: str) -> str:
+    """As a regular expression: `*` is anything but a slash, `**` anything."""
+    kinds = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
+    return "".join(kinds.get(part, re.escape(part)) for part in parts)

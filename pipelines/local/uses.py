@@ -59,7 +59,11 @@ def remote_uses(root: Path, workflow: Path) -> Iterator[Use]:
             continue
         seen.add(file)
         shown = file.relative_to(root) if file.is_relative_to(root) else file
-        for node, given in uses_of(compose(file)):
+        try:
+            whole = yaml.compose(file.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise UserError(f"{file} is not valid YAML ({' '.join(str(error).split())})") from None
+        for node, given in uses_of(whole):
             value, line = node.value, node.start_mark.line + 1
             if value.startswith("./"):
                 files = (root / value, root / value / "action.yml", root / value / "action.yaml")
@@ -72,13 +76,6 @@ def remote_uses(root: Path, workflow: Path) -> Iterator[Use]:
             else:
                 way_out = "name OWNER/NAME@SHA or ./FOLDER"
                 raise UserError(f"{shown}, line {line}: uses: {value} cannot run here; {way_out}")
-
-
-def compose(file: Path) -> Any:
-    try:
-        return yaml.compose(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{file} is not valid YAML ({' '.join(str(error).split())})") from None
 
 
 def uses_of(node: Any) -> Iterator[tuple[yaml.ScalarNode, tuple[str, ...]]]:

@@ -110,7 +110,9 @@ def fitting(file: Path, place: Place, inputs: Mapping[str, str]) -> Event:
         path = f".github/workflows/{name}.yml"
         filled = fill(name, (on["workflow_dispatch"] or {}).get("inputs", {}), inputs)
         return events.workflow_dispatch(place.repository, path, filled)
-    before = parent(place.origin, after)
+    if not (before := git.commit(f"{after}^1", place.origin)):  # a first commit comes after an empty one
+        tree = git.run("mktree", at=place.origin)
+        before = git.run(*NOBODY, "commit-tree", tree, "-m", "Nothing yet", at=place.origin)
     if "pull_request" in on:
         return events.pull_request(pull(place, before), "opened")
     if "push" in on:
@@ -127,15 +129,12 @@ def fill(name: str, known: Mapping[str, Any], inputs: Mapping[str, str]) -> dict
         allowed = [str(choice) for choice in choices.get(known[key].get("type", ""), [value])]
         if value not in allowed:
             raise UserError(f"{name}: the input {key} is one of {', '.join(allowed)}, not {value!r}")
-    filled = {key: said(field.get("default", "")) for key, field in known.items()} | dict(inputs)
+    said = {key: field.get("default", "") for key, field in known.items()}
+    said = {key: str(v).lower() if isinstance(v, bool) else str(v) for key, v in said.items()}  # as GitHub
+    filled = said | dict(inputs)
     if missing := [key for key, field in known.items() if field.get("required") and not filled[key]]:
         raise UserError(f"{name} needs the input {missing[0]}: --input {missing[0]}=VALUE")
     return filled
-
-
-def said(value: object) -> str:
-    """A value of YAML as GitHub sends it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def newest_commit(place: Place, main: bool) -> str:
@@ -144,13 +143,6 @@ def newest_commit(place: Place, main: bool) -> str:
     if main:
         git.run("update-ref", f"refs/heads/{MAIN}", commit, at=place.origin)
     return commit
-
-
-def parent(origin: Path, commit: str) -> str:
-    """The commit before, or an empty one where there is none."""
-    if before := git.commit(f"{commit}^1", origin):
-        return before
-    return git.run(*NOBODY, "commit-tree", git.run("mktree", at=origin), "-m", "Nothing yet", at=origin)
 
 
 def pull(place: Place, base: str) -> dict[str, Any]:

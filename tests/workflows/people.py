@@ -5,7 +5,7 @@ from typing import Any
 from pipelines.base.files import write_text
 from pipelines.local.forge import ApiError, Forge, route
 from pipelines.local.marks import get_run
-from pipelines.local.merges import BROKEN
+from pipelines.local.pushes import BROKEN
 from pipelines.local.rules import NOTHING, Push
 
 

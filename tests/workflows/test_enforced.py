@@ -12,7 +12,7 @@ import pytest
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_json
 from pipelines.base.github import GitHub
-from pipelines.local import events, github, owners, pushes, rights
+from pipelines.local import events, github, pushes, rights, rules
 from pipelines.local.act import Place
 from pipelines.local.github import call
 from pipelines.local.rules import Rules
@@ -334,14 +334,14 @@ def test_what_nobody_owns_waits_for_no_owner(place: Place, commit) -> None:
     ],
 )
 def test_an_owners_pattern_fits_what_github_says_it_does(pattern: str, yes: list[str], no: list[str]) -> None:
-    fits = {path: bool(owners.asked(f"{pattern} @ada\n", [path])) for path in yes + no}
+    fits = {path: bool(rules.owners(f"{pattern} @ada\n", [path])) for path in yes + no}
     assert fits == dict.fromkeys(yes, True) | dict.fromkeys(no, False)
 
 
 def test_the_last_line_that_fits_counts() -> None:
     text = "* @ada\n/docs/ @maya\n/docs/*.md\n/params.yaml\n"
     asked = {"Makefile": ["ada"], "docs/conf.py": ["maya"], "docs/gate.md": [], "params.yaml": []}
-    assert {path: [name for line in owners.asked(text, [path]) for name in line] for path in asked} == asked
+    assert {path: [name for line in rules.owners(text, [path]) for name in line] for path in asked} == asked
 
 
 @pytest.mark.parametrize("method", ["squash", "rebase"])

@@ -141,7 +141,7 @@ def test_a_name_on_the_list_is_a_plain_file_or_it_waits(
 
 
 def test_a_list_that_github_cuts_is_no_list(propose: Propose, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.local.commits.TREE_LIMIT", 2)
+    monkeypatch.setattr("pipelines.local.forge.TREE_LIMIT", 2)
     with pytest.raises(proposals.Cut, match="does not list all files"):
         beyond(propose, BETTER)
 
