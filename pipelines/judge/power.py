@@ -15,7 +15,8 @@ import pandas as pd
 from pipelines.artifacts.model import Description
 from pipelines.base.console import aligned, step
 from pipelines.base.errors import UserError
-from pipelines.core import datafiles, periods, stats, units
+from pipelines.core import datafiles, periods, stats, tasks, units
+from pipelines.core.contract import Contract
 from pipelines.core.model import Model
 from pipelines.core.params import Params, absolute
 from pipelines.core.problem import Problem
@@ -73,30 +74,47 @@ def run(params: Params, problem: Problem) -> None:
 def power(params: Params, problem: Problem, folder: Path = Path()) -> list[Power]:
     """What each rule with a margin can decide, by the champion in `folder`/models, on the days after its
     training in `folder`/data. UserError where one of them is not there."""
-    contract, task = problem.contract, problem.task
-    model = Model(folder / "models/model.onnx", task)
+    contract = problem.contract
+    model = Model(folder / "models/model.onnx", problem.task)
     trained_to, end = Description.read(folder / "models").train.last, periods.end(params.train.last)
     if trained_to >= f"{end:%Y-%m-%d}":
         wrong = f"models/ was trained to {trained_to}, and params.yaml ends with {params.train.last}"
         raise UserError(f"{wrong}: run `ml reproduce`")
     step("reading data/")
     raw = datafiles.read(folder / datafiles.DATA, params.data.first, params.data.through, contract)
-    rows = prepare(raw, problem)
+    trained, later = parts(params, prepare(raw, problem), contract)
+    return beside_twins(params, problem, trained, later, model.predict(table.inputs(later, contract)))
+
+
+def parts(params: Params, rows: pd.DataFrame, contract: Contract) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Of rows as the model takes them those that train, and the labelled ones after them. UserError where
+    these cannot judge."""
     trained, later = (part(params, rows, contract) for part in (table.training, table.later))
     later = later[later[contract.label.name].notna()].reset_index(drop=True)
-    window = windows.window(later, "1678-01-01", contract)
-    if not window.days or task.lacks(window.label):
+    task = tasks.of(contract)
+    if later.empty or task.lacks(task.labels(later[contract.label.name])):
         wrong = f"the days after {params.train.last} have not the labels that a metric needs"
         raise UserError(f"params.yaml: train.last: {wrong}: add to data/, or train on fewer months")
+    return trained, later
+
+
+def beside_twins(
+    params: Params, problem: Problem, trained: pd.DataFrame, later: pd.DataFrame, answers: np.ndarray
+) -> list[Power]:
+    """What each rule with a margin can decide on the rows `later`, by the model of `trained` that answers."""
+    contract, task = problem.contract, problem.task
+    window = windows.window(later, "1678-01-01", contract)
     constant, unit = table.constant(trained, contract), window.units
 
     def scored(answers: np.ndarray) -> Scored:
         sums = task.sums(window.label, answers, unit.of, unit.count, constant, params.decision)
         return Scored(answers, sums, constant)
 
-    champion = scored(model.predict(table.inputs(later, contract)))
+    champion = scored(answers)
     said: dict[str, list[dict[str, float]]] = {}
     for number, past in enumerate(_fewer(trained, problem)):
+        if task.lacks(known := task.labels(past[contract.label.name])) or task.absent(known):
+            continue  # what is rare was on the days that are left out
         step(f"training twin {number + 1} of {TWINS}")
         other = params.train.model_copy(update={"seed": params.train.seed + 1 + number})
         twin = scored(train.answers(problem, params.model_copy(update={"train": other}), past, later))

@@ -63,8 +63,10 @@ def whole(time: pd.Series, kind: periods.Grain) -> list[str]:
     return list(parts)
 
 
-def windows(time: pd.Series, label: pd.Series, task: Task, kind: periods.Grain) -> tuple[str, str, str]:
-    """data.first, train.last and data.through: the newest periods, as few as have LEAST_DAYS days,
+def windows(
+    time: pd.Series, label: pd.Series, task: Task, kind: periods.Grain, least: int
+) -> tuple[str, str, str]:
+    """data.first, train.last and data.through: the newest periods, as few as have `least` days,
     LEAST_SHARE of the rows and what the label needs, judge; at most two thirds. UserError where a label says
     the same in all that would train or judge."""
     run = whole(time, kind)
@@ -75,7 +77,7 @@ def windows(time: pd.Series, label: pd.Series, task: Task, kind: periods.Grain) 
         later = (~periods.within(days, run[0], last)).to_numpy()
         parts = (found[later], found[~later])
         if all(len(part) and not task.lacks(part) for part in parts):
-            many = days[later].dt.normalize().nunique() >= LEAST_DAYS and later.mean() >= LEAST_SHARE
+            many = days[later].dt.normalize().nunique() >= least and later.mean() >= LEAST_SHARE
             fine.append((many, not any(map(task.absent, parts)), -place if many else place, last))
     if not fine:
         raise UserError(

@@ -12,7 +12,7 @@ from pipelines.core.tasks.task import Metric, Task
 from pipelines.start import dates
 from pipelines.start.propose import Proposal
 
-MARGIN = 0.02  # of what always saying the training's constant has
+MARGIN = 0.02  # of what always saying the training's constant has, where power.py tells none
 LEAF = 50  # of so many rows one is a leaf's least
 
 
@@ -24,8 +24,10 @@ class Limits:
     last: str
     through: str
     leaf: int  # rows
-    judged: int  # days that judge
+    days: int  # that judge
+    least: int  # of them, at which the gate decides
     margin: dict[str, float]  # by the metric's key
+    undecided: dict[str, str]  # of a margin that these days do not decide, why
     floor: dict[str, float]
     slice_rows: int
     slice_days: int
@@ -35,11 +37,12 @@ class Limits:
     costs: dict[str, Any]  # of mistakes: each the same
 
 
-def limits(proposal: Proposal) -> Limits:
-    """What suits the table. UserError where it has too few months, or one answer only in some."""
+def limits(proposal: Proposal, least: int) -> Limits:
+    """What suits the table, of which so many days judge if it has them. UserError where it has too few
+    months, or one answer only in some."""
     contract, task = proposal.contract, proposal.task
     time, label = proposal.rows[contract.time.name], proposal.rows[contract.label.name]
-    first, last, through = dates.windows(time, label, task, proposal.kind)
+    first, last, through = dates.windows(time, label, task, proposal.kind, least)
     trained = (periods.within(time, first, last) & label.notna()).to_numpy()
     judged = (periods.within(time, first, through) & label.notna()).to_numpy() & ~trained
     days, costs = time[judged].dt.normalize().nunique(), _costs(task, contract.label)
@@ -55,8 +58,10 @@ def limits(proposal: Proposal) -> Limits:
     return Limits(
         *(first, last, through),
         leaf=max(5, min(1000, int(trained.sum()) // LEAF)),
-        judged=max(7, min(dates.LEAST_DAYS, days)),
+        days=days,
+        least=max(7, min(least, days)),
         margin={metric.key: margin(metric) for metric in task.compared},
+        undecided={},
         floor={metric.key: round(float(metric.of(sums, None)), 2) + 0.0 for metric in task.floors},
         slice_rows=max(20, min(500, int(judged.sum()) // 10)),
         slice_days=max(2, min(10, days // 3)),

@@ -12,7 +12,8 @@ from pipelines.base.console import aligned, step
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_text
 from pipelines.core import params, periods
-from pipelines.start import limits, propose, render, table
+from pipelines.start import margins, propose, render, table
+from pipelines.start.limits import Limits
 
 ROOM, PARAMS = Path("pipelines/problem"), Path("params.yaml")
 OF_BEFORE = ("data.dvc", "dvc.lock")  # they are of another problem's data
@@ -42,7 +43,7 @@ def run(
         raise UserError("there is no terminal to ask at: `--yes` takes what is proposed")
     found = table.read(given, top)
     proposal = propose.propose(found, asked, types, _taken if yes else _asked)
-    wanted = limits.limits(proposal)
+    wanted = margins.decided(proposal)
     texts = render.rendered(proposal, wanted)
     proposal.task.suited(params.parse(yaml.safe_load(texts[PARAMS.name])))
     put(top, texts)
@@ -83,7 +84,7 @@ def put(top: Path, texts: Mapping[str, str]) -> None:
         (top / name).unlink(missing_ok=True)
 
 
-def _tell(proposal: propose.Proposal, wanted: limits.Limits) -> None:
+def _tell(proposal: propose.Proposal, wanted: Limits) -> None:
     rows: list[tuple[str, ...]] = [("column", "type", "unit", "from", "to", "missing", "")]
     for one in proposal.said.values():
         column = one.column
@@ -103,6 +104,9 @@ def _tell(proposal: propose.Proposal, wanted: limits.Limits) -> None:
     print(
         f"\n{len(proposal.rows):,} rows; {wanted.first} to {wanted.last} train, those to {wanted.through} "
         f"judge. Look at {ROOM}/ and {PARAMS}, then: ml ingest && ml reproduce\n"
-        "Margins are a share of what always saying the mean has: `ml gate --power` then says which the data "
-        "can decide."
+        f"Margins are what these {wanted.days} days decide: `ml gate --power` then says what more would."
     )
+    for metric in proposal.task.compared:
+        if metric.key in wanted.undecided:
+            words = f"{wanted.margin[metric.key]:g} of {metric.name}: {wanted.undecided[metric.key]}"
+            print(f"But {words}; till then expect INCONCLUSIVE.")

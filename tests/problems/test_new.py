@@ -20,6 +20,9 @@ from sklearn import datasets
 
 from pipelines.base.files import read_json
 from pipelines.core import params
+from pipelines.start import margins, propose
+from pipelines.start.limits import Limits
+from pipelines.start.table import Table
 from tests.problems.tables import plain, room, write
 from tests.problems.yours import commit, environment, run
 
@@ -136,6 +139,45 @@ def test_the_usual_models_fit_and_answer_the_same_as_onnx(made: Path, estimators
     said = run(made, sys.executable, "-c", EACH, *(estimators or [linear])).stdout
     (name, largest) = said.split()
     assert name in (*estimators, linear) and 0 <= float(largest) <= 1e-5
+
+
+def test_the_margins_are_what_power_says_of_the_model(made: Path) -> None:
+    """By another road to the same: models/ and data/. What is beyond the ends of sensible margins is no
+    days' decision: cancer's ROC-AUC is known better than 1 % of it."""
+    asked = params.parse(yaml.safe_load((made / "params.yaml").read_text()))
+    printed = [line.split("  ") for line in run(made, "ml", "gate", "--power").stdout.splitlines()]
+    rows = {row[0]: [cell.strip() for cell in row[1:] if cell] for row in printed}
+    needs = dict(zip(rows["days"], (int(days.replace(",", "")) for days in rows["needs days"]), strict=True))
+    days = len(pd.read_parquet(made / "models/window.parquet")["arrived"].dt.normalize().unique())
+    apart = {key: np.sqrt(needs[key] / days) for key in asked.gate.margin.model_dump() if key in needs}
+    told = apart.keys() & {"log_loss", "mae", "rmse"}
+    assert told and all(0.5 < apart[key] < 2 for key in told)  # what the proposed margin is smaller by
+    assert all(many < 2 for key, many in apart.items() if key not in ("cost", "calibration"))
+
+
+def proposed(days: int, rows: int, noise: float) -> Limits:
+    """For a number that x tells, but for noise."""
+    draw = np.random.default_rng(3)
+    x, z, off = draw.normal(size=(3, days * rows))
+    day = pd.date_range("2022-01-01", periods=days).repeat(rows)
+    given = pd.DataFrame({"day": day, "x": x, "z": z, "amount": x + noise * off})
+    whole = Table(given, "t.csv", "csv", "t.csv", ".csv")
+    return margins.decided(propose.propose(whole, {}, {}, lambda question, mine, others: mine))
+
+
+def test_few_days_give_wider_margins_and_where_none_is_sensible_it_says_so() -> None:
+    few, some, many = (proposed(days, 20, 1) for days in (24, 60, 360))
+    assert few.days < some.days < many.days and not (few.undecided or some.undecided or many.undecided)
+    assert few.margin["mae"] > 1.5 * some.margin["mae"] > 2 * many.margin["mae"]
+    blind = proposed(60, 20, 6)
+    assert blind.undecided["mae"].startswith("28 days cannot decide so little; about 1")
+    assert blind.margin["mae"] < 0.02 * 6  # else always saying the mean would pass: x tells so much
+
+
+def test_more_months_judge_where_the_margin_needs_them_and_the_table_has_them() -> None:
+    usual, more = proposed(720, 20, 6), proposed(720, 4, 6)
+    assert usual.days < 160 and usual.last == "2023-06"
+    assert more.days > 190 and more.last < usual.last and not more.undecided
 
 
 def test_ingest_and_reproduce_are_all_that_follows(repository: Path) -> None:
