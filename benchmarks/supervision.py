@@ -16,6 +16,7 @@ from pipelines.host.host import Host
 from pipelines.host.slots import process
 from pipelines.rollout.load import Load
 from tests.delivery import tiny
+from tests.delivery.waiting import edge_process
 
 KILLS = 20
 EVERY_SECONDS = 0.005  # between two requests of the caller that measures gaps
@@ -84,7 +85,7 @@ def _gap(host: Host) -> float:
     thread = threading.Thread(target=caller)
     thread.start()
     time.sleep(1.5)  # a keeper that starts twice within a second is cautious at the third time
-    os.kill(services.edge_process(host), signal.SIGKILL)
+    os.kill(edge_process(host), signal.SIGKILL)
     killed, until = time.monotonic(), time.monotonic() + 30
     while (not answered or answered[-1] < killed + 0.5) and time.monotonic() < until:
         time.sleep(0.05)

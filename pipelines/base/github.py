@@ -151,15 +151,18 @@ def token() -> str:
 
 @cache
 def _kit(api: str, token: str, transfer: bool) -> "githubkit.GitHub[Any]":
+    import certifi
     import githubkit  # a third of a second, which only verbs that need it pay
     import httpx
 
+    trusted = ssl.create_default_context()  # the machine's certificates, a company's among them,
+    trusted.load_verify_locations(certifi.where())  # and those that come with the lock
     return githubkit.GitHub(
         token,
         base_url=api,
         timeout=httpx.Timeout(TRANSFER_SECONDS if transfer else CALL_SECONDS, connect=CALL_SECONDS),
         trust_env=urlsplit(api).hostname not in loopback.NAMES,
-        ssl_verify=_trusted(),
+        ssl_verify=trusted,
         http_cache=False,
         auto_retry=False,
         event_hooks={"response": [_in_seconds]},
@@ -176,16 +179,6 @@ def _in_seconds(answer: "httpx.Response") -> None:
             del answer.headers["retry-after"]
         else:
             answer.headers["retry-after"] = str(max(0, round(later.total_seconds())))
-
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    """The machine's certificates, a company's among them, and those that come with the lock."""
-    import certifi
-
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
-    return context
 
 
 def _exchange(kit: "githubkit.GitHub[Any]", method: str, url: str, body: Any) -> "httpx.Response":

@@ -25,9 +25,9 @@ def release(
 @verbs.command(example="ml promote")
 def promote() -> None:
     """Let the ledger want for production what staging wants."""
-    from pipelines.registry.promote import promote
+    from pipelines.registry import ledger, merged
 
-    entry = promote()
+    entry = ledger.Ledger().promote(lambda entry: merged.require_merged(entry.commit))
     print(f"production wants {entry.release[:12]} of commit {entry.commit[:12]}")
 
 

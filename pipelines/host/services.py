@@ -17,7 +17,7 @@ from pipelines.artifacts.host import Outputs
 from pipelines.base import venv
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.waiting import until
-from pipelines.host import keeper, supervision
+from pipelines.host import supervision
 from pipelines.host.host import Host
 from pipelines.host.slots import launch, process
 
@@ -33,7 +33,7 @@ def start(host: Host, within: float = 30.0) -> None:
     Refused when the edge does not answer within `within` seconds; then nothing runs where nothing ran before.
     """
     host.edge.write_configuration(supervision.files(host))  # an edge that runs takes up a new model
-    ran = any(launch.leftovers(mark) for mark in _marks(host))
+    ran = any(launch.leftovers(mark) for mark in (host.mark, *_slot_marks(host)))
     try:
         revive(host, within)
     except Refused:
@@ -108,11 +108,6 @@ def check_ports(host: Host) -> None:
             )
 
 
-def edge_process(host: Host) -> int:
-    """The process id of the edge, or 0. The supervisor's own child is its keeper."""
-    return keeper.holder(host.folder / "edge" / "lock")
-
-
 def _make_private(host: Host) -> None:
     """What callers sent and servers said is for this user alone, also where an earlier version wrote it."""
     for one in host.each:
@@ -121,10 +116,6 @@ def _make_private(host: Host) -> None:
     for pattern in ("edge/*.log*", "supervisor/*.log*", "models/*/slots/*/log*", "models/*/predictions/*"):
         for log in host.folder.glob(pattern):
             log.chmod(0o600)
-
-
-def _marks(host: Host) -> list[str]:
-    return [host.mark, *_slot_marks(host)]
 
 
 def _slot_marks(host: Host) -> list[str]:
@@ -141,7 +132,7 @@ def _holder(port: int) -> psutil.Process | None:
 
 def _is_ours(host: Host, holder: psutil.Process) -> bool:
     try:
-        return holder.environ().get(launch.MARK) in _marks(host)
+        return holder.environ().get(launch.MARK) in (host.mark, *_slot_marks(host))
     except psutil.Error:
         return False
 

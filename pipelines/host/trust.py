@@ -35,7 +35,15 @@ def believe(host: Host, ledger: Ledger, found: Look | None) -> str | None:
         raise UserError(f"{name} {reason}: {AGAIN}") from None
     if found.entry.beside is None:
         raise UserError(f"{name} {OLD}: run `ml release` at its commit again, then `ml promote`")
-    _require_newer(host, ledger, found, name)
+    now = Followed(head=found.head, written=found.commit, moment=ledger.moment(found.commit))
+    before = Followed.found(host.place)
+    old = before and before.written != now.written and now.moment <= before.moment
+    if old and before and not ledger.holds(now.head, before.head):
+        # what was signed once stays signed: a branch set back would deploy an old release
+        why = f"{name} is not newer than {before.written[:12]}, which was followed here"
+        raise UserError(f"the branch {BRANCH} was rewritten, and {why}: {AGAIN}")
+    if before != now:
+        now.write(host.place)
     return who
 
 
@@ -83,16 +91,3 @@ def allow(file: Path, folder: Path) -> None:
 
 OLD = "is of an earlier version and does not say what evidence/ holds"
 AGAIN = "write it again with a listed key (`ml promote`, `ml rollback`, or their workflows)"
-
-
-def _require_newer(host: Host, ledger: Ledger, found: Look, name: str) -> None:
-    """What was signed once stays signed: a branch set back would deploy an old release."""
-    now = Followed(head=found.head, written=found.commit, moment=ledger.moment(found.commit))
-    before = Followed.found(host.place)
-    if before == now:
-        return
-    old = before and before.written != now.written and now.moment <= before.moment
-    if old and before and not ledger.holds(now.head, before.head):
-        why = f"{name} is not newer than {before.written[:12]}, which was followed here"
-        raise UserError(f"the branch {BRANCH} was rewritten, and {why}: {AGAIN}")
-    now.write(host.place)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pipelines.artifacts.entry import Entry
 from pipelines.base import git
+from pipelines.base.console import summary
 from pipelines.base.errors import UserError
 from pipelines.registry import signer as signers
 from pipelines.registry.signing import Untrusted, public_of
@@ -146,9 +147,16 @@ class Ledger:
             raise UserError("the ledger names no release for staging: run `ml release` first")
         check(found.entry)
         self.require_known("staging", found.commit)
-        entry = found.entry.anew("promote")
+        entry = self._addressed("production", found.entry.anew("promote"))
         self.write("production", entry)
-        return self._addressed("production", entry)
+        self.tell("production", entry)
+        return entry
+
+    def tell(self, title: str, entry: Entry) -> None:
+        """Say in the summary of a workflow's run what is wanted now."""
+        rows = {"wanted": f"`{entry.release}`", "commit": f"`{entry.commit[:12]}`", "ledger": self.signature}
+        table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+        summary(f"### {title}\n\n| | |\n| --- | --- |\n{table}\n\nHosts that follow the ledger move there.")
 
     def require_known(self, environment: str, commit: str) -> None:
         """UserError where the writer signs, and nobody that is known signed what is to be taken over.
@@ -247,10 +255,14 @@ class Ledger:
         tree = self._read("mktree", text="\n".join([*kept, f"100644 blob {blob}\t{name}"]) + "\n")
         parent = ["-p", old] if old else []
         moment = max(int(time.time()), self.moment(old) + 1 if old else 0)
+        # names for what git has not been told: a runner has no user.name
+        unset = [field for field in FALLBACK if self._setting(f"user.{field.lower()}") is None]
+        names = {f"GIT_{role}_{field}": FALLBACK[field] for role in ROLES for field in unset}
+        names = {name: os.environ.get(name, fallback) for name, fallback in names.items()}
         made = git.run(
             *("commit-tree", tree, *parent, "-m", f"{environment}: {entry.why} {entry.release[:12]}"),
             at=self._repository,
-            given=self._author() | {f"GIT_{role}_DATE": f"{moment} +0000" for role in ROLES},
+            given=names | {f"GIT_{role}_DATE": f"{moment} +0000" for role in ROLES},
         )
         if self.signer is None:
             return made
@@ -270,12 +282,6 @@ class Ledger:
 
     def _setting(self, name: str) -> str | None:
         return git.config(name, at=self._repository)
-
-    def _author(self) -> dict[str, str]:
-        """Names for what git has not been told: a runner has no user.name."""
-        unset = [field for field in FALLBACK if self._setting(f"user.{field.lower()}") is None]
-        names = {f"GIT_{role}_{field}": FALLBACK[field] for role in ROLES for field in unset}
-        return {name: os.environ.get(name, fallback) for name, fallback in names.items()}
 
 
 def _origin(history: list[Entry], at: int) -> int:

@@ -18,17 +18,13 @@ WAY_OUT = "run `ml reproduce`, then commit dvc.lock"
 def files(repository: Path) -> list[Path]:
     """The files that bentofile.yaml includes, and itself. UserError where a pattern finds none."""
     found = {repository / BENTOFILE}
-    for pattern in _patterns(repository):
+    for pattern in read(repository, BENTOFILE, "include", list):
         matched = [path for path in repository.glob(pattern) if path.is_file()]
         if not matched:
             made = f": {WAY_OUT}" if pattern.startswith("models/") else ""
             raise UserError(f"{pattern}, which {BENTOFILE} includes, does not exist{made}")
         found.update(matched)
     return sorted(found)
-
-
-def _patterns(repository: Path) -> list[str]:
-    return list(read(repository, BENTOFILE, "include", list))
 
 
 def read(root: Path, file: str, key: str, kind: type) -> Any:
@@ -63,7 +59,7 @@ def check_clean(repository: Path) -> None:
 
 def _taken(repository: Path) -> list[Path]:
     """Whatever the Bento would take, and what is where Python finds the code."""
-    patterns = (*_patterns(repository), "pipelines/**/*")
+    patterns = (*read(repository, BENTOFILE, "include", list), "pipelines/**/*")
     found = (path for pattern in patterns for path in repository.glob(pattern))
     files = (path for path in found if path.is_symlink() or not path.is_dir())
     return [path for path in files if path.parent.name != "__pycache__"]

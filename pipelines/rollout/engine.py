@@ -22,9 +22,11 @@ class Rollout(Context):
     def run(self, pause_before: str | None = None) -> int:
         """The story of a move. Any failure brings traffic back, whatever the step."""
         say(f"{self.host.environment}: {self.release[:12]} goes to {self.slot}, {self.begins()}")
+        # after the bake there is no way back, and only the last one is to be done
+        ahead = STEPS[-1:] if "BAKE" in self.done else STEPS
         step = STEPS[0]
         try:
-            for step in self._ahead():
+            for step in [step for step in ahead if not (step.once and step.name in self.done)]:
                 if step.name == pause_before:
                     return self._pause(step)
                 self._do(step)
@@ -85,12 +87,6 @@ class Rollout(Context):
         if "FLIP" in self.done:
             return "which has the traffic already"
         return f"{self.origin.release[:12]} on {self.origin.slot} keeps the traffic until then"
-
-    def _ahead(self) -> list[Step]:
-        """The steps to do; after the bake only the last one, since there is no way back."""
-        if "BAKE" in self.done:
-            return list(STEPS[-1:])
-        return [step for step in STEPS if not (step.once and step.name in self.done)]
 
     def _do(self, step: Step) -> None:
         if reason := step.skip(self):

@@ -7,7 +7,6 @@ from pathlib import Path
 from pipelines.artifacts.entry import Entry
 from pipelines.artifacts.release import Release
 from pipelines.base.console import step as say
-from pipelines.base.console import summary
 from pipelines.base.errors import UserError
 from pipelines.core.contract import Contract
 from pipelines.host import trust
@@ -48,9 +47,7 @@ def in_ledger(env: str) -> int:
     book.require_known(env, next(written.commit for written in chain if written.entry == entry))
     book.write(env, entry.anew("rollback"))
     say(f"{env}: the ledger now wants {entry.release[:12]}; hosts that follow it move there")
-    rows = {"wanted": f"`{entry.release}`", "commit": f"`{entry.commit[:12]}`", "ledger": book.signature}
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    summary(f"### {env} goes back\n\n| | |\n| --- | --- |\n{table}\n\nHosts that follow it move there.")
+    book.tell(f"{env} goes back", entry)
     return 0
 
 

@@ -22,7 +22,7 @@ from pipelines.rollout import checks, deploy, status
 from pipelines.rollout.load import Load
 from pipelines.rollout.rehearse import free_ports
 from tests.delivery import tiny
-from tests.delivery.waiting import runs, until
+from tests.delivery.waiting import edge_process, runs, until
 
 pytestmark = pytest.mark.slow
 
@@ -148,7 +148,7 @@ def test_a_home_that_was_moved_is_one_sentence(live: Host, tmp_path: Path) -> No
 
 
 def test_the_edge_may_open_the_files_that_its_limits_reckon_with(live: Host) -> None:
-    soft, hard = psutil.Process(services.edge_process(live)).rlimit(psutil.RLIMIT_NOFILE)
+    soft, hard = psutil.Process(edge_process(live)).rlimit(psutil.RLIMIT_NOFILE)
     assert soft == keeper.files(hard)
     bootstrap = json.dumps(read_json(live.folder / "edge" / "bootstrap.json"))
     assert f'"max_active_downstream_connections": {Room.of(soft, 1).callers}' in bootstrap

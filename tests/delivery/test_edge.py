@@ -21,18 +21,17 @@ import pytest
 from pipelines.base.files import read_json, write_json
 from pipelines.edge import envoy
 from pipelines.edge.edge import Edge, Route
-from pipelines.host import services
 from pipelines.host.host import Host
 from pipelines.rollout import checks
 from pipelines.rollout.load import Load
 from pipelines.rollout.rehearse import free_ports
-from tests.delivery.waiting import until
+from tests.delivery.waiting import edge_process, until
 
 pytestmark = pytest.mark.slow
 
 
 def test_the_edge_has_one_worker_so_that_one_answer_tells_what_all_requests_get(host: Host) -> None:
-    tasks = Path(f"/proc/{services.edge_process(host)}/task").glob("*/comm")
+    tasks = Path(f"/proc/{edge_process(host)}/task").glob("*/comm")
     assert sum(task.read_text().startswith("wrk:") for task in tasks) == 1
 
 

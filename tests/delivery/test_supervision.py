@@ -20,7 +20,7 @@ from pipelines.registry.store import Store
 from pipelines.rollout import checks, deploy
 from pipelines.rollout.load import Load
 from tests.delivery import tiny
-from tests.delivery.waiting import child, never, runs, until
+from tests.delivery.waiting import child, edge_process, never, runs, until
 
 pytestmark = pytest.mark.slow
 
@@ -57,8 +57,8 @@ def test_a_killed_edge_comes_back_on_its_route(live: Host, slot: str, good: str,
     with Load(live.edge_url, tiny.CALLS) as load:
         for _ in range(times):
             time.sleep(0.3)
-            killed = _kill(services.edge_process(live))
-            until(lambda killed=killed: services.edge_process(live) not in (0, killed))  # type: ignore[misc]
+            killed = _kill(edge_process(live))
+            until(lambda killed=killed: edge_process(live) not in (0, killed))  # type: ignore[misc]
             until(live.edge.ready)
         answered = load.answered[good]
         until(lambda: load.answered[good] > answered + 50)
@@ -70,24 +70,24 @@ def test_a_killed_edge_comes_back_on_its_route(live: Host, slot: str, good: str,
 
 
 def test_a_killed_keeper_loses_nothing_and_the_next_one_keeps_the_same_edge(live: Host) -> None:
-    edge, keeper = services.edge_process(live), child(live, "edge")
+    edge, keeper = edge_process(live), child(live, "edge")
     with Load(live.edge_url, tiny.CALLS) as load:
         time.sleep(0.3)
         _kill(keeper)
         until(lambda: child(live, "edge") not in (0, keeper))
         time.sleep(0.5)
     assert not load.lost, load.lost
-    assert services.edge_process(live) == edge
+    assert edge_process(live) == edge
     _kill(edge)
-    until(lambda: services.edge_process(live) not in (0, edge))
-    assert psutil.Process(services.edge_process(live)).ppid() == child(live, "edge")
+    until(lambda: edge_process(live) not in (0, edge))
+    assert psutil.Process(edge_process(live)).ppid() == child(live, "edge")
     until(live.edge.ready)
 
 
 def test_a_killed_supervisor_loses_nothing_and_the_next_command_finds_its_children(
     live: Host, slot: str, store: Store, good: str, better: str
 ) -> None:
-    edge, server = services.edge_process(live), process.server(live.slot(slot))
+    edge, server = edge_process(live), process.server(live.slot(slot))
     with Load(live.edge_url, tiny.CALLS, per_second=400) as load:
         time.sleep(0.3)
         _kill(_supervisor(live))
@@ -95,7 +95,7 @@ def test_a_killed_supervisor_loses_nothing_and_the_next_command_finds_its_childr
         assert not live.supervisor.alive() and process.running(live.slot(slot)) == good
         assert services.revive(live)
         assert services.alive(live) and process.running(live.slot(slot)) == good
-        assert (services.edge_process(live), process.server(live.slot(slot))) == (edge, server)
+        assert (edge_process(live), process.server(live.slot(slot))) == (edge, server)
         assert child(live, live.slot(slot).program) not in (0, server)  # it waits for its turn
         assert deploy.move(live, tiny.CONTRACT, better, store) == 0
         time.sleep(0.3)
@@ -117,10 +117,10 @@ def test_an_orphan_that_is_killed_is_replaced_by_the_one_that_waits(live: Host, 
 
 
 def test_an_edge_that_dies_without_a_supervisor_comes_back_all_the_same(live: Host, good: str) -> None:
-    edge = services.edge_process(live)
+    edge = edge_process(live)
     _kill(_supervisor(live))
     _kill(edge)
-    until(lambda: services.edge_process(live) not in (0, edge))
+    until(lambda: edge_process(live) not in (0, edge))
     until(live.edge.ready)
     assert checks.answers(live.edge_url) == good
     assert not live.supervisor.alive()
@@ -129,7 +129,7 @@ def test_an_edge_that_dies_without_a_supervisor_comes_back_all_the_same(live: Ho
 def test_all_that_is_killed_at_once_comes_back_by_one_command(live: Host, slot: str, good: str) -> None:
     for mark in (live.mark, *(slot.mark for slot in live.slots)):
         launch.clear(mark)
-    assert not services.alive(live) and services.edge_process(live) == process.server(live.slot(slot)) == 0
+    assert not services.alive(live) and edge_process(live) == process.server(live.slot(slot)) == 0
     services.revive(live)
     until(lambda: live.edge.healthy(slot))
     assert checks.answers(live.edge_url) == good
@@ -137,7 +137,7 @@ def test_all_that_is_killed_at_once_comes_back_by_one_command(live: Host, slot: 
 
 def test_a_stopped_edge_is_started_and_a_host_that_lives_is_left_alone(live: Host) -> None:
     live.supervisor._call("stopProcess", "edge")
-    assert not live.edge.ready() and services.edge_process(live) == 0
+    assert not live.edge.ready() and edge_process(live) == 0
     assert services.revive(live)
     pids = {p.pid for p in launch.leftovers(live.mark)}
     assert not services.revive(live)

@@ -11,7 +11,7 @@ from pipelines.base.files import read_json, write_json
 from pipelines.edge.edge import Edge, Route
 from pipelines.host import services, trust
 from pipelines.host.slots import process
-from pipelines.registry import beside, promote
+from pipelines.registry import beside, merged
 from pipelines.registry.ledger import BRANCH, Entry, Ledger
 from pipelines.registry.signer import VARIABLE
 from pipelines.registry.store import Store
@@ -308,17 +308,21 @@ def test_promote_signs_only_what_somebody_known_signed_and_what_was_merged(world
     good = world.write(world.merged("first"))
     world.patch.chdir(world.writer)
     world.signs("ci")
-    assert promote.promote().release == good.release
+
+    def promote() -> Entry:
+        return Ledger().promote(lambda entry: merged.require_merged(entry.commit))
+
+    assert promote().release == good.release
     faults = {None: "is not signed, so it is not signed again", "other": "with another key than SHA256"}
     for by, fault in faults.items():
         world.write(world.merged(f"planted by {by}"), by=by)
         world.signs("ci")
         with pytest.raises(UserError, match=fault):
-            promote.promote()
+            promote()
     world.write(Entry(release=good.release, commit="0" * 40, by="me"))
     world.signs("ci")
     with pytest.raises(UserError, match="was never the head of origin's branch main"):
-        promote.promote()
+        promote()
     wanted = Ledger(world.writer).wanted("production")
     assert wanted and wanted.release == good.release and wanted.environment == "production"
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import psutil
 
+from pipelines.host import keeper
 from pipelines.host.host import Host
 
 
@@ -30,6 +31,11 @@ def runs(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def edge_process(host: Host) -> int:
+    """The process id of the edge, or 0. The supervisor's own child is its keeper."""
+    return keeper.holder(host.folder / "edge" / "lock")
 
 
 def child(host: Host, program: str) -> int:
