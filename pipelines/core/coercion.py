@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.base.errors import UserError
-from pipelines.core import tables
-from pipelines.core.contract import Column, Contract
+from pipelines.core import tables, words
+from pipelines.core.contract import TEXTS, Column, Contract
 
 NO_SIGN = 0.0  # added to -0.0, which equals 0.0 and has other bytes, it gives 0.0
 EXACT = 1 << 53  # from here on a float no longer tells one whole number from the next
@@ -35,7 +35,7 @@ MARKS = ("\ufeff", "\u00ef\u00bb\u00bf")  # a BOM, and the same read as Latin-1
 MUST = {
     **{"time": "must be a time as 2013-01-31 05:15", "flag": "must be true or false"},
     **{"integer": "must be a whole number", "number": "must be a number"},
-    **dict.fromkeys(("text", "category"), "must be a text"),
+    **dict.fromkeys(TEXTS, "must be a text"),
 }
 ZONES = (
     "and data have times without a zone: .dt.tz_localize(None) keeps the local clock (an hour that a clock "
@@ -114,7 +114,7 @@ def _at_once(values: pd.Series, column: Column) -> np.ndarray | pd.Series | pa.A
     elif column.type == "time" and isinstance(dtype, np.dtype) and types.is_datetime64_dtype(dtype):
         exact = values.astype("datetime64[us]")
         return exact if (exact.eq(values) | values.isna()).all() else None
-    elif column.type in ("text", "category") and types.is_string_dtype(dtype):
+    elif column.is_text and column.type != "words" and types.is_string_dtype(dtype):
         return _texts(values)
     return None
 
@@ -139,7 +139,7 @@ def _bare(text: str) -> str:
 
 def _missing(value: Any, column: Column) -> bool:
     if isinstance(value, str):
-        return _bare(value).casefold() in ({""} if column.type in ("text", "category") else MISSING)
+        return _bare(value).casefold() in ({""} if column.is_text else MISSING)
     return pd.isna(value) is True  # of a list it is many
 
 
@@ -231,4 +231,5 @@ def _text(value: Any) -> str:
 TAKE: dict[str, Callable[[Any], Any]] = {
     **{"number": _number, "integer": _integer, "flag": _flag, "time": _time},
     **dict.fromkeys(("text", "category"), _text),
+    "words": lambda value: words.plain(_text(value)) or None,
 }

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, get_args
 
-Type = Literal["category", "integer", "number", "flag", "time", "text"]
+Type = Literal["category", "words", "integer", "number", "flag", "time", "text"]
+TEXTS = ("category", "words", "text")
 Verdict = Literal["PASS", "INCONCLUSIVE", "FAIL"]
 
 
@@ -15,7 +16,7 @@ class Column:
     afterwards, and such a column can never be a feature."""
 
     name: str
-    type: Type
+    type: Type  # `words`: a text whose words the model counts; `text`: one that is no feature
     meaning: str
     known_at: float | None = None
     unit: str = ""
@@ -37,6 +38,11 @@ class Column:
         if wrong := next(self._wrong(), None):
             raise ValueError(f"columns.py: {self.name}: {wrong}")
 
+    @property
+    def is_text(self) -> bool:
+        """Whether its values are of type str."""
+        return self.type in TEXTS
+
     def _wrong(self) -> Iterator[str]:
         if self.type not in get_args(Type):
             yield f"type is {self.type!r}, but must be one of {', '.join(get_args(Type))}"
@@ -49,6 +55,8 @@ class Column:
             yield f"missing is {self.missing}, but is a share, from 0 to 1"
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             yield f"minimum {self.minimum} is above maximum {self.maximum}"
+        if self.slice and self.type == "words":
+            yield "words are no slice, of which each value is looked at: make it a category"
         if not isinstance(self.values, tuple) or not all(isinstance(value, str) for value in self.values):
             yield f"values is {self.values!r}, but must be a tuple of texts"
 

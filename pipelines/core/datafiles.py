@@ -58,7 +58,7 @@ def checked(table: pa.Table, where: str, period: str, contract: Contract) -> pd.
         wrong: Any = pa.nulls(0, pa.bool_())
         if column.type == "number":
             wrong, must = pc.invert(pc.is_finite(values)), "be a finite number, or missing"
-        elif column.type in ("text", "category"):
+        elif column.is_text:
             wrong, must = pc.or_(*(pc.match_substring(values, end) for end in "\r\n")), "have no line breaks"
         if (found := pc.index(wrong, True).as_py()) >= 0:
             wrong = f"{column.name} is {values[found].as_py()!r:.80}, but must {must}"

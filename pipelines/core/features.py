@@ -28,7 +28,7 @@ def built(raw: pd.DataFrame, problem: Problem) -> pd.DataFrame:
     if absent := [column.name for column in wanted if column.name not in rows.columns]:
         raise UserError(f"{FILE}: build() returns no {absent[0]}, which columns.py has: make it there")
     for column in contract.derived:
-        if column.type not in ("text", "category", "time") and column.name in rows:
+        if not column.is_text and column.type != "time" and column.name in rows:
             _check_numbers(rows[column.name], column)
     return rows
 

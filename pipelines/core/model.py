@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.base.errors import UserError
+from pipelines.core import words
 from pipelines.core.contract import Column
 from pipelines.core.tasks.task import Task
 
@@ -50,8 +51,9 @@ class Model:
 
 def encode(column: Column, values: Sequence[Any] | np.ndarray) -> np.ndarray:
     """n values as the model takes them: shape (n, 1), object of str, or float32 with NaN for missing."""
-    if column.type == "category":
+    if column.is_text:
         texts = [v if type(v) is str else "" if _is_missing(v) else str(v) for v in values]
+        texts = [words.plain(text) for text in texts] if column.type == "words" else texts
         return np.array(texts, dtype=object).reshape(-1, 1)
     if isinstance(values, np.ndarray) and values.dtype != object:
         return values.astype(np.float32).reshape(-1, 1)

@@ -4,7 +4,7 @@ from typing import Any
 
 from pipelines.core.contract import Column, Contract
 
-KINDS = {"category": "string", "integer": "integer", "number": "number", "flag": "boolean"}
+KINDS = {"category": "string", "words": "string", "integer": "integer", "number": "number", "flag": "boolean"}
 
 
 def request_schema(contract: Contract) -> dict[str, Any]:

@@ -47,7 +47,9 @@ def explain(e: Evidence) -> dict[str, Any] | None:
     known = _categories(list(asked.values()))
     subjects = {n: Subject(e.task, model, asked[n], label, known) for n, (model, _) in pairs.items()}
     importance = _each(subjects, _importance)
-    top, ranked = _top(importance), np.argsort(e.task.level(e.candidate.p[rows]), kind="stable")
+    texts = [column.name for column in e.contract.features if column.type == "words"]  # one is in one row
+    top = [name for name in _top(importance) if name not in texts]
+    ranked = np.argsort(e.task.level(e.candidate.p[rows]), kind="stable")
     spread = ranked[np.linspace(0, len(rows) - 1, EXPLAINED).astype(int)]  # lowest to highest, even by rank
     dependence = _each(subjects, lambda subject: _dependence(subject, _grids(subjects, top), e.contract))
     step("SHAP takes 5 s to start")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.core import datafiles, rows, tasks
+from pipelines.core import datafiles, rows, tasks, words
 from pipelines.core.contract import Column, Contract
 from pipelines.core.problem import Problem
 from pipelines.core.tasks.task import Task
@@ -102,13 +102,14 @@ def _within(asked: pd.DataFrame, events: pd.Series, horizon: float) -> pd.Series
 
 def _as_the_model_takes_them(table: pd.DataFrame, columns: Iterable[Column]) -> pd.DataFrame:
     """Numbers in float32, as in training: an edge between two bins is often a value that occurs, and 8.05546
-    in float64 is above the same in float32."""
+    in float64 is above the same in float32. Of words their number."""
     numbers = {
         column.name: pd.to_numeric(table[column.name], errors="coerce").astype("Float64").astype(np.float32)
         for column in columns
-        if column.type != "category"
+        if not column.is_text
     }
-    return table.assign(**numbers)
+    counts = {c.name: table[c.name].map(words.count).astype(np.float32) for c in columns if c.type == "words"}
+    return table.assign(**numbers, **counts)
 
 
 def _entry(line: bytes, names: Iterable[str], task: Task) -> Entry | None:

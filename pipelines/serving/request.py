@@ -13,11 +13,13 @@ from pipelines.core.model import Row
 from pipelines.core.schema import KINDS, request_schema
 
 LARGEST = 3.4e38  # of a float32, which is what the model takes
-LONGEST = 200  # characters of a text
+LONGEST = 200  # characters of a text,
+MOST_WORDS = 10_000  # and of one whose words the model counts
 
 # Strict: "540" is not a number, and true is not 1. 540.0 is an integer in JSON; 540.5 is caught below.
 KIND_OF: dict[str, Any] = {
     "string": Annotated[str, Field(max_length=LONGEST)],
+    "words": Annotated[str, Field(max_length=MOST_WORDS)],
     "number": Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)],
     "integer": Annotated[float, Field(ge=-LARGEST, le=LARGEST, multiple_of=1, allow_inf_nan=False)],
     "boolean": bool,
@@ -54,11 +56,12 @@ class Reader:
         example = {"example": self.example(row)} if row else {}
         columns = request_schema(self._contract)
         del columns["$schema"]
-        for described in columns["properties"].values():
+        for name, described in columns["properties"].items():
             if isinstance(described["type"], list):
                 described["type"], described["nullable"] = described["type"][0], True
             if described["type"] == "string":
-                described["maxLength"] = LONGEST
+                words = self._contract.column(name).type == "words"
+                described["maxLength"] = MOST_WORDS if words else LONGEST
         key = columns["properties"][self._contract.key.name]
         key["nullable"] = True
         key["description"] += "; without it the drift check cannot join the answer to what came true"
@@ -94,7 +97,7 @@ class Reader:
             case "too_long":
                 return f"{where}: has more than {self._batch:,} rows, the most that one request may carry"
             case "string_too_long":
-                return f"{where}: is longer than {LONGEST} characters"
+                return f"{where}: is longer than {error['ctx']['max_length']} characters"
             case "greater_than_equal" | "less_than_equal" | "finite_number":
                 return f"{where}: is {_shown(given)}, beyond the numbers that the model takes"
         return f"{where or 'the body'}: is {_shown(given)}, and {self._needed(place)} is needed"
@@ -110,7 +113,7 @@ class Reader:
 
 
 def _value(column: Column) -> Any:
-    kind = KIND_OF[KINDS[column.type]]
+    kind = KIND_OF["words" if column.type == "words" else KINDS[column.type]]
     return NotRequired[kind | None] if column.missing else kind
 
 

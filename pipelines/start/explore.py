@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipelines.base.console import step
 from pipelines.base.files import write_text
-from pipelines.core import datafiles, features, periods, stats
+from pipelines.core import datafiles, features, periods, stats, words
 from pipelines.core.contract import Column
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
@@ -96,16 +96,17 @@ def _told(
     months, gone = int(month.max()) + 1, values.isna().to_numpy()
     missing = np.bincount(month, gone, months) / np.bincount(month, minlength=months)
     none = np.full(0, np.nan)
+    counted = values.map(words.count) if column.type == "words" else values
     if column.type in ("text", "time"):
         return Told(column, values.nunique(), missing, (), none, None, none, none, np.nan)
-    place, names = _bins(values, column.type == "category", int(np.bincount(month).min()))
+    place, names = _bins(counted, column.type == "category", int(np.bincount(month).min()))
     bins = len(names)
     counts = np.bincount(month * bins + place, minlength=months * bins).reshape(months, bins)
     whole = counts.sum(axis=0)
     with np.errstate(invalid="ignore"):
         mean = np.bincount(place[known], task.level(label), bins) / np.bincount(place[known], minlength=bins)
     psi = np.array([stats.psi(whole - one, one) for one in counts])
-    spread = _histogram(values) if column.type in ("number", "integer") else None
+    spread = _histogram(counted) if column.type in ("number", "integer", "words") else None
     own = column.label or not len(label) or task.lacks(label)
     knows = np.nan if own else leaks.alone(values[known], label, day[known], task)
     return Told(column, values.nunique(), missing, names, whole / whole.sum(), spread, mean, psi, knows)

@@ -13,10 +13,12 @@ import yaml
 
 from pipelines.core import coercion
 from pipelines.core.contract import Type
+from pipelines.core.words import plain
 
 MOST_VALUES = 50  # of a category of few rows; else a twentieth of the rows, up to
 MOST_OF_ANY = 200
 NEARLY = 0.9  # of a column's texts: the others are what keeps it from being a number
+OFTEN = 5  # rows that have a word, and words that so many rows, or a hundredth of all, have
 HEADROOM = 0.1  # of the range, at each end
 WRITTEN = ("%Y/%m/%d", "%Y%m%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y", "%m-%d-%Y")
 CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p")
@@ -93,6 +95,13 @@ def kind(values: pd.Series) -> tuple[Type, str]:
     few = max(MOST_VALUES, min(MOST_OF_ANY, len(given) // 20))
     several = len(found) <= few and len(found) <= len(given) / 2
     return ("category" if several else "text"), "?" if written else ""
+
+
+def has_words(values: pd.Series) -> bool:
+    """Whether texts are several words each, enough of which come again in other rows."""
+    said = values.dropna().astype(str).map(lambda text: plain(text).split())
+    often = said.explode().value_counts() >= max(OFTEN, len(said) // 100)
+    return bool(len(said) and said.map(len).mean() >= 2 and often.sum() >= OFTEN)
 
 
 def nearly(values: pd.Series) -> str:

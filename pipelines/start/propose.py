@@ -151,6 +151,8 @@ def _columns(table: Table, types: Mapping[str, str]) -> dict[str, Said]:
             kind = "text"
         elif kind in ("text", "category"):
             why = why or guess.nearly(values)
+        if kind == "text" and not why and guess.has_words(values):
+            kind = "words"
         if types.get(str(original)) == "time" != kind:
             undated = f"--as {original}=time: not all of its values are dates, written in one known way"
             raise UserError(f"{undated}: take it as a text, and read it in source.py")
@@ -305,6 +307,8 @@ def _measure(said: dict[str, Said], rows: pd.DataFrame, name: str, time: str, pe
         return
     if column.type == "text":
         _mark(said, name, "no feature: a text")
+    elif column.type == "words":
+        _mark(said, name, "may say anything: no log keeps it")
     elif column.type != "time":
         personal = guess.personal(one.original)
         _mark(said, name, "of a person: no log keeps it" if personal else "", loggable=not personal)

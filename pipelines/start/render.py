@@ -34,7 +34,8 @@ def rendered(proposal: Proposal, limits: Limits) -> dict[str, str]:
         "words": vars(contract.decision),
         "derived": {column.name: CLOCK[column.name][0] for column in contract.derived},
         "categories": any(column.type == "category" for column in features),
-        "numbers": any(column.type != "category" for column in features),
+        "texts": any(column.type == "words" for column in features),
+        "numbers": any(not column.is_text for column in features),
         "costs": yaml.safe_dump({"decision": limits.costs}, sort_keys=False, allow_unicode=True, width=WIDTH),
         **_source(proposal),
     }

@@ -98,7 +98,7 @@ def golden(model: Model, v: pd.DataFrame, contract: Contract) -> Golden:
     for column in contract.features:
         values = v[column.name]
         chosen |= dict.fromkeys(values.index[values.isna()][:1])
-        if column.type != "category" and values.notna().any():
+        if not column.is_text and values.notna().any():
             chosen |= dict.fromkeys([values.idxmin(), values.idxmax()])
     evenly = v.index[np.unique(np.linspace(0, len(v) - 1, GOLDEN).astype(int))]
     chosen |= dict.fromkeys(evenly)
@@ -107,7 +107,7 @@ def golden(model: Model, v: pd.DataFrame, contract: Contract) -> Golden:
         for row in v.loc[list(chosen)[:GOLDEN]].itertuples(index=False)
     ]
     for column in contract.features:
-        if column.type == "category":
+        if column.is_text:
             rows[-1] = {**rows[-1], column.name: "never seen"}
         elif column.missing:
             rows[-2] = {**rows[-2], column.name: None}
@@ -126,7 +126,7 @@ def as_request(row: Row, contract: Contract) -> dict[str, Any]:
 def _value(column: Column, value: Any) -> Any:
     if value is None or value != value:
         return None
-    if column.type == "category":
+    if column.is_text:
         return str(value)
     if column.type == "flag":
         return bool(value)

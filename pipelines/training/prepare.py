@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError
-from pipelines.core import datafiles, features, tables
+from pipelines.core import datafiles, features, tables, words
 from pipelines.core.contract import Contract
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
@@ -64,6 +64,8 @@ def as_the_model_takes_them(rows: pd.DataFrame, contract: Contract) -> pd.DataFr
         values = rows[column.name]
         if column.type in ("integer", "number") or (column.type == "flag" and not column.label):
             values = values.astype("Float64" if values.dtype == "boolean" else "float64").astype(np.float32)
+        elif column.type == "words" and column.derived:
+            values = values.map(words.plain, na_action="ignore")
         kept[column.name] = values
     return pd.DataFrame(kept)
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from pipelines.artifacts.reference import Feature, Reference, Skill
 from pipelines.artifacts.serving import Interval
-from pipelines.core import stats, tasks, units
+from pipelines.core import stats, tasks, units, words
 from pipelines.core.contract import Column, Contract
 from pipelines.core.params import Params
 from pipelines.training import table
@@ -45,6 +45,7 @@ def build(params: Params, rows: pd.DataFrame, answers: Answers, contract: Contra
 
 def _feature(column: Column, values: pd.Series, block: np.ndarray, params: Params) -> Feature:
     category = column.type == "category"
+    values = values.map(words.count) if column.type == "words" else values
     given = values.to_numpy(dtype=object if category else np.float64)
     found = stats.bins(given, category=category, count=values.nunique() if category else 10)
     blocks = (block == number for number in np.unique(block))  # rare events leave some without a row

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MODELS = Path("models")
 FILE = "pipelines/problem/estimators.py"
+SPLIT = r"\S+"  # where words are, as sklearn is told
+RUNTIME = "com.microsoft"  # operators of ONNX Runtime alone
 PARITY = 1e-5  # between the answers of sklearn, in float64, and ONNX, in float32
 
 
@@ -137,7 +139,7 @@ def _fits(value: Any, annotation: Any) -> bool:
 
 def frame(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """The features of `rows` as sklearn takes them: str (missing is "") and float32."""
-    texts = (c.name for c in contract.features if c.type == "category")
+    texts = (c.name for c in contract.features if c.is_text)
     found = rows[[c.name for c in contract.features]]
     return found.assign(**{name: found[name].astype(object).fillna("") for name in texts})
 
@@ -152,20 +154,38 @@ def to_onnx(pipeline: "Pipeline", contract: Contract) -> bytes:
         graph = convert_sklearn(
             pipeline,
             name=contract.name,  # else a random one, and other bytes each time
-            initial_types=[(c.name, kinds[c.type == "category"]([None, 1])) for c in contract.features],
+            initial_types=[(c.name, kinds[c.is_text]([None, 1])) for c in contract.features],
             options=dict(task.options),
             **boosting.known(pipeline),
         )
     except Exception as error:  # skl2onnx has many ways to say that it does not know an estimator
         raise UserError(f"{FILE}: this estimator cannot be written as ONNX: {one_line(error, 300)}") from None
+    _split_at_blanks(graph)
     for output, name in zip(graph.graph.output, task.outputs, strict=True):
         for node in graph.graph.node:
             node.output[:] = [name if made == output.name else made for made in node.output]
         output.name = name
     operators = sorted(graph.opset_import, key=lambda entry: entry.domain)  # skl2onnx keeps them in a set
+    operators = [entry for entry in operators if entry.domain != RUNTIME]
     del graph.opset_import[:]
     graph.opset_import.extend(operators)
     return bytes(graph.SerializeToString(deterministic=True))
+
+
+def _split_at_blanks(graph: Any) -> None:
+    """Let ONNX's own operator split texts, which are words with blanks between them, where skl2onnx takes one
+    of ONNX Runtime's. UserError where an estimator splits or writes them otherwise."""
+    for node in graph.graph.node:
+        if node.op_type not in ("Tokenizer", "StringNormalizer"):
+            continue
+        if SPLIT.encode() not in [attribute.s for attribute in node.attribute]:
+            raise UserError(
+                f'{FILE}: a vectorizer of texts needs lowercase=False and token_pattern=r"{SPLIT}": the '
+                "words of a row are in small letters and one blank apart already"
+            )
+        del node.attribute[:]
+        node.op_type, node.domain = "StringSplit", ""
+        node.output.append(f"{node.output[0]}_count")
 
 
 def parity(pipeline: "Pipeline", model: Model, rows: pd.DataFrame, contract: Contract) -> float:

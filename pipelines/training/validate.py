@@ -38,7 +38,7 @@ def run(params: Params, problem: Problem, folder: Path = datafiles.DATA, out: Pa
     for column in contract.left_out:
         step(
             f"columns.py: {column.name} is known in time and no feature, since its type is {column.type}: "
-            "a category or a number would be one"
+            "a category, words or a number would be one"
         )
     of_month = {name: table[periods.within(table[contract.time.name], name, name)] for name in names}
     step(f"{len(names)} months against the contract; Great Expectations takes 2 s to start")

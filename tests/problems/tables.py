@@ -45,3 +45,12 @@ def plain(rows: int = 200) -> pd.DataFrame:
             "bought": np.where(x + draw.normal(size=rows) > 0, "yes", "no"),
         }
     )
+
+
+def complaints(rows: int = 400) -> pd.DataFrame:
+    """The same table with a text: who says that something is broken mostly does not buy."""
+    draw, said = np.random.default_rng(3), "parcel door rain box paper left again street phone".split()
+    broken = draw.random(rows) < 0.4
+    texts = [" ".join(draw.permutation([*draw.choice(said, 4), *(["Broken!"] if b else [])])) for b in broken]
+    buys = np.where(broken ^ (draw.random(rows) < 0.1), "no", "yes")
+    return plain(rows).assign(note=texts, bought=buys)

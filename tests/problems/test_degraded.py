@@ -257,7 +257,7 @@ DELAY = Case(
         "label_noise": {"roc_auc"},
         "a_leak": {"single_feature"},
         "a_unit_fault": {"rows", "log_loss"},
-        "a_lost_category": {"roc_auc", "log_loss"},
+        "a_lost_category": {"log_loss"},
         "off_by_an_hour": {"roc_auc"},
         "trained_on_the_test_window": {"reproducible"},
         "and_it_says_so": {"leakage"},

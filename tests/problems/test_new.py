@@ -23,7 +23,7 @@ from pipelines.core import params
 from pipelines.start import margins, propose
 from pipelines.start.limits import Limits
 from pipelines.start.table import Table
-from tests.problems.tables import plain, room, write
+from tests.problems.tables import complaints, plain, room, write
 from tests.problems.yours import commit, environment, run
 
 BUILD = """
@@ -116,11 +116,12 @@ def test_a_table_becomes_a_model_without_an_edit(name: str, repository: Path) ->
     assert read_json(repository / "models/metrics.json")[key] > skill
 
 
-@pytest.fixture(scope="module", params=["cancer.csv", "diabetes.csv", "wine.csv"])
+@pytest.fixture(scope="module", params=["cancer.csv", "diabetes.csv", "wine.csv", "complaints.csv"])
 def made(request: pytest.FixtureRequest, blank: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of two classes, of a number, of three classes; its rows are prepared."""
+    """A repository of two classes, of a number, of three classes, of texts; its rows are prepared."""
     ours = Path(shutil.copytree(blank, tmp_path_factory.mktemp("ours") / "ours", symlinks=True))
     shipped = {"wine.csv": (lambda: datasets.load_wine(as_frame=True).frame, "target", 0), **TABLES}
+    shipped["complaints.csv"] = (complaints, "bought", 0)
     make, label, _ = shipped[request.param]
     run(ours, sys.executable, "-c", BUILD, write(ours, request.param, make()), label)
     return ours
@@ -267,6 +268,20 @@ def test_rows_that_arrive_later_have_their_own_day(repository: Path) -> None:
         "2099-01-31",
         "1",
     ]
+
+
+def test_a_text_of_words_that_come_again_is_a_feature(repository: Path) -> None:
+    table = write(repository, "complaints.csv", complaints())
+    run(repository, sys.executable, "-c", BUILD, table, "")
+    columns = " ".join(room(repository)["columns.py"].split())
+    assert 'Column("note", "words", "note", known_at=NOW)' in columns
+    assert read_json(repository / "models/metrics.json")["brier_skill"] > 0.4
+    golden = read_json(repository / "models/golden.json")["rows"]
+    assert "never seen" in {row["note"] for row in golden} and any("broken" in row["note"] for row in golden)
+    without = write(repository, "same.csv", complaints().drop(columns="note"))
+    (repository / "data").rename(repository / "data.old")
+    run(repository, sys.executable, "-c", BUILD.replace("yes=True", "yes=True, force=True"), without, "")
+    assert read_json(repository / "models/metrics.json")["brier_skill"] < 0.2
 
 
 def test_small_units_are_numbers_of_params_yaml(repository: Path) -> None:

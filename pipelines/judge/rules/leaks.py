@@ -10,6 +10,7 @@ from pipelines.core.tasks.task import Task
 from pipelines.judge.evidence import Evidence
 from pipelines.judge.rules import size
 
+FEW = 5  # rows: what fewer say of a word is mostly chance
 FEWEST = (12 * 5) ** -0.5  # the error of chance of five positives among many
 
 
@@ -106,7 +107,7 @@ def of_a_side(values: pd.Series, label: np.ndarray, day: np.ndarray, task: Task)
 def ranked(values: pd.Series, label: np.ndarray, day: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
     """By what one feature puts the rows in order, and the parts inside which it does. A missing number ranks
     below all others; a category by its mean outcome on the days of the other half (odd and even), so that
-    many rare categories do not tell their own label."""
+    many rare categories do not tell their own label; a text that is not among these by its words."""
     if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
         ranks = np.nan_to_num(numbers, nan=-np.inf, neginf=-np.inf, posinf=np.inf)
@@ -114,9 +115,21 @@ def ranked(values: pd.Series, label: np.ndarray, day: np.ndarray) -> tuple[np.nd
     odd, rank = day % 2 == 1, np.empty(len(label))
     names = values.astype(str).to_numpy()
     for half in (odd, ~odd):
+        mean = label[~half].mean() if (~half).any() else 0
         rates = pd.Series(label[~half]).groupby(names[~half]).mean()
-        rank[half] = pd.Series(names[half]).map(rates).fillna(label[~half].mean() if (~half).any() else 0)
+        told = pd.Series(names[half]).map(rates)
+        rank[half] = told.fillna(_of_words(names, label, half, mean)) if told.isna().any() else told
     return rank, [half for half in (odd, ~odd) if half.any()]
+
+
+def _of_words(texts: np.ndarray, label: np.ndarray, half: np.ndarray, mean: float) -> pd.Series:
+    """For each text of `half` the mean outcome of its words on the other days, each word's drawn to `mean` as
+    by FEW rows more."""
+    word = pd.Series(texts).str.split().explode()
+    outcome = pd.Series(label, dtype=np.float64).reindex(word.index) - mean
+    learnt = outcome[~half[word.index]].groupby(word[~half[word.index]]).agg(["sum", "count"])
+    told = word[half[word.index]].map(learnt["sum"] / (learnt["count"] + FEW)).fillna(0)
+    return told.groupby(level=0).mean().reset_index(drop=True) + mean
 
 
 def _area(task: Task, label: np.ndarray, rank: np.ndarray) -> float:

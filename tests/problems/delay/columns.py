@@ -44,6 +44,7 @@ CONTRACT = Contract(
             loggable=True,
         ),
         Column("to", "category", "IATA code of the destination", known_at=AHEAD, loggable=True),
+        Column("airport", "words", "name of the destination", known_at=AHEAD, missing=0.05, loggable=True),
         Column(
             "miles",
             "number",

@@ -33,6 +33,7 @@ def _flights() -> pd.DataFrame:
     flown = flown[(flown["origin"] == "LGA") & flown["carrier"].isin(AIRLINES)]
     flown = flown.assign(seen_at=flown["time_hour"] - LAG)
     table = flown.merge(seen[columns], on="seen_at", how="left", validate="m:1")
+    names = pd.read_csv(folder / "airports.csv").set_index("faa")["name"]
     leaves_at, late = pd.to_datetime(table[["year", "month", "day", "hour", "minute"]]), table["arr_delay"]
     classes = [late <= LATE, late <= VERY_LATE]
     return pd.DataFrame(
@@ -41,6 +42,7 @@ def _flights() -> pd.DataFrame:
             "leaves_at": leaves_at,
             "airline": table["carrier"],
             "to": table["dest"],
+            "airport": table["dest"].map(names),
             "miles": table["distance"],
             "air": table["temp"],
             "moisture": table["humid"],
