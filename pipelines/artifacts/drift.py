@@ -33,7 +33,8 @@ class Month(Closed):
     shares: dict[str, float] = Field(default_factory=dict)  # of the classes, where there are some
     said: dict[str, float] = Field(default_factory=dict)  # their mean probabilities
     skill: Number = Field(default=None, alias="brier_skill")
-    interval: tuple[float, float] | None = None  # 95 %, by resampling days
+    interval: tuple[float, float] | None = None  # 95 %, by resampling
+    drawn: str = "days"  # what is drawn for it
     below: Number = None  # the share of resamples that are below the floor
     psi: dict[str, float] = Field(default_factory=dict)
     moved: tuple[str, ...] = ()  # features above their threshold, the farthest first

@@ -29,6 +29,7 @@ def _named(value: str) -> str:
 Period = Annotated[str, BeforeValidator(_text), AfterValidator(_named)]
 Positive = Annotated[float, Field(gt=0)]
 Setting = bool | int | float | str | None
+Unit = Literal["day", "week", "month"]
 
 
 def share(said: float | str) -> float | None:
@@ -187,6 +188,7 @@ class Gate(_Closed):
     """When a proposal may merge. What later versions of the template added has a default."""
 
     days: Annotated[int, Field(ge=7)]
+    unit: Unit = Field(default="day", exclude_if=lambda unit: unit == "day")  # that the bootstrap draws
     resamples: Annotated[int, Field(ge=100)]
     margin: Margin
     floor: Floor

@@ -91,7 +91,7 @@ class Evidence:
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """(B, D) how often each day of the test window (or group) is drawn, the same for all models and every
+        """(B, D) how often each of the test window's units is drawn, the same for all models and every
         metric."""
         assert self.window is not None
         return self.window.units.weights(self.params.gate.resamples, SEED)
@@ -142,4 +142,4 @@ def made_of(params: Params) -> str:
     """What of params.yaml makes a model and what ships beside it, as text: 1, 1.0 and true are equal, and
     not to an estimator."""
     made = [params.data.model_dump(), params.train.model_dump(), params.decision.model_dump()]
-    return json.dumps(made, sort_keys=True)
+    return json.dumps([*made, params.gate.unit], sort_keys=True)

@@ -97,7 +97,7 @@ class _Gathering:
             step("looking for the anchor, which many small losses may not lead away from")
             first = self.find("anchor", anchor)
         since = _first_day(self.proposal, champion, first)
-        self.window = rows.window(self.raw, since, self.problem.contract)
+        self.window = rows.window(self.raw, since, self.problem.contract, self.params.gate.unit)
         e = Evidence(
             self.params, self.problem, (), self.proposal, champion, first, self.window, changes=self.changes
         )

@@ -103,7 +103,7 @@ def beside_twins(
 ) -> list[Power]:
     """What each rule with a margin can decide on the rows `later`, by the model of `trained` that answers."""
     contract, task = problem.contract, problem.task
-    window = windows.window(later, "1678-01-01", contract)
+    window = windows.window(later, "1678-01-01", contract, params.gate.unit)
     constant, unit = table.constant(trained, contract), window.units
 
     def scored(answers: np.ndarray) -> Scored:
@@ -112,7 +112,7 @@ def beside_twins(
 
     champion = scored(answers)
     said: dict[str, list[dict[str, float]]] = {}
-    for number, past in enumerate(_fewer(trained, problem)):
+    for number, past in enumerate(_fewer(params, trained, problem)):
         if task.lacks(known := task.labels(past[contract.label.name])) or task.absent(known):
             continue  # what is rare was on the days that are left out
         step(f"training twin {number + 1} of {TWINS}")
@@ -127,9 +127,9 @@ def beside_twins(
     return [_power(rule, numbers, len(window.days), params, problem) for rule, numbers in said.items()]
 
 
-def _fewer(rows: pd.DataFrame, problem: Problem) -> Iterator[pd.DataFrame]:
-    """The rows without a few days (or groups), other ones each time."""
-    unit, draw = units.of(rows, problem.contract), np.random.default_rng(2)
+def _fewer(params: Params, rows: pd.DataFrame, problem: Problem) -> Iterator[pd.DataFrame]:
+    """The rows without a few days (or what else is drawn), other ones each time."""
+    unit, draw = units.of(rows, problem.contract, params.gate.unit), np.random.default_rng(2)
     for _ in range(TWINS):
         gone = draw.permutation(unit.count)[: max(1, round(LESS * unit.count))]
         yield rows[~np.isin(unit.of, gone)]

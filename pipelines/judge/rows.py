@@ -10,7 +10,7 @@ from pipelines.base.errors import UserError
 from pipelines.core import periods, tasks, units
 from pipelines.core import rows as road
 from pipelines.core.contract import Column, Contract
-from pipelines.core.params import Data
+from pipelines.core.params import Data, Unit
 from pipelines.core.problem import Problem
 from pipelines.core.units import Units
 
@@ -25,12 +25,12 @@ class Window:
     day: np.ndarray  # (n,) 0..D-1
     label: np.ndarray  # (n,), as the task has them
     rows: pd.DataFrame  # (n) key, time and slices
-    groups: Units | None = None  # where columns.py has a group
+    drawn: Units | None = None  # where it is not days
 
     @property
     def units(self) -> Units:
         """What a resample of the window draws."""
-        return self.groups or Units(self.day, len(self.days))
+        return self.drawn or Units(self.day, len(self.days))
 
 
 def read(data: Data, problem: Problem) -> pd.DataFrame:
@@ -44,15 +44,15 @@ def read(data: Data, problem: Problem) -> pd.DataFrame:
     return pd.concat(months, ignore_index=True)
 
 
-def window(raw: pd.DataFrame, first: str, contract: Contract) -> Window:
-    """The test window: the labelled rows of the day `first` and after it."""
+def window(raw: pd.DataFrame, first: str, contract: Contract, unit: Unit = "day") -> Window:
+    """The test window: the labelled rows of the day `first` and after it, of which `unit` is drawn."""
     label, time = contract.label.name, contract.time.name
     later = raw[(raw[time] >= pd.Timestamp(first)) & raw[label].notna()]
     day, days = pd.factorize(later[time].dt.strftime("%Y-%m-%d"), sort=True)
     names = [contract.key.name, time, *(column.name for column in contract.slices)]
     known = later[[name for name in names if name in later.columns]].reset_index(drop=True)
-    groups = units.of(later, contract) if contract.groups else None
-    return Window(tuple(days), day, tasks.of(contract).labels(later[label]), known, groups)
+    drawn = units.of(later, contract, unit)
+    return Window(tuple(days), day, tasks.of(contract).labels(later[label]), known, drawn)
 
 
 def touched(window: Window, like: str) -> list[str]:

@@ -172,16 +172,16 @@ def _skill(rows: pd.DataFrame, params: Params, contract: Contract) -> dict[str, 
     numbers["shares"] = task.named(constant)
     if task.lacks(label):
         return numbers
-    drawn = units.of(rows, contract)
+    drawn = units.of(rows, contract, params.gate.unit)
     answers = task.stacked(rows[labels.ANSWER])
     sums = task.sums(label, answers, drawn.of, drawn.count, constant, params.decision)
     draws = task.own_skill(sums, drawn.weights(RESAMPLES, SEED))
     draws = draws[np.isfinite(draws)]  # a resample of one class only
-    return numbers | {
-        "skill": float(task.own_skill(sums)),
-        "interval": stats.interval(draws, 0.95),
-        "below": float((draws < _floor(params, task)).mean()),
-    }
+    numbers |= {"skill": float(task.own_skill(sums)), "drawn": drawn.name}
+    if len(draws):
+        interval, below = stats.interval(draws, 0.95), float((draws < _floor(params, task)).mean())
+        numbers |= {"interval": interval, "below": below}
+    return numbers
 
 
 def _own_skills(known: Reference, task: Task) -> dict[str, float]:
@@ -267,5 +267,6 @@ def _steady(newest: Month, run: list[Month], params: Params, task: Task) -> str:
 
 
 def _interval(month: Month) -> str:
-    assert month.interval is not None
+    if month.interval is None:
+        return "one draw has no interval"
     return f"95 % interval {month.interval[0]:.2f} to {month.interval[1]:.2f}"

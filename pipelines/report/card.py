@@ -134,7 +134,8 @@ class Measured:
     def figures(self, inside: np.ndarray) -> dict[str, Any]:
         """Rows, days, label rate, and the metrics with their intervals, of labelled rows."""
         rows = self.rows[inside]
-        drawn, days = units.of(rows, self.contract), rows[self.contract.time.name].dt.normalize().nunique()
+        drawn = units.of(rows, self.contract, self.params.gate.unit)
+        days = rows[self.contract.time.name].dt.normalize().nunique()
         label, costs = self.label(inside), self.params.decision
         sums = self.task.sums(label, self.p[inside], drawn.of, drawn.count, self.constant, costs)
         weights = drawn.weights(self.params.gate.resamples, SEED)

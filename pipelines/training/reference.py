@@ -104,11 +104,12 @@ def _skill(fold: Fold, params: Params, contract: Contract) -> Skill:
 
 
 def _interval(folds: list[Fold], params: Params, contract: Contract) -> Interval | None:
-    """By the newest months that have ENOUGH days, or groups, or by all; None where these are too few."""
+    """By the newest months that have ENOUGH days, or what else is drawn, or by all; None where these are too
+    few."""
     if (level := params.decision.coverage) is None or not folds:
         return None
     for newest in (folds[-n:] for n in range(1, len(folds) + 1)):
-        drawn = units.of(rows := pd.concat([fold.rows for fold in newest]), contract)
+        drawn = units.of(rows := pd.concat([fold.rows for fold in newest]), contract, params.gate.unit)
         if drawn.count >= ENOUGH:
             break
     label, said = (np.concatenate([getattr(fold, name) for fold in newest]) for name in ("label", "answers"))

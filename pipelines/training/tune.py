@@ -84,12 +84,12 @@ class Fold:
     month: str
     past: pd.DataFrame
     rows: pd.DataFrame
-    day: np.ndarray  # of each of `rows`, 0..days-1; where columns.py has a group, that
+    drawn: units.Units  # of `rows`: days, or what else the gate draws
 
     @property
     def sizes(self) -> np.ndarray:
         """Rows of each day."""
-        return np.bincount(self.day)
+        return np.bincount(self.drawn.of)
 
 
 def rolling_folds(params: Params, rows: pd.DataFrame, contract: Contract) -> tuple[Fold, ...]:
@@ -102,7 +102,12 @@ def rolling_folds(params: Params, rows: pd.DataFrame, contract: Contract) -> tup
             f"{params.train.last}, less the first month, which only trains, leaves {len(names) - 1}"
         )
     parts = ((name, rows[month < name], rows[month == name]) for name in names[-params.tune.folds :])
-    return tuple(Fold(str(name), past, now, units.of(now, contract).of) for name, past, now in parts)
+    unit = params.gate.unit
+    folds = tuple(Fold(str(name), past, now, units.of(now, contract, unit)) for name, past, now in parts)
+    if unit != "day" and (count := sum(fold.drawn.count for fold in folds)) < units.FEWEST:
+        wrong = f"params.yaml: gate.unit is {unit}, and tune.folds has {count} of them"
+        raise UserError(f"{wrong}: an interval needs {units.FEWEST}, so raise tune.folds")
+    return folds
 
 
 def day_losses(params: Params, problem: Problem, folds: Sequence[Fold]) -> Iterator[np.ndarray]:
@@ -110,7 +115,7 @@ def day_losses(params: Params, problem: Problem, folds: Sequence[Fold]) -> Itera
     for fold in folds:
         p = train.answers(problem, params, fold.past, fold.rows)
         label = problem.task.labels(fold.rows[problem.contract.label.name])
-        yield np.bincount(fold.day, weights=problem.task.losses(label, p), minlength=len(fold.sizes))
+        yield np.bincount(fold.drawn.of, weights=problem.task.losses(label, p), minlength=len(fold.sizes))
 
 
 def _mean(losses: np.ndarray, folds: Sequence[Fold]) -> float:
@@ -131,6 +136,7 @@ def _study(params: Params, problem: Problem, folds: Sequence[Fold]) -> "optuna.S
     asked = [
         params.train.model_dump(),
         params.tune.model_dump(exclude={"trials"}),
+        params.gate.unit,
         sha256(problem.folder / "estimators.py"),
         hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()).hexdigest(),
     ]
@@ -287,7 +293,8 @@ def _results(study: "optuna.Study", params: Params, folds: Sequence[Fold], now: 
         return []
     losses = np.array([attributes["losses"] for attributes in found])
     rows = np.concatenate([fold.sizes for fold in folds])
-    low, high = intervals(losses - now, rows, params.gate.resamples, params.train.seed)
+    drawn = params.gate.resamples, params.train.seed, folds[0].drawn.block
+    low, high = intervals(losses - now, rows, *drawn)
     said = [[attributes[name] for name in ("number", "estimator", "settings")] for attributes in found]
     means = (losses.sum(axis=1) / rows.sum(), (losses - now).sum(axis=1) / rows.sum(), low, high)
     figures = zip(*(mean.tolist() for mean in means), strict=True)
@@ -296,13 +303,13 @@ def _results(study: "optuna.Study", params: Params, folds: Sequence[Fold], now: 
 
 
 def intervals(
-    differences: np.ndarray, rows: np.ndarray, resamples: int, seed: int
+    differences: np.ndarray, rows: np.ndarray, resamples: int, seed: int, block: int = stats.BLOCK
 ) -> tuple[np.ndarray, np.ndarray]:
     """LEVEL intervals of T mean differences, that hold together: the best of many looks better than it is.
 
     `differences` (T, D) are sums of days, `rows` (D,) the days' rows. Studentised max-statistic over the
     trials (Westfall & Young 1993), from a day bootstrap in which all trials get the same weights."""
-    weights = stats.day_weights(len(rows), resamples, seed)
+    weights = stats.day_weights(len(rows), resamples, seed, block)
     drawn = (weights @ differences.T) / (weights @ rows)[:, None]
     mean = differences.sum(axis=1) / rows.sum()
     error = drawn.std(axis=0)

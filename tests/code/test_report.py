@@ -170,6 +170,13 @@ def test_the_verdict_and_its_reason_come_first() -> None:
     assert good[0] == "## ✅ PASS" and "27,075 rows of 30 days" in good[2]
 
 
+def test_the_intervals_say_what_was_drawn() -> None:
+    value = gate()
+    assert "bootstrap of the days, in blocks;" in report_of(value)
+    value["thresholds"]["unit"] = "week"
+    assert "bootstrap of the weeks;" in report_of(value)
+
+
 def test_what_did_not_pass_stands_above_what_did() -> None:
     text = report_of(gate("FAIL"))
     assert text.index("`log_loss`") < text.index("`days`")

@@ -84,8 +84,12 @@ def test_the_figures_are_those_of_evaluate_and_lie_in_their_intervals(text: str,
             assert point == pytest.approx(value, abs=6e-4) and low < point < high
 
 
-def test_the_days_are_drawn_as_the_gate_draws_them() -> None:
+def test_the_days_are_drawn_as_the_gate_draws_them(text: str, checkout: Path, small_params: Params) -> None:
     assert card.SEED == evidence.SEED
+    gate = small_params.gate.model_copy(update={"unit": "week"})
+    weeks = card.run(small_params.model_copy(update={"gate": gate}), PROBLEM, checkout).read_text()
+    assert "bootstrap of the days, in blocks." in text and "bootstrap of the weeks." in weeks
+    assert section(text, "Metrics by month") != section(weeks, "Metrics by month")
 
 
 def test_slices_too_small_to_judge_are_counted_and_not_shown(text: str, small_params: Params) -> None:

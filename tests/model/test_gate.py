@@ -127,6 +127,18 @@ def test_the_files_that_a_proposal_changes_are_named_where_its_commit_is_known(
         gate.run(candidate, base, PROBLEM, tmp_path / "evidence", head="--output=x")
 
 
+def test_the_base_says_what_is_drawn(fitted, base, window, tmp_path) -> None:
+    """A window of 30 days has five weeks, of which nobody can say how others would be."""
+    gate_of = PARAMS["gate"] | {"unit": "week"}
+    (base / "params.yaml").write_text(yaml.safe_dump(PARAMS | {"gate": gate_of}))
+    candidate = fitted(settings(max_iter=3)).write(tmp_path / "candidate", window)
+    _, findings, written = judge(candidate, commit(base))
+    assert (
+        findings["days"]["verdict"] == "INCONCLUSIVE" and "of 5 weeks alone" in findings["days"]["sentence"]
+    )
+    assert written["thresholds"]["unit"] == "week"
+
+
 # --- each rule refuses for its own reason -----------------------------------------------------------------
 
 

@@ -100,7 +100,7 @@ def twice(folds: tuple[tune.Fold, ...]) -> tuple[tune.Fold, ...]:
     (fold,) = folds
     time = CONTRACT.time.name
     earlier = fold.past.assign(**{time: fold.past[time] - pd.Timedelta(days=31)})
-    return (tune.Fold(fold.month, pd.concat([earlier, fold.past]), fold.rows, fold.day),)
+    return (tune.Fold(fold.month, pd.concat([earlier, fold.past]), fold.rows, fold.drawn),)
 
 
 def test_a_problem_that_nothing_harms_is_one_sentence(

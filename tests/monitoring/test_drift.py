@@ -232,6 +232,22 @@ def test_the_skill_is_against_the_months_own_label_rate(production: Production) 
     assert judged.rows == len(joined) < judged.predictions  # what came back has an answer and no label
 
 
+def test_the_interval_is_of_what_the_gate_draws(production: Production, tmp_path: Path) -> None:
+    def drawn(unit: str) -> Month:
+        gate = production.params.gate.model_copy(update={"unit": unit})
+        changed = production.params.model_copy(update={"gate": gate})
+        return month_of(replace(production, params=changed), "2013-09")
+
+    days, weeks, month = map(drawn, ("day", "week", "month"))
+    assert days.skill == pytest.approx(weeks.skill) == pytest.approx(month.skill)
+    assert days.state == weeks.state == month.state == "bad"
+    assert days.interval != weeks.interval is not None and (days.drawn, weeks.drawn) == ("days", "weeks")
+    assert month.interval is None  # one draw alone
+    for judged, words in ((days, "resample days."), (weeks, "resample weeks.")):
+        assert words in report.markdown(verdict(production, [judged]), BINARY)
+    assert "one draw has no interval" in verdict(production, [month]).reasons[0]
+
+
 def test_a_training_months_skill_is_restated_exactly(production: Production) -> None:
     import numpy as np
 

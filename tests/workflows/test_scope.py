@@ -46,6 +46,10 @@ PATHS = [
 ]
 VALUES = {
     "gate": (PARAMS.replace("days: 28 #", "days: 7 #"), ["params.yaml: gate"]),
+    "the unit that is drawn": (
+        PARAMS.replace("  days: 28 #", "  unit: week\n  days: 28 #"),
+        ["params.yaml: gate"],
+    ),
     "serving": (PARAMS.replace("batch: 1000", "batch: 10"), ["params.yaml: serving"]),
     "rollout": (PARAMS.replace("patience: 600.0", "patience: 1.0"), ["params.yaml: rollout"]),
     "drift": (PARAMS.replace("psi: 0.10", "psi: 5.0"), ["params.yaml: drift"]),

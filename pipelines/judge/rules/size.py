@@ -31,7 +31,7 @@ def careful(rule: Rule) -> Rule:
         if found.verdict == "FAIL" and not _shown(rule, e):
             few = f"{words(e.task, e.window.label)} do not show that surely: add to the test window."
             return _saying(found, few, verdict="INCONCLUSIVE")
-        if found.verdict == "PASS" and (unseen := _unseen(found.numbers)):
+        if found.verdict == "PASS" and (unseen := _unseen(found.numbers, e.window.units.name)):
             return _saying(found, unseen, warning=True)
         return found
 
@@ -53,16 +53,16 @@ def _shown(rule: Rule, e: Evidence) -> bool:
     return again is not None and again.verdict == "FAIL"
 
 
-def _unseen(numbers: Mapping[str, float | None]) -> str | None:
-    """What a PASS with these numbers could not have seen. `half`: by how much a loss is known; `lead`: what
-    the champion is better by than always giving the mean answer."""
+def _unseen(numbers: Mapping[str, float | None], drawn: str) -> str | None:
+    """What a PASS with these numbers could not have seen, of so few of what is drawn. `half`: by how much a
+    loss is known; `lead`: what the champion is better by than always giving the mean answer."""
     half, lead, margin, low, floor = map(numbers.get, ("half", "lead", "margin", "low", "floor"))
     if half is not None and margin is not None and half > margin:
-        return f"so few days could not have shown a loss of {margin:.3g}, only one of over {half:.3g}."
+        return f"so few {drawn} could not have shown a loss of {margin:.3g}, only one of over {half:.3g}."
     if lead is not None and margin is not None and lead <= margin:
         return "this margin lets always giving the mean answer pass: say a share of the champion's loss."
     if floor is not None and low is not None and low < floor:
-        return "so few days do not show that it is above it."
+        return f"so few {drawn} do not show that it is above it."
     return None
 
 

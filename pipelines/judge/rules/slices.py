@@ -91,9 +91,9 @@ def _cut(window: Window, contract: Contract) -> Iterator[Part]:
 
 
 def _is_judged(e: Evidence, window: Window, part: Part) -> bool:
-    limits = e.params.gate.slice
-    drawn = min(len(np.unique(unit[part.inside])) for unit in (window.day, window.units.of))
-    return int(part.inside.sum()) >= limits.rows and drawn >= limits.days
+    limits, unit = e.params.gate.slice, window.units
+    days, drawn = (len(np.unique(of[part.inside])) for of in (window.day, unit.of))
+    return part.inside.sum() >= limits.rows and days >= limits.days and drawn >= unit.least(limits.days)
 
 
 def _bounds(

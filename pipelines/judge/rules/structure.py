@@ -29,12 +29,15 @@ def days(e: Evidence) -> Finding | None:
         sentence = "There is no labelled day later than both models' training: nothing was measured."
         return Finding("days", "INCONCLUSIVE", sentence, numbers)
     words = f"The test window has {found} days, {e.window.days[0]} to {e.window.days[-1]}"
-    if (groups := e.window.units.count) < min(found, asked):
-        sentence = f"{words}, and rows of {groups} groups alone: at least {asked} are asked for."
-        return Finding("days", "INCONCLUSIVE", sentence, numbers | {"groups": groups})
+    drawn = e.window.units
+    if drawn.count < min(found, least := drawn.least(asked)):
+        sentence = f"{words}, and rows of {drawn.count} {drawn.name} alone: at least {least} are asked for."
+        return Finding("days", "INCONCLUSIVE", sentence, numbers | {drawn.name: drawn.count})
     if found < asked:
         sentence = f"{words}, and at least {asked} are asked for: add a month of data, or train on fewer."
         return Finding("days", "INCONCLUSIVE", sentence, numbers)
+    if drawn.name != "days":
+        words += f"; {drawn.count} {drawn.name} are drawn"
     return Finding("days", "PASS", f"{words}.", numbers)
 
 
