@@ -3,7 +3,7 @@ texts may come from a proposal: they are data, and escaped where they are shown.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,7 @@ SEVERITY: dict[Word, int] = {"PASS": 0, "INCONCLUSIVE": 3, "FAIL": 4}  # which a
 Interval = Annotated[list[Number], Field(min_length=2, max_length=2)]
 Value = Annotated[list[Number], Field(min_length=3, max_length=3)]  # the point and its interval
 Model = Literal["candidate", "champion"]
+Confusion = dict[Text, dict[Text, int]]  # what came true -> what was decided -> rows
 
 
 class Finding(Closed):
@@ -153,7 +154,8 @@ class Decisions(Closed):
 
 
 class Calibration(Closed, extra="allow"):
-    """Tenths of the test window by p, and the task's figures, each with NAME_interval."""
+    """Tenths of the test window by p, by each part of the answer in turn, and the task's figures, each with
+    NAME_interval."""
 
     predicted: list[float]
     observed: list[float]
@@ -204,7 +206,7 @@ class Dependence(Closed):
     category: bool
     unit: Text
     values: list[Text | float]
-    p: list[float]
+    p: list[float]  # at each of these, of each part of the answer in turn
 
 
 F = TypeVar("F")
@@ -224,7 +226,7 @@ class Explained(Closed):
 
 
 class Shap(Closed):
-    base: float
+    base: float | list[float]  # of an answer's only part, or of each
     features: list[Text]
     rows: list[Explained]
 
@@ -266,6 +268,9 @@ class Verdict(Artifact):
     months: list[Month] = Field(default_factory=list)
     slices: list[Slice] = Field(default_factory=list)
     decisions: Decisions | None = None
+    confusion: dict[Model, Confusion] = Field(
+        default_factory=dict, exclude_if=lambda of: not any(of.values())
+    )
     calibration: dict[Model, Calibration] = Field(default_factory=dict)
     curve: dict[Model, dict[Text, list[float]]] = Field(default_factory=dict, alias="roc")
     validation: Validation | Note | None = None
@@ -292,9 +297,12 @@ class Verdict(Artifact):
         parts = [model for part in (*self.months, *self.slices) for model in (part.candidate, part.champion)]
         measured = set(task.ideal) | {f"{figure}_interval" for figure in task.ideal}
         figures = [each.__pydantic_extra__ for each in self.calibration.values()]
+        squares: list[Any] = [row for of in self.confusion.values() for row in (of, *of.values())]
         if not (
             all(model.keys() == compared for model in parts if model is not None)
             and all(each.keys() == measured for each in figures)
+            and not any(len(each.predicted) % len(task.parts) for each in self.calibration.values())
+            and all(row.keys() == squares[0].keys() for row in squares)
             and all(isinstance(each[name], list) != (name in task.ideal) for each in figures for name in each)
             and all(curve.keys() == set(task.axes) for curve in self.curve.values())
             and all(len({len(axis) for axis in curve.values()}) == 1 for curve in self.curve.values())

@@ -3,7 +3,6 @@ never judged: whatever a stranger's model does wrong becomes a note, not an exce
 
 import math
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +48,8 @@ def explain(e: Evidence) -> dict[str, Any] | None:
     importance = _each(subjects, _importance)
     texts = [column.name for column in e.contract.features if column.type == "words"]  # one is in one row
     top = [name for name in _top(importance) if name not in texts]
-    ranked = np.argsort(e.task.level(e.candidate.p[rows]), kind="stable")
+    own = e.task.each(e.candidate.p[rows])[np.arange(len(rows)), e.task.part(label)]
+    ranked = np.argsort(own, kind="stable")
     spread = ranked[np.linspace(0, len(rows) - 1, EXPLAINED).astype(int)]  # lowest to highest, even by rank
     dependence = _each(subjects, lambda subject: _dependence(subject, _grids(subjects, top), e.contract))
     step("SHAP takes 5 s to start")
@@ -90,11 +90,11 @@ class Subject:
         return self.asked[name].dtype == object
 
     def p(self, x: np.ndarray) -> np.ndarray:
-        """The answers' levels to rows of such numbers: (n,). ValueError where one is no answer."""
-        return self.task.level(self.answers(x))
+        """The numbers of the answers to rows of such numbers: (n, parts)."""
+        return self.task.each(self.answers(x))
 
     def answers(self, x: np.ndarray) -> np.ndarray:
-        """The answers themselves."""
+        """The answers themselves. ValueError where one is none."""
         columns: Inputs = {}
         for name, values in zip(self.names, np.asarray(x, dtype=np.float64).T, strict=True):
             category = self.is_category(name)
@@ -119,10 +119,8 @@ class Subject:
 
 def _categories(tables: list[Inputs]) -> dict[str, np.ndarray]:
     """The values of each category in any of the models' rows, sorted."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for name, values in (entry for table in tables for entry in table.items() if entry[1].dtype == object):
-        found[name].update(values[:, 0])
-    return {name: np.array(sorted(values), dtype=object) for name, values in found.items()}
+    given = [(name, values) for table in tables for name, values in table.items() if values.dtype == object]
+    return {name: np.unique(np.concatenate([v for n, v in given if n == name])) for name, _ in given}
 
 
 def _importance(subject: Subject) -> dict[str, Any]:
@@ -145,11 +143,8 @@ def _importance(subject: Subject) -> dict[str, Any]:
 
 def _top(importance: dict[str, Any]) -> list[str]:
     """The features that matter most to either model."""
-    most: dict[str, float] = {}
-    for told in importance.values():
-        for found in told.get("features", ()):
-            most[found["feature"]] = max(most.get(found["feature"], -math.inf), found["mean"])
-    return sorted(most, key=lambda name: -most[name])[:TOP]
+    found = [feature for told in importance.values() for feature in told.get("features", ())]
+    return list(dict.fromkeys(f["feature"] for f in sorted(found, key=lambda f: -f["mean"])))[:TOP]
 
 
 def _grids(subjects: dict[str, Subject], top: list[str]) -> dict[str, np.ndarray]:
@@ -171,7 +166,8 @@ def _grids(subjects: dict[str, Subject], top: list[str]) -> dict[str, np.ndarray
 
 
 def _dependence(subject: Subject, grids: dict[str, np.ndarray], contract: Contract) -> dict[str, Any]:
-    """The mean p over rows of the test window when a feature has one value in all of them (Friedman 2001)."""
+    """The mean p over rows of the test window when a feature has one value in all of them (Friedman 2001); of
+    several parts of an answer one after the other."""
     features, units = [], {column.name: column.unit for column in contract.features}
     for name, grid in grids.items():
         if name not in subject.names:
@@ -182,17 +178,18 @@ def _dependence(subject: Subject, grids: dict[str, np.ndarray], contract: Contra
         x, means = subject.x[:AVERAGED].copy(), []
         for value in grid:
             x[:, place] = value
-            means.append(_number(subject.p(x).mean()))
+            means.append(subject.p(x).mean(axis=0))
         values = [one_line(str(v), 40) for v in subject.known[name][grid.astype(int)]] if category else grid
         about = {"feature": one_line(name, 80), "category": category, "unit": units.get(name, "")}
         places = [value if category else _number(value) for value in values]
-        features.append(about | {"values": places, "p": means})
+        features.append(about | {"values": places, "p": [_number(mean) for mean in np.transpose(means).flat]})
     return {"features": features}
 
 
 def _shap(subject: Subject, spread: np.ndarray, contract: Contract) -> dict[str, Any]:
     """SHAP values of a few rows by the kernel method (Lundberg & Lee 2017): they add up to p minus the mean p
-    of the background. A row's own values stand beside them where the contract lets a log keep them."""
+    of the background, where p is the part of the answer that a row is explained by. A row's own values stand
+    beside them where the contract lets a log keep them."""
     import shap
 
     loggable = {column.name for column in contract.loggable}
@@ -204,19 +201,19 @@ def _shap(subject: Subject, spread: np.ndarray, contract: Contract) -> dict[str,
         found = explainer.shap_values(subject.x[spread], nsamples=COALITIONS, l1_reg=False, silent=True)
     finally:
         np.random.set_state(before)
-    most = np.argsort(-np.abs(found).mean(axis=0), kind="stable")[:MOST]
+    most = np.argsort(-np.abs(found).mean(axis=(0, 2)), kind="stable")[:MOST]
     names = [subject.names[i] for i in most]
     rows = [
         {
-            "p": _number(subject.p(subject.x[[place]])[0]),
+            "p": _number(subject.p(subject.x[[place]])[0, part]),
             "label": subject.task.label_words(subject.label[[place]])[0],
-            "values": [_number(values[i]) for i in most],
+            "values": [_number(values[i, part]) for i in most],
             "given": [_given(subject.asked[n][place, 0]) if n in loggable else None for n in names],
         }
-        for place, values in zip(spread, np.asarray(found), strict=True)
+        for place, part, values in zip(spread, subject.task.part(subject.label[spread]), found, strict=True)
     ]
-    features = [one_line(name, 80) for name in names]
-    return {"base": _number(explainer.expected_value), "features": features, "rows": rows}
+    features, base = [one_line(name, 80) for name in names], [_number(n) for n in explainer.expected_value]
+    return {"base": base if len(base) > 1 else base[0], "features": features, "rows": rows}
 
 
 def _given(value: Any) -> str | None:

@@ -73,6 +73,7 @@ def record(
     validation: dict[str, Any] | None = None,
 ) -> Verdict:
     """The verdict with all that the report says; what the release keeps as evidence."""
+    label = e.window.label if e.window else np.zeros(0)
     data = {"base": e.params.data, "proposal": e.proposal.params.data if e.proposal else None}
     values = {
         "version": 1,
@@ -94,6 +95,7 @@ def record(
         "months": _months(e),
         "slices": slices.table(e),
         "decisions": decisions.decisions(e),
+        "confusion": {n: e.task.confusion(label, s.p, e.params.decision) for n, s in e.scored.items()},
         "calibration": _calibrations(e),
         "roc": {name: _curve(e, scored) for name, scored in e.scored.items()},
         "validation": validation,
@@ -157,11 +159,10 @@ def _metrics(e: Evidence) -> list[dict[str, Any]]:
         return []
     found = []
     for metric in (*e.task.metrics, *e.task.details):
-        candidate, here = metric.of(e.candidate.sums, None), metric.of(e.candidate.sums, e.weights)
-        values = {"candidate": (candidate, here)}
-        if e.champion is not None:
-            champion, there = metric.of(e.champion.sums, None), metric.of(e.champion.sums, e.weights)
-            values |= {"champion": (champion, there), "difference": (candidate - champion, here - there)}
+        values = {n: (metric.of(s.sums, None), metric.of(s.sums, e.weights)) for n, s in e.scored.items()}
+        if "champion" in values:
+            (one, here), (other, there) = values["candidate"], values["champion"]
+            values["difference"] = one - other, here - there
         told = {name: [stats.finite(value), *_interval(draws)] for name, (value, draws) in values.items()}
         found.append({"name": metric.name, "better": metric.better, **told})
     return found
@@ -176,8 +177,7 @@ def _dp(e: Evidence) -> dict[str, Any] | None:
     1, ... 100 %: a rollout asks whether live answers differ so too."""
     if e.candidate is None or e.champion is None or e.champion_model is None:
         return None
-    apart = e.task.shifted(e.champion.p, e.candidate.p)
-    quantiles = np.quantile(apart, np.linspace(0, 1, 101))
+    quantiles = np.quantile(e.task.shifted(e.champion.p, e.candidate.p), np.linspace(0, 1, 101))
     return {"champion": e.champion_model.sha256, "quantiles": quantiles.tolist()}
 
 
@@ -190,19 +190,24 @@ def _months(e: Evidence) -> list[dict[str, Any]]:
 
 
 def _calibrations(e: Evidence) -> dict[str, Any]:
-    """For each model tenths of the test window by p (mean p and mean outcome of each), the calibration with
-    its intervals, and its expected error over the tenths: shown only, as its bootstrap is biased upward."""
+    """For each model tenths of the test window by p (mean p and mean outcome of each), by each part of the
+    answer in turn, the calibration with its intervals, and its expected error over all tenths: shown only, as
+    its bootstrap is biased upward."""
     found: dict[str, Any] = {}
     for name, scored in e.scored.items():
         assert e.window is not None
-        levels, outcomes = e.task.level(scored.p), e.task.level(e.window.label)
-        parts = [part for part in np.array_split(np.argsort(levels, kind="stable"), TENTHS) if len(part)]
-        predicted = [float(levels[part].mean()) for part in parts]
-        observed = [float(outcomes[part].mean()) for part in parts]
+        both = zip(e.task.each(scored.p).T, e.task.each(e.window.label).T, strict=True)
+        tenths = [
+            (said[part].mean().item(), came[part].mean().item(), _interval(_shares(e, part, came)), len(part))
+            for said, came in both
+            for part in np.array_split(np.argsort(said, kind="stable"), TENTHS)
+            if len(part)
+        ]
+        predicted, observed, ends, rows = map(list, zip(*tenths, strict=True))
+        gaps = [abs(p - o) * n for p, o, n in zip(predicted, observed, rows, strict=True)]
+        found[name] = {"predicted": predicted, "observed": observed, "ece": sum(gaps) / sum(rows)}
+        found[name]["observed_interval"] = ends
         figures, draws = calibration.measure(e, scored)
-        gaps = [abs(p - o) * len(part) for p, o, part in zip(predicted, observed, parts, strict=True)]
-        found[name] = {"predicted": predicted, "observed": observed, "ece": sum(gaps) / len(levels)}
-        found[name]["observed_interval"] = [_interval(_shares(e, part)) for part in parts]
         found[name] |= {figure: stats.finite(value) for figure, value in figures.items()}
         found[name] |= {f"{figure}_interval": _interval(drawn) for figure, drawn in draws.items()}
     return found
@@ -218,10 +223,10 @@ def _curve(e: Evidence, scored: Scored) -> dict[str, list[float]]:
     return dict(zip(e.task.axes, (places.tolist(), np.interp(places, x, y).tolist()), strict=True))
 
 
-def _shares(e: Evidence, part: np.ndarray) -> np.ndarray:
+def _shares(e: Evidence, part: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
     """The mean outcome of the window's rows `part` in each resample of the days: (B,)."""
     assert e.window is not None
     day, days = e.window.units.of[part], e.window.units.count
-    happened = np.bincount(day, weights=e.task.level(e.window.label)[part], minlength=days)
+    happened = np.bincount(day, weights=outcomes[part], minlength=days)
     with np.errstate(invalid="ignore"):
         return (e.weights @ happened) / (e.weights @ np.bincount(day, minlength=days))

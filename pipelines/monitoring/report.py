@@ -53,7 +53,7 @@ def terminal(check: Check, task: Task) -> str:
     lines = [f"{check.verdict}: {check.environment} through {check.through}. {SAYS[check.verdict]}"]
     lines += [f"  {reason}" for reason in check.reasons]
     lines += [f"  note: {warning}" for warning in check.warnings]
-    mean, wide = f"mean {task.shown}", max(12, len(task.rate_name) + 2)
+    mean, wide = f"mean {task.parts[-1]}", max(12, len(task.rate_name) + 2)
     said = max(9, len(mean) + 2)
     head = f"{'predictions':>12}{task.rate_name:>{wide}}{mean:>{said}}{'skill':>9}  95 % interval"
     lines.append(f"  {'month':9}{head}")

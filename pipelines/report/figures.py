@@ -13,13 +13,14 @@ from matplotlib.figure import Figure
 
 from pipelines.base.errors import one_line
 from pipelines.core.tasks.task import Task
-from pipelines.report.findings import MODELS, by_feature, explained, limits, slice_sign
+from pipelines.report.findings import MODELS, MOST_PARTS, by_feature, explained, limits, slice_sign, split
 from pipelines.report.markdown import PALETTE
 
 COLOUR = {name: colour for name, (_, colour) in PALETTE.items()}
 MARK = {"champion": "s", "candidate": "o"}  # told apart without colour, too
 LINE = {"champion": "--", "candidate": "-"}
 BAD, DIM = "#D55E00", "#666666"
+TENTHS = ("predicted", "observed", "observed_interval")  # of gate.json's calibration
 SHORT = 28  # characters of a label
 MOST_SLICES, MOST_FEATURES, MOST_EFFECTS = 40, 15, 6
 STYLE: Any = {
@@ -39,13 +40,10 @@ STYLE: Any = {
 def draw(gate: dict[str, Any], task: Task) -> dict[str, Markup]:
     """The plots by name, each the URI of an SVG; those are missing of which gate.json has nothing."""
     makers = (_metrics, _slices, _curve, _calibration, _importance, _dependence, _shap)
-    drawn = {}
     with rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a letter that the font does not have is drawn as a box
-        for make in makers:
-            if (figure := make(gate, task)) is not None:
-                drawn[make.__name__[1:]] = uri(figure)
-    return drawn
+        drawn = {make.__name__[1:]: make(gate, task) for make in makers}
+        return {name: uri(figure) for name, figure in drawn.items() if figure is not None}
 
 
 def uri(figure: Figure) -> Markup:
@@ -121,7 +119,7 @@ def _slices(gate: dict[str, Any], task: Task) -> Figure | None:
     axes.set_yticks(range(len(judged)), names)
     axes.set_ylim(len(judged) - 0.4, -1.4)
     axes.locator_params(axis="x", nbins=7)
-    axes.set_xlabel(f"Δ {task.loss.name} in {task.loss.unit}, candidate − champion; worse is to the right")
+    axes.set_xlabel(f"Δ {task.loss.name}{task.loss.unit}, candidate − champion; worse is to the right")
     axes.grid(axis="x", alpha=0.3)
     return figure
 
@@ -130,7 +128,7 @@ def _curve(gate: dict[str, Any], task: Task) -> Figure | None:
     curves = {name: list(gate["curve"].get(name, {}).values()) for name in MODELS}
     if not any(map(any, curves.values())):
         return None
-    figure, axes = _square("chance")
+    figure, (axes,) = _squares("chance")
     for name, (x, y) in ((name, curve) for name, curve in curves.items() if any(curve)):
         axes.plot(x, y, LINE[name], color=COLOUR[name], linewidth=1.8, label=name)
     xlabel, ylabel = task.axes.values()
@@ -139,33 +137,38 @@ def _curve(gate: dict[str, Any], task: Task) -> Figure | None:
     return figure
 
 
-def _square(diagonal: str) -> tuple[Figure, Axes]:
-    figure, axes = _figure(3.8, 3.8)
-    axes.axline((0, 0), (1, 1), linestyle=":", color=COLOUR[""], label=diagonal)
-    axes.set_aspect("equal")
-    axes.grid(alpha=0.3)
-    return figure, axes
+def _squares(diagonal: str, count: int = 1) -> tuple[Figure, Sequence[Axes]]:
+    side = 3.8 if count == 1 else 2.9
+    figure, grid = _figure(side * count, side, 1, count)
+    for axes in grid:
+        axes.axline((0, 0), (1, 1), linestyle=":", color=COLOUR[""], label=diagonal)
+        axes.set_aspect("equal")
+        axes.grid(alpha=0.3)
+    return figure, grid
 
 
 def _calibration(gate: dict[str, Any], task: Task) -> Figure | None:
     models = {name: gate["calibration"][name] for name in MODELS if name in gate["calibration"]}
     if not models:
         return None
-    figure, axes = _square("calibrated")
-    found = [value for told in models.values() for value in told["predicted"] + told["observed"]]
-    pad = 0.05 * (max(found) - (0 if task.bounds else min(found)))
-    low, top = (0 if task.bounds else min(found) - pad), max(found) + pad
-    for name, told in models.items():
-        x, y = told["predicted"], told["observed"]
-        for p, ends in zip(x, told["observed_interval"], strict=False):
-            if None not in ends:
-                axes.plot([p, p], ends, color=COLOUR[name], linewidth=1.2, alpha=0.8)
-                low, top = min(low, ends[0]), max(top, ends[1] + pad / 2)
-        axes.plot(x, y, MARK[name] + LINE[name], color=COLOUR[name], markersize=4.5, linewidth=1, label=name)
-    ends = (max(low, task.bounds[0]), min(top, 1.02 * task.bounds[1])) if task.bounds else (low, top)
-    words = f"mean {task.shown} of a tenth of the test window"
-    axes.set(xlabel=words, ylabel=task.observed, xlim=ends, ylim=ends)
-    axes.legend(loc="upper left")
+    figure, grid = _squares("calibrated", len(parts := task.parts[-MOST_PARTS:]))
+    for axes, part in zip(grid, parts, strict=True):
+        tenths = {n: [split(told[key], task)[part] for key in TENTHS] for n, told in models.items()}
+        found = [value for predicted, observed, _ in tenths.values() for value in predicted + observed]
+        pad = 0.05 * (max(found) - (0 if task.bounds else min(found)))
+        low, top = (0 if task.bounds else min(found) - pad), max(found) + pad
+        for name, (x, y, intervals) in tenths.items():
+            how: Any = {"color": COLOUR[name], "markersize": 4.5, "linewidth": 1, "label": name}
+            for p, ends in zip(x, intervals, strict=False):
+                if None not in ends:
+                    axes.plot([p, p], ends, color=COLOUR[name], linewidth=1.2, alpha=0.8)
+                    low, top = min(low, ends[0]), max(top, ends[1] + pad / 2)
+            axes.plot(x, y, MARK[name] + LINE[name], **how)
+        ends = (max(low, task.bounds[0]), min(top, 1.02 * task.bounds[1])) if task.bounds else (low, top)
+        words = "" if len(parts) > 1 else " of the test window"  # for which several have no room
+        axes.set(xlabel=f"mean {part} of a tenth{words}", xlim=ends, ylim=ends)
+    grid[0].set_ylabel(task.observed)
+    grid[0].legend(loc="upper left")
     return figure
 
 
@@ -181,7 +184,7 @@ def _importance(gate: dict[str, Any], task: Task) -> Figure | None:
     placed = [(y, told) for y, (_, told) in enumerate(order)]
     _bars(axes, {n: [(y, of[n]["mean"], of[n]["sd"]) for y, of in placed if n in of] for n in models})
     _features(axes, [one_line(feature, SHORT) for feature, _ in order])
-    rise = f"rise of the {task.loss.name} in {task.loss.unit} when the feature is shuffled"
+    rise = f"rise of the {task.loss.name}{task.loss.unit} when the feature is shuffled"
     axes.set_xlabel(f"{rise} (mean ± standard deviation)")
     axes.legend(loc="lower right")
     return figure
@@ -191,23 +194,25 @@ def _dependence(gate: dict[str, Any], task: Task) -> Figure | None:
     features = by_feature(gate, "dependence")
     if not features:
         return None
-    rows = (len(features) + 1) // 2
-    figure, grid = _figure(7.6, 2.5 * rows, rows, 2, sharey=True)
-    for axes in grid[len(features) :]:
+    panels = [(part, *feature) for feature in features.items() for part in task.parts[-MOST_PARTS:]]
+    wide = max(2, len(panels) // len(features))  # a row a feature, where an answer has several parts
+    rows = -(-len(panels) // wide)
+    figure, grid = _figure(3.8 * min(wide, 3), 2.5 * rows, rows, wide, sharey=True if wide == 2 else "col")
+    for axes in grid[len(panels) :]:
         axes.set_visible(False)
-    for place, (axes, (feature, models)) in enumerate(zip(grid, features.items(), strict=False)):
+    for place, (axes, (part, feature, models)) in enumerate(zip(grid, panels, strict=False)):
         for name, told in models.items():
             x = [one_line(value, 12) for value in told["values"]] if told["category"] else told["values"]
-            line = "" if told["category"] else LINE[name]
-            axes.plot(x, told["p"], MARK[name] + line, color=COLOUR[name], markersize=4.5, label=name)
+            y, line = split(told["p"], task)[part], "" if told["category"] else LINE[name]
+            axes.plot(x, y, MARK[name] + line, color=COLOUR[name], markersize=4.5, label=name)
             axes.set_xlabel(one_line(f"{feature}, {told['unit']}" if told["unit"] else feature, 48))
             if told["category"] and max(map(len, x), default=0) > 3:
                 axes.tick_params(axis="x", rotation=60, labelsize=7.5)
         axes.grid(alpha=0.3)
-        if place % 2 == 0:
-            axes.set_ylabel(f"mean {task.shown}")
-    if task.bounds:
-        grid[0].set_ylim(bottom=task.bounds[0])
+        if place % wide == 0 or len(task.parts) > 1:
+            axes.set_ylabel(f"mean {part}")
+    for axes in grid[:wide]:
+        axes.set_ylim(bottom=task.bounds[0] if task.bounds else None)
     grid[0].legend(loc="best")
     return figure
 
@@ -226,16 +231,15 @@ def _shap(gate: dict[str, Any], task: Task) -> Figure | None:
         effects = {name: dict(zip(*both, strict=True)) for name, both in values.items()}
         row = first["rows"][index]
         given = dict(zip(first["features"], row["given"], strict=True))
-        top = sorted(given, key=lambda f: -max(abs(of.get(f, 0)) for of in effects.values()))
-        top = top[:MOST_EFFECTS]
+        top = sorted(given, key=lambda f: -max(abs(of.get(f, 0)) for of in effects.values()))[:MOST_EFFECTS]
         _bars(axes, {name: [(y, effects[name].get(f, 0), 0) for y, f in enumerate(top)] for name in effects})
         names = [one_line(f, 24) + ("" if given[f] is None else f" = {one_line(given[f], 10)}") for f in top]
         _features(axes, names, fontsize=8)
         p = " / ".join(f"{told['rows'][index]['p']:.2f}" for told in reversed(models.values()))
-        axes.set_title(f"{task.shown} {p}, outcome: {row['label']}")
+        axes.set_title(f"{task.answer} {p}, outcome: {row['label']}")
     grid[0].legend(loc="best", fontsize=7.5)
     for axes in grid[max(0, len(first["rows"]) - 2) : len(first["rows"])]:
-        axes.set_xlabel(f"SHAP value: what it adds to {task.shown}")
+        axes.set_xlabel(f"SHAP value: what it adds to {task.explained}")
         axes.tick_params(labelbottom=True)
     return figure
 

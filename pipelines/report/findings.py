@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipelines.core.params import absolute, share
+from pipelines.core.tasks.task import Task
 from pipelines.report.markdown import SIGNS
 
 WORDS = {
@@ -12,6 +13,7 @@ WORDS = {
     "FAIL": "This proposal may not merge.",
 }
 MODELS = ("champion", "candidate")
+MOST_PARTS = 4  # of an answer that are drawn, the last ones: what matters most stands last
 
 
 def sign_of(finding: dict[str, Any]) -> str:
@@ -63,11 +65,18 @@ def greatest(features: dict[str, dict[str, dict[str, Any]]]) -> float:
     return max(told["mean"] for found in features.values() for told in found.values())
 
 
-def lines(found: dict[str, dict[str, Any]]) -> list[tuple[str, str, list[float]]]:
+def split(values: list[Any], task: Task) -> dict[str, list[Any]]:
+    """{part of an answer: its own} of a list that has the values of each part in turn."""
+    each = len(values) // len(task.parts)
+    return {part: values[place * each :][:each] for place, part in enumerate(task.parts)}
+
+
+def lines(found: dict[str, dict[str, Any]], part: str, task: Task) -> list[tuple[str, str, list[float]]]:
     """A chart's series of a feature's curves, as `by_feature` has them: (model, bar or line, values of p)."""
     *_, told = found.values()
     kind = "bar" if len(found) == 1 or told["category"] else "line"
-    return [(name, "line" if name == "candidate" else kind, curve["p"]) for name, curve in found.items()]
+    drawn = {name: split(curve["p"], task)[part] for name, curve in found.items()}
+    return [(name, "line" if name == "candidate" else kind, values) for name, values in drawn.items()]
 
 
 def curves(gate: dict[str, Any]) -> list[tuple[str, str, list[float]]]:

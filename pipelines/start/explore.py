@@ -50,7 +50,7 @@ def run(params: Params, problem: Problem, folder: Path = datafiles.DATA, out: Pa
         months=months,
         rows=len(rows),
         labelled=len(label),
-        rate=task.rate_words(task.rate(task.constant(label))) if len(label) else "–",
+        constant=task.constant(label) if len(label) else None,
         again=int(raw.drop(columns=contract.key.name).duplicated().sum()),
         limit=params.gate.leak.feature,
         psi=params.drift.psi,
@@ -98,18 +98,19 @@ def _told(
     none = np.full(0, np.nan)
     counted = values.map(words.count) if column.type == "words" else values
     if column.type in ("text", "time"):
-        return Told(column, values.nunique(), missing, (), none, None, none, none, np.nan)
+        return Told(column, values.nunique(), missing, (), none, None, [], none, np.nan)
     place, names = _bins(counted, column.type == "category", int(np.bincount(month).min()))
     bins = len(names)
     counts = np.bincount(month * bins + place, minlength=months * bins).reshape(months, bins)
     whole = counts.sum(axis=0)
     with np.errstate(invalid="ignore"):
-        mean = np.bincount(place[known], task.level(label), bins) / np.bincount(place[known], minlength=bins)
+        rows = np.bincount(place[known], minlength=bins)
+        means = [np.bincount(place[known], of, bins) / rows for of in task.each(label).T]
     psi = np.array([stats.psi(whole - one, one) for one in counts])
     spread = _histogram(counted) if column.type in ("number", "integer", "words") else None
     own = column.label or not len(label) or task.lacks(label)
     knows = np.nan if own else leaks.alone(values[known], label, day[known], task)
-    return Told(column, values.nunique(), missing, names, whole / whole.sum(), spread, mean, psi, knows)
+    return Told(column, values.nunique(), missing, names, whole / whole.sum(), spread, means, psi, knows)
 
 
 def _histogram(values: pd.Series) -> tuple[np.ndarray, np.ndarray] | None:

@@ -13,6 +13,7 @@ from pipelines.core.contract import Column
 from pipelines.core.tasks.task import Task
 from pipelines.report.figures import BAD, COLOUR, DIM, STYLE, uri
 
+PARTS = (("o", COLOUR["candidate"]), ("s", COLOUR["champion"]), ("^", "#009E73"), ("D", "#CC79A7"))
 SHORT = 12  # characters of a value
 MOST_MONTHS = 8  # that are named
 
@@ -28,7 +29,7 @@ class Told:
     names: tuple[str, ...]  # (B,)
     shares: np.ndarray  # (B,)
     histogram: tuple[np.ndarray, np.ndarray] | None  # of many numbers: shares and edges, without the farthest
-    level: np.ndarray  # (B,) the mean label
+    levels: list[np.ndarray]  # for each of Task.parts (B,): the mean label
     psi: np.ndarray  # (M,) of each month against all others
     knows: float  # of the label, alone, as Task.knows
 
@@ -50,8 +51,12 @@ def _column(told: Told, months: Sequence[str], task: Task) -> Markup:
         spread.tick_params(axis="x", labelsize=7)
     else:
         spread.bar(range(len(names)), told.shares[there], color=COLOUR["candidate"])
-    label.plot(range(len(names)), told.level[there], "o", color=COLOUR["candidate"], markersize=4)
-    label.axhline(np.nansum(told.level * told.shares), color=DIM, linewidth=0.8)
+    drawn = list(zip(task.parts, told.levels, strict=True))[-len(PARTS) :][::-1]
+    for (part, level), (mark, colour) in zip(drawn, PARTS, strict=False):
+        label.plot(range(len(names)), level[there], mark, color=colour, markersize=4, label=part)
+        label.axhline(np.nansum(level * told.shares), color=DIM, linewidth=0.8)
+    if len(drawn) > 1:
+        label.legend(fontsize=6, frameon=True)
     for axes in (label,) if told.histogram else (spread, label):
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=6.5)
     places, every = range(len(months)), -(-len(months) // MOST_MONTHS)

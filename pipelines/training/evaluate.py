@@ -38,10 +38,15 @@ def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: 
     constant = table.constant(table.training(params, rows, contract), contract)
     metrics = measure(params, labelled, answers, constant, contract)
     Metrics(**metrics).write(out)
-    for name, curve in task.plots(task.labels(labelled[contract.label.name]), answers).items():
+    label = task.labels(labelled[contract.label.name])
+    for name, curve in task.plots(label, answers).items():
         points = pd.DataFrame(curve)
         kept = np.unique(np.linspace(0, len(points) - 1, POINTS).astype(int))
         _write_csv(out / "plots" / f"{name}.csv", points.iloc[kept])
+    if counts := task.confusion(label, answers, params.decision):  # a line a row: DVC counts them itself
+        cells = [(came, said, rows) for came, row in counts.items() for said, rows in row.items()]
+        pairs = [(came, said) for came, said, rows in cells for _ in range(rows)]
+        _write_csv(out / "plots/confusion.csv", pd.DataFrame(pairs, columns=["came_true", "decided"]))
     _write_csv(out / "months.csv", by_month(params, rows, p, constant, contract))
     golden(model, v, contract).write(out)
     tables.write(out / "window.parquet", v.drop(columns=contract.label.name))

@@ -167,7 +167,7 @@ OWN = {
     for task in KINDS
     for metric in task.metrics
     if metric is not task.cost
-    for name in (metric.key, metric.name)
+    for name in (metric.key, metric.name.split(" (")[0])  # without the label's unit
 }
 OWN |= {name for task in KINDS for name in (*task.ideal, f'"{task.outputs[-1]}"')}
 # Each kind has its own there: its mathematics, its margins and floors, its words.

@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import auc, brier_score_loss, log_loss, roc_auc_score, roc_curve
+from sklearn.metrics import auc, brier_score_loss, confusion_matrix, log_loss, roc_auc_score, roc_curve
 
 from pipelines.base.errors import UserError
 from pipelines.core import params, stats, tasks
 from pipelines.core.contract import Choice, Column, Contract
+from pipelines.core.tasks.binary import BINARY
 from pipelines.core.tasks.multiclass import BRIER, COST, LOG_LOSS, ROC_AUC, SKILL, Multiclass
+from pipelines.judge import gate
 from pipelines.judge.rules.calibration import calibration
 from pipelines.judge.rules.leaks import alone
 from pipelines.judge.rules.structure import classes
@@ -121,11 +123,49 @@ def test_the_decision_is_the_cheapest_and_not_the_likeliest() -> None:
     assert list(schema["p"]["properties"]) == schema["class"]["enum"] == list(TASK.classes)
     assert "another flight is offered" in schema["class"]["description"]
     assert TASK.charges(np.array([2, 0, 1]), p, COSTS).tolist() == [3.0, 0.0, 2.0]
-    assert TASK.moved(p, p[::-1], COSTS).tolist() == ["late is now very late", "", "very late is now late"]
+    assert TASK.moved(p, p[::-1], COSTS).tolist() == [
+        "says very late, not late",
+        "",
+        "says late, not very late",
+    ]
     assert TASK.answer_words(p)[1] == "0.90 / 0.05 / 0.05" and TASK.label_words(np.array([2])) == [
         "very late"
     ]
     assert TASK.stacked(TASK.read(each["p"]) for each in said).tolist() == p.tolist()
+
+
+def test_what_is_decided_is_counted_beside_what_came_true(drawn: Drawn) -> None:
+    label, p, _ = drawn
+    found = pd.DataFrame(TASK.confusion(label, p, COSTS)).T
+    said = (p @ MATRIX).argmin(axis=1)
+    assert (found.to_numpy() == confusion_matrix(label, said)).all()
+    assert list(found.index) == list(found.columns) == list(TASK.classes)
+    assert (found.to_numpy() != confusion_matrix(label, p.argmax(axis=1))).any()  # not the likeliest
+    assert BINARY.confusion(label == 0, p[:, 0], COSTS) == {}
+
+
+def test_each_class_is_a_part_of_an_answer_and_a_row_is_explained_by_what_came_true(drawn: Drawn) -> None:
+    label, p, _ = drawn
+    assert TASK.parts == ("p(on time)", "p(late)", "p(very late)")
+    assert (TASK.each(p) == p).all() and (TASK.each(label) == np.eye(3)[label]).all()
+    assert (TASK.level(p) == p[:, 2]).all() and (TASK.level(label) == (label == 2)).all()
+    own = TASK.each(p)[np.arange(len(p)), TASK.part(label)]
+    assert -np.log(own).mean() == pytest.approx(TASK.losses(label, p).mean())
+
+
+def test_the_tenths_are_those_of_each_class_and_their_error_is_the_mean(drawn: Drawn) -> None:
+    label, p, day = drawn
+    e = _evidence(label, p, p, day)
+    e.window.units.count = DAYS
+    e.scored = {"candidate": e.candidate}
+    (told,) = gate._calibrations(e).values()
+    of_each = []
+    for place, part in enumerate(np.split(np.transpose([told["predicted"], told["observed"]]), 3)):
+        tenths = np.array_split(np.argsort(p[:, place], kind="stable"), 10)
+        wanted = [(p[rows, place].mean(), (label[rows] == place).mean()) for rows in tenths]
+        assert part == pytest.approx(np.array(wanted))
+        of_each.append(np.abs(part[:, 0] - part[:, 1]).mean())
+    assert told["ece"] == pytest.approx(np.mean(of_each)) and len(told["observed_interval"]) == 30
 
 
 @pytest.mark.parametrize(

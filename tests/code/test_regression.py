@@ -1,6 +1,8 @@
 """The kind of answer that is a number: its figures are those of the field, in the label's unit."""
 
 import json
+import pickle
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,6 +38,15 @@ def drawn() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_a_label_that_is_a_number_makes_the_task() -> None:
     assert isinstance(TASK, Regression) and (TASK.span, TASK.unit) == (140, "°F")
+
+
+def test_figures_say_the_label_s_unit_where_it_has_one() -> None:
+    assert TASK.loss.name == "mean absolute error (°F)" and TASK.compared[1].name.endswith("error (°F)")
+    assert (TASK.rate_name, TASK.parts) == ("mean label (°F)", ("y (°F)",))
+    bare = Regression(replace(CONTRACT.label, unit=""))
+    assert bare.metrics == (MAE, RMSE, SKILL, COST) and bare.parts == ("y",)
+    sent = pickle.loads(pickle.dumps(TASK))  # to the processes of the judge
+    assert sent.loss.name == TASK.loss.name and sent.span == TASK.span
 
 
 def test_each_metric_is_that_of_the_field_on_the_rows_that_the_weights_draw(drawn: Any) -> None:

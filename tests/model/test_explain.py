@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,8 @@ import pandas as pd
 import pytest
 
 from pipelines.core.model import Inputs
+from pipelines.core.params import load
+from pipelines.core.problem import Problem
 from pipelines.core.tasks.binary import BINARY
 from pipelines.judge import explain
 from pipelines.judge.evidence import Evidence, Scored, Window
@@ -145,6 +148,41 @@ def test_values_that_no_log_may_keep_are_not_shown(monkeypatch: pytest.MonkeyPat
         )
     )
     assert [shown[name] for name in names] == ["7.25", "7.25"] and shown["strong"] is None
+
+
+CLASSES = Problem("tests.problems.delay")
+CAME = DRAW.choice(3, len(TABLE), p=(0.6, 0.3, 0.1))
+
+
+def of_classes(x: Inputs) -> np.ndarray:
+    """p of the second class rises with `strong`, that of the third with `weak`."""
+    scores = np.exp(np.column_stack([np.zeros(len(x["weak"])), 2 * x["strong"], x["weak"] - 2]))
+    return scores / scores.sum(axis=1, keepdims=True)
+
+
+def test_of_several_classes_each_has_a_curve_and_a_row_is_explained_by_the_one_that_came_true() -> None:
+    task, params = CLASSES.task, load("tests/problems/delay/params.yaml")
+    model = SimpleNamespace(inputs=("strong", "weak"), predict=of_classes)
+    p = of_classes(inputs(model, TABLE))
+    sums = task.sums(CAME, p, DAY, DAYS, (0.6, 0.3, 0.1), params.decision)
+    candidate: Any = SimpleNamespace(model=model, sha256="1", params=params)
+    e = replace(evidence((candidate, Scored(p, sums, 0.3, TABLE))), problem=CLASSES, params=params)
+    assert e.window is not None
+    told = explain.explain(replace(e, window=replace(e.window, label=CAME)))
+    assert told is not None
+    found = {entry["feature"]: entry for entry in told["dependence"]["candidate"]["features"]}
+    for name, rises in (("strong", 1), ("weak", 2)):
+        curves = np.split(np.array(found[name]["p"]), 3)
+        assert [len(curve) for curve in curves] == [len(found[name]["values"])] * 3
+        assert np.sum(curves, axis=0) == pytest.approx(1, abs=1e-5)
+        assert [bool((np.diff(curve) > 0).all()) for curve in curves] == [n == rises for n in range(3)]
+    shap = told["shap"]["candidate"]
+    assert sum(shap["base"]) == pytest.approx(1, abs=1e-5)
+    base = dict(zip(task.parts, shap["base"], strict=True))
+    for row in shap["rows"]:
+        assert sum(row["values"]) == pytest.approx(row["p"] - base[f"p({row['label']})"], abs=1e-4)
+    assert [row["p"] for row in shap["rows"]] == sorted(row["p"] for row in shap["rows"])
+    assert len({row["label"] for row in shap["rows"]}) > 1
 
 
 def changes_its_mind(answers: Answer) -> Answer:

@@ -23,6 +23,20 @@ def test_the_pipeline_measures_three_classes(delay: Path) -> None:
     assert calibration["predicted"].corr(calibration["observed"]) > 0.95
     card = (delay / "models/card.md").read_text()
     assert "| very late | 6 | 3 | 0 |" in card and "another flight is offered" in card
+    pairs = pd.read_csv(delay / "models/plots/confusion.csv")
+    assert len(pairs) == metrics["rows"]
+    counts = pd.crosstab(pairs["came_true"], pairs["decided"]).loc[
+        "very late", ["on time", "late", "very late"]
+    ]
+    right = f"{counts.iloc[2] / counts.sum():.0%}"
+    assert f"| very late | {' | '.join(f'{n:,}' for n in counts)} | {right} |" in card
+
+
+def test_dvc_draws_the_confusion_matrix_of_classes(delay: Path, tmp_path: Path) -> None:
+    done = run(delay, "dvc", "plots", "show", "--out", str(tmp_path / "plots"))
+    drawn = (tmp_path / "plots/index.html").read_text()
+    assert all(f'"title": "{axis}"' in drawn for axis in ("came_true", "decided", "true_positive_rate"))
+    assert '"title": "ranks"' not in drawn and done.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,8 @@ def test_the_page_has_each_column_and_what_a_model_must_beat(
     for metric in problem.task.metrics:
         assert f'<th style="text-align:right">{metric.name}</th>' in text
     assert text.count("the mean of all months before") == text.count("the mean of the last month") == 1
+    rates = problem.task.named((0.5,) * len(problem.task.parts)) or {problem.task.rate_name: 0}
+    assert all(name in text.split("</p>")[0] for name in rates)
     assert loaded(text) == [] and "default-src 'none'" in text
     assert text == explored(name, data(name), tmp_path)  # the same data give the same page
 

@@ -25,7 +25,7 @@ class Sums(stats.DaySums):
 
 
 ROC_AUC = Metric("roc_auc", "ROC-AUC", "higher", stats.roc_auc)
-LOG_LOSS = Metric("log_loss", "log-loss", "lower", mean("log_loss"), "nats")
+LOG_LOSS = Metric("log_loss", "log-loss", "lower", mean("log_loss"), " in nats")
 BRIER = Metric("brier", "Brier score", "lower", mean("brier"))
 SKILL = Metric("brier_skill", "Brier skill", "higher", lambda s, w: stats.brier_skill(s, s.rate, w))
 COST = Metric("expected_cost", "cost of a decision", "lower", mean("cost"))
@@ -35,7 +35,7 @@ class Binary(Probabilities):
     """See `Task`."""
 
     name = "binary"
-    rate_name, shown = "label rate", "p"
+    rate_name, parts, explained = "label rate", ("p",), "p"
     metrics: tuple[Metric, ...] = (ROC_AUC, LOG_LOSS, BRIER, SKILL, COST)
     compared: tuple[Metric, ...] = (ROC_AUC, LOG_LOSS)
     floors: tuple[Metric, ...] = (ROC_AUC, SKILL)

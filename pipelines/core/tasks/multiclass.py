@@ -1,5 +1,6 @@
 """One of several classes: the label is a category, an answer is the probability of each of its values."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ def _area(n: int) -> Callable[[Sums, np.ndarray | None], Any]:
 
 
 ROC_AUC = Metric("roc_auc", "macro ROC-AUC", "higher", _macro_auc)
-LOG_LOSS = Metric("log_loss", "log-loss", "lower", mean("log_loss"), "nats")
+LOG_LOSS = Metric("log_loss", "log-loss", "lower", mean("log_loss"), " in nats")
 # Brier's own of 1950: of two classes twice what one probability's is.
 BRIER = Metric("brier", "Brier score of all classes", "lower", mean("brier"))
 # Against always saying the training's shares (Murphy 1973).
@@ -54,10 +55,10 @@ COST = Metric("expected_cost", "cost of a decision", "lower", mean("cost"))
 
 
 class Multiclass(Probabilities):
-    """See `Task`. A label is its class's place in `classes`, an answer has a probability for each; where one
-    number is shown, it is that of the last."""
+    """See `Task`. A label is its class's place in `classes`, an answer has a probability for each; a row is
+    explained by that of what came true."""
 
-    name = "multiclass"
+    name, explained = "multiclass", "p of what came true"
     metrics: tuple[Metric, ...] = (ROC_AUC, LOG_LOSS, BRIER, SKILL, COST)
     compared: tuple[Metric, ...] = (ROC_AUC, LOG_LOSS)
     floors: tuple[Metric, ...] = (ROC_AUC, SKILL)
@@ -71,7 +72,7 @@ class Multiclass(Probabilities):
     def __init__(self, label: Column) -> None:
         self.label, self.classes = label.name, label.values
         self.shape, self.rate_name = (len(self.classes),), f"share of {self.classes[-1]}"
-        self.shown = f"p({self.classes[-1]})"
+        self.parts = tuple(f"p({name})" for name in self.classes)
         figures = {f"{figure} ({n})": ends for n in self.classes for figure, ends in FIGURES.items()}
         self.ideal, self.first = ({n: ends[k] for n, ends in figures.items()} for k in (0, 1))
 
@@ -132,8 +133,11 @@ class Multiclass(Probabilities):
     def difference(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         return np.asarray(np.abs(one - other).max(axis=1))
 
-    def level(self, values: np.ndarray) -> np.ndarray:
-        return values[:, -1] if values.ndim == 2 else values == len(self.classes) - 1
+    def each(self, values: np.ndarray) -> np.ndarray:
+        return values if values.ndim == 2 else values[:, None] == np.arange(len(self.classes))
+
+    def part(self, label: np.ndarray) -> np.ndarray:
+        return label
 
     def shifted(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
         """The total variation distance, to which each class adds."""
@@ -168,10 +172,15 @@ class Multiclass(Probabilities):
     def charges(self, label: np.ndarray, answers: np.ndarray, costs: Costs) -> np.ndarray:
         return np.asarray(self._matrix(costs)[label, self.decided(answers, costs)])
 
+    def confusion(self, label: np.ndarray, answers: np.ndarray, costs: Costs) -> dict[str, dict[str, int]]:
+        said = self.label_words(self.decided(answers, costs))
+        rows = Counter(zip(self.label_words(label), said, strict=True))
+        return {came: {said: rows[came, said] for said in self.classes} for came in self.classes}
+
     def moved(self, before: np.ndarray, after: np.ndarray, costs: Costs) -> np.ndarray:
         was, now = (self.label_words(self.decided(answers, costs)) for answers in (before, after))
         both = zip(was, now, strict=True)
-        return np.array([f"{old} is now {new}" if old != new else "" for old, new in both])
+        return np.array([f"says {new}, not {old}" if old != new else "" for old, new in both])
 
     def answer_words(self, answers: np.ndarray) -> list[str]:
         return [" / ".join(f"{p:.2f}" for p in row) for row in answers]

@@ -1,7 +1,7 @@
 """A number: the label is a number, an answer is what it is expected to be, in the label's unit."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +30,7 @@ class Sums:
     cost: np.ndarray
 
 
-MAE = Metric("mae", "mean absolute error", "lower", mean("absolute"), "the label's unit")
+MAE = Metric("mae", "mean absolute error", "lower", mean("absolute"))
 RMSE = Metric("rmse", "root mean squared error", "lower", lambda sums, w: np.sqrt(mean("squared")(sums, w)))
 # Against always saying the training's mean (Murphy 1988, eq. 4, with another reference).
 SKILL = Metric("r2", "R²", "higher", lambda sums, w: 1 - stats.mean(sums.squared, sums.constant, w))
@@ -43,11 +43,9 @@ class Regression(Task):
 
     name = "regression"
     outputs: tuple[str, ...] = ("variable",)
-    answer, shown, delta = "y", "y", "Δy/range"
-    metrics: tuple[Metric, ...] = (MAE, RMSE, SKILL, COST)
-    compared: tuple[Metric, ...] = (MAE, RMSE)
+    answer, delta = "y", "Δy/range"
     floors: tuple[Metric, ...] = (SKILL,)
-    loss, ranking, skill, cost = MAE, RANKS, SKILL, COST
+    ranking, skill, cost = RANKS, SKILL, COST
     costs: tuple[str, ...] = ("over", "under")
     defaults: Mapping[str, Mapping[str, float]] = {
         "decision": {"coverage": 0.9},
@@ -63,7 +61,14 @@ class Regression(Task):
 
     def __init__(self, label: Column) -> None:
         assert label.minimum is not None and label.maximum is not None  # Contract holds it
-        self.span, self.unit = label.maximum - label.minimum, label.unit
+        self.label, self.span, self.unit = label, label.maximum - label.minimum, label.unit
+        unit = f" ({self.unit})" if self.unit else ""
+        self.rate_name, self.explained, self.parts = f"mean label{unit}", f"y{unit}", (f"y{unit}",)
+        self.compared = tuple(replace(metric, name=f"{metric.name}{unit}") for metric in (MAE, RMSE))
+        self.metrics, self.loss = (*self.compared, SKILL, COST), self.compared[0]
+
+    def __reduce__(self) -> tuple[type, tuple[Column]]:
+        return Regression, (self.label,)  # what a metric is of cannot be sent to a process
 
     def labels(self, values: Any) -> np.ndarray:
         return np.asarray(values.to_numpy(dtype=np.float64))
@@ -129,8 +134,7 @@ class Regression(Task):
     def calibration(self, label: np.ndarray, answers: np.ndarray) -> dict[str, float]:
         """The slope of the least squares of label on answer; the mean error, in standard deviations of the
         label."""
-        day = np.zeros(len(label), dtype=np.int64)
-        draws = self.calibration_draws(label, answers, day, np.ones((1, 1)))
+        draws = self.calibration_draws(label, answers, np.zeros(len(label), np.int64), np.ones((1, 1)))
         return {name: float(value[0]) for name, value in draws.items()}
 
     def calibration_draws(
@@ -179,11 +183,7 @@ class Regression(Task):
     def schema(self, decision: Any, settings: Any) -> dict[str, Any]:
         quantity = decision.quantity.removeprefix("the ")
         words = f"{quantity}, in {self.unit}" if self.unit else quantity
-        end: dict[str, Any] = {
-            "type": "number",
-            "nullable": True,
-            "description": "the training has too few days to tell",
-        }
+        end = {"type": "number", "nullable": True, "description": "the training has too few days to tell"}
         if told := settings.interval:
             words_of_end = f"end of the interval that holds it in {100 * told.level:g} % of all cases"
             end = {"type": "number", "description": words_of_end}

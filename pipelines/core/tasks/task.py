@@ -35,7 +35,7 @@ class Metric(Figure):
 
     better: Literal["higher", "lower"]
     of: Callable[[Sums, np.ndarray | None], Any]
-    unit: str = ""
+    unit: str = ""  # after the name, where that does not say it
 
     @property
     def sign(self) -> int:
@@ -72,7 +72,8 @@ class Task(Protocol):
     rate_name: str = "mean label"  # of `rate`, for people
     observed: str = "mean label"  # what answers that mean what they say are on average
     answer: str  # what an answer is called in the HTTP contract and the prediction log
-    shown: str  # what a `level` is called in reports
+    parts: tuple[str, ...]  # what the numbers of an answer are called in reports
+    explained: str  # what that is called which `part` says
     metrics: tuple[Metric, ...]  # that the report shows, in its order
     compared: tuple[Metric, ...]  # judged beside champion and anchor, by gate.margin
     floors: tuple[Metric, ...]  # judged alone, by gate.floor
@@ -157,9 +158,17 @@ class Task(Protocol):
     def difference(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """How far two answers to a row are apart, as |`delta`|; 1e-6 is rounding, whatever the unit."""
 
+    def each(self, values: np.ndarray) -> np.ndarray:
+        """Answers, or labels, as the numbers that `parts` names: (n, parts)."""
+        return values[:, None]
+
     def level(self, values: np.ndarray) -> np.ndarray:
-        """Each answer, or each label, as one number, which rows are put in order by, and plots show."""
-        return values
+        """The last of them, where there is room for one only."""
+        return self.each(values)[:, -1]
+
+    def part(self, label: np.ndarray) -> np.ndarray:
+        """Which of `parts` a row with this label is explained by, in place of all: (n,)."""
+        return np.zeros(len(label), dtype=np.int64)
 
     def shifted(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
         """How far each answer is from that `before`, as a share of `span`: what a rollout compares with what
@@ -222,6 +231,10 @@ class Task(Protocol):
         self, label: np.ndarray, answers: np.ndarray, day: np.ndarray, weights: np.ndarray
     ) -> dict[str, np.ndarray]:
         """The same in each resample of the days: (B,) each."""
+
+    def confusion(self, label: np.ndarray, answers: np.ndarray, costs: Any) -> dict[str, dict[str, int]]:
+        """How many rows of each label got each decision; empty where a decision is none of the labels."""
+        return {}
 
     def charges(self, label: np.ndarray, answers: np.ndarray, costs: Any) -> np.ndarray:
         """What each row's decision costs: (n,), whose mean is `cost`."""

@@ -84,9 +84,10 @@ def cost(e: Evidence) -> Finding | None:
     ends = {"low": low, "high": high, "half": difference - low}
     numbers = _numbers(champion=champion, candidate=candidate, **ends, margin=slack)
     span = _span(difference, low, high)
-    words = f"A decision costs {candidate:.3f} beside the champion's {champion:.3f} (Δ {span})"
+    what = _capital(e.task.cost.name.removeprefix("cost of "))
+    words = f"{what} costs {candidate:.3f} beside the champion's {champion:.3f} (Δ {span})"
     if not (math.isfinite(low) and math.isfinite(high)):
-        sentence = "The cost of a decision does not exist on the test window."
+        sentence = f"The {e.task.cost.name} does not exist on the test window."
         return Finding("cost", "INCONCLUSIVE", sentence, numbers)
     if low > 0 and difference > slack:
         sentence = f"{words}: shown to cost more, by over {share:.0%}."
