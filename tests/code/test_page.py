@@ -52,6 +52,7 @@ def test_the_page_says_verdict_rules_metrics_and_changes(verdict: str) -> None:
     assert "<strong>2013-01 to 2013-06 became 2013-01 to 2013-07</strong>" in text
     assert "pipelines/problem/fine" in text and "a" * 64 in text and "margin.roc_auc 0.01" in text
     assert "The champion could not be explained: fine." in text
+    assert "Log-loss is in nats, the cost of a decision in the unit of params.yaml: decision." in text
 
 
 def test_the_page_has_a_plot_of_all_that_can_be_plotted() -> None:
