@@ -44,7 +44,7 @@ def test_each_class_is_drawn_and_named() -> None:
     for n, name in enumerate(TASK.classes):
         assert f'title "mean p({name}), by hour (h)"' in text
         assert f"    line [{0.2 + n / 100:.4f}, {0.3 + n / 100:.4f}]" in text
-        assert f'title "candidate: observed share (bars) and p({name}) (line)' in text
+        assert f'title "candidate: observed share (bars), p({name}) (line), by tenths"' in text
     assert text.count("xychart-beta") == 3 + 2 * 3 + 1  # of one feature, of the tenths of two models, the ROC
     assert "The mean probability of each class when all rows" in text
     assert "| candidate: p of what came true | what came true | raised by | lowered by |" in text
