@@ -48,11 +48,8 @@ class Contained(Model):
         return np.frombuffer(said[8:], dtype=np.float64).reshape(-1, *self.task.shape)
 
     def _listen(self, most: int, asked: bytes) -> tuple[bytes, bytes]:
-        try:
-            self._process.ask(asked)
-            return self._process.listen(most, PATIENCE_SECONDS)
-        except contained.Ended as error:
-            raise Refused(str(error)) from None
+        self._process.ask(asked)
+        return self._process.listen(most, PATIENCE_SECONDS)
 
 
 Timed = tuple[Path, Inputs]  # a model's file, and rows to ask it
@@ -63,13 +60,9 @@ def timed(candidate: Timed, champion: Timed, limit: float, task: Task) -> tuple[
     process for its whole life: where the candidate takes more than `limit` times the champion's, both are
     timed twice more, in new processes, and the median ratio counts. Refused where a model does not answer."""
     found = [_in_turn(task, candidate, champion)]
-    if _ratio(found[0]) > limit:
+    if found[0][0] / found[0][1] > limit:
         found += [_in_turn(task, candidate, champion) for _ in range(TRIES - 1)]
-    return sorted(found, key=_ratio)[len(found) // 2]
-
-
-def _ratio(seconds: tuple[float, float]) -> float:
-    return seconds[0] / seconds[1]
+    return sorted(found, key=lambda seconds: seconds[0] / seconds[1])[len(found) // 2]
 
 
 def _in_turn(task: Task, *timed: Timed) -> tuple[float, float]:

@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelines.base import programs
+from pipelines.base.errors import Refused
 
 HEAD = struct.Struct("<cQ")  # the kind of an answer, and its length in bytes
 LENGTH = struct.Struct("<Q")
 NO_ROOM = b"!"  # the kind of the last answer of a process that may take no more memory
 
 
-class Ended(Exception):
+class Ended(Refused):
     """Why nothing more comes of the process."""
 
 

@@ -96,8 +96,13 @@ class _Gathering:
         if anchor is not None and production is not None and anchor.release != production.release:
             step("looking for the anchor, which many small losses may not lead away from")
             first = self.find("anchor", anchor)
-        since = _first_day(self.proposal, champion, first)
-        self.window = rows.window(self.raw, since, self.problem.contract, self.params.gate.unit)
+        # All are judged from a day later than what params.yaml says of the candidate's training, and than the
+        # others'. What the candidate's own model.json says is a rule's business (`leakage`).
+        others = [one.card.train.last for one in (champion, first) if one is not None]
+        ends = [periods.end(self.proposal.params.train.last)]
+        ends += [pd.Timestamp(last) + pd.Timedelta(days=1) for last in others]
+        since, unit = f"{max(ends):%Y-%m-%d}", self.params.gate.unit
+        self.window = rows.window(self.raw, since, self.problem.contract, unit)
         e = Evidence(
             self.params, self.problem, (), self.proposal, champion, first, self.window, changes=self.changes
         )
@@ -240,6 +245,8 @@ class _Gathering:
             files = made.beside(self.proposal.model)
             interval = Settings.parse(files[f"models/{Settings.NAME}"]).interval
             return proposals.differing(self.proposal.path.parents[1], files), interval
+        except contained.Ended:
+            raise
         except (InvalidProposal, Refused, KeyError) as error:
             return f"What ships beside the model cannot be held against what the judge makes: {error}", None
 
@@ -275,14 +282,6 @@ def _check_card(given: Description, made: Description) -> None:
             raise InvalidProposal(f"{wrong} ({said}, not {true})")
     if given.request != made.request:
         raise InvalidProposal("models/model.json has another schema than this training gives")
-
-
-def _first_day(proposal: Proposal, *others: Champion | None) -> str:
-    """The day from which all are judged: later than what params.yaml says of the candidate's training, and
-    than the others'. What the candidate's own model.json says is a rule's business (`leakage`)."""
-    ends = [periods.end(proposal.params.train.last)]
-    ends += [pd.Timestamp(one.card.train.last) + pd.Timedelta(days=1) for one in others if one is not None]
-    return f"{max(ends):%Y-%m-%d}"
 
 
 def _answers(model: Model, inputs: Inputs) -> np.ndarray:

@@ -101,13 +101,12 @@ def differing(folder: Path, made: dict[str, Any]) -> str | None:
 
 def values(folder: Path, task: Task) -> Params:
     """The proposal's params.yaml. InvalidProposal, too, where it is of another kind of answer."""
-    return _read(folder, "params.yaml", lambda path: task.suited(_params(path), path.name))
 
+    def suited(path: Path) -> Params:
+        repr(found := load(path))  # ValueError for a number of more digits than Python writes, as the report
+        return task.suited(found, path.name)
 
-def _params(path: Path) -> Params:
-    found = load(path)
-    repr(found)  # ValueError for a whole number of more digits than Python writes, as the report would
-    return found
+    return _read(folder, "params.yaml", suited)
 
 
 def contained(path: Path, task: Task) -> Model:

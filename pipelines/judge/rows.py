@@ -108,13 +108,10 @@ def _wrong(theirs: pd.Series, ours: pd.Series, column: Column) -> np.ndarray:
         if not pd.api.types.is_datetime64_dtype(theirs):  # a text, a number or a zone leaves it open
             return np.ones(len(ours), dtype=bool)
         return np.asarray(theirs.to_numpy() != ours.to_numpy())
-    return np.asarray(_texts(theirs) != _texts(ours))
+    one, other = (v.astype(object).where(v.notna(), "").astype(str).to_numpy() for v in (theirs, ours))
+    return np.asarray(one != other)
 
 
 def _numbers(values: pd.Series) -> np.ndarray:
     values = values.astype("Float64") if values.dtype == "boolean" else values
     return values.to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def _texts(values: pd.Series) -> np.ndarray:
-    return values.astype(object).where(values.notna(), "").astype(str).to_numpy()

@@ -51,8 +51,6 @@ def read(path: Path, names: list[str]) -> pd.DataFrame:
             part.validate(full=True)
             _require_plain(part.schema, part.schema.names)
             parts.append(part)
-    except contained.Ended as error:
-        raise Refused(str(error)) from None
     except pa.ArrowException as error:
         raise Refused(" ".join(str(error).split())[:200]) from None
 

@@ -38,7 +38,10 @@ def slices(e: Evidence) -> Finding | None:
     judged = [part for part in parts(e) if math.isfinite(part.low)]
     if not judged:
         return None
-    fail, warn = (_limit(e, said) for said in (e.params.gate.slice.fail, e.params.gate.slice.warn))
+    assert e.champion is not None  # else none is judged
+    loss = float(e.task.loss.of(e.champion.sums, None))  # on the whole test window: a share is one of it
+    limits = e.params.gate.slice
+    fail, warn = (parameters.absolute(said, loss) for said in (limits.fail, limits.warn))
     worst, n = max(judged, key=lambda part: (part.low, part.difference)), len(judged)
     numbers = {"slices": n, "difference": worst.difference, "low": worst.low, "high": worst.high}
     numbers |= {"half": min(part.difference - part.low for part in judged), "margin": fail}
@@ -53,12 +56,6 @@ def slices(e: Evidence) -> Finding | None:
         return Finding("slices", "PASS", sentence, numbers, warning=True)
     sentence = f"None of {n} slices is shown to lose more than {fail:.3g}; the nearest is {words}."
     return Finding("slices", "PASS", sentence, numbers)
-
-
-def _limit(e: Evidence, said: float | str) -> float:
-    """In the loss's unit: a share is one of the champion's on the whole test window."""
-    assert e.champion is not None
-    return parameters.absolute(said, float(e.task.loss.of(e.champion.sums, None)))
 
 
 def parts(e: Evidence) -> list[Part]:

@@ -1,6 +1,6 @@
 """Is what is judged what would be merged, and is there enough to judge it by?"""
 
-from pipelines.base.errors import one_line
+from pipelines.base.errors import few, one_line
 from pipelines.core.contract import Finding
 from pipelines.judge.evidence import NEAR, SAME, Again, Evidence
 
@@ -95,8 +95,7 @@ def code(e: Evidence) -> Finding | None:
 
 
 def _listed(paths: tuple[str, ...]) -> str:
-    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-    return f"{', '.join(one_line(path, 80) for path in paths[:3])}{more}"
+    return few([one_line(path, 80) for path in paths])
 
 
 def reproducible(e: Evidence) -> Finding | None:
