@@ -66,9 +66,9 @@ def candidate(
     head: Annotated[str, Option(help="The proposal's commit.")],
 ) -> None:
     """Put the commit's own params.yaml, dvc.lock and data.dvc in place of those that its build left."""
-    from pipelines.pulls import candidate
+    from pipelines.pulls import proposals
 
-    candidate.run(folder, head)
+    proposals.candidate(folder, head)
 
 
 @verbs.command(example='ml ci override --event "$GITHUB_EVENT_PATH"')

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines.artifacts.entry import Entry
 from pipelines.artifacts.host import Followed
 from pipelines.base.console import step as say
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, few
 from pipelines.base.files import write_text
 from pipelines.host.host import Host
 from pipelines.registry.ledger import BRANCH, Ledger, Look, Written
@@ -62,8 +62,8 @@ def history(host: Host, ledger: Ledger) -> list[Entry]:
         except Untrusted as reason:
             left.append(f"{written.entry.release[:12]} ({written.commit[:12]} {reason})")
     if left:
-        told = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
-        say(f"{host.environment}: passed over, as nobody listed signed it, for a place to go back to: {told}")
+        what = "passed over, as nobody listed signed it, for a place to go back to"
+        say(f"{host.environment}: {what}: {few(left)}")
     return found
 
 

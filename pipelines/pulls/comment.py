@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from pipelines.base.console import output, step
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, few
 from pipelines.base.files import write_text
 from pipelines.base.github import BOT, GitHub
 from pipelines.core.contract import Contract
@@ -52,9 +52,8 @@ def _note(decision: Decision, proposal: Proposal, labelled: bool) -> str:
     if decision.by:
         lines.append(f"**Let through by {decision.by}**, for {sha}, by the label `{override.LABEL}`.")
     elif decision.beyond:
-        names = ", ".join(f"`{code(path)}`" for path in decision.beyond[:SHOWN])
-        more = f" and {len(decision.beyond) - SHOWN} more" if len(decision.beyond) > SHOWN else ""
-        words = f"**A maintainer decides**: it changes {names}{more}."
+        names = few([f"`{code(path)}`" for path in decision.beyond], SHOWN)
+        words = f"**A maintainer decides**: it changes {names}."
         lines.append(f"{words} The label `{override.LABEL}` lets it through.")
     if labelled and decision.state != "success":
         lines.append(

@@ -1,12 +1,11 @@
 """What a proposal's status is, and why: from what it changes, the gate's verdict and a maintainer's word."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pipelines.artifacts.verdict import Verdict
-from pipelines.base.errors import one_line
+from pipelines.base.errors import few, one_line
 from pipelines.base.github import GitHub
 from pipelines.pulls import override, proposals, runs, scope
 from pipelines.pulls.proposals import Proposal
@@ -57,15 +56,10 @@ def decide(github: GitHub, proposal: Proposal, verdict: Verdict | Decision | Non
     beyond = tuple(scope.beyond(github, changes))
     if word == "PASS" and not beyond:
         return Decision("success", said)
+    first = few([one_line(re.sub(r"[^ -~]", "?", path))[:60] for path in beyond], 1)  # texts of a stranger's
     if by := override.actor(github, proposal):
-        why = f"it changes {_first(beyond)}; {reason}" if beyond else reason
+        why = f"it changes {first}; {reason}" if beyond else reason
         return Decision("success", f"{word}, let through by {by}: {why}", by, beyond)
     if word == "PASS":
-        return Decision("pending", f"a maintainer decides: it changes {_first(beyond)}; {said}", None, beyond)
+        return Decision("pending", f"a maintainer decides: it changes {first}; {said}", None, beyond)
     return Decision("failure", said, None, beyond)
-
-
-def _first(beyond: Sequence[str]) -> str:
-    """The first of what waits; a path is text of a stranger's."""
-    more = f" and {len(beyond) - 1} more" if len(beyond) > 1 else ""
-    return f"{one_line(re.sub(r'[^ -~]', '?', beyond[0]))[:60]}{more}"

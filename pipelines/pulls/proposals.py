@@ -3,18 +3,23 @@ Runs, artifacts and events come from strangers, late or twice: whoever speaks of
 by its head, and takes both SHAs along."""
 
 import base64
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pipelines.base.console import step
 from pipelines.base.errors import UserError
+from pipelines.base.files import write_bytes
 from pipelines.base.github import GitHub
 
 GATE, OVERRIDE = "greenlight/gate", "greenlight/override"
 PLAIN = "100644"  # the mode of a file that is neither executable nor a link
 BLOB_BYTES = 1_000_000  # of a file that is read
+FILES = ("params.yaml", "dvc.lock", "data.dvc")  # of a candidate, that need nobody's word but the commit's
 
 
 class Cut(Exception):
@@ -122,6 +127,22 @@ def files(github: GitHub, commit: str) -> dict[str, Entry]:
     if tree["truncated"]:
         raise Cut(f"GitHub does not list all files of {commit[:12]}")
     return {e["path"]: Entry(e["mode"], e["sha"]) for e in tree["tree"] if e["type"] != "tree"}
+
+
+def candidate(folder: Path, head: str) -> None:
+    """`ml ci candidate`: replace FILES in `folder` by those of the commit `head`, as GitHub has them: the
+    build ran the proposal's own code, and may say otherwise than what is merged. UserError where
+    the commit has one that is a link, a folder or very large, or none."""
+    if not re.fullmatch(r"[0-9a-f]{40}", head):
+        raise UserError(f"--head is {head!r}, not a commit's SHA")
+    github = GitHub.from_environment()
+    listed = files(github, head)
+    for name in FILES:
+        try:
+            write_bytes(folder / name, content(github, listed.get(name)))
+        except (UserError, OSError) as error:
+            raise UserError(f"{name} of {head[:12]} cannot be judged: {error}") from None
+    step(f"{', '.join(FILES)} are those of {head[:12]}")
 
 
 def content(github: GitHub, entry: Entry | None) -> bytes:

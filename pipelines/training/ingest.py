@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.base.console import step
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, few
 from pipelines.base.files import write_bytes
 from pipelines.core import datafiles, params, periods, rows, tables
 from pipelines.core.problem import Problem
@@ -124,8 +124,6 @@ def _ways(record: "Folder", problem: Problem) -> Iterator[tuple[str, Callable[[]
 
 def _of_these_months(record: "Folder") -> None:
     """UserError where the .dvc file is of other months than params.yaml: no way could bring both."""
-    from pipelines.training.tracked import few
-
     data = params.load().data
     wanted = {datafiles.path("", month).name for month in periods.between(data.first, data.through)}
     if (recorded := record.recorded) is not None:

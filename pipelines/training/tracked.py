@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.base import conflicts, programs, recorded
 from pipelines.base.console import step
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, few
 from pipelines.training import cache
 
 
@@ -120,8 +120,3 @@ def begin(folder: Path) -> None:
     if not record.exists() and folder.is_dir() and any(folder.iterdir()):
         cache.repo(Path()).add(str(folder))
         step(f"{record} is new: commit it")
-
-
-def few(words: list[str]) -> str:
-    """The first three, and how many more."""
-    return ", ".join(words[:3]) + (f" and {len(words) - 3} more" if len(words) > 3 else "")

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
@@ -74,31 +74,19 @@ def log(problem: str, params: Params, model: Path, rows: int, figures: dict[str,
     logged = params.train.model_dump()
     logged |= {f"settings.{name}": value for name, value in logged.pop("settings").items()}
     name = f"{params.train.estimator} {params.train.first} to {params.train.last}"
-    _log(problem, name, {"model_sha256": sha256(model)}, logged | {"rows": rows}, figures)
+    run(problem, name, {"model_sha256": sha256(model)}, logged | {"rows": rows}, figures)
 
 
-def log_study(
-    problem: str,
-    params: Params,
-    best: Mapping[str, object],
-    figures: dict[str, float],
-    losses: tuple[str, dict[int, float]],
-) -> None:
-    """Log a search for settings as one run: the `best`, `figures`, and each trial's loss, its name first.
-    UserError where the server does not answer."""
-    train = params.train
-    logged = train.model_dump(include={"first", "last", "seed"}) | {"folds": params.tune.folds, **best}
-    _log(problem, f"tune {train.first} to {train.last}", {"study": "tune"}, logged, figures, losses)
-
-
-def _log(
+def run(
     problem: str,
     name: str,
     tags: dict[str, str],
-    logged: dict[str, object],
+    logged: dict[str, Any],
     figures: dict[str, float],
     losses: tuple[str, dict[int, float]] = ("", {}),
 ) -> None:
+    """Log a run of this name with what is `logged` of its params and its figures; `losses` are of trials by
+    their numbers, the name first. UserError where the server does not answer."""
     _quiet()
     from mlflow.entities import Metric, Param
     from mlflow.exceptions import MlflowException
@@ -107,12 +95,12 @@ def _log(
         to = client()
         experiment = to.get_experiment_by_name(problem)
         where = experiment.experiment_id if experiment else to.create_experiment(problem)
-        run = to.create_run(where, run_name=name, tags=tags | {"git_commit": _commit()}).info.run_id
+        made = to.create_run(where, run_name=name, tags=tags | {"git_commit": _commit()}).info.run_id
         now = int(time.time() * 1000)
         metrics = [Metric(name, number, now, 0) for name, number in figures.items()]
         metrics += [Metric(losses[0], loss, now, trial) for trial, loss in losses[1].items()]
-        to.log_batch(run, metrics, [Param(name, str(value)) for name, value in logged.items()])
-        to.set_terminated(run)
+        to.log_batch(made, metrics, [Param(name, str(value)) for name, value in logged.items()])
+        to.set_terminated(made)
     except MlflowException as error:
         raise UserError(_refused(error)) from None
 

@@ -362,9 +362,12 @@ def _next(best: Result, params: Params, file: Path, loss: str) -> str:
 
 
 def _log(problem: Problem, params: Params, results: Sequence[Result], now: float, study: Any) -> None:
-    best, loss = results[0], problem.task.loss.key
-    settings = {f"settings.{name}": value for name, value in best.settings.items()}
+    best, loss, train = results[0], problem.task.loss.key, params.train
+    logged = train.model_dump(include={"first", "last", "seed"}) | {"folds": params.tune.folds}
+    logged |= {f"settings.{name}": value for name, value in best.settings.items()}
+    logged["estimator"] = best.estimator
     figures = {f"{loss}_now": now, "difference": best.difference, "trials": len(_finished(study))}
     figures |= {"difference_low": best.low, "difference_high": best.high}
     losses = loss, {result.number: result.loss for result in results}
-    tracking.log_study(problem.name, params, settings | {"estimator": best.estimator}, figures, losses)
+    name = f"tune {train.first} to {train.last}"
+    tracking.run(problem.name, name, {"study": "tune"}, logged, figures, losses)

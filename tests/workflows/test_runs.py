@@ -8,7 +8,7 @@ import pytest
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json
 from pipelines.local.github import call
-from pipelines.pulls import candidate, runs
+from pipelines.pulls import proposals, runs
 from tests.workflows.conftest import Commit
 from tests.workflows.proposal import BETTER, GOOD, UNDECIDED, Proposal, Propose, data, lock
 
@@ -85,13 +85,13 @@ def test_what_the_build_says_of_the_commits_own_files_does_not_count(
     folder = tmp_path / "candidate"
     folder.mkdir()
     (folder / "params.yaml").write_text("gate: easy\n")
-    candidate.run(folder, proposal.pull["head"]["sha"])
+    proposals.candidate(folder, proposal.pull["head"]["sha"])
     assert {path.name: path.read_text() for path in folder.iterdir()} == BETTER | {"data.dvc": data("1")}
     without = propose({"data.dvc": None}, "without")
     with pytest.raises(UserError, match=r"data\.dvc of .* cannot be judged: it is not a plain file"):
-        candidate.run(folder, without.pull["head"]["sha"])
+        proposals.candidate(folder, without.pull["head"]["sha"])
     with pytest.raises(UserError, match="not a commit's SHA"):
-        candidate.run(folder, "main")
+        proposals.candidate(folder, "main")
 
 
 # --- of a merged commit -----------------------------------------------------------------------------------
