@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -34,11 +34,20 @@ def harmless(line: str) -> str:
     return line.replace("##[", "## [")
 
 
-class Harmless:
-    """A stream of text each of whose lines is made harmless; in all else the stream that it is given."""
+class Through:
+    """A stream of text with a `write` of its own; in all else the stream that it is given."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream, self._line = stream, ""  # what the last line has so far
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class Harmless(Through):
+    """A stream each of whose lines is made harmless."""
+
+    _line = ""  # what the last line has so far
 
     def write(self, text: str) -> int:
         for part in re.split(r"([\r\n])", text):
@@ -55,12 +64,9 @@ class Harmless:
         for line in lines:
             self.write(line)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
 
 @contextlib.contextmanager
-def through(kind: Callable[[TextIO], Any]) -> Iterator[None]:
+def through(kind: type[Through]) -> Iterator[None]:
     """While the block runs, what this process prints goes through streams of this kind."""
     out, err = (cast(TextIO, kind(stream)) for stream in (sys.stdout, sys.stderr))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

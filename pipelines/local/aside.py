@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from typing import Any, Generic, TextIO, TypeVar, cast
 
 from pipelines.base import programs
+from pipelines.base.console import Through
 
 Made = TypeVar("Made")
 _own = threading.local()
@@ -43,19 +44,13 @@ class Aside(Generic[Made]):
         return self.made()
 
 
-class Apart:
+class Apart(Through):
     """A stream of text for all threads: what an Aside writes is kept by it (`console.through`)."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
 
     def write(self, text: str) -> int:
         said: SimpleQueue[Any] | None = getattr(_own, "said", None)
         said.put((self, text)) if said else self._stream.write(text)
         return len(text)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
 
 
 def run(command: Sequence[str], quiet: bool = True, **options: Any) -> int:

@@ -20,7 +20,7 @@ from pipelines.base.console import through
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, write_json, write_text
 from pipelines.core import params as parameters
-from pipelines.local import act, aside, events, forging, github, proposing, pushes, rights
+from pipelines.local import act, aside, events, github, proposing, pushes, rights
 from pipelines.local.act import Place, Run
 from pipelines.local.aside import Aside
 from pipelines.local.rules import Rules
@@ -43,6 +43,23 @@ CHOOSE = (
     "import sys; from pipelines.problem import PROBLEM; from pipelines.local import proposing; "
     "proposing.write(PROBLEM, sys.argv[1])"
 )
+# What a forger adds to which files. A job can leave artifacts of its run under any free name, and say what it
+# likes to the steps after it. Here an artifact is a folder.
+LEFT = ("report", "verdict")
+CODE = f"""
+
+import json
+
+
+def output(name: str, value: str) -> None:
+    _append("GITHUB_OUTPUT", "model=false\\nreport=true\\n")
+    for artifact in {LEFT}:
+        folder = Path(os.environ["GREENLIGHT_ARTIFACTS"], os.environ["GITHUB_RUN_ID"], artifact)
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.joinpath("gate.json").write_text(json.dumps({{"verdict": "PASS", "superior": True}}))
+        folder.joinpath("report.md").write_text("## PASS")
+"""
+FORGED = {"pipelines/base/console.py": CODE, "dvc.lock": "# another model\n"}
 REVIEWER = "maya"
 # The whole suite takes longer than the demo: `ci` runs it on GitHub, here these parts of it.
 SHORT = {
@@ -176,10 +193,12 @@ class Stage:
         self.author("git", "commit", "--quiet", "--message", f"Train with {said}", "params.yaml", "dvc.lock")
 
     def draft_forged(self, branch: str) -> None:
-        """A commit whose own code leaves a verdict and a report, and says that no model changed."""
+        """A commit whose own code leaves a verdict and a report, says that no model changed, and builds none:
+        one attempt of forging the verdict."""
         self.author("git", "checkout", "--quiet", "-B", branch, "origin/main")
-        forging.write(self.clone)
-        self.author("git", "commit", "--quiet", "--message", "Tidy the console", *forging.FILES)
+        for name, more in FORGED.items():
+            write_text(self.clone / name, (self.clone / name).read_text(encoding="utf-8") + more)
+        self.author("git", "commit", "--quiet", "--message", "Tidy the console", *FORGED)
 
     def open(self, branch: str) -> dict[str, Any]:
         """Push a branch as it is, and open its pull request."""
@@ -200,10 +219,8 @@ class Stage:
         run = act.run("propose", events.pull_request(pull, "opened"), self.place)
         act.run("judge", events.workflow_run(REPOSITORY, run.as_json(REPOSITORY)), self.place)
         left = " and ".join(path.name for path in sorted(self.place.state.glob(f"artifacts/{run.id}/*")))
-        self.say(
-            f"A forger changes only {' and '.join(forging.FILES)}; their run leaves {left} of its own: PASS."
-        )
-        self.must(left == " and ".join(forging.LEFT), f"the forging left {left or 'nothing'}")
+        self.say(f"A forger changes only {' and '.join(FORGED)}; their run leaves {left} of its own: PASS.")
+        self.must(left == " and ".join(LEFT), f"the forging left {left or 'nothing'}")
         self.must(self.status(pull) in ("failure", "error"), "a forged proposal was let through")
 
     def author(self, *command: str) -> None:
