@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +23,18 @@ ENVIRONMENTS = ("staging", "production")
 RELEASE = re.compile(r"[0-9a-f]{4,64}")
 PINNED = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)  # a package of a lock
 LONGEST, WIDEST = 60, 40  # characters of a value, and of a column
-
-
-@dataclass(frozen=True)
-class Side:
-    """A model, and where it is from, in words."""
-
-    words: str
-    facts: Mapping[str, Mapping[str, Any]]  # of each part, each with its name
+Side = tuple[str, dict[str, dict[str, Any]]]  # where a model is from, and of each part each by its name
 
 
 def diff(one: str, other: str) -> str:
     """What differs between two of: a release, by its id or the environment; a folder with models/."""
-    a, b = _side(one), _side(other)
-    both = [part for part in a.facts if a.facts[part] and b.facts[part]]
+    (from_a, a), (from_b, b) = _side(one), _side(other)
+    both = [part for part in a if a[part] and b[part]]
     if "params" in both:
         both.remove("settings")  # which are among them
-    rows = [row for part in both for row in _rows(part, a.facts[part], b.facts[part])]
-    head = f"A  {a.words}\nB  {b.words}\n\n"
-    if lacking := [part for part in a.facts if bool(a.facts[part]) != bool(b.facts[part])]:
+    rows = [row for part in both for row in _rows(part, a[part], b[part])]
+    head = f"A  {from_a}\nB  {from_b}\n\n"
+    if lacking := [part for part in a if bool(a[part]) != bool(b[part])]:
         head += f"not compared, because one of them has none: {', '.join(lacking)}\n\n"
     return head + ("\n".join(aligned(rows, WIDEST)) or "nothing differs")
 
@@ -51,8 +43,12 @@ def _side(name: str) -> Side:
     if name in ENVIRONMENTS:
         release = Ledger().required(name).release
         return _of_release(stores.of().get(release), f", which {name} wants")
-    if (Path(name) / "models").is_dir():
-        return _of_folder(Path(name))
+    if (models := (folder := Path(name)) / "models").is_dir():
+        params = folder / "params.yaml"
+        text = params.read_bytes() if params.is_file() else None
+        facts = _facts(models, folder / "requirements" / "serve.txt", text, folder / "evidence")
+        facts["model"] = {"sha256": sha256(models / "model.onnx")[:12], "api": Settings.read(models).api}
+        return f"the model of {models}", facts
     if RELEASE.fullmatch(name):
         return _of_release(stores.of().get(name))
     none = f"{name!r} is neither a release's id, nor {' or '.join(ENVIRONMENTS)}, nor a folder with models/"
@@ -64,15 +60,7 @@ def _of_release(folder: Path, more: str = "") -> Side:
     params = git.blob(about.commit, "params.yaml")  # None where this repository does not have the commit
     facts = _facts(evidence, folder / "bento" / "src" / "requirements" / "serve.txt", params, evidence)
     facts["model"] = {"sha256": about.model.sha256[:12], "api": about.api}
-    return Side(f"release {about.id[:12]} of commit {about.commit[:12]}{more}", facts)
-
-
-def _of_folder(folder: Path) -> Side:
-    models, params = folder / "models", folder / "params.yaml"
-    text = params.read_bytes() if params.is_file() else None
-    facts = _facts(models, folder / "requirements" / "serve.txt", text, folder / "evidence")
-    facts["model"] = {"sha256": sha256(models / "model.onnx")[:12], "api": Settings.read(models).api}
-    return Side(f"the model of {models}", facts)
+    return f"release {about.id[:12]} of commit {about.commit[:12]}{more}", facts
 
 
 def _facts(models: Path, lock: Path, params: bytes | None, evidence: Path) -> dict[str, dict[str, Any]]:

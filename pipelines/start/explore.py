@@ -1,13 +1,19 @@
 """`ml explore`: a page to look at before one models, build/explore.html; it needs no network, no script."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 from pipelines.base.console import step
+from pipelines.base.errors import one_line
 from pipelines.base.files import write_text
 from pipelines.core import datafiles, features, periods, stats, words
 from pipelines.core.contract import Column
@@ -16,14 +22,16 @@ from pipelines.core.problem import Problem
 from pipelines.core.tasks.task import Task
 from pipelines.judge.rules import leaks
 from pipelines.report import markdown, page
-from pipelines.start import plots
+from pipelines.report.figures import BAD, COLOUR, DIM, STYLE, uri
 from pipelines.start.limits import always
-from pipelines.start.plots import Told
 
 PAGE = Path("build/explore.html")
 BARS = 40
 ROWS = 10  # of a bin, in each month
 VALUES = 12  # of a category, the most frequent ones; bins of a number
+PARTS = (("o", COLOUR["candidate"]), ("s", COLOUR["champion"]), ("^", "#009E73"), ("D", "#CC79A7"))
+SHORT = 12  # characters of a value
+MOST_MONTHS = 8  # that are named
 
 
 def run(params: Params, problem: Problem, folder: Path = datafiles.DATA, out: Path = PAGE) -> Path:
@@ -40,7 +48,9 @@ def run(params: Params, problem: Problem, folder: Path = datafiles.DATA, out: Pa
     told = [_told(column, rows[column.name], month, known, label, day, task) for column in columns]
     told.sort(key=lambda one: -np.nan_to_num(one.knows))
     step(f"{len(rows):,} rows, {len(told)} columns: drawing them")
-    drawn = plots.draw(told, [str(name) for name in months], task)
+    names = [str(name) for name in months]
+    with rc_context(STYLE):
+        drawn = {f"column-{n}": _plots(one, names, task) for n, one in enumerate(told) if one.names}
     text = markdown.render(
         "explore.md.j2",
         contract=contract,
@@ -82,6 +92,22 @@ def naive(
         for name, said in answers.items()
     }
     return {name: [float(metric.of(one, None)) for metric in task.metrics] for name, one in sums.items()}
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the rows tell of a column: in M months, and in B bins of its values, the last for missing ones. A
+    text and a time have no bins."""
+
+    column: Column
+    distinct: int
+    missing: np.ndarray  # (M,) shares
+    names: tuple[str, ...]  # (B,)
+    shares: np.ndarray  # (B,)
+    histogram: tuple[np.ndarray, np.ndarray] | None  # of many numbers: shares and edges, without the farthest
+    levels: list[np.ndarray]  # for each of Task.parts (B,): the mean label
+    psi: np.ndarray  # (M,) of each month against all others
+    knows: float  # of the label, alone, as Task.knows
 
 
 def _told(
@@ -142,3 +168,36 @@ def _bins(values: pd.Series, category: bool, least: int) -> tuple[np.ndarray, tu
         place = np.searchsorted(edges, numbers, "right")
     place[gone] = len(names)
     return place, (*names, "missing")
+
+
+def _plots(told: Told, months: Sequence[str], task: Task) -> Markup:
+    """How its values are spread, the mean label at each of them, by month the share that is missing, and
+    how far each month is from the others."""
+    whole = Figure(figsize=(9.6, 2.1), layout="constrained")
+    spread, label, missing, drift = whole.subplots(1, 4)
+    there = slice(None) if told.shares[-1] else slice(-1)
+    names = [one_line(name, SHORT) for name in told.names[there]]
+    if told.histogram:
+        spread.stairs(*told.histogram, fill=True, color=COLOUR["candidate"])
+        spread.tick_params(axis="x", labelsize=7)
+    else:
+        spread.bar(range(len(names)), told.shares[there], color=COLOUR["candidate"])
+    drawn = list(zip(task.parts, told.levels, strict=True))[-len(PARTS) :][::-1]
+    for (part, level), (mark, colour) in zip(drawn, PARTS, strict=False):
+        label.plot(range(len(names)), level[there], mark, color=colour, markersize=4, label=part)
+        label.axhline(np.nansum(level * told.shares), color=DIM, linewidth=0.8)
+    if len(drawn) > 1:
+        label.legend(fontsize=6, frameon=True)
+    for axes in (label,) if told.histogram else (spread, label):
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=6.5)
+    places, every = range(len(months)), -(-len(months) // MOST_MONTHS)
+    missing.bar(places, told.missing, color=COLOUR["champion"])
+    missing.set_ylim(0, max(0.01, 1.1 * float(told.missing.max())))
+    drift.bar(places, told.psi, color=BAD)
+    for axes in (missing, drift):
+        axes.set_xticks(places[::every], months[::every], rotation=90, fontsize=6.5)
+    titles = ("share of the rows", f"{task.observed} at it", "share missing", "PSI beside the other months")
+    for axes, title in zip((spread, label, missing, drift), titles, strict=True):
+        axes.set_title(title, fontsize=8)
+        axes.tick_params(axis="y", labelsize=7)
+    return uri(whole)
