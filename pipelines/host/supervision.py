@@ -53,7 +53,40 @@ def write(host: Host) -> None:
     (host.folder / "supervisor" / "conf.d").mkdir(parents=True, exist_ok=True)
     host.edge.write_configuration(files(host))
     write_text(_keeper(host), Path(keeper.__file__).read_text())
-    write_text(host.folder / "supervisor" / "supervisord.conf", _supervisord_conf(host))
+    folder, ours = host.folder, host.folder / "supervisor"
+    log, keep = folder / "edge" / "envoy.log", [str(host.tools / "bin" / "python"), str(_keeper(host))]
+    edge = [*keep, "keep", str(folder / "edge" / "lock"), str(log), *host.edge.command(host.tools)]
+    trim = [*keep, "trim", str(log), str(folder / "models/*/slots/*/log")]
+    socket = host.socket
+    if socket.is_relative_to(folder):  # where it runs: a socket's path may have 107 bytes at most
+        socket = Path("/proc/self/cwd") / socket.relative_to(folder)
+    conf = f"""\
+[supervisord]
+nodaemon = true
+identifier = greenlight-{host.environment}
+directory = {quoted(folder)}
+minfds = {min(1024, files(host))}
+logfile = {quoted(ours / "supervisord.log")}
+logfile_maxbytes = 5MB
+logfile_backups = 1
+pidfile = {quoted(ours / "supervisord.pid")}
+
+[unix_http_server]
+file = {quoted(socket)}
+chmod = 0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+
+[supervisorctl]
+serverurl = unix://{quoted(host.socket)}
+
+{program("edge", edge, log, stopwaitsecs=5)}
+{program("logs", trim, ours / "trim.log")}
+[include]
+files = conf.d/*.conf
+"""
+    write_text(ours / "supervisord.conf", conf)
 
 
 def start(host: Host) -> None:
@@ -81,42 +114,6 @@ def files(host: Host) -> int:
         return keeper.files(supervisor.rlimit(psutil.RLIMIT_NOFILE)[1])
     except psutil.Error:
         return keeper.files(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-
-
-def _supervisord_conf(host: Host) -> str:
-    folder, ours = host.folder, host.folder / "supervisor"
-    log, keep = folder / "edge" / "envoy.log", [str(host.tools / "bin" / "python"), str(_keeper(host))]
-    edge = [*keep, "keep", str(folder / "edge" / "lock"), str(log), *host.edge.command(host.tools)]
-    trim = [*keep, "trim", str(log), str(folder / "models/*/slots/*/log")]
-    socket = host.socket
-    if socket.is_relative_to(folder):  # where it runs: a socket's path may have 107 bytes at most
-        socket = Path("/proc/self/cwd") / socket.relative_to(folder)
-    return f"""\
-[supervisord]
-nodaemon = true
-identifier = greenlight-{host.environment}
-directory = {quoted(folder)}
-minfds = {min(1024, files(host))}
-logfile = {quoted(ours / "supervisord.log")}
-logfile_maxbytes = 5MB
-logfile_backups = 1
-pidfile = {quoted(ours / "supervisord.pid")}
-
-[unix_http_server]
-file = {quoted(socket)}
-chmod = 0700
-
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
-
-[supervisorctl]
-serverurl = unix://{quoted(host.socket)}
-
-{program("edge", edge, log, stopwaitsecs=5)}
-{program("logs", trim, ours / "trim.log")}
-[include]
-files = conf.d/*.conf
-"""
 
 
 def _lock(host: Host) -> Path:

@@ -111,9 +111,10 @@ def run(
         given = dict(secrets or {}) if not rights.from_fork(event) else {}  # strangers get none
         given |= rights.hand_out(file, event, folder)
         command = [
-            *arguments(event, place, number, folder, given, job, attempt),
+            *arguments(event, place, folder, given, number, attempt),
             *("--workflows", str(file.relative_to(folder / "source"))),
             *(f"--local-repository={name}={stand_in}" for name, stand_in in found.items()),
+            *(["--job", job] if job else []),
         ]
         name = definition.get("name", workflow)
         step(f"{name}: run {number}, {event.name}, commit {sha[:12]}")
@@ -190,13 +191,7 @@ def check_out(origin: Path, event: Event, folder: Path) -> str:
 
 
 def arguments(
-    event: Event,
-    place: Place,
-    number: int,
-    folder: Path,
-    secrets: Mapping[str, str],
-    job: str | None,
-    attempt: int,
+    event: Event, place: Place, folder: Path, secrets: Mapping[str, str], number: int, attempt: int
 ) -> list[str]:
     write_json(folder / "event.json", dict(event.payload))
     write_text(folder / "secrets", "".join(f"{k}={json.dumps(v)}\n" for k, v in secrets.items()))
@@ -221,7 +216,6 @@ def arguments(
         *(f"--platform={label}=-self-hosted" for label in labels),
         *(f"--var={name}={value}" for name, value in place.variables.items()),
         *(f"--env={name}={value}" for name, value in told.items()),
-        *(["--job", job] if job else []),
     ]
 
 

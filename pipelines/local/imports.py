@@ -34,7 +34,7 @@ def imported(root: Path, file: str) -> set[str]:
     if file.endswith(".j2"):
         found = frozenset(TEMPLATE.findall((root / file).read_text(encoding="utf-8")))
     else:
-        found = _all_names(_parsed(root, file))
+        found = _imports(_parsed(root, file))
     return {other for name in found for other in of_module(root, name)}
 
 
@@ -141,11 +141,6 @@ def _aliases(node: ast.Import | ast.ImportFrom) -> list[str]:
     return [alias.asname or alias.name for alias in node.names]
 
 
-@cache
-def _all_names(tree: ast.Module) -> frozenset[str]:
-    return frozenset(names(_nodes(tree)))
-
-
 def names(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """The full names that the nodes import; also a part of a problem, whose file is imported when the part is
     asked for, and a text that is a module's name (`python -m` starts it) or a template's."""
@@ -190,3 +185,4 @@ def _parsed(root: Path, file: str) -> ast.Module:
 
 
 _tree = cache(ast.parse)  # by the source
+_imports = cache(lambda tree: frozenset(names(_nodes(tree))))

@@ -31,8 +31,9 @@ def run(
 ) -> int:
     """Run `.github/workflows/NAME.yml` as GitHub would, for an event that fits it or the one in a file.
 
-    Everything stays below .greenlight/workflow: a bare repository with HEAD in it, artifacts, caches, the
-    state of GitHub's API and GREENLIGHT_HOME. Returns act's exit code; prints the step summaries."""
+    Everything stays below .greenlight/workflow, for the next run too: a bare repository with HEAD in it and
+    the ledger, artifacts, caches, the state of GitHub's API and GREENLIGHT_HOME. Returns act's exit code;
+    prints the step summaries."""
     checkout = Path(git.run("rev-parse", "--show-toplevel", at=checkout))
     if dirty := git.dirty(checkout):
         step(f"{len(dirty)} uncommitted changes are not part of this run: it takes the last commit")
@@ -45,7 +46,10 @@ def run(
     if job is not None and job not in known:
         raise UserError(f"{name} has no job {job!r}; it has: {', '.join(known)}")
     home = checkout / ".greenlight/workflow"
-    origin, environment = mirror(checkout, home / "origin.git"), {"GREENLIGHT_HOME": str(home / "home")}
+    origin, environment = home / "origin.git", {"GREENLIGHT_HOME": str(home / "home")}
+    if not origin.exists():
+        git.run("init", "--quiet", "--bare", f"--initial-branch={MAIN}", str(origin))
+    git.run("push", "--quiet", "--force", str(origin), f"HEAD:refs/heads/{HEAD}", at=checkout)
     place = Place(origin, home, variables=variables or {}, environment=environment)
     with github.serve(home, place.origin, place.repository) as api:
         place = replace(place, api=api)
@@ -68,14 +72,6 @@ def triggers(file: Path) -> dict[str, Any]:
     if isinstance(on, str):
         return {on: None}
     return dict.fromkeys(on) if isinstance(on, list) else dict(on)
-
-
-def mirror(checkout: Path, origin: Path) -> Path:
-    """A bare repository with the checkout's HEAD on a branch; the ledger that is in it stays."""
-    if not origin.exists():
-        git.run("init", "--quiet", "--bare", f"--initial-branch={MAIN}", str(origin))
-    git.run("push", "--quiet", "--force", str(origin), f"HEAD:refs/heads/{HEAD}", at=checkout)
-    return origin
 
 
 def given(workflow: Path, file: Path, place: Place) -> Event:

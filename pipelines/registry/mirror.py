@@ -31,7 +31,11 @@ def register(env: str, contract: Contract, model: Path, release: str, commit: st
             if not local:
                 client.log_artifact(run.info.run_id, str(model), "model")
             source = stored.absolute().as_uri() if local else f"{run.info.artifact_uri}/model"
-            _make_registered(client, contract)
+            try:
+                client.create_registered_model(name, description=contract.decision.says)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
             made = client.create_model_version(name, source, run_id=run.info.run_id, tags=tags)
             version = str(made.version)
         client.set_registered_model_alias(name, env, version)
@@ -70,16 +74,6 @@ def _crown(name: str, folder: Path) -> str:
 def _version(client: Any, name: str, sha256: str) -> str | None:
     found = client.search_model_versions(f"name = '{name}' and tags.model_sha256 = '{sha256}'")
     return str(found[0].version) if found else None
-
-
-def _make_registered(client: Any, contract: Contract) -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(contract.name, description=contract.decision.says)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
 
 
 def _run(client: Any, name: str, tags: dict[str, str]) -> Any:

@@ -51,8 +51,22 @@ def signer(setting: Setting) -> Key | Person | None:
     """
     if text := os.environ.get(VARIABLE, "").strip():
         return Key.parse(text, VARIABLE)
-    named = setting("user.signingkey") if setting("gpg.format") == "ssh" else None
-    return _of(named) if named else None
+    if setting("gpg.format") != "ssh" or not (named := setting("user.signingkey")):
+        return None
+    if named.startswith(("key::", "ssh-", "ecdsa-", "sk-")):
+        line = named.removeprefix("key::")
+        return _by_ssh_keygen(line, line, "git's user.signingkey")
+    path = Path(named).expanduser()
+    private = path.with_suffix("") if path.suffix == ".pub" else path
+    public = private.with_name(f"{private.name}.pub")
+    if private.is_file():
+        try:
+            return Key.parse(private.read_text(encoding="utf-8"), str(private))
+        except (UserError, OSError, UnicodeDecodeError):
+            pass  # it has a passphrase, for which ssh-keygen asks
+    if not public.is_file():
+        raise UserError(f"git's user.signingkey names {named}, and {public} is not a public key: correct it")
+    return _by_ssh_keygen(str(path), public.read_text(encoding="utf-8"), str(public))
 
 
 def known(commit: bytes, own: Signer | None, setting: Setting) -> None:
@@ -68,23 +82,6 @@ def known(commit: bytes, own: Signer | None, setting: Setting) -> None:
         if public_of(commit) is None:
             raise Untrusted("is not signed")
         raise Untrusted(f"is signed with another key than {own.fingerprint}")
-
-
-def _of(named: str) -> Key | Person:
-    if named.startswith(("key::", "ssh-", "ecdsa-", "sk-")):
-        line = named.removeprefix("key::")
-        return _by_ssh_keygen(line, line, "git's user.signingkey")
-    path = Path(named).expanduser()
-    private = path.with_suffix("") if path.suffix == ".pub" else path
-    public = private.with_name(f"{private.name}.pub")
-    if private.is_file():
-        try:
-            return Key.parse(private.read_text(encoding="utf-8"), str(private))
-        except (UserError, OSError, UnicodeDecodeError):
-            pass  # it has a passphrase, for which ssh-keygen asks
-    if not public.is_file():
-        raise UserError(f"git's user.signingkey names {named}, and {public} is not a public key: correct it")
-    return _by_ssh_keygen(str(path), public.read_text(encoding="utf-8"), str(public))
 
 
 def _by_ssh_keygen(key: str, line: str, where: str) -> Person:

@@ -89,7 +89,10 @@ def check_models(repository: Path, also: Mapping[str, str], prepared: bool = Tru
     params = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))
     for stage in stages.values():
         for key, value in stage.get("params", {}).get("params.yaml", {}).items():
-            if _at(params, key) != value:
+            found = params
+            for part in key.split("."):
+                found = found.get(part) if isinstance(found, dict) else None
+            if found != value:
                 raise UserError(f"params.yaml: {key} has changed since the model was made: {WAY_OUT}")
 
 
@@ -98,9 +101,3 @@ def _check_file(path: Path, name: str, known: set[str], fault: str) -> None:
         raise UserError(f"{name} does not exist: {WAY_OUT}")
     if recorded.md5(path) not in known:
         raise UserError(f"{name} {fault}: {WAY_OUT}")
-
-
-def _at(value: Any, key: str) -> Any:
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value

@@ -76,7 +76,13 @@ def move(
     limits = params.load().rollout
     try:
         with held(host.place, f"{DEPLOY} {release[:12]}", host.environment), interruptible():
-            _require(host)
+            if not services.alive(host):  # what died comes back, around what still serves
+                say(f"{host.environment}: the supervisor or the edge was down, starting it")
+                try:
+                    with held(host.folder, "another revival", host.environment):
+                        services.revive(host)
+                except (Refused, OSError) as error:
+                    raise UserError(f"{error}: run `ml infra up --env {host.environment}`") from None
             journal = Journal.of(host)
             if not _live(host, release):
                 releases.get(release)  # before anything moves: the store may be out of reach
@@ -131,17 +137,6 @@ def _intended(host: Host, release: str, why: str) -> Move:
     origin = {"slot": route.slot, "release": route.release} if route else None
     why = "rollback" if Journal.of(host).goes_back(release) else "release" if why == "rollback" else why
     return Move(uuid.uuid4().hex[:12], release, slot, origin, why, "")
-
-
-def _require(host: Host) -> None:
-    """What died comes back, around what still serves. UserError where it does not."""
-    if not services.alive(host):
-        say(f"{host.environment}: the supervisor or the edge was down, starting it")
-        try:
-            with held(host.folder, "another revival", host.environment):
-                services.revive(host)
-        except (Refused, OSError) as error:
-            raise UserError(f"{error}: run `ml infra up --env {host.environment}`") from None
 
 
 def _live(host: Host, release: str) -> str | None:

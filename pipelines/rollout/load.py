@@ -20,17 +20,12 @@ HEADER = "x-greenlight-release"
 
 @dataclass(frozen=True)
 class Answer:
-    """Why a request was lost, else the releases that its answer names (None: it names none)."""
+    """Why a request was lost, else the one release that has answered; None where it is not exactly one."""
 
     rows: int
     seconds: float
     lost: str = ""
-    releases: frozenset[str | None] = frozenset()
-
-    @property
-    def release(self) -> str | None:
-        """The one release that has answered; None where there was no answer, or not of exactly one."""
-        return next(iter(self.releases)) if len(self.releases) == 1 else None
+    release: str | None = None
 
 
 class Load:
@@ -108,7 +103,7 @@ class Load:
         if close:
             headers["connection"] = "close"
         body = json.dumps({"rows": rows}, separators=(",", ":")).encode()
-        begun, releases, lost = time.monotonic(), frozenset[str | None](), ""
+        begun, release, lost = time.monotonic(), None, ""
         try:
             line.request("POST", "/predict", body, headers)
             response = line.getresponse()
@@ -118,17 +113,18 @@ class Load:
             elif response.headers.get("x-request-id", request) != request:
                 lost = "the answer to another request"
             else:
-                releases, lost = self._read(content, response.headers.get(HEADER), len(rows))
+                release, lost = self._read(content, response.headers.get(HEADER), len(rows))
         except (OSError, http.client.HTTPException) as error:
             lost = type(error).__name__
-        return Answer(len(rows), time.monotonic() - begun, lost, releases)
+        return Answer(len(rows), time.monotonic() - begun, lost, release)
 
-    def _read(self, content: bytes, header: str | None, rows: int) -> tuple[frozenset[str | None], str]:
+    def _read(self, content: bytes, header: str | None, rows: int) -> tuple[str | None, str]:
         try:
             body = json.loads(content)
             predictions = body["predictions"]
             whole = len(predictions) == rows and self._accepts(predictions)
             releases = {header, body.get("release")} | {r["release"] for r in predictions if "release" in r}
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-            return frozenset(), "no answer of the contract"
-        return (frozenset(releases), "") if whole else (frozenset(), "not an answer for each row")
+            return None, "no answer of the contract"
+        one = header if len(releases) == 1 else None
+        return (one, "") if whole else (None, "not an answer for each row")

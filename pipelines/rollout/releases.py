@@ -1,10 +1,9 @@
 """`ml store list` and `ml store prune`: what is in the store, who needs it, and what may go."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from pipelines.artifacts.entry import Entry
-from pipelines.artifacts.release import Release
 from pipelines.base import machine
 from pipelines.base.console import aligned
 from pipelines.base.errors import UserError
@@ -26,7 +25,11 @@ def table() -> str:
     wanted = _by_release((entry.release, env) for env, entry in Ledger().entries().items())
     runs = _by_release((release, host.environment) for host in _hosts() for release in _running(host))
     listed = store.list()
-    lines = [_row(about, wanted, runs) for about in listed]
+    lines = []
+    for about in listed:
+        who = (", ".join(named.get(about.id, [])) for named in (wanted, runs))
+        said = (value or "-" for value in (about.model.version, about.verdict, *who))
+        lines.append((about.id[:12], about.commit[:12], about.created, *said))
     none = [f"no release is in {store.where}: `ml release` makes one"]
     told = aligned([HEADER, *lines]) if lines else none
     for id in sorted(set(wanted) - {about.id for about in listed}):
@@ -90,12 +93,6 @@ def _back(host: Host, history: Sequence[Entry]) -> set[str]:
         return {rollback.safe(journal, history, trust.signers(host.folder) is not None)}
     except UserError:
         return set()
-
-
-def _row(about: Release, wanted: Mapping[str, list[str]], runs: Mapping[str, list[str]]) -> tuple[str, ...]:
-    who = (", ".join(named.get(about.id, [])) for named in (wanted, runs))
-    said = (value or "-" for value in (about.model.version, about.verdict, *who))
-    return (about.id[:12], about.commit[:12], about.created, *said)
 
 
 def _by_release(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -1,10 +1,16 @@
 """What the new release answers to copies of production's requests, paired with what the live one answered.
 
 Envoy does not wait for the answers to the copies and throws them away; but both slots log what they predict,
-and a copy keeps its request's id."""
+and a copy keeps its request's id.
+
+Where callers are too few to wait for, logged requests of the last weeks are asked of both slots. They go to
+the slots past the edge, so that nothing counts them as callers'; their lines in the prediction log are marked
+as answers to copies are, and count for nobody else.
+"""
 
 import json
 import uuid
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,15 +21,20 @@ import numpy as np
 
 from pipelines.artifacts.release import Release
 from pipelines.artifacts.verdict import Verdict
-from pipelines.base.errors import UserError
-from pipelines.core.contract import Column
+from pipelines.base.errors import Refused, UserError
+from pipelines.core.contract import Column, Contract
 from pipelines.core.model import Model, Row
 from pipelines.core.tasks.task import Task
+from pipelines.edge.envoy import SHADOW_HEADER
+from pipelines.rollout.checks import post
 
 LEVELS = np.linspace(0, 1, 101)  # of the quantiles in gate.json
 SHOWN = (0.0, 0.05, 0.5, 0.95, 1.0)  # of those that are journalled
 SPREAD = 2.5  # a single day's differences are up to so many times their mean size from those of a month
 SLACK = timedelta(seconds=2)  # a process writes its lines nearly in the order of their times
+DAYS = 30  # of which logged requests are asked again
+LEAST = 20  # pairs of answers, without which nothing can be said
+Line = tuple[Any, Row]  # what a slot answered to a row, and the row
 
 
 @dataclass(frozen=True)
@@ -37,14 +48,6 @@ class Comparison:
     dp: tuple[float, ...]  # quantiles at SHOWN; empty without pairs
     wasserstein: float | None  # Wasserstein-1 between those here and those on the gate's test window
     why: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Line:
-    """What a slot answered to a row."""
-
-    answer: Any
-    features: Row
 
 
 class Shadow:
@@ -87,7 +90,7 @@ class Shadow:
         belongs to which request: all its rows are left out."""
         pairs = list(self._paired())
         skew, why_no_skew = _skew(model, features, [new for _, new in pairs])
-        sides = (model.task.stacked(pair[side].answer for pair in pairs) for side in (0, 1))
+        sides = (model.task.stacked(pair[side][0] for pair in pairs) for side in (0, 1))
         dp = model.task.shifted(*sides)
         apart = None
         if len(dp) and expected is not None:
@@ -105,15 +108,14 @@ class Shadow:
             if marked != (copy or again) or datetime.fromisoformat(value["time"]) < self._since:
                 return
             key = (str(value["request"]), int(value["row"]))
-            taken = Line(self._task.read(value[self._task.answer]), value["features"])
+            answer, row = self._task.read(value[self._task.answer]), dict(value["features"])
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return  # not a prediction: the drift check counts such lines
-        lines, other = self._lines[copy], self._lines[not copy].get(key)
+        lines, (_, other) = self._lines[copy], self._lines[not copy].get(key, (None, {}))
         # of what both releases log: lines that differ there are of two rows
-        both = other.features.keys() & taken.features.keys() if other else ()
-        if key in lines or (other and any(other.features[name] != taken.features[name] for name in both)):
+        if key in lines or any(other[name] != row[name] for name in other.keys() & row.keys()):
             self._repeated.add(key[0])
-        lines[key] = taken
+        lines[key] = answer, row
 
     def _paired(self) -> Iterator[tuple[Line, Line]]:
         live, new = self._lines[False], self._lines[True]
@@ -165,8 +167,8 @@ def _skew(model: Model, features: Sequence[Column], lines: Sequence[Line]) -> tu
     if not lines:
         return None, "there are no pairs"
     inputs = [column for column in features if column.name in model.inputs]
-    again = model.predict_rows(inputs, [line.features for line in lines])
-    apart = model.task.difference(again, model.task.stacked(line.answer for line in lines))
+    again = model.predict_rows(inputs, [row for _, row in lines])
+    apart = model.task.difference(again, model.task.stacked(answer for answer, _ in lines))
     return float(np.nan_to_num(apart, nan=1.0).max()), ""
 
 
@@ -184,3 +186,43 @@ def _first_since(file: Any, size: int, since: datetime) -> int:
             return low  # read more rather than miss a line
         low, high = (start, high) if early else (low, middle)
     return low
+
+
+def logged(predictions: Path, contract: Contract, most: int) -> list[Row]:
+    """What callers asked within `DAYS`, each row once, the newest first; none where the log lacks much."""
+    if any(not column.loggable and not column.missing for column in contract.features):
+        return []
+    names = [column.name for column in contract.features if column.loggable]
+    oldest, found = f"{datetime.now(UTC) - timedelta(days=DAYS):%Y-%m-%d}", dict[str, Row]()
+    for path in sorted(predictions.glob("*.jsonl"), reverse=True):
+        if path.name[:10] < oldest or len(found) >= most:
+            break
+        with path.open("rb") as file:
+            for line in reversed(deque(file, maxlen=4 * most)):
+                if (row := _callers(line, names)) is not None and len(found) < most:
+                    found.setdefault(json.dumps(row, sort_keys=True), row)
+    return list(found.values())
+
+
+def ask(live: str, new: str, rows: Sequence[Row], word: str) -> int:
+    """Ask both slots each row, by one id that begins with `word`; returns how many both answered.
+
+    Refused where the new one fails at what the live one answers. What either refuses (400) is left out."""
+    both = 0
+    for number, row in enumerate(rows):
+        headers = {"x-request-id": f"{word}{number}", SHADOW_HEADER: "1"}
+        if (before := post(live, [row], headers)[0]) != 200:
+            continue
+        if (now := post(new, [row], headers)[0]) not in (200, 400):
+            raise Refused(f"{new} fails ({now}) at a logged request that the live release answers ({before})")
+        both += now == 200
+    return both
+
+
+def _callers(line: bytes, names: Sequence[str]) -> Row | None:
+    try:
+        value = json.loads(line)
+        features = value["features"]
+        return None if value.get("shadow") else {name: features[name] for name in names if name in features}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None  # no prediction, or half a line

@@ -16,7 +16,7 @@ from pipelines.core.model import Model
 from pipelines.edge.edge import Counters, Route
 from pipelines.host import services
 from pipelines.host.slots import process
-from pipelines.rollout import again, analysis, checks, shadow
+from pipelines.rollout import analysis, checks, shadow
 from pipelines.rollout.context import Context, Facts, Held, Step
 
 LOOK_SECONDS = 0.1  # between two looks at the edge's statistics
@@ -80,21 +80,21 @@ def mirror(r: Context) -> Facts:
 def _ask_again(r: Context, pairs: shadow.Shadow, most: int) -> int:
     """Ask both slots what callers asked in the last weeks, where that is enough; how many pairs it gave."""
     assert r.origin
-    rows = again.logged(r.host.predictions, r.contract, most)
-    if pairs.pairs + len(rows) < again.LEAST:
+    rows = shadow.logged(r.host.predictions, r.contract, most)
+    if pairs.pairs + len(rows) < shadow.LEAST:
         return 0
-    say(f"{r.slot}: asks {len(rows):,} logged requests again, which callers asked within {again.DAYS} days")
+    say(f"{r.slot}: asks {len(rows):,} logged requests again, which callers asked within {shadow.DAYS} days")
     before, live = pairs.pairs, r.host.slot(r.origin.slot).url
-    asked = again.ask(live, r.url, rows, pairs.again)
+    asked = shadow.ask(live, r.url, rows, pairs.again)
     until(lambda: pairs.read() >= before + asked, 10, 0.1)
-    return pairs.pairs - before if pairs.pairs >= again.LEAST else 0
+    return pairs.pairs - before if pairs.pairs >= shadow.LEAST else 0
 
 
 def _too_few_pairs(found: int, limits: params.Shadow) -> str:
     where = "params.yaml: rollout.shadow"
-    more = f"with {where}.ask_again: true the logged requests of {again.DAYS} days are asked again"
+    more = f"with {where}.ask_again: true the logged requests of {shadow.DAYS} days are asked again"
     if limits.ask_again:
-        more = f"and fewer than {again.LEAST} with what the log of {again.DAYS} days has"
+        more = f"and fewer than {shadow.LEAST} with what the log of {shadow.DAYS} days has"
     return (
         f"{found:,} of {limits.pairs:,} pairs of answers after {limits.patience:g} s "
         f"({where}.pairs and patience); callers' requests are still copied; {more}"

@@ -98,7 +98,13 @@ class Service:
 
     def __init__(self) -> None:
         self.predictor = Predictor.load(MODELS, CONTRACT)
-        self.log = _prediction_log()
+        self.log: PredictionLog | None = None  # a service that runs for a try keeps nothing
+        if folder := os.environ.get("GREENLIGHT_PREDICTIONS"):
+            from prometheus_client import Counter  # not earlier: BentoML first says where its processes meet
+
+            lost = Counter("greenlight_predictions_dropped_total", "Predictions that the log could not keep")
+            kept, at = days_kept(os.environ.get(DAYS_SETTING)), Path(folder)
+            self.log = PredictionLog(at, CONTRACT, release=RELEASE, slot=SLOT, dropped=lost.inc, days=kept)
         sys.setswitchinterval(SWITCH_SECONDS)
         gc.freeze()  # what is loaded stays: to look through it for garbage held all answers up for 0.1 s
 
@@ -124,18 +130,6 @@ class Service:
     def close(self) -> None:
         if self.log is not None:
             self.log.close()
-
-
-def _prediction_log() -> PredictionLog | None:
-    """None where the environment names no folder: a service that runs for a try keeps nothing."""
-    folder = os.environ.get("GREENLIGHT_PREDICTIONS")
-    if not folder:
-        return None
-    from prometheus_client import Counter  # not earlier: BentoML first says where its processes meet
-
-    dropped = Counter("greenlight_predictions_dropped_total", "Predictions that the log could not keep")
-    days = days_kept(os.environ.get(DAYS_SETTING))
-    return PredictionLog(Path(folder), CONTRACT, release=RELEASE, slot=SLOT, dropped=dropped.inc, days=days)
 
 
 async def _body(request: Request) -> bytes:
