@@ -104,9 +104,9 @@ def comment(
 @verbs.command(example="ml ci rebuild trained")
 def rebuild(out: Annotated[Path, Argument(help="The models' folder; it does not exist yet.")]) -> None:
     """Train again from lock and seed, and leave the models for `ml release --trained`."""
-    from pipelines.training import again
+    from pipelines.release import reviewed
 
-    again.leave(out, problem())
+    reviewed.leave(out, problem())
 
 
 @verbs.command(example='ml ci evidence --commit "$COMMIT"')

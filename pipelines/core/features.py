@@ -68,7 +68,7 @@ def check_history(raw: pd.DataFrame, rows: pd.DataFrame, problem: Problem) -> No
         until = raw[time < periods.end(name)]
         alone = since(pd.Timestamp(name), until, problem)
         for column in (column for column in contract.derived if column.name in whole):
-            if (other := ~_same(column, whole[column.name], alone[column.name])).any():
+            if (other := ~same(column, whole[column.name], alone[column.name])).any():
                 row = int(other.argmax())
                 raise UserError(
                     f"{FILE}: {column.name} of {whole[contract.key.name].iloc[row]!r} is "
@@ -78,7 +78,8 @@ def check_history(raw: pd.DataFrame, rows: pd.DataFrame, problem: Problem) -> No
                 )
 
 
-def _same(column: Column, one: pd.Series, other: pd.Series) -> np.ndarray:
+def same(column: Column, one: pd.Series, other: pd.Series) -> np.ndarray:
+    """Which values of a column are the same in both, but for how numbers are rounded: (n,) bool."""
     if column.type in ("integer", "number", "flag"):
         a, b = (v.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan) for v in (one, other))
         return np.isclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True)

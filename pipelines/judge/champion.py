@@ -25,7 +25,7 @@ from pipelines.core import tables
 from pipelines.core.model import Model
 from pipelines.core.tasks.task import Task
 from pipelines.judge import proposal
-from pipelines.training import cache
+from pipelines.training import tracked
 
 FILES = ("models/model.onnx", "models/model.json", "models/golden.json", "models/serving.json")
 
@@ -67,7 +67,11 @@ def find(base: Path, task: Task, production: Production | None, what: str) -> Ch
     ChampionUnavailable where there is one that can neither be read nor built again."""
     if production is not None:
         words = f"{what} {production.release[:12]}"
-        _require_merged(base, production.commit, words)
+        # whoever writes the ledger can name any commit, and its code would run beside the gate
+        lines = (git.tried("rev-list", "--first-parent", ref, "--", at=base) for ref in ("HEAD", *DEFAULT))
+        if not any(production.commit in line.text.split() for line in lines if line.code == 0):
+            why = f"the base branch was never at its commit {production.commit[:12]}"
+            raise ChampionUnavailable(f"{words} is not to be had: {why}")
         found = _of_release(base, task, production, words) if production.folder else None
         return found or _rebuilt(base, task, production.commit, words)
     commit = git.head(base)
@@ -77,15 +81,6 @@ def find(base: Path, task: Task, production: Production | None, what: str) -> Ch
     paths = [base / name for name in FILES]
     loaded = _are(paths, recorded)
     return _load(base, task, commit, words, *paths) if loaded else _rebuilt(base, task, commit, words)
-
-
-def _require_merged(base: Path, commit: str, words: str) -> None:
-    """ChampionUnavailable where the base's branch was never at the commit: whoever writes the ledger can name
-    any, and its code would run beside the gate."""
-    lines = (git.tried("rev-list", "--first-parent", ref, "--", at=base) for ref in ("HEAD", *DEFAULT))
-    if not any(commit in line.text.split() for line in lines if line.code == 0):
-        why = f"the base branch was never at its commit {commit[:12]}"
-        raise ChampionUnavailable(f"{words} is not to be had: {why}")
 
 
 def _of_release(base: Path, task: Task, production: Production, words: str) -> Champion | None:
@@ -157,7 +152,7 @@ def _rebuilt(base: Path, task: Task, commit: str, words: str) -> Champion:
     if not _are(cached, recorded) and (base / ".dvc").is_dir():
         step(f"looking for {words} in the DVC remote")
         with contextlib.suppress(Exception):  # of DVC: no remote, or one that fails
-            cache.bring(cache.repo(base), recorded)
+            tracked.bring(tracked.repo(base), recorded)
     if _are(cached, recorded):
         return _load(base, task, commit, words, *cached)
     made = base / ".greenlight/champion" / f"{commit[:12]}.json"  # another machine may round otherwise

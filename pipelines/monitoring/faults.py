@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.artifacts.drift import Fault
-from pipelines.core import stats
+from pipelines.core import features, stats
 from pipelines.core.contract import Column, Contract
 from pipelines.report import markdown
 
@@ -69,13 +69,11 @@ def _outside(column: Column, seen: pd.Series) -> str:
 
 def _skewed(column: Column, seen: pd.Series, recorded: pd.Series) -> str:
     if column.type == "category":
-        both = (seen.isna() & recorded.isna()).to_numpy()
-        same = (seen.astype("object") == recorded.astype("object")).to_numpy(dtype=bool) | both
-    else:
-        same = np.isclose(seen.to_numpy(), recorded.to_numpy(), rtol=1e-5, atol=1e-6, equal_nan=True)
-    if (share := float((~same).mean())) <= SKEW:
+        seen, recorded = seen.astype("object"), recorded.astype("object")
+    other = ~features.same(column, seen, recorded)
+    if (share := float(other.mean())) <= SKEW:
         return ""
-    pair = "{} where it says {}".format(*(_text(values[~same].iloc[0]) for values in (seen, recorded)))
+    pair = "{} where it says {}".format(*(_text(values[other].iloc[0]) for values in (seen, recorded)))
     return f"{_percent(share)} of the predictions saw another value than the source records ({pair})"
 
 

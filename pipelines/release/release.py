@@ -10,8 +10,7 @@ from typing import Any
 
 from pipelines.artifacts.entry import Entry
 from pipelines.artifacts.metrics import Metrics
-from pipelines.artifacts.proposal import Proposal
-from pipelines.artifacts.release import Other, Release, Shipped
+from pipelines.artifacts.release import Other, Proposal, Release, Shipped
 from pipelines.artifacts.serving import Settings
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base import git, programs

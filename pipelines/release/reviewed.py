@@ -6,27 +6,31 @@ answers as the judged model does. Both hashes are recorded."""
 
 import contextlib
 import hashlib
+import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pipelines.artifacts.release import Other
 from pipelines.artifacts.verdict import Verdict
 from pipelines.base import git, recorded
-from pipelines.base.console import step
+from pipelines.base.console import output, step
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import sha256, sha256_of_tree, write_bytes
-from pipelines.core import tables, tasks
+from pipelines.core import params, tables, tasks
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model
 from pipelines.core.problem import Problem
 from pipelines.judge import proposal
 from pipelines.judge.evidence import SAME
 from pipelines.release import commit
-from pipelines.training import again, reproduce, table
+from pipelines.training import reproduce, table, train
 
 MODEL = "models/model.onnx"
 WINDOW = "models/window.parquet"  # the test window
 REVIEW = Path("evidence")  # the report of the proposal, where a workflow has brought it here
+REBUILT = "rebuilt.onnx"  # what a job that trains leaves
 CANDIDATE = Path("candidate")  # what was judged, as the proposal's run left it
 
 
@@ -48,12 +52,12 @@ def take(here: Path, trained: Path | None = None, digest: str = "") -> None:
         wrong = f"{made_by} is not of this commit's inputs ({changed})"
         raise UserError(f"{wrong}, and a release is a commit: {commit.WAY_OUT}")
     if trained:
-        for name, md5 in again.files(made).items():
+        for name, md5 in _files(made).items():
             _put(trained / name, md5, here / name)
-    for name, md5 in again.files(wanted).items():
+    for name, md5 in _files(wanted).items():
         _put(here / CANDIDATE / name, md5, here / name)
     also = dict(recorded.files(made))
-    if _md5(here / MODEL) != again.files(wanted).get(MODEL):
+    if _md5(here / MODEL) != _files(wanted).get(MODEL):
         with contextlib.suppress(UserError):  # a report that is no report takes no model in
             if file := _judged_file(here, Verdict.read(here / REVIEW)):
                 _put(here / CANDIDATE / MODEL, file, here / MODEL)
@@ -96,7 +100,7 @@ def judged(here: Path, verdict: Verdict, contract: Contract) -> Other | None:
     said = f"{REVIEW}/{Verdict.NAME} judged another model ({named[:12]}) than ships ({ships[:12]})"
     if _judged_file(here, verdict) is None:
         raise Refused(f"{said}, and {CANDIDATE}/{MODEL} is not the judged one: propose this commit again")
-    if _md5(here / WINDOW) != again.files(recorded.stages(commit.locked(here))).get(WINDOW):
+    if _md5(here / WINDOW) != _files(recorded.stages(commit.locked(here))).get(WINDOW):
         raise Refused(f"{said}, and {WINDOW} is not the one of {commit.LOCK}: propose this commit again")
     max_dp = _difference(here, Model(file, task := tasks.of(contract)), contract)
     if not max_dp <= SAME:
@@ -125,7 +129,7 @@ def _require_unchanged(here: Path, verdict: Verdict) -> None:
 
 def rebuilt(here: Path, problem: Problem, trained: Path | None = None) -> Other:
     """The model made again from its lock and seed. Refused where it answers otherwise on the test window."""
-    content = (trained / again.REBUILT).read_bytes() if trained else again.model(here, problem)
+    content = (trained / REBUILT).read_bytes() if trained else _again(here, problem)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
         path.write_bytes(content)
@@ -139,6 +143,14 @@ def rebuilt(here: Path, problem: Problem, trained: Path | None = None) -> Other:
     return Other(sha256=hashlib.sha256(content).hexdigest(), max_dp=max_dp)
 
 
+def _again(here: Path, problem: Problem) -> bytes:
+    """The model as ONNX, fitted again on the prepared data."""
+    step("rebuilding the model from its lock and seed")
+    return train.fit(
+        problem.task.suited(params.load(here / "params.yaml")), table.load(here / table.PREPARED), problem
+    )
+
+
 def _difference(here: Path, other: Model, contract: Contract) -> float:
     """The largest difference on the test window of the model that ships and another; NaN without rows."""
     inputs = table.inputs(window := tables.read(here / WINDOW), contract)
@@ -146,3 +158,29 @@ def _difference(here: Path, other: Model, contract: Contract) -> float:
         return float("nan")
     ships = Model(here / MODEL, other.task).predict(inputs)
     return float(other.task.difference(ships, other.predict(inputs)).max())
+
+
+def leave(out: Path, problem: Problem) -> None:
+    """`ml ci rebuild`: write into `out` the rebuilt model, models/ and the dvc.lock that says how they were
+    made. Training runs a team's code, so on GitHub its job can write nothing, and leaves this to the job that
+    releases, which trains nothing.
+
+    Writes `sha256`, that of the whole folder, to the step's outputs. UserError where `out` exists, or where
+    dvc.lock names what it may not."""
+    here = Path()
+    locked = (here / commit.LOCK).read_bytes()
+    made = _files(recorded.stages(locked, at=here))
+    if out.exists():
+        raise UserError(f"{out} exists already: name another folder, or remove it")
+    write_bytes(out / REBUILT, _again(here, problem))
+    write_bytes(out / commit.LOCK, locked)
+    for name in made:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(here / name, out / name)
+    output("sha256", digest := sha256_of_tree(out))
+    step(f"{out}/ holds what a release is made of: SHA-256 {digest}")
+
+
+def _files(stages: Mapping[str, Any]) -> dict[str, str]:
+    """Each file in models/ that a dvc.lock names, with its MD5; its folders are not part of a release."""
+    return {path: md5 for path, md5 in recorded.files(stages) if path.startswith("models/")}

@@ -18,7 +18,7 @@ from pipelines.core.contract import Column, Contract
 from pipelines.core.model import Model, Row
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
-from pipelines.training import table, windows
+from pipelines.training import table
 
 MODELS = Path("models")
 GOLDEN = 50  # rows
@@ -29,7 +29,7 @@ def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: 
     """Write what models/ says of the model: metrics.json, plots/, months.csv, golden.json, window.parquet and
     serving.json. UserError where the days after train.last have not both kinds of label."""
     rows, contract, task = table.load(prepared), problem.contract, problem.task
-    windows.both_answers(params, rows, contract)
+    table.both_answers(params, rows, contract)
     model = Model(out / "model.onnx", task)
     p = model.predict(table.inputs(rows, contract))
     v = table.later(params, rows, contract)

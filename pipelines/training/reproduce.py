@@ -18,7 +18,7 @@ from pipelines.base.console import step
 from pipelines.base.errors import Refused, UserError
 from pipelines.core import datafiles
 from pipelines.core.problem import Problem
-from pipelines.training import cache, ingest, tracked, tracking
+from pipelines.training import ingest, tracked, tracking
 
 LOCK = recorded.LOCK
 Lock = Mapping[str, Any]
@@ -47,9 +47,9 @@ def reproduce(problem: Problem, locked: bool = False) -> None:
     tracked.begin(datafiles.DATA)
     ingest.restore(problem)
     objects = list(_made().values())
-    cache.drop_bad(_repo(), objects)
+    tracked.drop_bad(_repo(), objects)
     if _has_remote():
-        cache.bring_lists(_repo(), objects)
+        tracked.bring_lists(_repo(), objects)
         tracked.Folder(datafiles.DATA).keep()
     if changed := _changed():
         if _changed("train"):
@@ -130,8 +130,8 @@ def _changed(*stages: str) -> dict[str, Any]:
 def _wrong_outputs() -> list[str]:
     """The outputs that hold other bytes than dvc.lock says, deleted with their like in the cache."""
     names = _made()
-    wrong = [path for path, name in names.items() if cache.md5_of_output(Path(path)) != name]
-    cache.drop_bad(_repo(), [names[path] for path in wrong])
+    wrong = [path for path, name in names.items() if tracked.md5_of_output(Path(path)) != name]
+    tracked.drop_bad(_repo(), [names[path] for path in wrong])
     for path in wrong:
         shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink(missing_ok=True)
     return wrong
@@ -139,7 +139,7 @@ def _wrong_outputs() -> list[str]:
 
 @functools.cache  # DVC takes a quarter of a second to read dvc.yaml and dvc.lock
 def _repo() -> Any:
-    return cache.repo(Path.cwd())
+    return tracked.repo(Path.cwd())
 
 
 def _lock() -> Lock:

@@ -1,8 +1,10 @@
-"""The table of features, build/prepared.parquet: its file, its parts, and how the model takes its rows."""
+"""The table of features, build/prepared.parquet: its file, its parts and what each must hold, and how the
+model takes its rows."""
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pipelines.base.errors import UserError
@@ -48,3 +50,35 @@ def later(params: Params, rows: pd.DataFrame, contract: Contract) -> pd.DataFram
 def inputs(rows: pd.DataFrame, contract: Contract) -> Inputs:
     """The features of `rows` as the ONNX model takes them."""
     return {column.name: encode(column, rows[column.name].to_numpy()) for column in contract.features}
+
+
+def both_answers(params: Params, rows: pd.DataFrame, contract: Contract) -> None:
+    """UserError where the rows to train on, or those that judge, have no label or only one kind of it, or
+    those to train on lack one of several.
+
+    A month alone may well lack one: a dry month, a rare event."""
+    train = params.train
+    trained = periods.within(rows[contract.time.name], train.first, train.last)
+    span = f"{train.first} to {train.last}"
+    known = _both(rows[trained], contract, span, "to train on", "train.first or train.last")
+    if absent := tasks.of(contract).absent(known):
+        raise UserError(
+            f"{contract.label.name} is never {absent[0]} in {span}, and a model knows only what it has seen: "
+            "move train.first or train.last in params.yaml, or take that value out of columns.py"
+        )
+    keys = "train.last, or data.through once newer months are in data/,"
+    after = f"the months after {train.last}"
+    _both(later(params, rows, contract), contract, after, "to judge the model by", keys)
+
+
+def _both(rows: pd.DataFrame, contract: Contract, when: str, why: str, keys: str) -> np.ndarray:
+    label = contract.label.name
+    task, found = tasks.of(contract), rows[label].dropna()
+    if found.empty:
+        raise UserError(f"{label} has no value in {when}, {why}: move {keys} in params.yaml")
+    if lacking := task.lacks(labels := task.labels(found)):
+        raise UserError(
+            f"{label} is always {lacking[0]} in {when} ({len(found):,} rows), and "
+            f"{why} {lacking[1]} are needed: move {keys} in params.yaml"
+        )
+    return labels

@@ -1,6 +1,10 @@
-"""A folder that DVC tracks, and whether it still holds what its .dvc file records."""
+"""A folder that DVC tracks, and whether it still holds what its .dvc file records; DVC's cache by its bytes:
+DVC takes the word of a name or a time for what a file holds, a hash does not."""
 
+import hashlib
+import json
 import sys
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,7 +12,9 @@ from typing import Any
 from pipelines.base import conflicts, programs, recorded
 from pipelines.base.console import step
 from pipelines.base.errors import UserError, few
-from pipelines.training import cache
+from pipelines.base.files import write_bytes
+
+Repo = Any  # dvc.repo.Repo, which takes half a second to import
 
 
 class Folder:
@@ -26,7 +32,7 @@ class Folder:
         for name in (f"{folder}.dvc", "dvc.lock", "dvc.yaml", "params.yaml"):
             conflicts.refuse(Path(name))
         recorded.check_folder(Path(f"{folder}.dvc"), folder)
-        self._repo = cache.repo(Path())
+        self._repo = repo(Path())
         self._out: Any = self._repo.find_outs_by_path(str(folder))[0]
 
     @property
@@ -47,7 +53,7 @@ class Folder:
 
     def is_as_recorded(self) -> bool:
         """Whether the files' bytes hash to what the .dvc file says."""
-        return cache.md5_of_folder(self.found()) == self.name
+        return md5_of_folder(self.found()) == self.name
 
     def found(self) -> dict[str, str]:
         """MD5 by file, of the files that are there."""
@@ -61,20 +67,20 @@ class Folder:
     @cached_property
     def recorded(self) -> dict[str, str] | None:
         """MD5 by file, from DVC's list of the folder; None where the cache does not have it."""
-        return cache.listing(self._repo, self.name)
+        return listing(self._repo, self.name)
 
     def in_cache(self) -> bool:
-        return self.recorded is not None and cache.has(self._repo, self.recorded.values())
+        return self.recorded is not None and has(self._repo, self.recorded.values())
 
     def drop_bad(self) -> list[str]:
         """Delete what DVC's cache has of the folder with other bytes than recorded."""
-        dropped = cache.drop_bad(self._repo, [self.name])
+        dropped = drop_bad(self._repo, [self.name])
         self.__dict__.pop("recorded", None)  # the list may have been among them, or come since
         return dropped
 
     def pull(self) -> None:
         """Download from the remote. UserError with DVC's own words where that fails."""
-        cache.bring_lists(self._repo, [self.name])
+        bring_lists(self._repo, [self.name])
         self.__dict__.pop("recorded", None)
         self._dvc("pull", f"the DVC remote {self.remote!r} did not bring {self.folder}/")
 
@@ -118,5 +124,94 @@ def begin(folder: Path) -> None:
     """Track `folder` where it has files and nothing tracks it yet: the first data of a problem."""
     record = Path(f"{folder}.dvc")
     if not record.exists() and folder.is_dir() and any(folder.iterdir()):
-        cache.repo(Path()).add(str(folder))
+        repo(Path()).add(str(folder))
         step(f"{record} is new: commit it")
+
+
+# --- DVC's cache ------------------------------------------------------------------------------------------
+
+
+def repo(at: Path) -> Repo:
+    """The DVC repository of a checkout."""
+    from dvc.repo import Repo
+
+    return Repo(str(at))
+
+
+def md5_of_folder(files: Mapping[str, str]) -> str:
+    """How DVC names a folder of these files (MD5 by relative path): the MD5 of its list of them."""
+    listed = [{"md5": files[name], "relpath": name} for name in sorted(files)]
+    content = json.dumps(listed, sort_keys=True).encode()
+    return f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir"
+
+
+def md5_of_output(path: Path) -> str | None:
+    """How DVC names a stage's output, file or folder; None where it is missing."""
+    if path.is_dir():
+        files = (file for file in path.rglob("*") if file.is_file())
+        return md5_of_folder({file.relative_to(path).as_posix(): recorded.md5(file) for file in files})
+    return recorded.md5(path) if path.is_file() else None
+
+
+def listing(repo: Repo, name: str) -> dict[str, str] | None:
+    """The MD5 by file of a folder of that name; None where the cache does not have the list, whole.
+    UserError where it names what it may not."""
+    path = place(repo, name)
+    if not path.is_file() or f"{recorded.md5(path)}.dir" != name:
+        return None
+    return recorded.listed(path.read_bytes(), name)
+
+
+def bring_lists(repo: Repo, names: Iterable[str]) -> None:
+    """Copy the lists of folders from the default DVC remote into the cache, each looked at before: DVC would
+    bring list and files in one, and write wherever it says. What the remote does not have stays away.
+
+    UserError where a list names what it may not, or the remote fails."""
+    bring(repo, (name for name in names if name.endswith(".dir") and listing(repo, name) is None))
+
+
+def bring(repo: Repo, names: Iterable[str]) -> None:
+    """Copy objects from the default DVC remote into the cache, where their bytes are those of their names."""
+    for name in names:
+        try:
+            remote = repo.cloud.get_remote_odb(hash_name="md5")
+            content = remote.fs.cat_file(remote.oid_to_path(name))
+        except FileNotFoundError:
+            continue
+        except Exception as error:  # whatever its client raises
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise UserError(f"the DVC remote did not bring {name}: {reason}") from None
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() == name.removesuffix(".dir"):
+            if name.endswith(".dir"):
+                recorded.listed(content, name)
+            write_bytes(place(repo, name), content)
+
+
+def has(repo: Repo, names: Iterable[str]) -> bool:
+    """Whether the cache has an object of each name; `drop_bad` first, for what they hold."""
+    return all(place(repo, name).is_file() for name in names)
+
+
+def drop_bad(repo: Repo, names: Iterable[str]) -> list[str]:
+    """Delete the objects among these that hold other bytes than their names say, with what a folder lists;
+    the names of those. What is gone can be brought anew, what is bad would be taken for good."""
+    dropped = []
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        path = place(repo, name)
+        if not path.is_file():
+            continue
+        if recorded.md5(path) != name.removesuffix(".dir"):
+            path.unlink()
+            dropped.append(name)
+        elif name.endswith(".dir"):
+            waiting += (listing(repo, name) or {}).values()
+    return dropped
+
+
+def place(repo: Repo, name: str) -> Path:
+    """Where the cache keeps the object of that name. UserError for a name that would lead elsewhere."""
+    if why := recorded.why_no_object(name):
+        raise UserError(f"DVC's cache has no object {ascii(name)[:80]}, which {why}")
+    return Path(repo.cache.local.oid_to_path(name))

@@ -21,7 +21,6 @@ from pipelines.base.files import sha256
 from pipelines.core.params import Params
 
 if TYPE_CHECKING:
-    import sqlalchemy
     from mlflow.tracking import MlflowClient
 
 LOCAL = Path(".greenlight/mlflow.db")
@@ -131,7 +130,13 @@ def current() -> None:
     except ArgumentError:
         return  # a folder
     _quiet()
-    if not _is_database(url):
+    if url.get_backend_name() == "sqlite":
+        there = bool(url.database) and Path(str(url.database)).exists()
+    else:
+        from mlflow.store.db.db_types import DATABASE_ENGINES
+
+        there = url.get_backend_name() in DATABASE_ENGINES
+    if not there:  # no database to ask
         return
     named = url.render_as_string(hide_password=True)
     where = url.database if url.get_backend_name() == "sqlite" else named
@@ -157,15 +162,6 @@ def current() -> None:
         f"{where} is of a newer MLflow (its schema {found} is unknown here): install the MLflow that made "
         f"it, or {ELSEWHERE}"
     )
-
-
-def _is_database(url: "sqlalchemy.URL") -> bool:
-    """Whether there is a database to ask."""
-    if url.get_backend_name() == "sqlite":
-        return bool(url.database) and Path(str(url.database)).exists()
-    from mlflow.store.db.db_types import DATABASE_ENGINES
-
-    return url.get_backend_name() in DATABASE_ENGINES
 
 
 def _revisions() -> tuple[set[str], str]:

@@ -21,7 +21,7 @@ from pipelines.core.model import Model
 from pipelines.core.params import Params
 from pipelines.core.problem import Problem
 from pipelines.core.schema import request_schema
-from pipelines.training import boosting, reference, table, tracking, windows
+from pipelines.training import boosting, reference, table, tracking
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -38,7 +38,7 @@ def run(params: Params, problem: Problem, prepared: Path = table.PREPARED, out: 
     contract = problem.contract
     with tracking.beside(contract.name) as log:
         prepared_rows = table.load(prepared)
-        windows.both_answers(params, prepared_rows, contract)
+        table.both_answers(params, prepared_rows, contract)
         rows = table.training(params, prepared_rows, contract)
         of = f"{len(rows):,} rows, {params.train.first} to {params.train.last}"
         step(f"fitting {params.train.estimator} on {of}")

@@ -66,15 +66,26 @@ def tune(
 def searched(
     params: Params, problem: Problem, rows: pd.DataFrame, trials: int, minutes: float | None = None
 ) -> "tuple[tuple[Fold, ...], np.ndarray, list[Result], optuna.Study, int]":
-    """Folds, the current settings' loss by day, results, best first, the study, its new trials."""
+    """Run what is missing of `trials`. Folds, the current settings' loss by day, results, best first, the
+    study, its new trials."""
     folds = rolling_folds(params, rows, problem.contract)
     study = _study(params, problem, folds)
     step(f"the current settings, on {folds[0].month} to {folds[-1].month}")
     if "now" not in study.user_attrs:
         study.set_user_attr("now", np.concatenate(list(day_losses(params, problem, folds))).tolist())
     now = np.array(study.user_attrs["now"])
-    new = _search(study, params, problem, folds, trials, minutes, _mean(now, folds))
-    return folds, now, _results(study, params, folds, now), study, new
+    if before := len(_finished(study)):
+        step(f"{before} trials are known from before")
+    started, loss = time.monotonic(), _mean(now, folds)
+    try:
+        for number in range(before + 1, trials + 1):
+            if minutes is not None and time.monotonic() - started >= 60 * minutes:
+                step(f"{minutes:g} minutes are over; the same command goes on")
+                break
+            step(f"trial {number} of {trials}: {_trial(study, params, problem, folds, number, loss)}")
+    except KeyboardInterrupt:
+        step("interrupted; the same command goes on")
+    return folds, now, _results(study, params, folds, now), study, len(_finished(study)) - before
 
 
 @dataclass(frozen=True)
@@ -157,30 +168,6 @@ def _finished(study: "optuna.Study") -> list[Any]:
     from optuna.trial import TrialState
 
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-
-
-def _search(
-    study: "optuna.Study",
-    params: Params,
-    problem: Problem,
-    folds: Sequence[Fold],
-    trials: int,
-    minutes: float | None,
-    now: float,
-) -> int:
-    """Run what is missing of `trials`, and return how many that were."""
-    if before := len(_finished(study)):
-        step(f"{before} trials are known from before")
-    started = time.monotonic()
-    try:
-        for number in range(before + 1, trials + 1):
-            if minutes is not None and time.monotonic() - started >= 60 * minutes:
-                step(f"{minutes:g} minutes are over; the same command goes on")
-                break
-            step(f"trial {number} of {trials}: {_trial(study, params, problem, folds, number, now)}")
-    except KeyboardInterrupt:
-        step("interrupted; the same command goes on")
-    return len(_finished(study)) - before
 
 
 def _trial(

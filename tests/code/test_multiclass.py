@@ -20,7 +20,7 @@ from pipelines.judge import gate
 from pipelines.judge.rules.calibration import calibration
 from pipelines.judge.rules.leaks import alone
 from pipelines.judge.rules.structure import classes
-from pipelines.training import windows
+from pipelines.training import table
 from tests.problems.delay.columns import CONTRACT
 
 TASK = Multiclass(CONTRACT.label)
@@ -265,15 +265,13 @@ def test_a_class_that_training_lacks_is_one_sentence(drawn: Drawn) -> None:
     time = pd.date_range("2013-01-01", "2013-06-30 23:00", freq="h")
     names = np.resize(["on time", "late", "very late"], len(time))
     rows = pd.DataFrame({"leaves_at": time, "lateness": names})
-    windows.both_answers(asked, rows, CONTRACT)
+    table.both_answers(asked, rows, CONTRACT)
     lacking = rows[(rows["lateness"] != "late") | (rows["leaves_at"] >= "2013-06")]
     with pytest.raises(
         UserError, match=r"^lateness is never late in 2013-01 to 2013-05, and a model knows only"
     ):
-        windows.both_answers(asked, lacking, CONTRACT)
-    windows.both_answers(
-        asked, rows[(rows["lateness"] != "late") | (rows["leaves_at"] < "2013-06")], CONTRACT
-    )
+        table.both_answers(asked, lacking, CONTRACT)
+    table.both_answers(asked, rows[(rows["lateness"] != "late") | (rows["leaves_at"] < "2013-06")], CONTRACT)
 
 
 def _evidence(label: np.ndarray, p: np.ndarray, champion: np.ndarray, day: np.ndarray) -> Any:

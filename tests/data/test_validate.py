@@ -13,7 +13,7 @@ import pytest
 from pipelines.base.errors import Refused, UserError
 from pipelines.core import datafiles, periods, tables
 from pipelines.core.params import Params
-from pipelines.training import train, validate, windows
+from pipelines.training import table, train, validate
 from tests.months import write_month
 from tests.problems.parcels import PROBLEM, source
 from tests.problems.parcels.columns import CONTRACT
@@ -147,7 +147,7 @@ def labelled(small_raw: Rows, months_with: list[str]) -> Rows:
 
 def test_a_month_without_an_event_is_no_fault(small_raw: Rows, small_params: Params) -> None:
     names = periods.between(small_params.data.first, small_params.data.through)
-    windows.both_answers(
+    table.both_answers(
         small_params, labelled(small_raw, [names[0], names[2]]), CONTRACT
     )  # none in the second
 
@@ -186,7 +186,7 @@ def test_a_window_without_labels_is_named(small_raw: Rows, small_params: Params)
     rows = labelled(small_raw, periods.between(small_params.data.first, small_params.data.through))
     later = rows[CONTRACT.time.name] >= pd.Timestamp(small_params.data.through)
     with pytest.raises(UserError, match=f"{CONTRACT.label.name} has no value in the months after"):
-        windows.both_answers(
+        table.both_answers(
             small_params,
             rows.assign(**{CONTRACT.label.name: rows[CONTRACT.label.name].mask(later)}),
             CONTRACT,

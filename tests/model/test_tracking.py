@@ -19,7 +19,7 @@ from pipelines.base import git
 from pipelines.base.errors import UserError
 from pipelines.core.params import Params
 from pipelines.host.slots import launch
-from pipelines.training import cache, ingest, reproduce, tracking, train, tune
+from pipelines.training import ingest, reproduce, tracked, tracking, train, tune
 from tests.problems.parcels import PARAMS_FILE, PROBLEM
 
 ROOT = Path(__file__).parents[2]
@@ -204,7 +204,7 @@ def test_the_stages_before_training_do_not_run_in_vain(
         "  train: {cmd: cp prepared trained, deps: [prepared], outs: [trained]}\n"
     )
     monkeypatch.setattr(ingest, "restore", lambda *_: None)
-    monkeypatch.setattr(cache, "drop_bad", lambda *_: [])
+    monkeypatch.setattr(tracked, "drop_bad", lambda *_: [])
     shutil.copy(made / "old.db", database)
     with pytest.raises(UserError, match="is of an older MLflow"):
         reproduce.reproduce(PROBLEM)

@@ -14,7 +14,7 @@ from pipelines.core import params
 from pipelines.registry.store import Store
 from pipelines.release import reviewed
 from pipelines.release.release import _review, release
-from pipelines.training import again, table, train
+from pipelines.training import table, train
 from tests import project
 from tests.problems.parcels import PROBLEM
 from tests.verdicts import candidate, verdict
@@ -140,7 +140,7 @@ def test_a_job_that_trains_nothing_releases_what_another_one_left(
 ) -> None:
     made, trained = trained_elsewhere(checkout), tmp_path / "trained"
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
-    again.leave(trained, PROBLEM)
+    reviewed.leave(trained, PROBLEM)
     (digest,) = [line.partition("=")[2] for line in (tmp_path / "output").read_text().splitlines()]
 
     def no_training(*_: object) -> bytes:
