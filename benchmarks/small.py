@@ -126,7 +126,8 @@ def case(size: int, ratio: int, draw: np.random.Generator) -> Case:
     task, label, day, limit = e.task, e.window.label, e.window.day, e.params.gate.leak
     features = e.candidate.features
     fails = failed(e, (*rules.statistics(task), leaks.single_feature, leaks.shuffled))
-    plain = (*metrics.compared(task), slices.slices, calibration.calibration, *metrics.floors(task))
+    floors = map(metrics.floor, task.floors)
+    plain = (*metrics.compared(task), slices.slices, calibration.calibration, *floors)
     told = [leaks.alone(features[name], label, day, task) for name in features]
     leaked = {"single_feature"} if np.nanmax(told) > limit.feature else set()
     leaked |= {"shuffled"} if e.shuffled > limit.shuffled else set()

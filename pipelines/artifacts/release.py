@@ -1,4 +1,5 @@
-"""A release's release.json: what it is made of, and which models were compared with the one that ships."""
+"""release.json: what a release is made of, and which models were compared with the one that ships; and
+proposal.json: what GitHub knows of the pull request that brought its commit."""
 
 from typing import Any
 
@@ -53,3 +54,17 @@ class Release(Artifact):
     def value(self) -> dict[str, Any]:
         """As it was read, without what it did not name: the ledger holds the SHA-256 of most of it."""
         return self.model_dump(mode="json", exclude_unset=True)
+
+
+class Proposal(Artifact):
+    """All of proposal.json: its head, the run that judged it, and who let it through, where somebody did."""
+
+    NAME = "proposal.json"
+    WRITER = "`ml ci evidence`"
+    WAY_OUT = "run `ml ci evidence`, which makes it"
+
+    number: int
+    title: str
+    head: Commit
+    run: int | None
+    override: str | None

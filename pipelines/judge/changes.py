@@ -33,7 +33,9 @@ def of(base: Path, head: str | None) -> Changes:
     what an author is held to who names no other."""
     if head is None:
         return Changes()
-    if not fetched(base, head):
+    if git.commit(head, at=base) is None and git.remote_url(at=base) is not None:  # never checked out
+        git.tried("fetch", "--quiet", "--no-tags", "origin", head, at=base)
+    if git.commit(head, at=base) is None:
         return Changes(known=False)
     differs = git.changes(git.head(base), head, at=base)
     since = git.merge_base(git.head(base), head, at=base)
@@ -47,13 +49,6 @@ def of(base: Path, head: str | None) -> Changes:
         behind=tuple(path for path in made_of if path not in proposed),
         data="data.dvc" in differs,
     )
-
-
-def fetched(base: Path, head: str) -> bool:
-    """Whether the checkout has the commit, or can get it from where it came from. It is never checked out."""
-    if git.commit(head, at=base) is None and git.remote_url(at=base) is not None:
-        git.tried("fetch", "--quiet", "--no-tags", "origin", head, at=base)
-    return git.commit(head, at=base) is not None
 
 
 def file(base: Path, head: str, path: str) -> tuple[bytes | None, str]:

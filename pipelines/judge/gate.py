@@ -14,19 +14,20 @@ from pipelines.base import git
 from pipelines.base.console import step
 from pipelines.base.errors import UserError, one_line
 from pipelines.core import periods, stats
-from pipelines.core.contract import Finding
+from pipelines.core.contract import Contract, Finding
 from pipelines.core.params import Params, flat
 from pipelines.core.problem import Problem
 from pipelines.core.tasks.task import Task
-from pipelines.judge import decisions, explain, proposal, rules
+from pipelines.judge import explain, proposal, rules
 from pipelines.judge.champion import Champion, Production
-from pipelines.judge.evidence import Evidence, Scored
+from pipelines.judge.evidence import Evidence, Scored, Window
 from pipelines.judge.gather import gather
 from pipelines.judge.proposal import Proposal
-from pipelines.judge.rules import calibration, metrics, slices
+from pipelines.judge.rules import calibration, slices
 
 POINTS = 20  # of the report's curve
 TENTHS = 10  # of the report's calibration
+MOST_MOVED = 10  # rows that are shown of decisions
 
 
 def run(
@@ -43,10 +44,12 @@ def run(
     `production` is the ledger's entry (None before the first release), `anchor` that of the last release
     which was shown superior, or of the first; `head` the proposal's commit. Writes `out`/gate.json and prints
     verdict and reasons. Returns 0 PASS, 3 INCONCLUSIVE, 4 FAIL. UserError where `head` names no commit."""
-    commits = _commit(base, head) if head else None, git.commit("HEAD", base)
-    evidence = gather(candidate, base, problem, production, anchor, commits[0])
-    findings = rules.judge(evidence)
-    verdict = record(findings, evidence, base, *commits, validation=proposal.validation(candidate))
+    # one that the checkout does not have is taken at its word
+    sha = (git.commit(head, base) or head) if head else None
+    if sha and not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", sha):
+        raise UserError(f"--head is {head!r}, which names no commit: give the full SHA of the proposal's")
+    evidence = gather(candidate, base, problem, production, anchor, sha)
+    verdict = record(rules.judge(evidence), evidence, base, sha, proposal.validation(candidate))
     written = verdict.write(out)
     for finding in verdict.findings:
         print(f"{finding.verdict:12}  {finding.rule:18} {finding.sentence}")
@@ -55,21 +58,11 @@ def run(
     return SEVERITY[verdict.verdict]
 
 
-def _commit(base: Path, head: str) -> str:
-    """The full SHA of `head`; one that the checkout `base` does not have is taken at its word."""
-    if found := git.commit(head, base):
-        return found
-    if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", head):
-        return head
-    raise UserError(f"--head is {head!r}, which names no commit: give the full SHA of the proposal's")
-
-
 def record(
     findings: list[Finding],
     e: Evidence,
     base: Path,
     head: str | None,
-    commit: str | None,
     validation: dict[str, Any] | None = None,
 ) -> Verdict:
     """The verdict with all that the report says; what the release keeps as evidence."""
@@ -78,7 +71,7 @@ def record(
     values = {
         "version": 1,
         "head": head,
-        "base": commit,
+        "base": git.commit("HEAD", base),
         "verdict": fold(findings),
         "superior": superior(findings, e.task),
         "findings": [_finding(finding) for finding in findings],
@@ -94,7 +87,7 @@ def record(
         "dp": _dp(e),
         "months": _months(e),
         "slices": slices.table(e),
-        "decisions": decisions.decisions(e),
+        "decisions": decisions(e),
         "confusion": {n: e.task.confusion(label, s.p, e.params.decision) for n, s in e.scored.items()},
         "calibration": _calibrations(e),
         "roc": {name: _curve(e, scored) for name, scored in e.scored.items()},
@@ -114,8 +107,10 @@ def _finding(finding: Finding) -> dict[str, Any]:
 def superior(findings: Iterable[Finding], task: Task) -> bool:
     """Whether the candidate is shown better than the champion: the next anchor, once it is released."""
     by_rule = {finding.rule: finding for finding in findings}
-    compared = [(by_rule[metric.key], metric) for metric in task.compared if metric.key in by_rule]
-    shown = any(metrics.shown_better(finding, metric) for finding, metric in compared)
+    compared = [(by_rule[metric.key].numbers, metric) for metric in task.compared if metric.key in by_rule]
+    ends = ((numbers.get("low"), numbers.get("high"), metric.sign) for numbers, metric in compared)
+    whole = ((low, high, sign) for low, high, sign in ends if low is not None and high is not None)
+    shown = any((low if sign > 0 else -high) > 0 for low, high, sign in whole)  # on the better side of zero
     return shown and fold(by_rule.values()) != "FAIL"
 
 
@@ -187,6 +182,42 @@ def _months(e: Evidence) -> list[dict[str, Any]]:
         return []
     month = periods.months(e.window.rows[e.contract.time.name])
     return [{"name": str(name), **slices.part_of(e, month == name)} for name in sorted(set(month))]
+
+
+def decisions(e: Evidence) -> dict[str, Any] | None:
+    """What changes for those who are decided about: where the candidate would decide otherwise than the
+    champion, and what that costs or saves. Shown, not judged: the rule `cost` judges. `moves`: how many rows
+    go each way, on how many of them the candidate costs less or more, and what is saved in all; `rows`: those
+    whose answers differ most. None where there are not two models that differ."""
+    if e.window is None or e.candidate is None or e.champion is None or e.equal:
+        return None
+    task, label, costs = e.task, e.window.label, e.params.decision
+    before, after = e.champion.p, e.candidate.p
+    moved = task.moved(before, after, costs)
+    saved = task.charges(label, before, costs) - task.charges(label, after, costs)
+    most = np.argsort(-task.difference(before, after), kind="stable")[:MOST_MOVED]
+    words = (task.answer_words(before[most]), task.answer_words(after[most]), task.label_words(label[most]))
+    told = zip(most, *words, saved[most].tolist(), strict=True)
+    return {
+        "moves": [_move(str(name), saved[moved == name]) for name in np.unique(moved) if name],
+        "rows": [
+            _place(e.window, row, e.contract)
+            | {"champion": old, "candidate": new, "label": came, "saved": cost}
+            for row, old, new, came, cost in told
+        ],
+    }
+
+
+def _move(name: str, saved: np.ndarray) -> dict[str, Any]:
+    counts = {"rows": len(saved), "less": int((saved > 0).sum()), "more": int((saved < 0).sum())}
+    return {"name": one_line(name, 80), **counts, "saved": float(saved.sum())}
+
+
+def _place(window: Window, row: int, contract: Contract) -> dict[str, Any]:
+    """When and where a row is: no more of it than the report's slices show of all."""
+    given = window.rows.iloc[row]
+    slices = {c.name: one_line(str(given[c.name]), 40) for c in contract.slices if c.name in given}
+    return {"time": f"{given[contract.time.name]:%Y-%m-%d %H:%M}", "slices": slices}
 
 
 def _calibrations(e: Evidence) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pipelines.artifacts.proposal import Proposal
+from pipelines.artifacts.release import Proposal
 from pipelines.base.console import output, step, summary
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json

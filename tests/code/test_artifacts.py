@@ -12,9 +12,8 @@ from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.host import Followed, Outputs, Served
 from pipelines.artifacts.metrics import Metrics, Shuffled
 from pipelines.artifacts.model import Description
-from pipelines.artifacts.proposal import Proposal
 from pipelines.artifacts.reference import Reference
-from pipelines.artifacts.release import Release
+from pipelines.artifacts.release import Proposal, Release
 from pipelines.artifacts.serving import Settings
 from pipelines.artifacts.validation import Validation
 from pipelines.base.errors import UserError

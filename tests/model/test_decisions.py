@@ -10,8 +10,8 @@ import pytest
 
 from pipelines.core.params import Decision
 from pipelines.core.problem import Problem
-from pipelines.judge.decisions import MOST, decisions
 from pipelines.judge.evidence import Evidence, Scored, Window
+from pipelines.judge.gate import MOST_MOVED, decisions
 from tests.problems import parcels
 
 HEAT = Problem("tests.problems.heat")
@@ -77,7 +77,7 @@ def test_the_rows_that_differ_most_come_first_and_no_more_of_them_than_their_sli
     after = before.copy()
     after[[7, 3]] = 1 - np.round(before[[7, 3]])  # the farthest that there is
     found = decisions(evidence(parcels.PROBLEM, label, before, after))
-    assert found is not None and len(found["rows"]) == MOST
+    assert found is not None and len(found["rows"]) == MOST_MOVED
     assert {hour(row) for row in found["rows"][:2]} == {3, 7}
     assert set(found["rows"][0]) == {"time", "slices", "champion", "candidate", "label", "saved"}
     for row in found["rows"]:

@@ -45,7 +45,8 @@ def judge(e: Evidence) -> list[Finding]:
 
 def statistics(task: Task) -> tuple[Rule, ...]:
     """The rules that need two models' answers and no more."""
-    rules = (*metrics.compared(task), slices.slices, calibration.calibration, *metrics.floors(task))
+    floors = map(metrics.floor, task.floors)
+    rules = (*metrics.compared(task), slices.slices, calibration.calibration, *floors)
     return tuple(map(size.careful, rules))
 
 

@@ -21,11 +21,6 @@ def compared(task: Task) -> tuple[Rule, ...]:
     return (*beside, cost)
 
 
-def floors(task: Task) -> tuple[Rule, ...]:
-    """Good enough by itself on each metric that has a floor."""
-    return tuple(floor(metric) for metric in task.floors)
-
-
 def not_worse(metric: Metric) -> Rule:
     """Not worse than the champion."""
     return _named(metric.key, lambda e: _not_worse(e, e.champion, metric.key, metric))
@@ -93,14 +88,6 @@ def cost(e: Evidence) -> Finding | None:
         sentence = f"{words}: shown to cost more, by over {share:.0%}."
         return Finding("cost", "FAIL", sentence, numbers)
     return Finding("cost", "PASS", f"{words}: not shown to cost over {share:.0%} more.", numbers)
-
-
-def shown_better(finding: Finding, metric: Metric) -> bool:
-    """Whether a finding of `not_worse` has its whole interval on the better side of zero."""
-    low, high = finding.numbers.get("low"), finding.numbers.get("high")
-    if low is None or high is None:
-        return False
-    return low > 0 if metric.sign > 0 else high < 0
 
 
 def _not_worse(e: Evidence, other: Scored | None, rule: str, metric: Metric) -> Finding | None:

@@ -5,9 +5,6 @@ from pipelines.core.contract import Finding, Verdict
 from pipelines.core.schema import refusals
 from pipelines.judge.evidence import Evidence
 
-KILOBYTE = 1024
-MILLISECOND = 1e-3
-
 
 def compatibility(e: Evidence) -> Finding | None:
     """Every request that the champion answers, the candidate answers too, with an interval where the champion
@@ -63,7 +60,7 @@ def size(e: Evidence) -> Finding | None:
     """The model is not so much larger that serving it changes."""
     if e.proposal is None or e.champion_model is None or not e.champion_model.size:
         return None
-    words = f"The model has {e.proposal.size / KILOBYTE:,.0f} kB"
+    words = f"The model has {e.proposal.size / 1024:,.0f} kB"
     ratio = e.proposal.size / e.champion_model.size
     return _within("size", words, ratio, e.params.gate.budget.size, {"bytes": e.proposal.size})
 
@@ -73,7 +70,7 @@ def latency(e: Evidence) -> Finding | None:
     if e.latency is None:
         return None
     candidate, champion = e.latency
-    words = f"One row takes {candidate / MILLISECOND:.3f} ms in the median"
+    words = f"One row takes {1e3 * candidate:.3f} ms in the median"
     budget = e.params.gate.budget.latency
     return _within("latency", words, candidate / champion, budget, {"seconds": candidate})
 

@@ -8,7 +8,7 @@ import asyncssh
 import pytest
 import yaml
 
-from pipelines.artifacts.proposal import Proposal
+from pipelines.artifacts.release import Proposal
 from pipelines.base import console
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import read_json, sha256, sha256_of_tree, write_json
