@@ -69,4 +69,4 @@ def _before_the_flip(bench: Bench, name: str, fault: dict[str, Any]) -> None:
 
 def _reason(bench: Bench) -> str:
     """Why the last move was turned back."""
-    return Journal.of(bench.host).moves()[-1].failing or "it was not turned back"
+    return Journal(bench.host.place).moves()[-1].failing or "it was not turned back"

@@ -78,7 +78,7 @@ class Bench:
             if slot != route.slot and (runs or processes):
                 found.append(f"{slot} has no traffic and runs {runs}, processes {processes}")
         found += [
-            f"the journal's move {m.id} is half-way" for m in Journal.of(self.host).moves() if not m.result
+            f"the journal's move {m.id} is half-way" for m in Journal(self.host.place).moves() if not m.result
         ]
         return found
 

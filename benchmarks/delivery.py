@@ -43,7 +43,7 @@ def flips(bench: Bench) -> None:
     bench.require(releases[0])
     with Callers(bench.host.edge_url, RATE) as rest:
         time.sleep(AT_REST_SECONDS)
-    before, done, refused = len(Journal.of(bench.host).moves()), 0, list[str]()
+    before, done, refused = len(Journal(bench.host.place).moves()), 0, list[str]()
     with Callers(bench.host.edge_url, RATE) as load, _host.turns() as turns:
         while done < FLIPS or load.sent < 1.05 * REQUESTS:  # on a full machine some are late
             done += 1
@@ -53,7 +53,7 @@ def flips(bench: Bench) -> None:
             except Refused as error:
                 refused.append(f"move {done}: {error}")
             step(f"flip {done}, about {load.sent:,} requests")
-    flipped = [move.first("fact", "FLIP") for move in Journal.of(bench.host).moves()[before:]]
+    flipped = [move.first("fact", "FLIP") for move in Journal(bench.host.place).moves()[before:]]
     seconds = sorted(fact["seconds"] for fact in flipped if fact)
     out, kept = load.outcome, load.outcomes[_load.KEPT]
     for reason in refused:

@@ -77,15 +77,6 @@ def _in_turn(task: Task, *timed: Timed) -> tuple[float, float]:
     return candidate, champion
 
 
-def _answer(model: Model, asked: Inputs) -> tuple[bytes, bytes]:
-    try:
-        started = time.perf_counter()
-        p = np.ascontiguousarray(model.predict(asked), dtype=np.float64)
-        return ANSWERED, struct.pack("<d", time.perf_counter() - started) + p.tobytes()
-    except Exception as error:  # onnxruntime's classes; IndexError or ValueError where the outputs are others
-        return FAILED, str(error).encode("utf-8", "replace")[:2000]
-
-
 def answers(questions: Iterator[bytes], path: str) -> Iterator[tuple[bytes, bytes]]:
     """The model's inputs, then its answer to each question, which is the judge's own, as the task is."""
     try:
@@ -95,4 +86,9 @@ def answers(questions: Iterator[bytes], path: str) -> Iterator[tuple[bytes, byte
         return
     yield OPENED, "\0".join(model.inputs).encode("utf-8", "replace")
     for question in questions:
-        yield _answer(model, pickle.loads(question))
+        asked, started = pickle.loads(question), time.perf_counter()
+        try:
+            p = np.ascontiguousarray(model.predict(asked), dtype=np.float64)
+            yield ANSWERED, struct.pack("<d", time.perf_counter() - started) + p.tobytes()
+        except Exception as error:  # onnxruntime's; IndexError or ValueError where the outputs are others
+            yield FAILED, str(error).encode("utf-8", "replace")[:2000]

@@ -125,23 +125,19 @@ def _send(process: contained.Process, *parts: bytes) -> None:
 
 def answers(questions: Iterator[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """What is asked for, made of the rows that come first."""
-    given = pickle.loads(next(questions))  # the judge's own
+    params, rows, raw, problem = pickle.loads(next(questions))  # the judge's own
     for what in questions:
-        yield _made(what, *given)
-
-
-def _made(
-    what: bytes, params: Params, rows: pd.DataFrame, raw: pd.DataFrame, problem: Problem
-) -> tuple[bytes, bytes]:
-    try:
-        if what == FIT:
-            return MADE, train.fit(params, rows, problem)
-        if what == SHUFFLED:
-            return MADE, repr(verify.of_shuffled_outcomes(params, raw, problem)).encode()
-        return MADE, beside.of_the_past(params, rows, problem).model_dump_json(by_alias=True).encode()
-    except MemoryError:
-        raise
-    except (UserError, Refused) as error:
-        return REFUSED, str(error).encode("utf-8", "replace")[:2000]
-    except Exception as error:  # whatever an estimator says of settings that nobody tried
-        return REFUSED, f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:2000]
+        try:
+            if what == FIT:
+                yield MADE, train.fit(params, rows, problem)
+            elif what == SHUFFLED:
+                yield MADE, repr(verify.of_shuffled_outcomes(params, raw, problem)).encode()
+            else:
+                past = beside.of_the_past(params, rows, problem)
+                yield MADE, past.model_dump_json(by_alias=True).encode()
+        except MemoryError:
+            raise
+        except (UserError, Refused) as error:
+            yield REFUSED, str(error).encode("utf-8", "replace")[:2000]
+        except Exception as error:  # whatever an estimator says of settings that nobody tried
+            yield REFUSED, f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:2000]

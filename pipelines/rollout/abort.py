@@ -27,7 +27,7 @@ def abort(env: str, model: str, home: Path | None = None, within: float = ENDS_S
     UserError where something else holds the environment, or the deploy has not ended within so many seconds.
     """
     host = Host.load(env, model, home)
-    journal = Journal.of(host)
+    journal = Journal(host.place)
     before = journal.half_way()
     if before is None or not before.failing:  # what is being undone is not stopped half-way
         _interrupt(host, within)

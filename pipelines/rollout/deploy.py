@@ -58,7 +58,7 @@ def deploy(
     if plan:
         return tell(host, contract, entry.release, store, entry.why)
     code = move(host, contract, entry.release, store, entry.why, pause)
-    for last in Journal.of(host).moves()[-1:]:
+    for last in Journal(host.place).moves()[-1:]:
         summary("\n".join(last.table(env)))
     return code
 
@@ -83,7 +83,7 @@ def move(
                         services.revive(host)
                 except (Refused, OSError) as error:
                     raise UserError(f"{error}: run `ml infra up --env {host.environment}`") from None
-            journal = Journal.of(host)
+            journal = Journal(host.place)
             if not _live(host, release):
                 releases.get(release)  # before anything moves: the store may be out of reach
             if half_way := journal.half_way():
@@ -113,7 +113,7 @@ def move(
 
 def tell(host: Host, contract: Contract, release: str, releases: Store, why: str = "release") -> int:
     """Print what `move` would do. Returns 0."""
-    limits, journal = params.load().rollout, Journal.of(host)
+    limits, journal = params.load().rollout, Journal(host.place)
     half_way = journal.half_way()
     if half_way and (half_way.release != release or half_way.failing):
         print(f"{host.environment}: first the move to {half_way.release[:12]}, left half-way, is turned back")
@@ -135,7 +135,7 @@ def _intended(host: Host, release: str, why: str) -> Move:
     route = host.edge.route()
     slot = COLOURS[1] if route and route.slot == COLOURS[0] else COLOURS[0]
     origin = {"slot": route.slot, "release": route.release} if route else None
-    why = "rollback" if Journal.of(host).goes_back(release) else "release" if why == "rollback" else why
+    why = "rollback" if Journal(host.place).goes_back(release) else "release" if why == "rollback" else why
     return Move(uuid.uuid4().hex[:12], release, slot, origin, why, "")
 
 

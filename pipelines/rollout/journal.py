@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.base.errors import UserError
-from pipelines.host.host import Host
 
 COLUMNS, HISTOGRAMS = ("at", "move", "event", "step"), ("start", "counted")  # of a line
 
@@ -19,13 +18,9 @@ class Journal:
     each `hold`, `pause`, `interrupted` and `turn-back`. The next run goes on from it; it is the audit record.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @classmethod
-    def of(cls, host: Host) -> "Journal":
-        """The journal of a host's model."""
-        return cls(host.place / "journal.jsonl")
+    def __init__(self, place: Path) -> None:
+        """Of what is a model's own on a host (`Host.place`)."""
+        self.path = place / "journal.jsonl"
 
     def write(self, move: str, event: str, **details: Any) -> None:
         """Append one line and have it on the disk before returning."""

@@ -82,12 +82,12 @@ def _running(host: Host) -> set[str]:
 
 def _moved(host: Host) -> set[str]:
     """Both ends of the last move, which may be half-way, and whose slots outlive their supervisor."""
-    last = Journal.of(host).moves()[-1:]
+    last = Journal(host.place).moves()[-1:]
     return {move.release for move in last} | {str(move.origin["release"]) for move in last if move.origin}
 
 
 def _back(host: Host, history: Sequence[Entry]) -> set[str]:
-    journal = Journal.of(host)
+    journal = Journal(host.place)
     journal.moves()  # a damaged one is not a reason to remove what it would have named
     try:
         return {rollback.safe(journal, history, trust.signers(host.folder) is not None)}

@@ -27,7 +27,7 @@ def rollback(env: str, contract: Contract, home: Path | None = None) -> int:
         way_out = f"{mine}, give {VARIABLE}, or run the workflow `rollback`"
         raise UserError(f"{env} deploys what a listed key signed, and there is none here: {way_out}")
     history = trust.history(host, book)
-    release = safe(Journal.of(host), history, listed)
+    release = safe(Journal(host.place), history, listed)
     entry = next((entry for entry in history if entry.release == release), None)
     if entry is None:
         entry = Entry(release=release, commit=Release.read(stores.of(home).get(release)).commit)

@@ -35,12 +35,12 @@ def status(env: str, model: str, home: Path | None = None) -> None:
         print(f"  {colour:8} {_slot(host, colour, ready)}")
     if difference := _difference(host, route, wanted, ready):
         print(f"  differs: {difference}")
-    if unfinished := Journal.of(host).half_way():
+    if unfinished := Journal(host.place).half_way():
         reason = f" ({unfinished.waits})" if unfinished.waits else ""
         print(f"  unfinished: the move to {unfinished.release[:12]} of {unfinished.at}{reason}")
     if route and route.preview:
         print(f"  preview  {host.edge.model_url}/preview/predict is {route.preview}")
-    for last in Journal.of(host).moves()[-1:]:
+    for last in Journal(host.place).moves()[-1:]:
         if last.result == "failed" and last.release == wanted:
             print(f"  refused  {last.at[:19]}: {last.failing}")
     if watched := watch.told(host):
@@ -61,7 +61,7 @@ def _signed(host: Host, ledger: Ledger, found: Look | None) -> str:
 def history(env: str, model: str, move: str | None = None, home: Path | None = None) -> None:
     """Print the moves of an environment, oldest first, or each line of one of them."""
     host = Host.load(env, model, home)
-    moves = Journal.of(host).moves()
+    moves = Journal(host.place).moves()
     found = [one for one in moves if move and one.id.startswith(move)]
     if move is not None and len(found) != 1:
         known = f"`ml history --env {env}` lists them"

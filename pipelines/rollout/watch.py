@@ -178,7 +178,7 @@ class Watch:
         runs = route is not None and route.release == found.entry.release
         self._require_trust(ledger, found, runs)
         self.seen.head, self.seen.rewritten = found.head, None
-        half_way = Journal.of(self.host).half_way()
+        half_way = Journal(self.host.place).half_way()
         if half_way and half_way.paused and half_way.release == found.entry.release:
             way_on = f"`ml deploy --env {self.env}` goes on with it"
             raise UserError(f"a person paused the rollout ({half_way.waits}): {way_on}")
@@ -227,7 +227,7 @@ class Watch:
             self.seen.doing = ""
         self.seen.refused = None
         if code == 4:
-            moves = Journal.of(self.host).moves()
+            moves = Journal(self.host.place).moves()
             why = (moves[-1].failing if moves else None) or "the journal says why"
             self.seen.refused = Refusal(commit=found.commit, release=release, why=why)
             raise self._refused(self.seen.refused)

@@ -19,24 +19,17 @@ ROUNDING = 1e-6  # of golden rows: onnxruntime sums in another order on another 
 class Predictor:
     """Answers rows of a contract's features."""
 
-    def __init__(self, contract: Contract, settings: Settings, model: Model, golden: Golden) -> None:
-        self.contract, self.settings, self.model, self.golden = contract, settings, model, golden
-        self.model_sha256 = ""
-
-    @classmethod
-    def load(cls, folder: Path | str, contract: Contract) -> "Predictor":
+    def __init__(self, folder: Path | str, contract: Contract) -> None:
         """From a folder's files. UserError where they are another problem's, or golden rows differ here."""
         path, task = Path(folder) / "model.onnx", tasks.of(contract)
-        model, golden, settings = Model(path, task), Golden.read(path.parent), Settings.read(path.parent)
+        self.contract, self.model, self.model_sha256 = contract, Model(path, task), sha256(path)
+        golden, settings = Golden.read(path.parent), Settings.read(path.parent)
         names = {feature.name for feature in contract.features}
-        if settings.name != contract.name or set(model.inputs) != names:
-            odd = ", ".join(sorted(names.symmetric_difference(model.inputs))) or settings.name
+        if settings.name != contract.name or set(self.model.inputs) != names:
+            odd = ", ".join(sorted(names.symmetric_difference(self.model.inputs))) or settings.name
             raise UserError(f"{path} is not a model of {contract.name}'s features ({odd}): run `dvc repro`")
-        predictor = cls(contract, settings, model, golden)
-        predictor.model_sha256 = sha256(path)
-        if (apart := golden.largest_difference(predictor.answer(golden.rows), task)) > ROUNDING:
+        if (apart := golden.largest_difference(self.answer(golden.rows), task)) > ROUNDING:
             raise UserError(f"{path} answers the golden rows otherwise (max |{task.delta}| {apart:.2g})")
-        return predictor
 
     def answer(self, rows: Sequence[Row]) -> np.ndarray:
         """Answers to n checked rows. UserError with the row where the model gives none of the task's kind."""

@@ -97,7 +97,7 @@ class Service:
     """Answers the rows of a request."""
 
     def __init__(self) -> None:
-        self.predictor = Predictor.load(MODELS, CONTRACT)
+        self.predictor = Predictor(MODELS, CONTRACT)
         self.log: PredictionLog | None = None  # a service that runs for a try keeps nothing
         if folder := os.environ.get("GREENLIGHT_PREDICTIONS"):
             from prometheus_client import Counter  # not earlier: BentoML first says where its processes meet

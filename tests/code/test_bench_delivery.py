@@ -34,7 +34,7 @@ def test_a_journal_line_is_points_around_its_fsync_and_the_next_ones_belong_to_t
     tmp_path: Path,
 ) -> None:
     seen: list[_kills.Point] = []
-    journal = Journal(tmp_path / "journal")
+    journal = Journal(tmp_path)
     sys.setprofile(_kills.watcher(seen, None))
     try:
         journal.write("a", "intent", step="FLIP")
@@ -47,7 +47,7 @@ def test_a_journal_line_is_points_around_its_fsync_and_the_next_ones_belong_to_t
 
 
 def test_at_its_point_the_process_is_killed_and_the_line_is_not_written(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal")
+    journal = Journal(tmp_path)
     child = os.fork()
     if not child:
         sys.setprofile(_kills.watcher([], ("FLIP", "journal.Journal.write", 1)))

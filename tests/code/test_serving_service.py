@@ -363,7 +363,7 @@ def test_models_that_do_not_belong_together_do_not_load(tmp_path: Path) -> None:
     golden["p"][3] += 0.01
     (tmp_path / "golden.json").write_text(json.dumps(golden))
     with pytest.raises(Exception, match="answers the golden rows otherwise"):
-        Predictor.load(tmp_path, CONTRACT)
+        Predictor(tmp_path, CONTRACT)
 
 
 def test_what_waits_is_written_at_the_end(server: Server, row: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ with held(place, what, "staging"), interruptible():
             print("ready", flush=True)
             time.sleep(60)
     except Interrupted as signal:
-        Journal(place / "journal.jsonl").write("1", "interrupted", step="CANARY", by=str(signal))
+        Journal(place).write("1", "interrupted", step="CANARY", by=str(signal))
         sys.exit(signal.exit_code)
 """
 
@@ -52,7 +52,7 @@ def deployer(world: World, *more: str, what: str = f"{DEPLOY} {A[:12]}") -> Iter
 
 
 def half_way(world: World, *steps: str) -> Journal:
-    journal = Journal.of(world.host)
+    journal = Journal(world.host.place)
     journal.write("1", "begin", **MOVE)
     for step in steps:
         journal.write("1", "intent", step=step)
@@ -105,10 +105,10 @@ def test_where_nothing_is_under_way_it_says_so_and_writes_nothing(
 ) -> None:
     abort("staging", tiny.CONTRACT.name, world.home)
     half_way(world).write("1", "end", result="completed")
-    before = Journal.of(world.host).path.read_bytes()
+    before = Journal(world.host.place).path.read_bytes()
     abort("staging", tiny.CONTRACT.name, world.home)
     assert capsys.readouterr().out == 2 * "staging: no rollout is under way; nothing has traffic\n"
-    assert Journal.of(world.host).path.read_bytes() == before
+    assert Journal(world.host.place).path.read_bytes() == before
 
 
 def test_a_rollout_that_turns_back_is_not_stopped_at_that(
@@ -151,4 +151,4 @@ def test_a_deploy_that_does_not_end_is_named_with_the_way_out(world: World) -> N
         with pytest.raises(UserError, match=rf"has not ended within 0\.2 s: `kill -9 {process.pid}`"):
             abort("staging", tiny.CONTRACT.name, world.home, within=0.2)
         assert process.poll() is None
-    assert Journal.of(world.host).moves() == []
+    assert Journal(world.host.place).moves() == []

@@ -64,5 +64,5 @@ def test_a_second_model_comes_and_moves_while_the_first_one_serves(
     back = Host.load("staging", tiny.CONTRACT.name, home)
     assert deploy.move(back, tiny.CONTRACT, second, store) == 0  # the first model moves, the other one stays
     assert release_at(other.edge.model_url) == third
-    assert [m.release for m in Journal.of(other).moves()] == [second, third]
-    assert [m.release for m in Journal.of(back).moves()] == [first, second]
+    assert [m.release for m in Journal(other.place).moves()] == [second, third]
+    assert [m.release for m in Journal(back.place).moves()] == [first, second]

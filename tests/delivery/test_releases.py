@@ -98,7 +98,7 @@ def host(home: Path, env: str) -> Host:
 
 
 def moved(host: Host, *moves: tuple[str, str | None]) -> None:
-    journal, before = Journal.of(host), None
+    journal, before = Journal(host.place), None
     for number, (release, result) in enumerate(moves):
         origin = {"slot": "blue", "release": before} if before else None
         told = {"release": release, "slot": "green", "from": origin, "why": "release"}
@@ -203,7 +203,7 @@ def test_what_cannot_be_read_is_no_reason_to_remove(trouble, store, ledger, home
     want(ledger, "staging", r["r5"])
     if trouble == "journal":
         there.place.mkdir(parents=True)
-        Journal.of(there).path.write_text("damaged\n")
+        Journal(there.place).path.write_text("damaged\n")
     elif trouble == "ledger":
         ledger.write("qa", Entry.model_construct(release="none", commit="c", by="ada", why="release", at=""))
     else:

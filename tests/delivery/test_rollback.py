@@ -22,7 +22,7 @@ A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 
 
 def journal_of(path: Path, *moves: tuple[str, str]) -> Journal:
-    journal = Journal(path / "journal.jsonl")
+    journal = Journal(path)
     for number, (release, result) in enumerate(moves):
         journal.write(
             str(number), "begin", **{"release": release, "slot": "blue", "from": None, "why": "release"}

@@ -74,10 +74,10 @@ def test_the_load_sees_what_is_lost(live: Host) -> None:
 def test_a_release_that_is_live_already_is_left_alone(
     live: Host, sides: Sides, store: Store, good: str
 ) -> None:
-    pid, lines = child(live, live.slot(sides.busy).program), len(Journal.of(live).read())
+    pid, lines = child(live, live.slot(sides.busy).program), len(Journal(live.place).read())
     assert deploy.move(live, tiny.CONTRACT, good, store) == 0
     assert child(live, live.slot(sides.busy).program) == pid
-    assert len(Journal.of(live).read()) == lines
+    assert len(Journal(live.place).read()) == lines
 
 
 def test_a_release_with_wrong_golden_rows_never_gets_traffic(
@@ -140,13 +140,13 @@ def test_a_changed_release_is_refused_before_a_slot_starts(
 ) -> None:
     changed = make("changed")
     (store.folder / changed / "bento" / "src" / "service.py").write_text("")
-    lines = len(Journal.of(live).read())
+    lines = len(Journal(live.place).read())
     with pytest.raises(UserError, match=r"service|src was changed: it hashes to"):
         deploy.move(live, tiny.CONTRACT, changed, store)
     with pytest.raises(UserError, match=r"release 0{12} is not in .*: make it with `ml release`"):
         deploy.move(live, tiny.CONTRACT, "0" * 64, store)
     assert live.edge.route() == Route(sides.busy, good) and process.running(live.slot(sides.idle)) is None
-    assert len(Journal.of(live).read()) == lines
+    assert len(Journal(live.place).read()) == lines
 
 
 def test_a_second_deploy_says_who_holds_the_environment(live: Host, store: Store, better: str) -> None:
@@ -245,7 +245,7 @@ def test_killed_before_a_line_of_the_journal_the_same_command_finishes(
         time.sleep(0.2)
     assert not load.lost, load.lost
     _assert_settled(host, new)
-    assert Journal.of(host).moves()[-1].result == "completed"
+    assert Journal(host.place).moves()[-1].result == "completed"
 
 
 @pytest.mark.parametrize("line", [5, 9, 12])
@@ -258,7 +258,7 @@ def test_killed_half_way_another_release_that_is_wanted_wins(
         assert deploy.move(host, tiny.CONTRACT, third, store) == 0
     assert not load.lost, load.lost
     _assert_settled(host, third)
-    assert all(move.result for move in Journal.of(host).moves())
+    assert all(move.result for move in Journal(host.place).moves())
 
 
 @pytest.mark.parametrize("line", [12])
@@ -275,7 +275,7 @@ def test_killed_while_it_turns_back_the_same_command_turns_back(
 
 
 def test_a_cut_last_line_of_the_journal_is_no_line(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.jsonl")
+    journal = Journal(tmp_path)
     journal.write("a", "begin", **{"release": "r", "slot": "blue", "from": None, "why": "release"})
     with journal.path.open("ab") as file:
         file.write(b'{"at": "2013-')

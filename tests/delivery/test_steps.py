@@ -40,7 +40,7 @@ def live(host: Host, store: Store, good: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def journal(host: Host) -> Journal:
-    return Journal.of(host)
+    return Journal(host.place)
 
 
 def idle(host: Host) -> str:
@@ -368,7 +368,7 @@ def test_a_bake_lasts_its_time_where_callers_come_and_less_where_none_does(
         assert deploy.move(live, tiny.CONTRACT, new, store) == 0
     at = {
         event["event"]: datetime.fromisoformat(event["at"])
-        for event in Journal.of(live).moves()[-1].events
+        for event in Journal(live.place).moves()[-1].events
         if event.get("step") == "BAKE"
     }
     assert least <= (at["fact"] - at["intent"]).total_seconds() < most
@@ -406,7 +406,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_traffic(
     live: Host, store: Store, good: str, better: str, tmp_path: Path
 ) -> None:
     """The journal is on a disk that has no room."""
-    path, disk = Journal.of(live).path, tmp_path / "disk"
+    path, disk = Journal(live.place).path, tmp_path / "disk"
     disk.mkdir()
     if os.system(f"mount -t tmpfs -o size=64k tmpfs {disk}"):
         pytest.skip("this machine does not let root mount")

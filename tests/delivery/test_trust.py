@@ -11,7 +11,7 @@ from pipelines.base.files import read_json, write_json
 from pipelines.edge.edge import Edge, Route
 from pipelines.host import services, trust
 from pipelines.host.slots import process
-from pipelines.registry import beside, merged
+from pipelines.registry import merged
 from pipelines.registry.ledger import BRANCH, Entry, Ledger
 from pipelines.registry.signer import VARIABLE
 from pipelines.registry.store import Store
@@ -52,7 +52,7 @@ class Trusting(World):
         release = small(self.store, name)
         folder = self.store.folder / release
         made = merge(self.origin, folder)
-        return Entry(release=release, commit=made, by="me", beside=beside.digest(folder))
+        return Entry(release=release, commit=made, by="me", beside=merged.digest(folder))
 
     def write(self, entry: Entry, env: str = ENV, by: str | None = "ci") -> Entry:
         self.signs(by)
@@ -348,10 +348,10 @@ def rolls_back(world: Trusting, to: Entry) -> None:
 
 def completed(world: Trusting, *entries: Entry) -> None:
     """The host's journal says that these rollouts completed, one after the other."""
-    for number, entry in enumerate(entries, len(Journal.of(world.host).moves())):
+    for number, entry in enumerate(entries, len(Journal(world.host.place).moves())):
         details = {"release": entry.release, "slot": "blue", "from": None, "why": "release"}
-        Journal.of(world.host).write(f"m{number}", "begin", **details)
-        Journal.of(world.host).write(f"m{number}", "end", result="completed")
+        Journal(world.host.place).write(f"m{number}", "begin", **details)
+        Journal(world.host.place).write(f"m{number}", "end", result="completed")
 
 
 @pytest.fixture

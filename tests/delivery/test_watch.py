@@ -59,7 +59,7 @@ def test_an_unfinished_move_is_gone_on_with_although_the_release_runs(world: Wor
     world.want(A)
     watcher = world.watch()
     watcher.round()
-    journal = Journal.of(world.host)
+    journal = Journal(world.host.place)
     journal.write("1", "begin", **{"release": A, "slot": "blue", "from": None, "why": "release"})
     watcher.round()
     assert world.deployed == [A, A]

@@ -183,7 +183,7 @@ def test_a_full_disk_does_not_end_it(world: World, monkeypatch: pytest.MonkeyPat
 
 def test_an_unreadable_journal_is_named_and_nothing_moves(world: World) -> None:
     world.want(A)
-    Journal.of(world.host).path.write_text("{\n{}\n")
+    Journal(world.host.place).path.write_text("{\n{}\n")
     watcher = world.watch()
     watcher.round()
     assert world.deployed == [] and watcher.seen.trouble

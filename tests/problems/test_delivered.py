@@ -155,7 +155,7 @@ def test_the_merged_commit_is_released(team: Team, released: dict[str, Any]) -> 
 def test_it_answered_copies_of_requests_first_as_the_gate_saw_and_no_caller_noticed(
     team: Team, first: str, live: str, called: dict[str, Any]
 ) -> None:
-    move = Journal.of(team.host).moves()[-1]
+    move = Journal(team.host.place).moves()[-1]
     compared = move.first("fact", "SHADOW")["compared"]
     assert (move.result, move.release, move.origin and move.origin["release"]) == ("completed", live, first)
     assert compared["pairs"] >= PAIRS and compared["skew"] <= steps.SKEW and compared["why"] == []
@@ -168,7 +168,7 @@ def test_a_release_that_differs_more_than_the_gate_saw_is_turned_back(
     team: Team, first: str, live: str, tmp_path: Path
 ) -> None:
     """The copies that were answered just now, beside a gate that saw hardly a difference."""
-    store, move = team.home / "store", Journal.of(team.host).moves()[-1]
+    store, move = team.home / "store", Journal(team.host.place).moves()[-1]
     pairs = shadow.Shadow(
         team.host.predictions, str((move.origin or {})["slot"]), move.slot, move.at, team.case.problem.task
     )
