@@ -12,8 +12,7 @@ import pandas as pd
 
 from pipelines.artifacts.file import Artifact
 from pipelines.artifacts.golden import Golden
-from pipelines.artifacts.metrics import Metrics
-from pipelines.artifacts.model import Description
+from pipelines.artifacts.model import Description, Metrics
 from pipelines.artifacts.reference import Reference, Skill
 from pipelines.artifacts.serving import Settings
 from pipelines.core.contract import Contract

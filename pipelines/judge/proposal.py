@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.artifacts.file import MEGABYTE
-from pipelines.artifacts.metrics import Shuffled
-from pipelines.artifacts.model import Description
+from pipelines.artifacts.model import Description, Shuffled
 from pipelines.artifacts.serving import Interval, Settings
 from pipelines.artifacts.validation import Validation
 from pipelines.base import recorded as locks

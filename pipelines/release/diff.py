@@ -7,8 +7,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.artifacts.metrics import Metrics
-from pipelines.artifacts.model import Description
+from pipelines.artifacts.model import Description, Metrics
 from pipelines.artifacts.release import Release
 from pipelines.artifacts.serving import Settings
 from pipelines.artifacts.verdict import Verdict

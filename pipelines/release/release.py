@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts.entry import Entry
-from pipelines.artifacts.metrics import Metrics
+from pipelines.artifacts.model import Metrics
 from pipelines.artifacts.release import Other, Proposal, Release, Shipped
 from pipelines.artifacts.serving import Settings
 from pipelines.artifacts.verdict import Verdict
@@ -20,7 +20,7 @@ from pipelines.base.files import sha256, sha256_of_tree, write_text
 from pipelines.core.contract import Contract
 from pipelines.core.problem import Problem
 from pipelines.core.tasks.task import Task
-from pipelines.registry import beside
+from pipelines.registry import merged
 from pipelines.registry import mirror as registry
 from pipelines.registry import store as stores
 from pipelines.registry.ledger import Ledger
@@ -70,7 +70,7 @@ def release(
     figures, shown = Metrics.read(here / "models").figures, (*problem.task.compared, problem.task.skill)
     evidence: dict[str, Any] = {m.key: figures[m.key] for m in shown if m.key in figures}
     evidence |= {"sha256": sha256(here / "models/model.onnx")} | review.figures
-    held = beside.digest(store.folder / release_id)
+    held = merged.digest(store.folder / release_id)
     entry = Entry(release=release_id, commit=head, model=version, evidence=evidence, beside=held)
     written = ledger.write(ENV, entry)
     step(f"{ENV} wants {release_id[:12]}" + ("" if written else " already"))
@@ -150,12 +150,12 @@ def _copy_evidence(here: Path, out: Path, review: Review) -> None:
 
 def _require_vouched(here: Path, folder: Path, ledger: Ledger, review: Review) -> None:
     """UserError where the entry would sign what no known entry names, and this commit would not make."""
-    held = beside.digest(folder)
+    held = merged.digest(folder)
     if ledger.signer is None or held in {one.entry.beside for one in ledger.chain(ENV, known=True)}:
         return
     with tempfile.TemporaryDirectory() as scratch:
         _copy_evidence(here, made := Path(scratch, "evidence"), review)
-        same = beside.evidence(made) == beside.evidence(folder / "evidence")
+        same = merged.evidence(made) == merged.evidence(folder / "evidence")
     if not same or Release.read(folder).model.sha256 != sha256(here / "models/model.onnx"):
         why = "evidence/ or release.json is neither what the ledger names nor what this commit has"
         way_out = "remove the release from the store, and run this again"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.artifacts.golden import Golden
-from pipelines.artifacts.metrics import Metrics
+from pipelines.artifacts.model import Metrics
 from pipelines.artifacts.reference import Reference
 from pipelines.artifacts.serving import Settings
 from pipelines.base.console import step

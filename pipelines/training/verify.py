@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipelines.artifacts.metrics import Shuffled
+from pipelines.artifacts.model import Shuffled
 from pipelines.base.console import step
 from pipelines.base.files import write_bytes
 from pipelines.core import datafiles, periods

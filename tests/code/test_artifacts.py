@@ -10,8 +10,7 @@ from pipelines.artifacts.drift import Check
 from pipelines.artifacts.file import Artifact
 from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.host import Followed, Outputs, Served
-from pipelines.artifacts.metrics import Metrics, Shuffled
-from pipelines.artifacts.model import Description
+from pipelines.artifacts.model import Description, Metrics, Shuffled
 from pipelines.artifacts.reference import Reference
 from pipelines.artifacts.release import Proposal, Release
 from pipelines.artifacts.serving import Settings
