@@ -100,12 +100,14 @@ def check_ports(host: Host) -> None:
                 if error.errno != errno.EADDRINUSE:
                     raise
         holder = _holder(port)
-        if holder is None or not _is_ours(host, holder):
-            by = f" by {holder.name()} (process {holder.pid})" if holder else ""
-            raise UserError(
-                f'port {port} ({use} of {host.environment}) is in use{by}: write {{"port": N}}, the first of '
-                f"{len(host.ports)} free ports, to {host.folder / 'terraform.tfvars.json'}"
-            )
+        with contextlib.suppress(psutil.Error):
+            if holder and holder.environ().get(launch.MARK) in (host.mark, *_slot_marks(host)):
+                continue
+        by = f" by {holder.name()} (process {holder.pid})" if holder else ""
+        raise UserError(
+            f'port {port} ({use} of {host.environment}) is in use{by}: write {{"port": N}}, the first of '
+            f"{len(host.ports)} free ports, to {host.folder / 'terraform.tfvars.json'}"
+        )
 
 
 def _make_private(host: Host) -> None:
@@ -128,13 +130,6 @@ def _holder(port: int) -> psutil.Process | None:
             if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
                 return psutil.Process(connection.pid)
     return None
-
-
-def _is_ours(host: Host, holder: psutil.Process) -> bool:
-    try:
-        return holder.environ().get(launch.MARK) in (host.mark, *_slot_marks(host))
-    except psutil.Error:
-        return False
 
 
 def main() -> None:

@@ -52,16 +52,13 @@ def handler(forge: Forge) -> type[BaseHTTPRequestHandler]:
         def answer(self) -> None:
             url = urlsplit(self.path)
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            query = dict(parse_qsl(url.query))
+            token = (self.headers.get("Authorization") or "").partition(" ")[2]
             with forge.lock:
                 try:
-                    token = (self.headers.get("Authorization") or "").partition(" ")[2]
-                    query = dict(parse_qsl(url.query))
                     status, body = dispatch(forge, self.command, url.path, query, content, token)
                 except ApiError as refused:
                     status, body = refused.status, refused.body
-            self.send(status, body, url.path, dict(parse_qsl(url.query)))
-
-        def send(self, status: int, body: Any, path: str, query: dict[str, str]) -> None:
             headers, name = {"Content-Type": "application/json; charset=utf-8"}, ""
             if isinstance(body, dict) and "total_count" in body:  # it counts a list
                 name = next((name for name, value in body.items() if isinstance(value, list)), "")
@@ -70,7 +67,7 @@ def handler(forge: Forge) -> type[BaseHTTPRequestHandler]:
                 size, page = min(int(query.get("per_page", 30)), 100), int(query.get("page", 1))
                 if page * size < len(entries):
                     more = urlencode(query | {"page": str(page + 1)})
-                    headers["Link"] = f'<http://{self.headers["Host"]}{path}?{more}>; rel="next"'
+                    headers["Link"] = f'<http://{self.headers["Host"]}{url.path}?{more}>; rel="next"'
                 entries = entries[(page - 1) * size : page * size]
                 body = body | {name: entries} if name else entries
             content = b"" if body is None else json.dumps(body).encode()

@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from pipelines.artifacts.drift import Check
 from pipelines.base.github import BOT, GitHub, token
@@ -25,17 +24,12 @@ def alert(evidence: Path, github: GitHub | None = None) -> int:
     if github is not None:
         marker, report = MARKER.format(environment), (evidence / "drift.md").read_text(encoding="utf-8")
         content = {"title": title, "body": f"{marker}\n{report}"}
-        if issue := _written(github, marker, content, wanted=verdict in EXIT):
+        said = [i for i in github.list("/issues?state=open") if (i.get("body") or "").startswith(marker)]
+        ours = [i["number"] for i in said if i["user"]["login"] == BOT and "pull_request" not in i]
+        if verdict not in EXIT:  # nobody needs to look
+            content |= {"state": "closed", "state_reason": "completed"}
+        if ours or verdict in EXIT:
+            how, where = ("PATCH", f"/issues/{ours[0]}") if ours else ("POST", "/issues")
+            issue = github.call(how, where, content)
             print(f"#{issue['number']}, {issue['state']}: {issue['html_url']}")
     return EXIT.get(verdict, 0)
-
-
-def _written(github: GitHub, marker: str, content: dict[str, str], wanted: bool) -> Any:
-    """Our open issue with this content, or a new one; closed, or none, where nobody needs to look."""
-    if not wanted:
-        content = {**content, "state": "closed", "state_reason": "completed"}
-    for issue in github.list("/issues?state=open"):
-        ours = issue["user"]["login"] == BOT and "pull_request" not in issue
-        if ours and (issue.get("body") or "").startswith(marker):
-            return github.call("PATCH", f"/issues/{issue['number']}", content)
-    return github.call("POST", "/issues", content) if wanted else None

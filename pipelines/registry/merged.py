@@ -5,20 +5,25 @@ commits held on the way was never reviewed.
 """
 
 import contextlib
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 
 from pipelines.artifacts.entry import Entry
+from pipelines.artifacts.release import Release
 from pipelines.base import git, recorded
 from pipelines.base.errors import UserError
-from pipelines.base.files import sha256
-from pipelines.registry import beside
+from pipelines.base.files import sha256, sha256_of_tree
 from pipelines.registry.ledger import Unreachable
 
 BENTOFILE, LOCK, MODEL = "bentofile.yaml", recorded.LOCK, "models/model.onnx"
 DEFAULT = "refs/heads/main"  # where the remote does not say
+CARD = "card.md"  # for people; it names the version in MLflow, which the same release made again may not keep
+LATER = ("created", "image")  # of release.json: another each time, or noted later
+AGAIN = "remove it and add it again as `ml release` made it, or write the entry again with `ml release`"
 
 
 def check(entry: Entry, folder: Path, repository: Path | str = ".") -> None:
@@ -42,7 +47,9 @@ def check(entry: Entry, folder: Path, repository: Path | str = ".") -> None:
             raise UserError(f"{name}: {path} is not the one {at}: {by_hand}")
     _check_models(files, entry, git.blob(entry.commit, LOCK, at=repository), name, at)
     _check_start(folder / "bento" / "bento.yaml", source / BENTOFILE, name)
-    beside.check(entry, folder)
+    if entry.beside is not None and digest(folder) != entry.beside:
+        what = f"{name}: evidence/ or release.json in {folder}"
+        raise UserError(f"{what} is not what the ledger's entry names: {AGAIN}")
 
 
 def require_merged(commit: str, repository: Path | str = ".") -> None:
@@ -100,3 +107,19 @@ def _check_start(bento: Path, bentofile: Path, name: str) -> None:
         raise UserError(f"{name}: bento.yaml or {BENTOFILE} is not what `ml release` writes") from None
     if not same or more:
         raise UserError(f"{name}: bento.yaml starts another service than {BENTOFILE} does, or with more")
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of what is in a release's folder beside the Bento, evidence/ and release.json, less what making
+    it again changes. The release's id does not cover them, and they steer SHADOW and the drift check: so the
+    ledger's entry, which is signed, names it, and a host compares."""
+    about = Release.read(folder)
+    said = {name: value for name, value in about.value.items() if name not in LATER}
+    said["model"] = {"sha256": about.model.sha256}
+    held = json.dumps([said, evidence(folder / "evidence")], sort_keys=True)
+    return hashlib.sha256(held.encode()).hexdigest()
+
+
+def evidence(folder: Path) -> str:
+    """SHA-256 of what is in evidence/, less the card."""
+    return sha256_of_tree(folder, [p for p in folder.rglob("*") if p.is_file() and p != folder / CARD])

@@ -10,7 +10,7 @@ import pytest
 from pipelines.artifacts.release import Image, Release
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256, sha256_of_tree, write_json, write_text
-from pipelines.registry import beside
+from pipelines.registry import merged
 from pipelines.registry import store as stores
 from pipelines.registry.store import Assets, Store
 from tests.releases import about, described
@@ -224,13 +224,13 @@ def test_a_release_of_an_earlier_version_stays_what_the_ledger_names(store: Stor
     write_json(store.folder / number / "release.json", old)
     named = {**old, "model": {"sha256": "a" * 64}}
     del named["created"], named["image"]
-    held = json.dumps([named, beside.evidence(store.folder / number / "evidence")], sort_keys=True)
+    held = json.dumps([named, merged.evidence(store.folder / number / "evidence")], sort_keys=True)
     digest = hashlib.sha256(held.encode()).hexdigest()
-    assert beside.digest(store.get(number)) == digest
+    assert merged.digest(store.get(number)) == digest
     store.note(number, IMAGE)
-    assert beside.digest(store.get(number)) == digest
+    assert merged.digest(store.get(number)) == digest
     shutil.copytree(store.get(number), tmp_path / "copy")
-    assert store.add(tmp_path / "copy") == number and beside.digest(store.get(number)) == digest
+    assert store.add(tmp_path / "copy") == number and merged.digest(store.get(number)) == digest
     assert store.list()[0].judged is None
 
 

@@ -20,11 +20,11 @@ from pipelines.core.problem import Problem
 from pipelines.judge import beside, rules
 from pipelines.judge import rows as judged
 from pipelines.judge.evidence import Again, Evidence, Scored
-from pipelines.judge.rules import coverage, leaks, serving, structure
+from pipelines.judge.rules import calibration, leaks, serving, structure
 from pipelines.training import reference, table, train
 from pipelines.training.prepare import prepare
 
-RULES = (leaks.leakage, leaks.single_feature, structure.reproducible, coverage.coverage)
+RULES = (leaks.leakage, leaks.single_feature, structure.reproducible, calibration.coverage)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pipelines.core.contract import Finding
 from pipelines.core.problem import Problem
 from pipelines.core.tasks.task import Task
 from pipelines.judge.evidence import Evidence
-from pipelines.judge.rules import calibration, coverage, leaks, metrics, serving, size, slices, structure
+from pipelines.judge.rules import calibration, leaks, metrics, serving, size, slices, structure
 from pipelines.judge.rules.size import Rule
 
 STRUCTURE: tuple[Rule, ...] = (
@@ -37,7 +37,7 @@ def judge(e: Evidence) -> list[Finding]:
     if e.unchanged and not any(finding.verdict == "FAIL" for finding in e.gathered):
         return [Finding("unchanged", "PASS", "No model changed: it is the champion's, byte for byte.")]
     found = [*e.gathered, *ask(e, (structure.equal, structure.first, *STRUCTURE, *LEAKS))]
-    measured = ask(e, (*statistics(e.task), size.careful(coverage.coverage), *BUDGETS, *own))
+    measured = ask(e, (*statistics(e.task), size.careful(calibration.coverage), *BUDGETS, *own))
     if not measured and not e.equal and not any(finding.verdict != "PASS" for finding in found):
         measured = [Finding("measured", "INCONCLUSIVE", "Nothing was measured.")]  # no data never passes
     return found + measured

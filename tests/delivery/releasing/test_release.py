@@ -12,7 +12,7 @@ from pipelines.artifacts.release import Proposal
 from pipelines.base import console
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import read_json, sha256, sha256_of_tree, write_json
-from pipelines.registry import beside
+from pipelines.registry import merged
 from pipelines.registry.ledger import Ledger
 from pipelines.registry.signer import VARIABLE
 from pipelines.registry.store import Assets, Store
@@ -117,7 +117,7 @@ def test_the_same_content_is_the_same_release_and_is_not_built_twice(
     assert f"release {number[:12]} is in " in capsys.readouterr().err
     entry = Ledger(elsewhere).wanted("staging")
     assert entry is not None and entry.commit == head
-    assert entry.beside == beside.digest(store.folder / number) is not None
+    assert entry.beside == merged.digest(store.folder / number) is not None
 
 
 def test_made_again_it_holds_the_same_beside_its_bento(released, tmp_path: Path) -> None:
@@ -127,11 +127,11 @@ def test_made_again_it_holds_the_same_beside_its_bento(released, tmp_path: Path)
         assert release(PROBLEM, store=elsewhere) == number
     one, other = (place.folder / number for place in (store, elsewhere))
     assert (one / "release.json").read_bytes() != (other / "release.json").read_bytes()
-    assert beside.digest(one) == beside.digest(other)
+    assert merged.digest(one) == merged.digest(other)
     write_json(other / "evidence/reference.json", {})
-    assert beside.digest(one) != beside.digest(other)
+    assert merged.digest(one) != merged.digest(other)
     assert store.add(other) == number  # what was added last is there, and the ledger says whether it counts
-    assert beside.digest(one) == beside.digest(other)
+    assert merged.digest(one) == merged.digest(other)
 
 
 def test_what_somebody_put_beside_a_bento_is_not_signed(
@@ -154,7 +154,7 @@ def test_what_somebody_put_beside_a_bento_is_not_signed(
         write_json(planted.folder / number / "evidence/gate.json", verdict())  # of another commit
         entry = Ledger(folder).wanted("staging")
         assert entry
-        held = beside.digest(planted.folder / number)
+        held = merged.digest(planted.folder / number)
         Ledger(folder).write("staging", entry.model_copy(update={"beside": held}))
         assert release(PROBLEM, store=planted) == number
 
