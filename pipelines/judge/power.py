@@ -15,7 +15,7 @@ import pandas as pd
 from pipelines.artifacts.model import Description
 from pipelines.base.console import aligned, step
 from pipelines.base.errors import UserError
-from pipelines.core import datafiles, periods, stats, tasks, units
+from pipelines.core import datafiles, periods, stats, units
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model
 from pipelines.core.params import Params, absolute
@@ -82,20 +82,15 @@ def power(params: Params, problem: Problem, folder: Path = Path()) -> list[Power
         raise UserError(f"{wrong}: run `ml reproduce`")
     step("reading data/")
     raw = datafiles.read(folder / datafiles.DATA, params.data.first, params.data.through, contract)
-    trained, later = parts(params, prepare(raw, problem), contract)
+    table.both_answers(params, rows := prepare(raw, problem), contract)
+    trained, later = parts(params, rows, contract)
     return beside_twins(params, problem, trained, later, model.predict(table.inputs(later, contract)))
 
 
 def parts(params: Params, rows: pd.DataFrame, contract: Contract) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Of rows as the model takes them those that train, and the labelled ones after them. UserError where
-    these cannot judge."""
+    """Of rows as the model takes them those that train, and the labelled ones after them."""
     trained, later = (part(params, rows, contract) for part in (table.training, table.later))
-    later = later[later[contract.label.name].notna()].reset_index(drop=True)
-    task = tasks.of(contract)
-    if later.empty or task.lacks(task.labels(later[contract.label.name])):
-        wrong = f"the days after {params.train.last} have not the labels that a metric needs"
-        raise UserError(f"params.yaml: train.last: {wrong}: add to data/, or train on fewer months")
-    return trained, later
+    return trained, later[later[contract.label.name].notna()].reset_index(drop=True)
 
 
 def beside_twins(
@@ -110,8 +105,7 @@ def beside_twins(
         sums = task.sums(window.label, answers, unit.of, unit.count, constant, params.decision)
         return Scored(answers, sums, constant)
 
-    champion = scored(answers)
-    said: dict[str, list[dict[str, float]]] = {}
+    champion, said = scored(answers), dict[str, list[dict[str, float]]]()
     for number, past in enumerate(_fewer(params, trained, problem)):
         if task.lacks(known := task.labels(past[contract.label.name])) or task.absent(known):
             continue  # what is rare was on the days that are left out
@@ -120,10 +114,9 @@ def beside_twins(
         twin = scored(train.answers(problem, params.model_copy(update={"train": other}), past, later))
         e = Evidence(params, problem, window=window, candidate=twin, champion=champion)
         for found in rules.ask(e, rules.statistics(task)):
-            if "margin" in found.numbers:
-                said.setdefault(found.rule, []).append(
-                    {name: math.nan if value is None else value for name, value in found.numbers.items()}
-                )
+            numbers = {name: math.nan if value is None else value for name, value in found.numbers.items()}
+            if "margin" in numbers:
+                said.setdefault(found.rule, []).append(numbers)
     return [_power(rule, numbers, len(window.days), params, problem) for rule, numbers in said.items()]
 
 

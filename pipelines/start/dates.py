@@ -63,9 +63,7 @@ def whole(time: pd.Series, kind: periods.Grain) -> list[str]:
     return list(parts)
 
 
-def windows(
-    time: pd.Series, label: pd.Series, task: Task, kind: periods.Grain, least: int
-) -> tuple[str, str, str]:
+def windows(time: pd.Series, label: pd.Series, task: Task, kind: periods.Grain, least: int) -> list[str]:
     """data.first, train.last and data.through: the newest periods, as few as have `least` days,
     LEAST_SHARE of the rows and what the label needs, judge; at most two thirds. UserError where a label says
     the same in all that would train or judge."""
@@ -84,4 +82,4 @@ def windows(
             f"{label.name} always says the same in the rows that would train, or in those that would judge, "
             f"from {run[0]} to {run[-1]}: `--time none` deals the rows to days"
         )
-    return run[0], max(fine)[-1], run[-1]
+    return [run[0], max(fine)[-1], run[-1]]

@@ -154,11 +154,6 @@ def numbered(original: str) -> bool:
     return original.startswith("Unnamed") or bool(set(words(original)[-1:]) & set(WORDS["key"]))
 
 
-def personal(original: str) -> bool:
-    """Whether a name says that the value is of a person, and no log should keep it."""
-    return bool(set(WORDS["personal"]) & set(words(original)))
-
-
 def meaning(original: str) -> str:
     """The name in words, without its unit in brackets."""
     return " ".join(words(re.sub(r"[(\[].*?[)\]]", " ", original))) or original

@@ -7,12 +7,11 @@ import numpy as np
 
 from pipelines.core import periods
 from pipelines.core.contract import Column
-from pipelines.core.params import Decision
-from pipelines.core.tasks.task import Metric, Task
+from pipelines.core.tasks.task import Task
 from pipelines.start import dates
 from pipelines.start.propose import Proposal
 
-MARGIN = 0.02  # of what always saying the training's constant has, where power.py tells none
+CHANCE = 0.5  # what always saying the training's mean has of a ranking; of the skill it has none
 LEAF = 50  # of so many rows one is a leaf's least
 
 
@@ -26,7 +25,7 @@ class Limits:
     leaf: int  # rows
     days: int  # that judge
     least: int  # of them, at which the gate decides
-    margin: dict[str, float]  # by the metric's key
+    margin: dict[str, float]  # by the metric's key, as margins.py finds them
     undecided: dict[str, str]  # of a margin that these days do not decide, why
     floor: dict[str, float]
     slice_rows: int
@@ -45,29 +44,22 @@ def limits(proposal: Proposal, least: int) -> Limits:
     first, last, through = dates.windows(time, label, task, proposal.kind, least)
     trained = (periods.within(time, first, last) & label.notna()).to_numpy()
     judged = (periods.within(time, first, through) & label.notna()).to_numpy() & ~trained
-    days, costs = time[judged].dt.normalize().nunique(), _costs(task, contract.label)
-    found = task.labels(label[trained | judged])  # a rare class may be in none of the rows that judge
-    constant, no_day = task.constant(found), np.zeros(len(found), dtype=np.int64)
-    sums = task.sums(found, always(task, constant, len(found)), no_day, 1, constant, Decision(**costs))
+    days = time[judged].dt.normalize().nunique()
     dated = time[trained | judged]  # half of its months have rows on more than so many days:
     days_a_month = dated.dt.normalize().groupby(periods.months(dated)).nunique().median()
-
-    def margin(metric: Metric) -> float:
-        return float(f"{MARGIN * float(metric.of(sums, None)):.1e}") + 0.0  # two digits of it
-
     return Limits(
         *(first, last, through),
         leaf=max(5, min(1000, int(trained.sum()) // LEAF)),
         days=days,
         least=max(7, min(least, days)),
-        margin={metric.key: margin(metric) for metric in task.compared},
+        margin={metric.key: 1.0 for metric in task.compared},
         undecided={},
-        floor={metric.key: round(float(metric.of(sums, None)), 2) + 0.0 for metric in task.floors},
+        floor={metric.key: 0.0 if metric is task.skill else CHANCE for metric in task.floors},
         slice_rows=max(20, min(500, int(judged.sum()) // 10)),
         slice_days=max(2, min(10, days // 3)),
         leak=max(0.80, min(0.99, round(proposal.strongest[1] + 0.03, 2))),
         drift_days=max(2, min(20, int(days_a_month) // 2)),
-        costs=costs,
+        costs=_costs(task, contract.label),
         folds=min(3, max(1, len(periods.between(first, last)) - 1)),
     )
 

@@ -5,7 +5,6 @@ import math
 from types import SimpleNamespace
 from typing import Any, cast
 
-import numpy as np
 import yaml
 
 from pipelines.base.console import step
@@ -16,10 +15,10 @@ from pipelines.judge import power
 from pipelines.start import dates, limits, render
 from pipelines.start.limits import Limits
 from pipelines.start.propose import Proposal
-from pipelines.training import table, train
+from pipelines.training import evaluate, table, train
 from pipelines.training.prepare import as_the_model_takes_them
 
-ROWS = 30_000  # to train on at most
+ROWS, TELLING = 30_000, 500  # to train on; more, where fewer of them would have a rarer answer
 LEAST = 0.01  # of what the model has
 MOST = 0.5  # of what it is better by than always saying the mean: a greater margin would let nearly all pass
 
@@ -40,25 +39,27 @@ def _by_power(proposal: Proposal, wanted: Limits) -> tuple[Limits, float]:
     asked = parameters.parse(yaml.safe_load(texts["params.yaml"]))
     inside = periods.within(proposal.rows[contract.time.name], wanted.first, wanted.through)
     trained, later = power.parts(asked, as_the_model_takes_them(proposal.rows[inside], contract), contract)
-    trained = trained.sample(min(ROWS, len(trained)), random_state=asked.train.seed).sort_index()
-    step(f"which margins {days} days decide: training a model on {len(trained):,} rows")
+    telling = task.telling(task.labels(trained[contract.label.name]))
+    rows = min(max(ROWS, TELLING * len(trained) // telling), len(trained))
+    trained = trained.sample(rows, random_state=asked.train.seed).sort_index()
+    step(f"which margins {days} days decide: training a model on {rows:,} rows")
     problem = _made(proposal, texts["estimators.py"])
     answers = train.answers(problem, asked, trained, later)
     found = power.beside_twins(asked, problem, trained, later, answers)
     least = {one.rule: one.least(days) for one in found}
-    label, constant = task.labels(later[contract.label.name]), table.constant(trained, contract)
-    no_day, mean = np.zeros(len(label), dtype=np.int64), limits.always(task, constant, len(label))
-    both = [task.sums(label, said, no_day, 1, constant, asked.decision) for said in (answers, mean)]
-    margin, undecided, needed = dict(wanted.margin), dict[str, str](), 0.0
+    constant = table.constant(trained, contract)
+    both = (answers, limits.always(task, constant, len(later)))
+    values = [evaluate.measure(asked, later, said, constant, contract) for said in both]
+    margin, undecided, needed = dict[str, float](), dict[str, str](), 0.0
     for metric in task.compared:
-        mine, its = (float(metric.of(sums, None)) for sums in both)
-        low, known = LEAST * abs(mine), least.get(metric.key, math.nan)
-        if (most := max(low, MOST * metric.sign * (mine - its))) > 0:
-            margin[metric.key] = _two_digits(min(most, max(low, known)) if known > 0 else most)
+        mine, its = (of[metric.key] or math.nan for of in values)
+        low, known = LEAST * (abs(mine) if abs(mine) > 0 else 1.0), least.get(metric.key, math.nan)
+        most = max(low, MOST * metric.sign * (mine - its))
+        margin[metric.key] = _two_digits(min(most, max(low, known)))  # low where one of these is NaN
         if not known <= margin[metric.key]:
             needs = days * (known / margin[metric.key]) ** 2
-            more = f"; about {math.ceil(needs):,} would" if needs > 0 else ""
-            undecided[metric.key] = f"{days} days cannot decide so little{more}"
+            why = f"about {math.ceil(needs):,} would" if needs > 0 else "in some draws it does not exist"
+            undecided[metric.key] = f"{days} days cannot decide so little; {why}"
             needed = max(needed, needs)
     return dataclasses.replace(wanted, margin=margin, undecided=undecided), needed
 

@@ -106,7 +106,5 @@ def _tell(proposal: propose.Proposal, wanted: Limits) -> None:
         f"judge. Look at {ROOM}/ and {PARAMS}, then: ml ingest && ml reproduce\n"
         f"Margins are what these {wanted.days} days decide: `ml gate --power` then says what more would."
     )
-    for metric in proposal.task.compared:
-        if metric.key in wanted.undecided:
-            words = f"{wanted.margin[metric.key]:g} of {metric.name}: {wanted.undecided[metric.key]}"
-            print(f"But {words}; till then expect INCONCLUSIVE.")
+    for key, why in wanted.undecided.items():
+        print(f"But {wanted.margin[key]:g} of {key}: {why}; till then expect INCONCLUSIVE.")

@@ -99,7 +99,8 @@ def propose(table: Table, asked: Mapping[str, str], types: Mapping[str, str], as
         key = guess.named("row", said)
         what = "its time, and its place among those of that time" if dated else "its place in the table"
         said[key] = Said(Column(key, "text", what))
-        rows[key] = made_keys(rows[time], dated)
+        place = rows.groupby(time).cumcount() if dated else pd.Series(rows.index)
+        rows[key] = (rows[time].dt.strftime("%Y-%m-%d %H:%M:%S ") if dated else "") + (place + 1).astype(str)
     _mark(said, key, key=True, type="text", known_at=NOW)
     _mark(said, time, time=True, known_at=NOW)
     _mark(said, label, label=True)
@@ -118,14 +119,6 @@ def propose(table: Table, asked: Mapping[str, str], types: Mapping[str, str], as
     strongest = _leaks(said, rows, tasks.of(_contract(table, said)), (key, time, label), ask)
     _slices(said, rows, label)
     return Proposal(table, _contract(table, said), said, rows, dated, first, days, kind, shuffled, strongest)
-
-
-def made_keys(time: pd.Series, dated: bool) -> pd.Series:
-    """A text for each row that no other has."""
-    if not dated:
-        return pd.Series(range(1, len(time) + 1)).astype(str)
-    place = (time.groupby(time).cumcount() + 1).astype(str)
-    return time.dt.strftime("%Y-%m-%d %H:%M:%S ") + place
 
 
 def _mark(said: dict[str, Said], name: str, why: str = "", **values: Any) -> None:
@@ -310,7 +303,7 @@ def _measure(said: dict[str, Said], rows: pd.DataFrame, name: str, time: str, pe
     elif column.type == "words":
         _mark(said, name, "may say anything: no log keeps it")
     elif column.type != "time":
-        personal = guess.personal(one.original)
+        personal = not set(guess.WORDS["personal"]).isdisjoint(guess.words(one.original))
         _mark(said, name, "of a person: no log keeps it" if personal else "", loggable=not personal)
     if word := guess.known_afterwards(one.original):
         _mark(said, name, f"{word!r} in its name: known only afterwards", known_at=None)

@@ -1,6 +1,7 @@
 """The gate on few rows and on rare answers: what it must not refuse, what it must find, and what it says."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from benchmarks import small
 from pipelines.base.errors import UserError
+from pipelines.core import tables
 from pipelines.core.contract import Finding
 from pipelines.core.params import Params, parse
 from pipelines.core.tasks.binary import LOG_LOSS, ROC_AUC
@@ -265,6 +267,17 @@ def test_power_of_a_model_that_has_seen_the_days_is_one_sentence(
         UserError, match=r"models/ was trained to 2013-02-28, and params\.yaml ends with 2013-01"
     ):
         power.power(small_params.model_copy(update={"train": shorter}), PROBLEM, small_built)
+
+
+def test_power_of_days_without_both_answers_is_one_sentence(
+    small_params: Params, small_built: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(small_built / "models", tmp_path / "models")
+    shutil.copytree(small_built / "data", tmp_path / "data")
+    label, last = PROBLEM.contract.label.name, tmp_path / "data" / f"{small_params.data.through}.parquet"
+    tables.write(last, tables.read(last).assign(**{label: False}))
+    with pytest.raises(UserError, match=f"{label} is always false in the months after 2013-02"):
+        power.power(small_params, PROBLEM, tmp_path)
 
 
 def test_power_without_a_model_or_a_proposal_without_its_folder_is_one_sentence(

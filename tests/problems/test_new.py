@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from sklearn import datasets
@@ -105,15 +106,37 @@ TABLES: dict[str, tuple[Callable[[], pd.DataFrame], str, float]] = {
 }
 
 
+# Of each flight its departure and its arrival, so 673,552 rows.
+EVENTS = """
+select * exclude (delay), delay > 15 as late from (
+    select make_timestamp(year, month, day, hour, minute, 0) as scheduled, carrier, origin, dest, distance,
+        dep_delay as departure, arr_delay as arrival
+    from 'tables/flights.parquet'
+) unpivot include nulls (delay for what in (departure, arrival))
+"""
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_becomes_a_model_without_an_edit(name: str, repository: Path) -> None:
     make, label, skill = TABLES[name]
-    run(repository, sys.executable, "-c", BUILD, write(repository, name, make()), label)
+    assert skill_of(repository, write(repository, name, make()), label) > skill
+
+
+def test_so_does_a_query_of_more_than_half_a_million_rows(repository: Path) -> None:
+    write(repository, "flights.parquet", of_flights("flights.csv.zip"))
+    assert skill_of(repository, EVENTS, "late") > 0.01
+    files = sorted((repository / "data").glob("*.parquet"))
+    assert sum(pq.read_metadata(file).num_rows for file in files) == 673_552
+
+
+def skill_of(repository: Path, given: str, label: str) -> float:
+    """That of the model that `ml new` and what follows it make of a table."""
+    run(repository, sys.executable, "-c", BUILD, given, label)
     run(repository, "ruff", "check", "--quiet", "pipelines/problem")
     run(repository, "ruff", "format", "--check", "--quiet", "pipelines/problem")
     drift = yaml.safe_load((repository / "params.yaml").read_text())["drift"]
     (key,) = drift.keys() - {"psi", "months", "days"}
-    assert read_json(repository / "models/metrics.json")[key] > skill
+    return float(read_json(repository / "models/metrics.json")[key])
 
 
 @pytest.fixture(scope="module", params=["cancer.csv", "diabetes.csv", "wine.csv", "complaints.csv"])

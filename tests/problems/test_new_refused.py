@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.base import files
 from pipelines.base.errors import UserError
-from pipelines.start import render
+from pipelines.start import render, table
 from pipelines.start.new import put
 from tests.problems.tables import plain, refused, room, write
 from tests.problems.yours import ROOM, run
@@ -55,6 +55,14 @@ def test_what_cannot_be_is_one_sentence_and_changes_nothing(
     if words[0].startswith("pipelines"):
         (repository / words[0]).write_text("a,b\n1,2\n3,4\n")
     assert said in refused(repository, *words, "--yes")
+
+
+def test_a_query_without_duckdb_says_what_to_add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in the group `dev` alone: a team that needs it names it."""
+    assert table.read("select 1 as a", tmp_path).kind == "query"
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    with pytest.raises(UserError, match="a query needs the package duckdb: name it in the group `train`"):
+        table.read("select 1 as a", tmp_path)
 
 
 def test_edits_that_git_does_not_have_are_kept_unless_they_may_go(repository: Path) -> None:
