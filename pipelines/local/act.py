@@ -22,8 +22,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, write_json, write_text
 from pipelines.local import rights
 from pipelines.local.events import Event, describe, now
-from pipelines.local.runner import Place, environment
-from pipelines.local.uses import stand_ins
+from pipelines.local.runner import Place, environment, stand_ins
 
 HOSTED = "ubuntu-24.04"
 RUNNER = "GREENLIGHT_RUNNER"  # the repository variable that names a self-hosted runner's label

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.rule import Rule
 
-from pipelines.artifacts.golden import Golden
+from pipelines.artifacts.serving import Golden
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, write_json
 from pipelines.core import params as parameters

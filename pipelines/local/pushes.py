@@ -16,7 +16,7 @@ from pipelines.local.forge import ApiError, Forge, invalid, latest, route
 from pipelines.local.marks import may_write
 from pipelines.local.rights import ACTIONS
 from pipelines.local.rules import LARGEST_BYTES, OWNERS, Push, owners
-from pipelines.local.uses import STAND_INS
+from pipelines.local.runner import STAND_INS
 
 DOOR = STAND_INS / "actions-checkout" / "door.py"
 BROKEN = "Repository rule violations found\n\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.local.uses import STAND_INS
+from pipelines.local.runner import STAND_INS
 from tests.workflows.conftest import ROOT, WORKFLOWS
 
 BIN = Path(sys.executable).parent

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pipelines.local.act import RUNNER
-from pipelines.local.uses import STAND_INS, remote_uses, stand_ins
+from pipelines.local.runner import STAND_INS, remote_uses, stand_ins
 from tests.workflows.conftest import ROOT, WORKFLOWS
 
 NAMES = ["ci", "drift", "judge", "propose", "release", "rollback"]
