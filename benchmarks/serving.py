@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks import _load, figure, run
-from pipelines.artifacts.golden import Golden
+from pipelines.artifacts.serving import Golden
 from pipelines.base import programs
 from pipelines.base.console import step
 from pipelines.base.errors import UserError

@@ -11,10 +11,9 @@ from typing import Any
 import pandas as pd
 
 from pipelines.artifacts.file import Artifact
-from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.model import Description, Metrics
 from pipelines.artifacts.reference import Reference, Skill
-from pipelines.artifacts.serving import Settings
+from pipelines.artifacts.serving import Golden, Settings
 from pipelines.core.contract import Contract
 from pipelines.core.model import Model
 from pipelines.core.params import Params

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.model import Description
 from pipelines.artifacts.release import MODELS, Release
-from pipelines.artifacts.serving import Settings
+from pipelines.artifacts.serving import Golden, Settings
 from pipelines.base import git, programs, venv
 from pipelines.base import recorded as locks
 from pipelines.base.console import step

@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.model import Description
 from pipelines.artifacts.release import MODELS
-from pipelines.artifacts.serving import Settings
+from pipelines.artifacts.serving import Golden, Settings
 from pipelines.base import loopback
 from pipelines.base.errors import Refused
 from pipelines.core.model import Row

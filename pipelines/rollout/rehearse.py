@@ -10,8 +10,8 @@ from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 
 from pipelines.artifacts.entry import Entry
-from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.release import MODELS
+from pipelines.artifacts.serving import Golden
 from pipelines.base import machine
 from pipelines.base.console import output, step, summary
 from pipelines.base.errors import UserError

@@ -6,8 +6,8 @@ whether it was finished, half done or never begun."""
 import time
 from dataclasses import asdict
 
-from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.release import MODELS
+from pipelines.artifacts.serving import Golden
 from pipelines.base.console import step as say
 from pipelines.base.errors import Refused
 from pipelines.base.waiting import until

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.artifacts.golden import Golden
-from pipelines.artifacts.serving import Settings
+from pipelines.artifacts.serving import Golden, Settings
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256
 from pipelines.core import tasks

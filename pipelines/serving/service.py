@@ -15,8 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pipelines.artifacts.golden import Golden
-from pipelines.artifacts.serving import Settings
+from pipelines.artifacts.serving import Golden, Settings
 from pipelines.base.errors import UserError
 from pipelines.problem import PROBLEM
 from pipelines.serving.log import DAYS_SETTING, PredictionLog, days_kept

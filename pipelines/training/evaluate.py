@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.model import Metrics
 from pipelines.artifacts.reference import Reference
-from pipelines.artifacts.serving import Settings
+from pipelines.artifacts.serving import Golden, Settings
 from pipelines.base.console import step
 from pipelines.base.errors import Refused
 from pipelines.base.files import write_text

@@ -8,12 +8,11 @@ import pytest
 
 from pipelines.artifacts.drift import Check
 from pipelines.artifacts.file import Artifact
-from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.host import Followed, Outputs, Served
 from pipelines.artifacts.model import Description, Metrics, Shuffled
 from pipelines.artifacts.reference import Reference
 from pipelines.artifacts.release import Proposal, Release
-from pipelines.artifacts.serving import Settings
+from pipelines.artifacts.serving import Golden, Settings
 from pipelines.artifacts.validation import Validation
 from pipelines.base.errors import UserError
 from tests.monitoring.checks import check

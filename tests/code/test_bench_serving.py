@@ -14,7 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from benchmarks import _load, serving
-from pipelines.artifacts.golden import Golden
+from pipelines.artifacts.serving import Golden
 from pipelines.base.files import write_json
 from pipelines.problem.columns import CONTRACT  # the benchmark measures the problem in the room
 

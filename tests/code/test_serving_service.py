@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.artifacts.golden import Golden
+from pipelines.artifacts.serving import Golden
 from pipelines.base import venv
 from pipelines.base.files import read_json, sha256, sha256_of_tree
 from pipelines.release import release

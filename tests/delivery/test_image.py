@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts.golden import Golden
 from pipelines.artifacts.release import MODELS
+from pipelines.artifacts.serving import Golden
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import read_json
 from pipelines.core.tasks.binary import BINARY

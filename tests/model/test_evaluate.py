@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from pipelines.artifacts.golden import Golden
+from pipelines.artifacts.serving import Golden
 from pipelines.base.errors import UserError
 from pipelines.core import tables
 from pipelines.core.contract import Column
