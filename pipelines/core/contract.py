@@ -131,6 +131,10 @@ class Contract:
                 yield f"{column.name}: a group is a category, a text or an integer of the data files"
             if column.values and column.type != "category":
                 yield f"{column.name} has values but is not a category"
+        if self.time.type != "time":
+            yield f"the time {self.time.name} must be of type time"
+        if self.key.type == "words":
+            yield f"the key {self.key.name} cannot be words, which are spelled anew: make it a text"
         label = self.label
         if label.type not in TASKS or label.known_at is not None:
             yield f"the label {label.name} must be of type {', '.join(TASKS)}, and known only afterwards"

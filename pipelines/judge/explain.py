@@ -46,8 +46,8 @@ def explain(e: Evidence) -> dict[str, Any] | None:
     known = _categories(list(asked.values()))
     subjects = {n: Subject(e.task, model, asked[n], label, known) for n, (model, _) in pairs.items()}
     importance = _each(subjects, _importance)
-    texts = [column.name for column in e.contract.features if column.type == "words"]  # one is in one row
-    top = [name for name in _top(importance) if name not in texts]
+    closed = [c.name for c in e.contract.features if c.type == "words" and not c.loggable]
+    top = [name for name in _top(importance) if name not in closed]
     own = e.task.each(e.candidate.p[rows])[np.arange(len(rows)), e.task.part(label)]
     ranked = np.argsort(own, kind="stable")
     spread = ranked[np.linspace(0, len(rows) - 1, EXPLAINED).astype(int)]  # lowest to highest, even by rank
@@ -156,6 +156,8 @@ def _grids(subjects: dict[str, Subject], top: list[str]) -> dict[str, np.ndarray
             given = subject.x[:, subject.names.index(name)]
             given = given[np.isfinite(given)]
             values, counts = np.unique(given, return_counts=True)
+            if subject.is_category(name) and 2 * len(values) > len(given):
+                continue  # texts, each of which is in one row or two
             if subject.is_category(name):
                 grids[name] = np.sort(values[np.argsort(-counts, kind="stable")][:PLACES])
             elif len(values) <= PLACES:

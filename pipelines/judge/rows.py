@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.base.errors import UserError
-from pipelines.core import periods, tasks, units
+from pipelines.core import periods, tasks, units, words
 from pipelines.core import rows as road
 from pipelines.core.contract import Column, Contract
 from pipelines.core.params import Data, Unit
@@ -90,6 +90,8 @@ def differing(theirs: pd.DataFrame, source: pd.DataFrame, window: Window, contra
             place = int(wrong.argmax())
             key = str(ours[contract.key.name].iloc[place])[:SHOWN]
             given, true = (str(rows[column.name].iloc[place])[:SHOWN] for rows in (theirs, ours))
+            if column.is_text and not column.loggable:
+                given, true = "one text", "another"
             return (
                 f"{column.name} of {key!r} is {given} in models/window.parquet and {true} in the source "
                 f"({int(wrong.sum()):,} of {len(ours):,} rows differ)"
@@ -108,8 +110,10 @@ def _wrong(theirs: pd.Series, ours: pd.Series, column: Column) -> np.ndarray:
         if not pd.api.types.is_datetime64_dtype(theirs):  # a text, a number or a zone leaves it open
             return np.ones(len(ours), dtype=bool)
         return np.asarray(theirs.to_numpy() != ours.to_numpy())
-    one, other = (v.astype(object).where(v.notna(), "").astype(str).to_numpy() for v in (theirs, ours))
-    return np.asarray(one != other)
+    one, other = (v.astype(object).where(v.notna(), "").astype(str) for v in (theirs, ours))
+    if column.type in ("words", "text"):  # a proposal may make one of the other
+        one, other = one.map(words.plain), other.map(words.plain)
+    return np.asarray(one.to_numpy() != other.to_numpy())
 
 
 def _numbers(values: pd.Series) -> np.ndarray:

@@ -8,18 +8,18 @@ from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict  # pydantic takes the standard one from Python 3.12 on
 
 from pipelines.base.errors import UserError
+from pipelines.core import words
 from pipelines.core.contract import Column, Contract
 from pipelines.core.model import Row
 from pipelines.core.schema import KINDS, request_schema
 
 LARGEST = 3.4e38  # of a float32, which is what the model takes
-LONGEST = 200  # characters of a text,
-MOST_WORDS = 10_000  # and of one whose words the model counts
+LONGEST = 200  # characters of a text; of one whose words the model counts words.LONGEST
 
 # Strict: "540" is not a number, and true is not 1. 540.0 is an integer in JSON; 540.5 is caught below.
 KIND_OF: dict[str, Any] = {
     "string": Annotated[str, Field(max_length=LONGEST)],
-    "words": Annotated[str, Field(max_length=MOST_WORDS)],
+    "words": Annotated[str, Field(max_length=words.LONGEST)],
     "number": Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)],
     "integer": Annotated[float, Field(ge=-LARGEST, le=LARGEST, multiple_of=1, allow_inf_nan=False)],
     "boolean": bool,
@@ -60,8 +60,8 @@ class Reader:
             if isinstance(described["type"], list):
                 described["type"], described["nullable"] = described["type"][0], True
             if described["type"] == "string":
-                words = self._contract.column(name).type == "words"
-                described["maxLength"] = MOST_WORDS if words else LONGEST
+                counted = self._contract.column(name).type == "words"
+                described["maxLength"] = words.LONGEST if counted else LONGEST
         key = columns["properties"][self._contract.key.name]
         key["nullable"] = True
         key["description"] += "; without it the drift check cannot join the answer to what came true"

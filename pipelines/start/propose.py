@@ -201,8 +201,8 @@ def _label(table: Table, said: dict[str, Said], given: str, types: Mapping[str, 
     if kind not in TASKS or (kind == "category" and len(found) > MOST_CLASSES):
         way = one.why or f"`--as {one.original}=TYPE` says what else it is"
         raise UserError(
-            f"{name} cannot be a label: it is a {kind} of {len(found):,} values, and a label is one of "
-            f"{', '.join(TASKS)}; {way}"
+            f"{name} cannot be a label: it is a {guess.called(kind)} of {len(found):,} values, and a "
+            f"label is one of {', '.join(TASKS)}; {way}"
         )
     if kind == "category":
         more = {"values": tuple(str(coercion.TAKE["category"](value)) for value in sorted(values.unique()))}
@@ -226,7 +226,7 @@ def _time(table: Table, said: dict[str, Said], given: str, label: str, ask: Ask)
     mine = [*likely, *early, NONE][0]
     name = _chosen(table, said, given, "When does the event of a row happen", mine, [*able, NONE], ask)
     if name != NONE and name not in whole:
-        is_not = "has rows without one" if name in able else f"is a {said[name].column.type}"
+        is_not = "has rows without one" if name in able else f"is a {guess.called(said[name].column.type)}"
         raise UserError(f"{name} cannot be the time: it {is_not}; `--time none` deals the rows to days")
     return name
 
@@ -234,7 +234,7 @@ def _time(table: Table, said: dict[str, Said], given: str, label: str, ask: Ask)
 def _key(table: Table, said: dict[str, Said], given: str, others: Sequence[str], ask: Ask) -> str:
     rows = {name: table.rows[one.original] for name, one in said.items() if name not in others}
     able = [name for name, values in rows.items() if values.notna().all() and values.is_unique]
-    able = [name for name in able if said[name].column.type in ("text", "integer", "category")]
+    able = [name for name in able if said[name].column.type in ("text", "words", "integer", "category")]
     likely = [name for name in able if guess.numbered(said[name].original)]
     mine = [*likely, *(name for name in able if said[name].column.type == "text"), NONE][0]
     name = _chosen(table, said, given, "Which column identifies a row", mine, [*able, NONE], ask)

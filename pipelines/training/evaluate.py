@@ -21,6 +21,7 @@ from pipelines.training import table
 
 MODELS = Path("models")
 GOLDEN = 50  # rows
+MANY = 5  # rows that have a word, at least, for it to be in a golden one
 POINTS = 200  # of a plot's curve at the most
 
 
@@ -98,6 +99,8 @@ def golden(model: Model, v: pd.DataFrame, contract: Contract) -> Golden:
     """Requests with the answers that they must get: rows of the test window with whatever a caller may send
     among them: each feature missing (where it may be), at its least and at its greatest, and categories never
     seen. Refused where the model has no answer to one of them."""
+    texts = [column.name for column in contract.features if column.type == "words"]
+    v = v.assign(**{name: _of_many(v[name]) for name in texts})
     chosen: dict[Any, None] = {}
     for column in contract.features:
         values = v[column.name]
@@ -120,6 +123,14 @@ def golden(model: Model, v: pd.DataFrame, contract: Contract) -> Golden:
     if wrong.any():
         raise Refused(f"the model has no answer to {rows[int(wrong.argmax())]}")
     return Golden(rows=tuple(rows), p=tuple(tuple(said) if model.task.shape else said for said in p.tolist()))
+
+
+def _of_many(texts: pd.Series) -> pd.Series:
+    """Texts without the words that few rows have: they may name somebody, and golden rows are published."""
+    word = texts.dropna().str.split().explode().rename("word").rename_axis("row").reset_index()
+    many = word.groupby("word")["row"].transform("nunique") >= MANY
+    kept = word[many].groupby("row")["word"].agg(" ".join).reindex(texts.index)
+    return kept.fillna("").where(texts.notna())
 
 
 def as_request(row: Row, contract: Contract) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def as_the_model_takes_them(rows: pd.DataFrame, contract: Contract) -> pd.DataFr
         values = rows[column.name]
         if column.type in ("integer", "number") or (column.type == "flag" and not column.label):
             values = values.astype("Float64" if values.dtype == "boolean" else "float64").astype(np.float32)
-        elif column.type == "words" and column.derived:
+        elif column.type == "words":  # data/ may be older than this type of it
             values = values.map(words.plain, na_action="ignore")
         kept[column.name] = values
     return pd.DataFrame(kept)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipelines.artifacts.reference import Feature, Reference, Skill
 from pipelines.artifacts.serving import Interval
+from pipelines.base.errors import UserError
 from pipelines.core import stats, tasks, units, words
 from pipelines.core.contract import Column, Contract
 from pipelines.core.params import Params
@@ -88,7 +89,10 @@ def _folds(params: Params, rows: pd.DataFrame, answers: Answers, contract: Contr
         before, label = (task.labels(part[contract.label.name]) for part in (past, now))
         if task.lacks(before):
             return None
-        return Fold(str(name), task.constant(before), label, answers(params, past, now), now)
+        try:
+            return Fold(str(name), task.constant(before), label, answers(params, past, now), now)
+        except UserError:  # the whole training was possible: what it has may begin after these months
+            return None
 
     names = sorted(month.unique())[1:][-FOLDS:][::-1]  # the longest goes first
     with ThreadPoolExecutor(BESIDE) as pool:

@@ -77,6 +77,10 @@ def fit_pipeline(params: Params, rows: pd.DataFrame, problem: Problem) -> "Pipel
 
     # For good: of fits beside each other, the first to end would give the other its threads back.
     threadpoolctl.threadpool_limits(limits=1)
+    for column in contract.features:
+        if column.type == "words" and rows[column.name].isna().all():
+            none = f"has no words from {params.train.first} to {params.train.last}"
+            raise UserError(f"columns.py: {column.name} {none}: make it a text until it has")
     try:
         pipeline.fit(frame(rows, contract), label * 1)  # 0 and 1 of flags, which ONNX knows
     except InvalidParameterError as error:
@@ -174,18 +178,21 @@ def to_onnx(pipeline: "Pipeline", contract: Contract) -> bytes:
 
 def _split_at_blanks(graph: Any) -> None:
     """Let ONNX's own operator split texts, which are words with blanks between them, where skl2onnx takes one
-    of ONNX Runtime's. UserError where an estimator splits or writes them otherwise."""
+    of ONNX Runtime's. UserError where an estimator splits or writes them otherwise, or counts pairs of words:
+    skl2onnx takes one of which a word is not in the vocabulary for a single word."""
     for node in graph.graph.node:
-        if node.op_type not in ("Tokenizer", "StringNormalizer"):
-            continue
-        if SPLIT.encode() not in [attribute.s for attribute in node.attribute]:
+        said = {attribute.name: attribute.s or attribute.i for attribute in node.attribute}
+        otherwise = node.op_type == "Tokenizer" and said.get("tokenexp") != SPLIT.encode()
+        pairs = node.op_type == "TfIdfVectorizer" and said["max_gram_length"] > 1
+        if otherwise or pairs or node.op_type == "StringNormalizer":
             raise UserError(
-                f'{FILE}: a vectorizer of texts needs lowercase=False and token_pattern=r"{SPLIT}": the '
-                "words of a row are in small letters and one blank apart already"
+                f'{FILE}: a vectorizer of texts needs lowercase=False, token_pattern=r"{SPLIT}" and no other '
+                "analyzer or ngram_range: words are in small letters, one blank apart, and counted one by one"
             )
-        del node.attribute[:]
-        node.op_type, node.domain = "StringSplit", ""
-        node.output.append(f"{node.output[0]}_count")
+        if node.op_type == "Tokenizer":
+            del node.attribute[:]
+            node.op_type, node.domain = "StringSplit", ""
+            node.output.append(f"{node.output[0]}_count")
 
 
 def parity(pipeline: "Pipeline", model: Model, rows: pd.DataFrame, contract: Contract) -> float:

@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,13 @@ from pipelines.base.errors import UserError
 from pipelines.core import coercion, tables, tasks, words
 from pipelines.core.contract import Column, Contract, Decision
 from pipelines.core.model import Model, encode
+from pipelines.core.params import Params
 from pipelines.judge import onnx
+from pipelines.judge import rows as judged
 from pipelines.judge.rules import leaks
-from pipelines.serving.request import MOST_WORDS, Reader
-from pipelines.training import train
+from pipelines.serving.request import Reader
+from pipelines.training import evaluate, train
+from tests.problems.parcels import PROBLEM as PARCELS
 
 NOTE = Column("note", "words", "what the sender says", known_at=0.0, missing=0.5)
 CONTRACT = Contract(
@@ -73,6 +78,10 @@ def fitted(vectorizer: Any, model: Any, rows: pd.DataFrame) -> Pipeline:
         ("  Straße\n\tnumber ４２ ", "strasse number 42"),
         ("ﬁne—café", "fine café"),
         ("a_b it's", "a_b it s"),
+        ("दिन हिन्दी", "दिन हिन्दी"),  # marks are written on and beside letters
+        ("العَرَبِيَّة", "العَرَبِيَّة"),
+        ("bro\u00adken zero\u200bwidth", "broken zero width"),
+        ("x" * 20_000, "x" * 10_000),
         ("...", ""),
     ],
 )
@@ -81,6 +90,23 @@ def test_one_text_has_one_spelling(text: str, plain: str) -> None:
     assert words.count(text) == len(plain.split()) and np.isnan(words.count(None))
     assert encode(NOTE, [text])[0, 0] == plain
     assert encode(CONTRACT.column("kind"), [text])[0, 0] == text
+
+
+def test_a_text_is_soon_read_whatever_it_is_made_of() -> None:
+    """Composing takes the square of the marks in a row, which are cut; one ligature may be 18 letters."""
+    assert (
+        words.plain("\u0316\u0301" * 5000)
+        == words.plain("a " + "\u0316\u0301" * 5000).removeprefix("a")
+        == ""
+    )
+    assert len(words.plain("e" + "\u0301" * 5000)) <= 31
+    assert len(words.plain("\ufdfa" * 10_000)) <= words.LONGEST
+
+
+@pytest.mark.parametrize("first", range(0, 0x20000, 0x4000))
+def test_what_is_plain_stays_so(first: int) -> None:
+    texts = [f"a{chr(n)}B {chr(n)}" for n in range(first, first + 0x4000) if not 0xD800 <= n < 0xE000]
+    assert all(words.plain(words.plain(text)) == words.plain(text) for text in texts)
 
 
 def test_a_source_may_write_a_text_as_it_likes() -> None:
@@ -96,7 +122,7 @@ def test_a_source_may_write_a_text_as_it_likes() -> None:
     "vectorizer",
     [
         TfidfVectorizer(**RIGHT, max_features=8, dtype=np.float32),
-        TfidfVectorizer(**RIGHT, ngram_range=(1, 2), min_df=3),
+        TfidfVectorizer(**RIGHT, min_df=3, norm="l1"),
         CountVectorizer(**RIGHT, binary=True, stop_words=["with"]),
     ],
 )
@@ -136,7 +162,12 @@ def test_the_machine_s_language_is_not_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "vectorizer",
-    [TfidfVectorizer(), TfidfVectorizer(lowercase=False), CountVectorizer(token_pattern=r"\S+")],
+    [
+        TfidfVectorizer(),
+        TfidfVectorizer(lowercase=False),
+        CountVectorizer(token_pattern=r"\S+"),
+        CountVectorizer(**RIGHT, ngram_range=(1, 2), max_features=40),
+    ],
 )
 def test_a_vectorizer_that_would_count_otherwise_is_one_sentence(vectorizer: Any) -> None:
     pipeline = fitted(vectorizer, LogisticRegression(), noted(100, 1))
@@ -162,9 +193,41 @@ def test_a_request_may_have_a_long_text_where_words_are_counted() -> None:
         return json.dumps({"rows": [{"note": "a" * note, "kind": "b" * kind, "weight": 1.0}]}).encode()
 
     reader = Reader(CONTRACT, 10)
-    assert reader.read(body(MOST_WORDS, 200))
-    for note, kind, said in ((MOST_WORDS + 1, 1, "10000"), (1, 201, "200")):
+    assert reader.read(body(words.LONGEST, 200))
+    for note, kind, said in ((words.LONGEST + 1, 1, "10000"), (1, 201, "200")):
         with pytest.raises(UserError, match=rf"rows\[0\]\.\w+: is longer than {said} characters"):
             reader.read(body(note, kind))
     described = reader.schema()["properties"]["rows"]["items"]["properties"]
-    assert [described[name]["maxLength"] for name in ("note", "kind", "id")] == [MOST_WORDS, 200, 200]
+    assert [described[name]["maxLength"] for name in ("note", "kind", "id")] == [words.LONGEST, 200, 200]
+
+
+def test_a_key_is_not_spelled_anew() -> None:
+    key, *others = CONTRACT.columns
+    with pytest.raises(ValueError, match=r"columns.py: the key id cannot be words"):
+        replace(CONTRACT, columns=(replace(key, type="words"), *others))
+
+
+def test_a_golden_row_has_no_word_that_few_rows_have() -> None:
+    texts = pd.Series([*["late again"] * 5, "late mustermann", None, "mustermann"])
+    kept = evaluate._of_many(texts)
+    assert kept[:5].eq("late again").all() and kept[5] == "late" and kept.isna()[6] and kept[7] == ""
+
+
+def test_a_proposal_may_make_words_of_a_text_and_not_other_ones() -> None:
+    source = noted(3, 0).assign(note=pd.Series(["Herr Geheim, 42!", "late", None]))
+    base = replace(
+        CONTRACT, columns=tuple(replace(NOTE, type="text") if c == NOTE else c for c in CONTRACT.columns)
+    )
+    window = judged.window(source, "2024-01-01", base)
+    theirs = source.assign(note=pd.Series(["herr geheim 42", "late", None]))
+    assert judged.differing(theirs, source, window, base) is None
+    said = judged.differing(theirs.assign(note=pd.Series(["herr 42", "late", None])), source, window, base)
+    assert said is not None and said.startswith("note of '0' is one text in") and "1 of 3" in said
+    assert "geheim" not in said.casefold()
+
+
+def test_a_text_without_words_is_told_by_its_name(small_params: Params) -> None:
+    its = {"contract": CONTRACT, "task": tasks.of(CONTRACT), "estimators": PARCELS.estimators}
+    problem: Any = SimpleNamespace(**its)
+    with pytest.raises(UserError, match=r"columns.py: note has no words from 2013-01 to .*: make it a text"):
+        train.fit_pipeline(small_params, noted(50, 1).assign(note=None), problem)
