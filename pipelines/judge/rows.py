@@ -89,9 +89,8 @@ def differing(theirs: pd.DataFrame, source: pd.DataFrame, window: Window, contra
         if wrong.any():
             place = int(wrong.argmax())
             key = str(ours[contract.key.name].iloc[place])[:SHOWN]
-            given, true = (str(rows[column.name].iloc[place])[:SHOWN] for rows in (theirs, ours))
-            if column.is_text and not column.loggable:
-                given, true = "one text", "another"
+            shown = (str(rows[column.name].iloc[place])[:SHOWN] for rows in (theirs, ours))
+            given, true = shown if column.loggable or not column.is_text else ("one text", "another")
             return (
                 f"{column.name} of {key!r} is {given} in models/window.parquet and {true} in the source "
                 f"({int(wrong.sum()):,} of {len(ours):,} rows differ)"

@@ -97,11 +97,6 @@ def kind(values: pd.Series) -> tuple[Type, str]:
     return ("category" if several else "text"), "?" if written else ""
 
 
-def called(kind: Type) -> str:
-    """The type in a sentence: a column is a text, and not a words."""
-    return "text" if kind == "words" else kind
-
-
 def has_words(values: pd.Series) -> bool:
     """Whether texts are several words each, enough of which come again in other rows."""
     said = values.dropna().astype(str).map(lambda text: plain(text).split())

@@ -201,8 +201,8 @@ def _label(table: Table, said: dict[str, Said], given: str, types: Mapping[str, 
     if kind not in TASKS or (kind == "category" and len(found) > MOST_CLASSES):
         way = one.why or f"`--as {one.original}=TYPE` says what else it is"
         raise UserError(
-            f"{name} cannot be a label: it is a {guess.called(kind)} of {len(found):,} values, and a "
-            f"label is one of {', '.join(TASKS)}; {way}"
+            f"{name} cannot be a label: its type is {kind}, with {len(found):,} values, and a label is "
+            f"one of {', '.join(TASKS)}; {way}"
         )
     if kind == "category":
         more = {"values": tuple(str(coercion.TAKE["category"](value)) for value in sorted(values.unique()))}
@@ -226,7 +226,7 @@ def _time(table: Table, said: dict[str, Said], given: str, label: str, ask: Ask)
     mine = [*likely, *early, NONE][0]
     name = _chosen(table, said, given, "When does the event of a row happen", mine, [*able, NONE], ask)
     if name != NONE and name not in whole:
-        is_not = "has rows without one" if name in able else f"is a {guess.called(said[name].column.type)}"
+        is_not = "has rows without one" if name in able else f"is of type {said[name].column.type}"
         raise UserError(f"{name} cannot be the time: it {is_not}; `--time none` deals the rows to days")
     return name
 

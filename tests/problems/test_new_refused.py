@@ -18,10 +18,13 @@ from tests.problems.yours import ROOM, run
     ("words", "said"),
     [
         (["nowhere.csv"], "nowhere.csv does not exist: give a CSV or Parquet file"),
-        (["tables/t.csv", "--label", "order_id"], "order_id cannot be a label: it is a text of 200 values"),
+        (
+            ["tables/t.csv", "--label", "order_id"],
+            "order_id cannot be a label: its type is text, with 200 values",
+        ),
         (["tables/t.csv", "--label", "always"], "always cannot be it: it says the same in every row"),
         (["tables/t.csv", "--label", "moon"], "t.csv has no column moon; it has order_id, created_at"),
-        (["tables/t.csv", "--time", "Kunde"], "Kunde cannot be the time: it is a category"),
+        (["tables/t.csv", "--time", "Kunde"], "Kunde cannot be the time: it is of type category"),
         (["tables/t.csv", "--key", "Kunde"], "Kunde cannot be the key: it is not another in each row"),
         (["tables/t.csv", "--as", "Kunde=word"], "--as Kunde=word: a type is one of category"),
         (["tables/t.csv", "--as", "Kunde=time"], "--as Kunde=time: not all of its values are dates"),
