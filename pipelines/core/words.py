@@ -32,7 +32,6 @@ def count(text: Any) -> float:
 
 @cache
 def _marked() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Too many marks in a row; and a word with the marks that many scripts write on and beside its letters,
-    which are not in `\\w`."""
+    """Too many marks in a row, and a word with marks on and beside its letters, which \\w has not."""
     marks = "".join(chr(n) for n in range(0x300, 0x20000) if unicodedata.category(chr(n)).startswith("M"))
     return re.compile(f"([{marks}]{{{IN_A_ROW}}})[{marks}]+"), re.compile(rf"\w[\w{marks}]*")

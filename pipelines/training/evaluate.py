@@ -128,9 +128,8 @@ def golden(model: Model, v: pd.DataFrame, contract: Contract) -> Golden:
 def _of_many(texts: pd.Series) -> pd.Series:
     """Texts without the words that few rows have: they may name somebody, and golden rows are published."""
     word = texts.dropna().str.split().explode().rename("word").rename_axis("row").reset_index()
-    many = word.groupby("word")["row"].transform("nunique") >= MANY
-    kept = word[many].groupby("row")["word"].agg(" ".join).reindex(texts.index)
-    return kept.fillna("").where(texts.notna())
+    kept = word[word.groupby("word")["row"].transform("nunique") >= MANY].groupby("row")["word"]
+    return kept.agg(" ".join).reindex(texts.index).fillna("").where(texts.notna())
 
 
 def as_request(row: Row, contract: Contract) -> dict[str, Any]:
