@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any
 
 LONGEST = 10_000  # characters of a text that count
-IN_A_ROW = 30  # marks at most: composing takes the square of their number (Unicode's stream-safe text)
 INSIDE = re.compile("[\u00ad\u200c\u200d\u2060\ufeff]")  # of a word, unseen
 ASCII = re.compile(r"\w+")
 
@@ -32,6 +31,7 @@ def count(text: Any) -> float:
 
 @cache
 def _marked() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Too many marks in a row, and a word with marks on and beside its letters, which \\w has not."""
+    """Too many marks in a row (composing takes the square of their number: stream-safe text has 30), and a
+    word with marks on and beside its letters, which `\\w` has not."""
     marks = "".join(chr(n) for n in range(0x300, 0x20000) if unicodedata.category(chr(n)).startswith("M"))
-    return re.compile(f"([{marks}]{{{IN_A_ROW}}})[{marks}]+"), re.compile(rf"\w[\w{marks}]*")
+    return re.compile(f"([{marks}]{{30}})[{marks}]+"), re.compile(rf"\w[\w{marks}]*")

@@ -4,11 +4,11 @@ Terraform (infra/local) calls `python -m pipelines.host.services install|start|s
 """
 
 import contextlib
-import errno
 import os
 import shutil
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -91,18 +91,10 @@ def forget(host: Host) -> None:
 def check_ports(host: Host) -> None:
     """UserError naming the port that something other than this environment holds."""
     for use, port in host.ports.items():
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-                continue
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
+        # what was killed loses its environment at once, and its ports a moment later
+        if until(partial(_free_or_ours, port, host), within=1.0):
+            continue
         holder = _holder(port)
-        with contextlib.suppress(psutil.Error):
-            if holder and holder.environ().get(launch.MARK) in (host.mark, *_slot_marks(host)):
-                continue
         by = f" by {holder.name()} (process {holder.pid})" if holder else ""
         raise UserError(
             f'port {port} ({use} of {host.environment}) is in use{by}: write {{"port": N}}, the first of '
@@ -122,6 +114,17 @@ def _make_private(host: Host) -> None:
 
 def _slot_marks(host: Host) -> list[str]:
     return [slot.mark for one in host.each for slot in one.slots]
+
+
+def _free_or_ours(port: int, host: Host) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+        return True
+    with contextlib.suppress(psutil.Error):
+        if holder := _holder(port):
+            return holder.environ().get(launch.MARK) in (host.mark, *_slot_marks(host))
+    return False
 
 
 def _holder(port: int) -> psutil.Process | None:

@@ -66,8 +66,7 @@ def timed(candidate: Timed, champion: Timed, limit: float, task: Task) -> tuple[
 
 
 def _in_turn(task: Task, *timed: Timed) -> tuple[float, float]:
-    """By the clocks of the processes: noise meets both alike. Each is asked twice and timed once: where the
-    kernel lets one of them alone sleep between two requests, its first answer takes up to twice as long."""
+    """By the clocks of the processes, each asked twice and timed once: one that slept is slow at first."""
     models = [(Contained(path, task), inputs) for path, inputs in timed]
     taken: list[list[float]] = [[] for _ in models]
     for row in range(min(ROWS, *(len(values) for _, inputs in models for values in inputs.values()))):

@@ -298,10 +298,8 @@ def _measure(said: dict[str, Said], rows: pd.DataFrame, name: str, time: str, pe
         _mark(said, name, values=tuple(sorted(given.unique())))
     if column.label:
         return
-    if column.type == "text":
-        _mark(said, name, "no feature: a text")
-    elif column.type == "words":
-        _mark(said, name, "may say anything: no log keeps it")
+    if column.type in ("text", "words"):
+        _mark(said, name, "no feature: a text" if column.type == "text" else "any words: no log keeps it")
     elif column.type != "time":
         personal = not set(guess.WORDS["personal"]).isdisjoint(guess.words(one.original))
         _mark(said, name, "of a person: no log keeps it" if personal else "", loggable=not personal)

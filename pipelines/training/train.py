@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 MODELS = Path("models")
 FILE = "pipelines/problem/estimators.py"
 SPLIT = r"\S+"  # where words are, as sklearn is told
-RUNTIME = "com.microsoft"  # operators of ONNX Runtime alone
 PARITY = 1e-5  # between the answers of sklearn, in float64, and ONNX, in float32
 
 
@@ -79,8 +78,8 @@ def fit_pipeline(params: Params, rows: pd.DataFrame, problem: Problem) -> "Pipel
     threadpoolctl.threadpool_limits(limits=1)
     for column in contract.features:
         if column.type == "words" and rows[column.name].isna().all():
-            none = f"has no words from {params.train.first} to {params.train.last}"
-            raise UserError(f"columns.py: {column.name} {none}: make it a text until it has")
+            until = f"has no words until {params.train.last}: make it a text until it has"
+            raise UserError(f"columns.py: {column.name} {until}")
     try:
         pipeline.fit(frame(rows, contract), label * 1)  # 0 and 1 of flags, which ONNX knows
     except InvalidParameterError as error:
@@ -170,16 +169,15 @@ def to_onnx(pipeline: "Pipeline", contract: Contract) -> bytes:
             node.output[:] = [name if made == output.name else made for made in node.output]
         output.name = name
     operators = sorted(graph.opset_import, key=lambda entry: entry.domain)  # skl2onnx keeps them in a set
-    operators = [entry for entry in operators if entry.domain != RUNTIME]
+    operators = [entry for entry in operators if entry.domain != "com.microsoft"]
     del graph.opset_import[:]
     graph.opset_import.extend(operators)
     return bytes(graph.SerializeToString(deterministic=True))
 
 
 def _split_at_blanks(graph: Any) -> None:
-    """Let ONNX's own operator split texts, which are words with blanks between them, where skl2onnx takes one
-    of ONNX Runtime's. UserError where an estimator splits or writes them otherwise, or counts pairs of words:
-    skl2onnx takes one of which a word is not in the vocabulary for a single word."""
+    """ONNX's own operator splits texts in place of one of ONNX Runtime's. UserError where an estimator splits
+    otherwise, or counts pairs of words: skl2onnx takes one with a word that it does not know for a word."""
     for node in graph.graph.node:
         said = {attribute.name: attribute.s or attribute.i for attribute in node.attribute}
         otherwise = node.op_type == "Tokenizer" and said.get("tokenexp") != SPLIT.encode()
