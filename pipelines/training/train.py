@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import inspect
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -76,6 +77,7 @@ def fit_pipeline(params: Params, rows: pd.DataFrame, problem: Problem) -> "Pipel
 
     # For good: of fits beside each other, the first to end would give the other its threads back.
     threadpoolctl.threadpool_limits(limits=1)
+    os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")  # else it warns where nothing tells of physical cores
     for column in contract.features:
         if column.type == "words" and rows[column.name].isna().all():
             until = f"has no words until {params.train.last}: make it a text until it has"
