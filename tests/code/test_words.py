@@ -211,6 +211,8 @@ def test_a_golden_row_has_no_word_that_few_rows_have() -> None:
     texts = pd.Series([*["late again"] * 5, "late mustermann", None, "mustermann"])
     kept = evaluate._of_many(texts)
     assert kept[:5].eq("late again").all() and kept[5] == "late" and kept.isna()[6] and kept[7] == ""
+    assert evaluate._of_many(pd.Series([None, None], dtype="str")).isna().all()
+    assert evaluate._of_many(pd.Series(["one", "two"])).eq("").all()
 
 
 def test_a_proposal_may_make_words_of_a_text_and_not_other_ones() -> None:
