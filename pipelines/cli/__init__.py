@@ -6,7 +6,7 @@ import traceback
 from pipelines.base import console, loopback
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.signals import Interrupted
-from pipelines.cli import ci, delivery, infra, local, monitoring, pipeline, review, stage, store
+from pipelines.cli import ci, delivery, infra, local, monitoring, pipeline, review, setup, stage, store
 from pipelines.cli.groups import Verbs
 
 app = Verbs(
@@ -16,7 +16,7 @@ app = Verbs(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for work in (pipeline, review, delivery, monitoring, local):
+for work in (pipeline, review, delivery, monitoring, setup, local):
     app.add_typer(work.verbs)
 app.add_typer(store.verbs, name="store", rich_help_panel="Groups")
 app.add_typer(infra.verbs, name="infra", rich_help_panel="Groups")
