@@ -34,7 +34,15 @@ CALL_SECONDS, TRANSFER_SECONDS = 30.0, 1800.0  # without an answer; without the 
 HEADERS = {"X-GitHub-Api-Version": "2022-11-28"}
 
 
-class NotFound(UserError):
+class Declined(UserError):
+    """An answer of GitHub's that is no: its status, and what it says."""
+
+    def __init__(self, sentence: str, status: int, says: str = "") -> None:
+        super().__init__(sentence)
+        self.status, self.says = status, says
+
+
+class NotFound(Declined):
     """GitHub's 404: there is none, or this token may not see it."""
 
 
@@ -98,6 +106,10 @@ class GitHub:
         if field and len(found) < (known := content.get("total_count", 0)):
             raise TooMany(f"GitHub gives out {len(found)} of the {known} entries at {path}")
         return found
+
+    def outside(self, path: str) -> Any:
+        """What is not the repository's: `path` is below the API's root, such as /user. Errors as `call`."""
+        return _content(self._ask("GET", f"{self.api}{path}"))
 
     def status(self, sha: str, context: str, state: str, sentence: str, page: str | None) -> None:
         """Set a commit status; a sentence that is too long for it is cut."""
@@ -279,12 +291,14 @@ def _words(error: Exception) -> str:
 def _sentence(asked: str, error: Exception, api: str, wait: float | None) -> UserError:
     status = _status(error)
     if status == 404:
-        return NotFound(f"GitHub refused {asked}: 404 Not Found: there is none, or the token may not see it")
+        why = "404 Not Found: there is none, or the token may not see it"
+        return NotFound(f"GitHub refused {asked}: {why}", status)
     if status == 401:
-        return UserError(f"GitHub refused {asked}: 401: GITHUB_TOKEN or GH_TOKEN is not valid, or expired")
+        why = "401: GITHUB_TOKEN or GH_TOKEN is not valid, or expired"
+        return Declined(f"GitHub refused {asked}: {why}", status)
     if status is not None:
         later = f": try again in {wait:.0f} s" if wait is not None else ""
-        return UserError(f"GitHub refused {asked}: {_words(error)}{later}")
+        return Declined(f"GitHub refused {asked}: {_words(error)}{later}", status, _message(error))
     if isinstance(error, _Broken):
         return UserError(f"GitHub answered {asked} with {error}: try again")
     return UserError(f"GitHub does not answer {asked} at {api} ({_words(error)}): try again")

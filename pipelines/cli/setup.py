@@ -1,12 +1,51 @@
 """The verbs that set a copy of the template up, and keep it well."""
 
+from pathlib import Path
 from typing import Annotated
 
 from typer import Exit, Option
 
+from pipelines.cli.arguments import pairs
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs("Set up and keep")
+
+
+@verbs.command(example="ml init --plan\nml init --owners @ada --reviewers @ada --store github")
+def init(
+    plan: Annotated[bool, Option("--plan", help="Only say what would change.")] = False,
+    owners: Annotated[str, Option(help="Who must approve code: @NAME, @ORGANIZATION/TEAM.")] = "",
+    reviewers: Annotated[str, Option(help="Who lets production move: the same.")] = "",
+    branch: Annotated[str, Option(help="The default branch, where it shall be another.")] = "",
+    model: Annotated[str, Option(help="The model's name.")] = "",
+    store: Annotated[str, Option(help="Where releases are kept: github, or folder.")] = "",
+    runner: Annotated[str, Option(help="The label of a self-hosted runner on the host.")] = "",
+    pull: Annotated[
+        bool | None, Option("--pull/--no-pull", help="Hosts follow the ledger: promote after the rehearsal.")
+    ] = None,
+    variables: Annotated[list[str] | None, Option("--var", help="NAME=VALUE that workflows ask.")] = None,
+    repository: Annotated[str, Option(help="OWNER/NAME, where origin does not say it.")] = "",
+    yes: Annotated[bool, Option("--yes", help="Ask nothing.")] = False,
+) -> None:
+    """Turn a fresh copy into a repository whose checks mean something: rulesets, environments, the ledger's
+    key, the label, variables, what Actions may do; and in this checkout CODEOWNERS, allowed_signers and the
+    branch that workflows start on, for you to commit.
+
+    It needs an administrator's token: GITHUB_TOKEN, GH_TOKEN, or `gh auth login`. What is right stays, so a
+    second run changes nothing, and what a kill left half done the same command finishes. What your plan of
+    GitHub refuses is named with what it means, the rest is set, and the exit code is 3."""
+    from pipelines.setup import where
+    from pipelines.setup.asked import FOLDER, completed, people
+    from pipelines.setup.init import init
+    from pipelines.setup.wanted import Wanted
+
+    hub = where.found(Path(), repository).hub()
+    given = pairs(variables)
+    given |= {"GREENLIGHT_STORE": "" if store == FOLDER else store} if store else {}
+    given |= {"GREENLIGHT_RUNNER": runner} if runner else {}
+    given |= {"GREENLIGHT_PULL": "true" if pull else ""} if pull is not None else {}
+    wanted = Wanted(people(owners), people(reviewers), branch, model, given)
+    raise Exit(init(hub, completed(hub, wanted, Path(), yes), plan=plan))
 
 
 @verbs.command(example="ml update --plan\nml update --from https://github.com/OWNER/greenlight")

@@ -94,6 +94,9 @@ def run(
     attempt: its id and its artifacts stay. `told` gets the lines of progress too. UserError before anything
     runs where the workflow does not exist or uses an action without a stand-in, and where no runner has a
     job's label."""
+    known = read_json(file) if (file := place.state / "github.json").exists() else {}
+    variables = {one["name"]: one["value"] for one in known.get("variables", {}).values()}
+    place = replace(place, variables=variables | dict(place.variables))
     started, (number, folder) = now(), next_run(place.state, again)
     log = folder / "log.txt"
     attempt = 1 + (read_json(folder / "run.json")["run_attempt"] if again else 0)
@@ -107,8 +110,9 @@ def run(
             )
         definition = yaml.safe_load(file.read_text())
         found = stand_ins(folder / "source", file)
-        given = dict(secrets or {}) if not rights.from_fork(event) else {}  # strangers get none
-        given |= rights.hand_out(file, event, folder)
+        stranger = rights.from_fork(event)  # gets no secret
+        given = {} if stranger else dict(secrets or {})
+        given |= rights.hand_out(file, event, folder, {} if stranger else environments(known))
         command = [
             *arguments(event, place, folder, given, number, attempt),
             *("--workflows", str(file.relative_to(folder / "source"))),
@@ -139,6 +143,14 @@ def run(
     if code:
         step(f"{name}: the whole log is in {done.log}")
     return done
+
+
+def environments(known: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the API keeps of environments, each with its secrets as they are."""
+    return {
+        name: {**one, "secrets": {secret: about["value"] for secret, about in one["secrets"].items()}}
+        for name, one in known.get("environments", {}).items()
+    }
 
 
 def ended(state: Path) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from zlib import crc32
 
 MAIN = "main"  # the default branch
 
@@ -56,23 +57,25 @@ def _by_owner(repository: str) -> dict[str, Any]:
     return {"repository": describe(repository), "sender": user(owner(repository))}
 
 
-def describe(repository: str, fork: bool = False) -> dict[str, Any]:
+def describe(
+    repository: str, fork: bool = False, private: bool = False, default: str = MAIN
+) -> dict[str, Any]:
     """A repository, as payloads and the API name it."""
     return {
         "id": 2 if fork else 1,
         "name": repository.partition("/")[2],
         "full_name": repository,
-        "private": False,
+        "private": private,
         "owner": user(owner(repository)),
         "html_url": f"https://github.com/{repository}",
         "fork": fork,
-        "default_branch": MAIN,
+        "default_branch": default,
     }
 
 
 def user(login: str) -> dict[str, Any]:
     kind = "Bot" if login.endswith("[bot]") else "User"
-    return {"login": login, "id": 1, "type": kind, "site_admin": False}
+    return {"login": login, "id": crc32(login.encode()), "type": kind, "site_admin": False}
 
 
 def owner(repository: str) -> str:

@@ -12,6 +12,7 @@ from pipelines.base import git
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, write_json
 from pipelines.local.events import describe, now, owner, user
+from pipelines.local.plans import Plan
 from pipelines.local.rules import Rules
 
 DOCS = "https://docs.github.com/rest"
@@ -36,13 +37,25 @@ def invalid(**fault: str) -> ApiError:
 class Forge:
     """The pull requests and what was said of them, on disk before an answer, beside the runs of `act.run`."""
 
-    def __init__(self, folder: Path, origin: Path, repository: str, rules: Rules) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        origin: Path,
+        repository: str,
+        rules: Rules | None = None,
+        plan: Plan | None = None,
+    ) -> None:
+        """With `rules`, or without a `plan`, it is one that is set up; with a plan alone a new one."""
         self.folder, self.file, self.origin = folder, folder / "github.json", origin.absolute()
-        self.repository, self.rules = repository, rules
+        self.repository, self.plan = repository, plan or Plan.PUBLIC
+        self.given = rules or (None if plan else Rules())
         self.lock = threading.RLock()
-        lists = ("pulls", "issues", "comments", "statuses", "events", "reviews", "unexpected")
+        lists = ("pulls", "issues", "comments", "statuses", "events", "reviews", "unexpected", "rulesets")
         self.state: dict[str, Any] = {
             **{name: [] for name in lists},
+            **{name: {} for name in ("labels", "environments", "variables")},
+            "merge commits": True,
+            "pulls by workflows": plan is None,  # Actions may create pull requests
             "last": 0,
             "keys": {},  # deploy keys, by fingerprint
             "pushers": {},  # of each ref: its commit, and who pushed that
@@ -50,6 +63,17 @@ class Forge:
         }
         if self.file.exists():
             self.state |= read_json(self.file)
+
+    @property
+    def default(self) -> str:
+        """The default branch."""
+        return self.git("symbolic-ref", "--short", "HEAD")
+
+    @property
+    def rules(self) -> Rules:
+        """What merges and pushes are held to: what was given, or else the rulesets that were made here."""
+        made: list[dict[str, Any]] = self.state["rulesets"]
+        return self.given if self.given and not made else Rules.made(made, self.default)
 
     @property
     def author(self) -> tuple[str, ...]:
@@ -256,6 +280,8 @@ def create_pull(forge: Forge, at: dict[str, Any], body: dict[str, Any]) -> tuple
     record = {"number": forge.next_id(), "title": text(body, "title"), "body": body.get("body")}
     record |= {**pair, **ends, "state": "open", "created_at": now(), "merged_at": None}
     if at["who"].rights is not None:
+        if not forge.state["pulls by workflows"]:
+            raise ApiError(403, "GitHub Actions is not permitted to create or approve pull requests.")
         record["by"] = at["by"]  # a workflow opened it
     forge.state["pulls"].append(record)
     return 201, forge.describe(record)

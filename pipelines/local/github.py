@@ -15,20 +15,28 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from pipelines.base.github import GitHub
-from pipelines.local import marks, pushes  # noqa: F401 (their routes)
+from pipelines.local import environments, marks, pushes, settings  # noqa: F401 (their routes)
 from pipelines.local.forge import ROUTES, ApiError, Forge
-from pipelines.local.rights import EVERYTHING, holder
+from pipelines.local.plans import Plan
+from pipelines.local.rights import EVERYTHING, Holder, holder
 from pipelines.local.rules import Rules
+
+ADMINISTERS = ("administration:", "secrets:", "variables:")  # what a person needs the role admin for
 
 
 @contextmanager
 def serve(
-    folder: Path, origin: Path, repository: str = "you/greenlight", rules: Rules | None = None
+    folder: Path,
+    origin: Path,
+    repository: str = "you/greenlight",
+    rules: Rules | None = None,
+    plan: Plan | None = None,
 ) -> Iterator[str]:
     """Serve the API while the block runs; its address is what `GITHUB_API_URL` must be.
 
-    `folder`: `Place.state`. `rules`: of the default branch."""
-    forge = Forge(folder, origin, repository, rules or Rules())
+    `folder`: `Place.state`. `rules`: of the default branch, until a ruleset is made. `plan`: of GitHub, for
+    a repository that nobody has set up."""
+    forge = Forge(folder, origin, repository, rules, plan)
     pushes.door("guard", origin)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler(forge)) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
@@ -85,13 +93,19 @@ def handler(forge: Forge) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+def administers(forge: Forge, who: Holder) -> bool:
+    """Whether somebody's role lets them change settings; a job's token has its rights instead."""
+    return who.app is not None or forge.state["roles"].get(who.login) == "admin"
+
+
 def dispatch(
     forge: Forge, method: str, path: str, query: dict[str, str], content: bytes, token: str
 ) -> tuple[int, Any]:
     start = f"/repos/{forge.repository}"
-    inner = unquote(path)[len(start) :] if unquote(path).startswith(start) else None
+    asked = unquote(path)
+    inner = asked[len(start) :] if asked.startswith(start) else f"~{asked}"
     for wanted, pattern, needs, function in ROUTES:
-        if method == wanted and inner is not None and (match := pattern.fullmatch(inner)):
+        if method == wanted and (match := pattern.fullmatch(inner)):
             if not token:
                 raise ApiError(401, "Requires authentication")
             if (who := holder(token, forge.folder, forge.state["keys"])) is None:
@@ -100,6 +114,8 @@ def dispatch(
                 raise ApiError(401, "Bad credentials")  # a deploy key opens git's door alone
             if not who.may(needs):
                 raise ApiError(403, "Resource not accessible by integration")
+            if any(need.startswith(ADMINISTERS) for need in needs) and not administers(forge, who):
+                raise ApiError(403, "Must have admin rights to Repository.")
             try:
                 body = json.loads(content or b"{}")
             except json.JSONDecodeError:

@@ -11,7 +11,7 @@ from typing import Any
 from pipelines.base import git, programs
 from pipelines.base.errors import UserError
 from pipelines.local.act import ended
-from pipelines.local.events import MAIN, now, user
+from pipelines.local.events import now, user
 from pipelines.local.forge import ApiError, Forge, invalid, latest, route
 from pipelines.local.marks import may_write
 from pipelines.local.rights import ACTIONS
@@ -43,21 +43,6 @@ def receive(forge: Forge, at: dict[str, Any], body: dict[str, Any]) -> tuple[int
     return 200, {}
 
 
-@route("POST", "/keys", "administration:write")
-def create_key(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    """A deploy key, by its public half."""
-    import asyncssh
-
-    try:
-        fingerprint = asyncssh.import_public_key(body["key"]).get_fingerprint()
-    except (KeyError, ValueError, asyncssh.KeyImportError):
-        message = "key is invalid. You must supply a key in OpenSSH public key format"
-        raise invalid(field="key", message=message) from None
-    key = {"title": body.get("title", ""), "read_only": bool(body.get("read_only")), "id": forge.next_id()}
-    forge.state["keys"][fingerprint] = key
-    return 201, key
-
-
 def door(verb: str, folder: Path, *api: str, login: str = "") -> None:
     """`guard` holds the pushes of jobs into `folder` to what the API says, whichever clone they come from;
     `enter` has a person's, from the checkout `folder`, come with their login: `api` ends with the repository.
@@ -75,12 +60,14 @@ def merge_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
     base, head = pull["base"]["sha"], pull["head"]["sha"]
     if method not in NAMES:
         raise invalid(field="merge_method", code="invalid")
+    if method == "merge" and not forge.state["merge commits"]:
+        raise ApiError(405, f"{NAMES[method]} are not allowed on this repository.")
     if body.get("sha", head) != head:
         raise ApiError(409, "Head branch was modified. Review and try the merge again.")
     if pull["state"] != "open" or not pull["mergeable"]:
         raise ApiError(405, "Pull Request is not mergeable")
     merge_base = forge.git("merge-base", base, head)
-    if pull["base"]["ref"] == MAIN:
+    if pull["base"]["ref"] == forge.default:
         if method not in forge.rules.methods:
             raise ApiError(405, f"{NAMES[method]} are not allowed on this repository.")
         if broken := violation(forge, pull, merge_base):

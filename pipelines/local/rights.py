@@ -4,6 +4,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ ACTIONS = 15368  # the id of GitHub Actions, the app
 EVERYTHING = "local-token"  # of the loop itself: the bot, with every right
 SCOPES = ("actions", "checks", "contents", "issues", "pull-requests", "statuses")
 UNSAID = {"contents": "read"}  # a new repository's default, where neither the job nor the workflow says
+INPUT = re.compile(r"\$\{\{ *inputs\.(\w+) *\}\}")
+REFUSED = 'echo "{} is not allowed to deploy to {} due to environment protection rules." >&2; exit 1'
 NAMED = re.compile(r"\b(?:github\.token|secrets\.GITHUB_TOKEN)\b")
 
 
@@ -58,12 +61,14 @@ def holder(token: str, state: Path, keys: Mapping[str, Any]) -> Holder | None:
     return None
 
 
-def hand_out(workflow: Path, event: Event, folder: Path) -> dict[str, str]:
-    """Give each job of a workflow file a token; the secrets that bring them.
+def hand_out(workflow: Path, event: Event, folder: Path, environments: Mapping[str, Any]) -> dict[str, str]:
+    """Give each job of a workflow file a token, and the secrets of its environment; the secrets that bring
+    them.
 
-    act knows one GITHUB_TOKEN for all jobs. So in the copy of the file that it runs, what names that token
-    inside a job names a secret of the job's own; the one for all, which a local action may still name, has
-    no rights. `folder` is the run's: tokens.json is there while it lasts."""
+    act knows one GITHUB_TOKEN, and one secret of a name, for all jobs. So in the copy of the file that it
+    runs, what names them inside a job names a secret of the job's own; the token for all, which a local
+    action may still name, has no rights. A job whose environment does not admit the event's branch fails.
+    `folder` is the run's: tokens.json is there while it lasts. `environments`: as the API keeps them."""
     file = YAML()
     file.width = 10_000  # so that each line stays where it is
     try:
@@ -71,27 +76,50 @@ def hand_out(workflow: Path, event: Event, folder: Path) -> dict[str, str]:
     except YAMLError as error:
         raise UserError(f"{workflow} is not valid YAML ({one_line(error)})") from None
     given: dict[str, dict[str, Any]] = {}
+    own: dict[str, str] = {}
     for name, job in definition["jobs"].items():
+        if (environment := environments.get(named(job.get("environment"), event))) is not None:
+            if not admits(environment, event.ref):
+                job["steps"] = [{"run": REFUSED.format(event.ref, environment["name"])}]
+            for secret, value in environment["secrets"].items():
+                rename(job, re.compile(rf"\bsecrets\.{secret}\b"), f"secrets.{variable(name, secret)}")
+                own[variable(name, secret)] = value
         for step in job.get("steps") or ():
             if str(step.get("uses")).startswith("actions/checkout@"):
                 # what it takes anyway, but by the name that is changed below
                 step["with"] = {"token": "${{ github.token }}"} | (step.get("with") or {})
-        rename_token(job, f"secrets.{variable(name)}")
+        rename(job, NAMED, f"secrets.{variable(name)}")
         said = job.get("permissions", definition.get("permissions"))
         given[name] = {"token": f"job-{secrets.token_hex(16)}", "permissions": permissions(said, event)}
     file.dump(definition, workflow)
     nobody = {"token": f"job-{secrets.token_hex(16)}", "permissions": {}}
     write_json(folder / "tokens.json", {**given, "": nobody})
-    return {variable(name): job["token"] for name, job in given.items()} | {"GITHUB_TOKEN": nobody["token"]}
+    tokens = {variable(name): job["token"] for name, job in given.items()}
+    return own | tokens | {"GITHUB_TOKEN": nobody["token"]}
 
 
-def rename_token(node: Any, name: str) -> None:
-    """Give another name to a job's token in all texts below a node."""
+def named(said: Any, event: Event) -> str:
+    """The environment that a job names, by itself or by an input of the event; empty where it names none."""
+    text = str((said.get("name") if isinstance(said, Mapping) else said) or "")
+    inputs: Mapping[str, Any] = event.payload.get("inputs") or {}
+    return INPUT.sub(lambda found: str(inputs.get(found[1], "")), text)
+
+
+def rename(node: Any, old: re.Pattern[str], name: str) -> None:
+    """Give another name to a secret in all texts below a node."""
     for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-        if isinstance(value, str) and NAMED.search(value):
-            node[key] = type(value)(NAMED.sub(name, value))
+        if isinstance(value, str) and old.search(value):
+            node[key] = type(value)(old.sub(name, value))
         elif isinstance(value, dict | list):
-            rename_token(value, name)
+            rename(value, old, name)
+
+
+def admits(environment: Mapping[str, Any], ref: str) -> bool:
+    """Whether a job that runs on this ref may name an environment."""
+    if environment["deployment_branch_policy"] is None:
+        return True
+    branch = ref.removeprefix("refs/heads/")
+    return branch != ref and any(fnmatchcase(branch, policy["name"]) for policy in environment["policies"])
 
 
 def permissions(said: Any, event: Event) -> dict[str, str]:
@@ -112,5 +140,5 @@ def from_fork(event: Event) -> bool:
     return pull is not None and (pull["head"]["repo"]["full_name"] != pull["base"]["repo"]["full_name"])
 
 
-def variable(job: str) -> str:
-    return f"TOKEN_OF_{re.sub(r'[^A-Za-z0-9]', '_', job).upper()}"
+def variable(job: str, secret: str = "TOKEN") -> str:
+    return f"{secret}_OF_{re.sub(r'[^A-Za-z0-9]', '_', job).upper()}"

@@ -42,21 +42,26 @@ class Guard:
     keys_pass: bool  # deploy keys are on its bypass list
 
     @classmethod
-    def of(cls, ruleset: dict[str, Any]) -> "Guard":
+    def of(cls, ruleset: Mapping[str, Any], default: str = MAIN) -> "Guard":
         names, rules = ruleset["conditions"]["ref_name"], {r["type"]: r for r in ruleset["rules"]}
+        known = {"~DEFAULT_BRANCH": f"refs/heads/{default}"}
         checks = rules.get("required_status_checks", {}).get("parameters", {})
         passes = [(a["actor_type"], a["bypass_mode"]) for a in ruleset.get("bypass_actors", ())]
         return cls(
-            tuple(names["include"]),
-            tuple(names["exclude"]),
+            tuple(known.get(one, one) for one in names["include"]),
+            tuple(known.get(one, one) for one in names["exclude"]),
             frozenset(rules),
             len(checks.get("required_status_checks", ())),
             ("DeployKey", "always") in passes,
         )
 
+    def covers(self, ref: str) -> bool:
+        """Whether it is about this ref."""
+        return _named(ref, self.include) and not _named(ref, self.exclude)
+
     def broken(self, push: Push) -> list[str]:
         """Why this push may not be, as GitHub says it; empty where it may."""
-        if not _named(push.ref, self.include) or _named(push.ref, self.exclude):
+        if not self.covers(push.ref):
             return []
         if push.by_key and self.keys_pass:
             return []
@@ -90,20 +95,33 @@ class Rules:
 
     @classmethod
     def of(cls, file: Path = RULESET) -> "Rules":
-        """Merges by this ruleset, pushes by all those beside it that are active."""
-        found = {rule["type"]: rule.get("parameters", {}) for rule in read_json(file)["rules"]}
-        checks, pulls = found.get("required_status_checks", {}), found.get("pull_request", {})
-        beside = [read_json(path) for path in sorted(file.parent.glob("*.json"))]
-        asked = checks.get("required_status_checks", ())
+        """What this ruleset and those beside it ask."""
+        return cls.made([read_json(path) for path in sorted(file.parent.glob("*.json"))])
+
+    @classmethod
+    def made(cls, rulesets: Iterable[Mapping[str, Any]], default: str = MAIN) -> "Rules":
+        """What all those that are active ask together: merges by those that name the default branch."""
+        active = [one for one in rulesets if one["enforcement"] == "active"]
+        guards = tuple(Guard.of(one, default) for one in active)
+        rules = [
+            (rule["type"], rule.get("parameters", {}))
+            for one, guard in zip(active, guards, strict=True)
+            if guard.covers(f"refs/heads/{default}")
+            for rule in one["rules"]
+        ]
+        checks = [parameters for kind, parameters in rules if kind == "required_status_checks"]
+        pulls = [parameters for kind, parameters in rules if kind == "pull_request"]
+        asked = [check for one in checks for check in one.get("required_status_checks", ())]
+        allowed = [set(one.get("allowed_merge_methods", cls.methods)) for one in pulls]
         return cls(
-            tuple(check["context"] for check in asked),
-            checks.get("strict_required_status_checks_policy", False),
-            tuple(pulls.get("allowed_merge_methods", cls.methods)),
-            pulls.get("required_approving_review_count", 0),
-            pulls.get("require_last_push_approval", False),
-            pulls.get("require_code_owner_review", False),
+            tuple(dict.fromkeys(check["context"] for check in asked)),
+            any(one.get("strict_required_status_checks_policy", False) for one in checks),
+            tuple(method for method in cls.methods if all(method in those for those in allowed)),
+            max((one.get("required_approving_review_count", 0) for one in pulls), default=0),
+            any(one.get("require_last_push_approval", False) for one in pulls),
+            any(one.get("require_code_owner_review", False) for one in pulls),
             {one["context"]: app for one in asked if (app := one.get("integration_id")) is not None},
-            tuple(Guard.of(one) for one in beside if one["enforcement"] == "active"),
+            guards,
         )
 
     def broken(self, push: Push) -> list[str]:
@@ -112,8 +130,7 @@ class Rules:
 
 
 def _named(ref: str, patterns: tuple[str, ...]) -> bool:
-    known = {"~ALL": ref, "~DEFAULT_BRANCH": f"refs/heads/{MAIN}"}
-    return any(known.get(one) == ref or re.fullmatch(_glob(one), ref) for one in patterns)
+    return any(one == "~ALL" or re.fullmatch(_glob(one), ref) for one in patterns)
 
 
 def owners(text: str, paths: Iterable[str]) -> list[tuple[str, ...]]:

@@ -187,7 +187,7 @@ jobs:
 def test_each_checkout_is_given_the_token_of_its_job_unless_it_names_one(tmp_path: Path) -> None:
     file = tmp_path / "w.yml"
     file.write_text(WORKFLOW)
-    rights.hand_out(file, events.push("o/r", "0" * 40, "1" * 40), tmp_path)
+    rights.hand_out(file, events.push("o/r", "0" * 40, "1" * 40), tmp_path, {})
     made, before = yaml.safe_load(file.read_text()), yaml.safe_load(WORKFLOW)
     given = {
         name: [(step.get("with") or {}).pop("token", None) for step in job["steps"]]

@@ -1,0 +1,100 @@
+"""`ml init`: a fresh copy becomes a repository whose checks mean something.
+
+Each setting is looked at and changed where it is wrong, in an order in which a kill anywhere leaves what the
+same command finishes. What the plan of GitHub, or an organization, refuses is said, and the rest goes on.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.base import git
+from pipelines.base.console import aligned, step
+from pipelines.base.errors import UserError
+from pipelines.base.github import Declined, GitHub
+from pipelines.setup import environments, repository
+from pipelines.setup.refusals import by_plan, passing, reason
+from pipelines.setup.setting import Setting
+from pipelines.setup.settings import settings
+from pipelines.setup.tree import COLUMNS
+from pipelines.setup.wanted import Wanted
+
+FOLDER = ".github/"
+SET, CHANGED, WOULD, REFUSED, WAITS, YOURS = "is set", "set now", "would", "REFUSED", "WAITS", "yours"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one setting."""
+
+    what: str
+    came: str
+    says: str
+    matters: bool = True
+
+    @property
+    def fails(self) -> bool:
+        return self.matters and self.came in (REFUSED, WAITS)
+
+
+def init(hub: GitHub, wanted: Wanted, checkout: Path = Path(), plan: bool = False) -> int:
+    """Make the repository what is wanted, or with `plan` only say what would change. 0, or 3 where something
+    that matters could not be set. UserError where nothing more can be set now; it says how far it came."""
+    about = repository.about(hub)
+    allowed(hub, about, wanted)
+    every = settings(hub, about, wanted, checkout)
+    done: list[Outcome] = []
+    for setting in every:
+        try:
+            done.append(outcome(setting, done, plan))
+        except UserError as error:
+            why = reason(error) if isinstance(error, Declined) else str(error)
+            print(table(done), flush=True)
+            again = f"{len(done)} of {len(every)} done; then run the same command again"
+            raise UserError(f"{setting.what}: {why} ({again})") from None
+        step(f"{setting.what}: {done[-1].came}")
+    print(table(done))
+    if new := [path for path in git.dirty(checkout) if path.startswith(FOLDER) or path == str(COLUMNS)]:
+        print(f"\nCommit {', '.join(new)}, and bring it to the default branch: there it binds.")
+    return 3 if any(one.fails for one in done) else 0
+
+
+def outcome(setting: Setting, before: Iterable[Outcome], plan: bool) -> Outcome:
+    """Look at one setting, and change it where it is wrong. Declined where the same call may do later."""
+    lacking = [one.what for one in before if one.what in setting.after and one.came in (REFUSED, WAITS)]
+    matters = True
+    try:
+        found = setting.look()
+        matters = found.matters
+        if found.right:
+            return Outcome(setting.what, SET, found.says)
+        if found.change is None:
+            return Outcome(setting.what, YOURS, f"{found.says}: {found.way_out}", found.matters)
+        if lacking:
+            return Outcome(setting.what, WAITS, f"for {', '.join(lacking)}", found.matters)
+        if plan:
+            return Outcome(setting.what, WOULD, f"{found.would} (now: {found.says})", found.matters)
+        found.change()
+        return Outcome(setting.what, CHANGED, found.would, found.matters)
+    except Declined as error:
+        if by_plan(error):
+            return Outcome(setting.what, REFUSED, setting.means, matters)
+        if passing(error) or error.status == 401:
+            raise
+        return Outcome(setting.what, REFUSED, reason(error), matters)
+
+
+def allowed(hub: GitHub, about: Mapping[str, Any], wanted: Wanted) -> None:
+    """UserError where whose token it is may not administer the repository, or it knows no such people."""
+    if not about.get("permissions", {}).get("admin"):
+        way_out = "ask one to run this, or to give you the role admin"
+        raise UserError(
+            f"only an administrator sets up {hub.repository}, and this token is not one's: {way_out}"
+        )
+    for name in (*wanted.owners, *wanted.reviewers):
+        environments.person(hub, name)
+
+
+def table(done: list[Outcome]) -> str:
+    return "\n".join(aligned([(one.came, one.what, one.says) for one in done])) if done else ""

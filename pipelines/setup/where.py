@@ -1,0 +1,71 @@
+"""Which repository of GitHub this checkout is, where its API is, and the token to ask it with."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.base import git, programs
+from pipelines.base import github as client
+from pipelines.base.errors import UserError
+from pipelines.base.github import API, GitHub
+
+ADDRESS = re.compile(
+    r"(?:\w+://(?:[^@/]+@)?(?P<host>[\w.-]+)(?::\d+)?/|[\w.-]+@(?P<ssh>[\w.-]+):)"
+    r"(?P<name>[\w.-]+/[\w.-]+?)(?:\.git)?/?"
+)
+PATIENCE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Where:
+    """A repository: `host` is the machine of its pages, `name` is OWNER/NAME."""
+
+    host: str
+    name: str
+    api: str
+
+    @property
+    def pages(self) -> str:
+        """The address of its pages."""
+        return f"https://{self.host}/{self.name}"
+
+    def hub(self) -> GitHub:
+        """Its API. UserError where there is no token for it."""
+        return GitHub(self.api, self.name, token(self.host))
+
+
+def found(checkout: Path = Path(), name: str = "") -> Where:
+    """By `name`, else GITHUB_REPOSITORY, else the remote `origin`; its API at GITHUB_API_URL, else where a
+    GitHub of that host has it. UserError where none of them names a repository."""
+    name = name or os.environ.get("GITHUB_REPOSITORY", "")
+    address = ADDRESS.fullmatch(git.remote_url(at=checkout) or "")
+    host = (address["host"] or address["ssh"]) if address else "github.com"
+    if not name and address:
+        name = address["name"]
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        what = f"{name!r} is not" if name else "the remote origin does not name"
+        raise UserError(f"{what} a repository on GitHub: give --repository OWNER/NAME")
+    api = os.environ.get("GITHUB_API_URL") or api_of(host)
+    return Where(host.removeprefix("ssh."), name, api.rstrip("/"))
+
+
+def api_of(host: str) -> str:
+    """Where a host of GitHub's pages has its API: github.com, a company's at ghe.com, or its own server."""
+    host = host.removeprefix("ssh.")
+    if host == "github.com":
+        return API
+    return f"https://api.{host}" if host.endswith(".ghe.com") else f"https://{host}/api/v3"
+
+
+def token(host: str) -> str:
+    """GITHUB_TOKEN, GH_TOKEN, or that of GitHub's own program. UserError where there is none."""
+    if known := client.token():
+        return known
+    if program := programs.find("gh"):
+        done = programs.run([program, "auth", "token", "--hostname", host], timeout=PATIENCE_SECONDS)
+        if done.returncode == 0 and (told := done.stdout.strip()):
+            return told
+    raise UserError(
+        f"no token for {host}: run `gh auth login`, or set GITHUB_TOKEN to one of an administrator"
+    )

@@ -1,0 +1,137 @@
+"""`ml init` against the stand-in of GitHub: a fresh copy becomes a repository whose checks mean something."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+
+from pipelines.local.plans import Plan
+from pipelines.registry.signing import Key, Signers
+from pipelines.setup.check import State
+from pipelines.setup.settings import github_checks
+from tests.setup.conftest import REPOSITORY, Copy, fresh, mistake
+
+ENVIRONMENTS = ("staging", "production")
+
+
+def test_from_nothing_to_all_on(copy: Copy, capsys: pytest.CaptureFixture[str]) -> None:
+    assert copy.init(variables={"GREENLIGHT_STORE": "github"}) == 0
+    print(capsys.readouterr().out)
+    state = copy.state
+    assert {one["name"] for one in state["rulesets"]} == {"main", "ledger", "releases"}
+    assert "gate:override" in state["labels"] and state["pulls by workflows"] and state["merge commits"]
+    assert state["variables"]["GREENLIGHT_STORE"]["value"] == "github"
+    for name in ENVIRONMENTS:
+        assert [policy["name"] for policy in state["environments"][name]["policies"]] == ["main"]
+    assert state["environments"]["production"]["reviewers"] == ["grace"]
+    assert state["environments"]["staging"]["reviewers"] == []
+    assert set(copy.files()) == {".github/CODEOWNERS"}
+    assert "@OWNER" not in copy.files()[".github/CODEOWNERS"]
+
+
+def test_the_key_at_github_is_the_one_that_signs_and_that_hosts_are_told_of(copy: Copy) -> None:
+    copy.init()
+    ((fingerprint, key),) = copy.state["keys"].items()
+    assert not key["read_only"]
+    secrets = [
+        copy.state["environments"][name]["secrets"]["GREENLIGHT_LEDGER_KEY"]["value"] for name in ENVIRONMENTS
+    ]
+    assert secrets[0] == secrets[1]
+    signer = Key.parse(secrets[0], "the secret")
+    assert signer.fingerprint == fingerprint == asyncssh.import_public_key(key["key"]).get_fingerprint()
+    commit = signer.sign(b"tree 1\nauthor x\n\nx\n")
+    assert Signers.load(copy.checkout / ".github/allowed_signers").who(commit) == "greenlight-ledger"
+
+
+def test_run_twice_it_writes_nothing(copy: Copy) -> None:
+    copy.init()
+    copy.push()
+    copy.writes.clear()
+    assert copy.init() == 0
+    assert copy.writes == [] and copy.files() == {}
+
+
+def test_a_plan_writes_nothing_and_says_all(copy: Copy, capsys: pytest.CaptureFixture[str]) -> None:
+    assert copy.init(plan=True) == 0
+    assert copy.writes == [] and copy.files() == {}
+    assert not (copy.checkout / ".github/allowed_signers").exists()
+    said = capsys.readouterr().out.splitlines()
+    for what in (
+        "ruleset main",
+        "label gate:override",
+        "environment production",
+        "the ledger's key",
+        "code owners",
+    ):
+        assert any(line.startswith("would") and what in line for line in said), what
+
+
+PLANS = [
+    (Plan.FREE_PRIVATE, {"environment staging", "environment production", "ruleset main"}),
+    (Plan.PRO_PRIVATE, {"reviewers of production"}),
+    (Plan.ENTERPRISE_PRIVATE, set()),
+    (Plan.PUBLIC, set()),
+]
+
+
+@pytest.mark.parametrize(("plan", "refused"), PLANS)
+def test_what_a_plan_refuses_is_named_and_the_rest_is_set(
+    plan: Plan, refused: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with fresh(tmp_path, plan) as copy:
+        assert copy.init() == (3 if refused else 0)
+        said = capsys.readouterr().out.splitlines()
+        shown = {re.split("  +", line)[1] for line in said if line.startswith("REFUSED")}
+        assert refused <= shown and bool(refused) == bool(shown)
+        if plan is Plan.FREE_PRIVATE:
+            words = "private repository without Pro: rules are not enforced; whoever can push can merge"
+            assert words in "\n".join(said)
+            assert not copy.state["rulesets"] and not copy.state["keys"], "a key that no environment keeps"
+        assert "gate:override" in copy.state["labels"] and copy.state["pulls by workflows"]
+        off = {check.what for check in github_checks_of(copy) if check.fails}
+        assert {one for one in refused if not one.startswith("reviewers")} <= off
+        copy.writes.clear()
+        copy.push()
+        assert copy.init() == (3 if refused else 0)
+
+
+def github_checks_of(copy: Copy) -> list[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GITHUB_API_URL", copy.api)
+        patch.setenv("GITHUB_TOKEN", "user:ada")
+        copy.writes.clear()
+        found = github_checks(copy.checkout, REPOSITORY)
+        assert copy.writes == [], "a check wrote"
+        return found
+
+
+def test_the_checks_are_off_before_and_on_after(copy: Copy) -> None:
+    before = {check.what: check for check in github_checks_of(copy)}
+    assert before["ruleset main"].fails and before["ruleset main"].way_out == "ml init"
+    copy.init()
+    copy.push()
+    after = github_checks_of(copy)
+    assert {check.what for check in after if check.state is not State.ON} == set()
+    assert set(before) == {check.what for check in after}
+
+
+def test_killed_between_any_two_writes_the_same_command_finishes(copy: Copy, tmp_path: Path) -> None:
+    """Each number of writes, in a copy of its own, then the same command without a hindrance."""
+    copy.init()
+    every = len(copy.writes)
+    assert every >= 12
+    for most in range(every):
+        folder = tmp_path / str(most)
+        folder.mkdir()
+        with fresh(folder) as other:
+            other.most = most
+            assert f"{most}" and "run the same command again" in mistake(other.init)
+            other.most = None
+            assert other.init() == 0
+            other.push()
+            assert {check.what for check in github_checks_of(other) if check.state is not State.ON} == set()
+            assert len(other.state["keys"]) == 1
+            other.writes.clear()
+            assert other.init() == 0 and other.writes == []
