@@ -59,10 +59,25 @@ def drift(
     from pipelines.monitoring.drift import EXIT, drift
     from pipelines.registry import store as stores
 
-    route = Host.load(env, problem().name).edge.route()
-    if route is None:
+    host = Host.load(env, problem().name)
+    if (route := host.edge.route()) is None:
         raise UserError(f"{env} serves no release yet: run `ml deploy --env {env}`")
     known = Reference.read(stores.of().get(route.release) / "evidence")
     check = drift(env, month(through), home(), known, problem().task.suited(load()), problem())
     report.write(check, out, problem().task)
+    check.write(host.drift / check.through)  # `ml page` shows them all
     raise Exit(EXIT[check.verdict])
+
+
+@verbs.command(example="ml page")
+def page(
+    out: Annotated[
+        Path, Option(help="The folder of the site; what was there is replaced as a whole.")
+    ] = Path("build/page"),
+) -> None:
+    """Write a static site: what runs where, every release with its evidence, skill by month, open proposals.
+
+    From the ledger, the store and, where this machine is the host, its journal and drift reports."""
+    from pipelines.page import site
+
+    print(site.write(problem(), out))

@@ -82,6 +82,11 @@ class Host(Outputs):
         return self.place / "predictions"
 
     @property
+    def drift(self) -> Path:
+        """The drift checks that were made here, a folder for each period."""
+        return self.place / "drift"
+
+    @property
     def edge(self) -> Edge:
         return Edge(self.folder / "edge", self.edge_url, self.admin_url, self.ports_of, self.model)
 

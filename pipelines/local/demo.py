@@ -214,12 +214,13 @@ def farewell(stage: "Stage", contract: Contract, seconds: float) -> None:
     example = Reader(contract, 1).example(Golden.read(stage.clone / "models").rows[0])
     request = write_json(stage.folder / "request.json", example)
     production = stage.edge("production")
-    body = os.path.relpath(request, Path.cwd())
+    body, page = os.path.relpath(request, Path.cwd()), stage.page()
     stage.console.print()
     stage.console.print(Rule(f"[bold]The loop took {seconds / 60:.1f} minutes", align="left", style="green"))
     for name, where in {
         "production": production,
         "staging": stage.edge("staging"),
+        "page": os.path.relpath(page),
         "reports": os.path.relpath(stage.folder / "reports"),
         "ledger": f"git -C {os.path.relpath(stage.place.origin)} log -p environments",
         "try": f"curl -s {production}/predict -H 'content-type: application/json' -d @{body}",

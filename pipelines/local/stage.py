@@ -301,6 +301,15 @@ class Stage:
         self.must(("RETRAIN" in run.summary) == asks, f"the drift check's verdict for {month}: {path}")
         return asks
 
+    def page(self) -> Path:
+        """The static site of what is there now, by `ml page` in the author's clone."""
+        self.author("git", "fetch", "--quiet", "origin")
+        github = {"GITHUB_API_URL": self.place.api, "GITHUB_REPOSITORY": REPOSITORY}
+        environment = programs.environment(own_code=True, GITHUB_TOKEN=rights.EVERYTHING, **github)
+        code = aside.run(("ml", "page", "--out", str(self.folder / "page")), cwd=self.clone, env=environment)
+        self.must(code == 0, f"ml page exited with {code} in {self.clone}")
+        return self.folder / "page/index.html"
+
     def roll_back(self) -> None:
         """The workflow `rollback`, of production."""
         before, inputs = self.running("production"), {"environment": "production"}

@@ -1,5 +1,6 @@
 """report.html: the report with real plots, in one file that needs no network and runs no script."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,16 +11,19 @@ from markupsafe import Markup
 from pipelines.artifacts.verdict import Verdict
 from pipelines.core import tasks
 from pipelines.core.contract import Contract
-from pipelines.report import figures
 from pipelines.report.document import parts
 from pipelines.report.markdown import TEMPLATES
 
 LONGEST = 500  # characters of a text that comes from a proposal
 MOST_ROWS = 500
+PLOTS = ("metrics", "slices", "curve", "calibration", "importance", "dependence", "shap")
+PLOT = re.compile(r"^```plot (\w+)\n(.*)\n```$", re.MULTILINE)  # in the text: its name, and its words
 
 
 def render(given: Verdict, contract: Contract) -> str:
     """The page on what gate.json holds: the report's own Markdown as HTML, with plots in place of charts."""
+    from pipelines.report import figures  # matplotlib takes a second, which the rest does without
+
     gate = given.model_dump()
     plots = figures.draw(gate, tasks.of(contract))
     screen, details = parts(gate, contract, plots, LONGEST, MOST_ROWS)
@@ -34,14 +38,26 @@ def whole(verdict: str, name: str, screen: Markup, details: Mapping[str, Markup]
     return page.render(verdict=verdict, name=name, screen=screen, details=details)
 
 
-def html(text: str, plots: Mapping[str, Markup]) -> Markup:
-    """Markdown as HTML: paragraphs, headings, tables and plots. No HTML, link or image of the text's own."""
+def html(text: str, plots: Mapping[str, Markup], deeper: int = 0) -> Markup:
+    """Markdown as HTML: paragraphs, headings (so many levels `deeper`), tables, code, and the plots that are
+    there. No HTML, link or image of the text's own."""
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     reader.disable(["link", "image", "autolink", "reference"])
 
-    def plot(_: Any, tokens: Sequence[Any], place: int, *__: Any) -> str:
-        uri, words = plots[tokens[place].info.split()[-1]], tokens[place].content.strip()
-        return Markup('<figure><img src="{}" alt="{}"></figure>\n').format(uri, words)
+    def fence(_: Any, tokens: Sequence[Any], place: int, *__: Any) -> str:
+        kind, _, name = tokens[place].info.strip().partition(" ")
+        words = tokens[place].content.strip()
+        if kind != "plot":
+            return Markup("<pre><code>{}</code></pre>\n").format(words)
+        uri = plots.get(name)
+        return Markup('<figure><img src="{}" alt="{}"></figure>\n').format(uri, words) if uri else ""
 
-    reader.add_render_rule("fence", plot)
-    return Markup(reader.render(text).replace("\N{WORD JOINER}", ""))
+    reader.add_render_rule("fence", fence)
+    # A wide one is moved on its own, and not the page with it; also by keys.
+    reader.add_render_rule("table_open", lambda *_: '<div class="wide" tabindex="0"><table>\n')
+    reader.add_render_rule("table_close", lambda *_: "</table></div>\n")
+    tokens = reader.parse(text)
+    for token in tokens:
+        if token.type.startswith("heading"):
+            token.tag = f"h{min(6, int(token.tag[1]) + deeper)}"
+    return Markup(reader.renderer.render(tokens, reader.options, {}).replace("\N{WORD JOINER}", ""))

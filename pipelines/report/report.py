@@ -7,7 +7,7 @@ from pipelines.base.console import step, summary
 from pipelines.base.files import write_text
 from pipelines.core import tasks
 from pipelines.core.contract import Contract
-from pipelines.report import document
+from pipelines.report import document, page
 
 LIMIT_CHARACTERS = 60_000  # GitHub refuses a comment above 65,536
 
@@ -16,8 +16,6 @@ def run(contract: Contract, evidence: Path = Path("evidence"), out: Path | None 
     """Write report.md beside gate.json (or to `out`), which the step's summary on GitHub shows too, and the
     page with plots, report.html. Returns the former's path. UserError where gate.json is missing or not the
     gate's."""
-    from pipelines.report import page  # matplotlib takes a second, which the rest does without
-
     verdict = Verdict.read(evidence).of(tasks.of(contract))
     path = write_text(out or evidence / "report.md", render(verdict, contract))
     summary(path.read_text(encoding="utf-8"))

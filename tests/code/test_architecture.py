@@ -37,6 +37,7 @@ ROOMS = [
     "host",
     "rollout",
     "monitoring",
+    "page",
     "setup",
     "local",
 ]

@@ -31,7 +31,9 @@ class Tags(HTMLParser):
 
 SVG = "data:image/svg+xml;base64,"
 OURS = {tag for tag, _ in Tags((markdown.TEMPLATES / "page.html.j2").read_text()).found}
-OURS |= set("h2 h3 p strong code table thead tbody tr th td figure img".split())  # of the report's Markdown
+OURS |= set(
+    "h2 h3 p strong code div table thead tbody tr th td figure img".split()
+)  # of the report's Markdown
 
 
 def page_of(value: dict[str, Any]) -> str:
