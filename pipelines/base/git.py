@@ -216,6 +216,13 @@ def remote_url(remote: str = "origin", at: Path | str = ".") -> str | None:
     return run("remote", "get-url", remote, at=at) if config(f"remote.{remote}.url", at) else None
 
 
+def default_branch(remote: str = "origin", at: Path | str = ".") -> str | None:
+    """The branch that a remote calls its default one, as it says now; None where it does not say."""
+    listed = tried("ls-remote", "--symref", remote, "HEAD", at=at)
+    found = re.search(r"^ref: refs/heads/(\S+)\tHEAD$", listed.text, re.MULTILINE)
+    return found[1] if found and listed.code == 0 else None
+
+
 def dirty(at: Path | str = ".", untracked: bool = True) -> list[str]:
     """Paths of a checkout that are not as its commit has them, as far as git's own index tells: without what
     is ignored or marked skip-worktree, which `tree` knows."""

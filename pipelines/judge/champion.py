@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,9 +55,6 @@ class Champion:
     path: Path = Path()
 
 
-DEFAULT = ("refs/remotes/origin/HEAD", "refs/remotes/origin/main")  # may be newer than the base
-
-
 class ChampionUnavailable(Exception):
     """Why there is a champion but it cannot be had."""
 
@@ -67,8 +65,7 @@ def find(base: Path, task: Task, production: Production | None, what: str) -> Ch
     if production is not None:
         words = f"{what} {production.release[:12]}"
         # whoever writes the ledger can name any commit, and its code would run beside the gate
-        lines = (git.tried("rev-list", "--first-parent", ref, "--", at=base) for ref in ("HEAD", *DEFAULT))
-        if not any(production.commit in line.text.split() for line in lines if line.code == 0):
+        if not any(production.commit in _line(base, ref) for ref in _refs(base)):
             why = f"the base branch was never at its commit {production.commit[:12]}"
             raise ChampionUnavailable(f"{words} is not to be had: {why}")
         found = _of_release(base, task, production, words) if production.folder else None
@@ -80,6 +77,19 @@ def find(base: Path, task: Task, production: Production | None, what: str) -> Ch
     paths = [base / name for name in FILES]
     loaded = _are(paths, recorded)
     return _load(base, task, commit, words, *paths) if loaded else _rebuilt(base, task, commit, words)
+
+
+def _refs(base: Path) -> Iterator[str]:
+    """Names of the base branch: as it is checked out, and as it was fetched, which may be newer."""
+    yield from ("HEAD", "refs/remotes/origin/HEAD")
+    if name := git.default_branch(at=base):
+        yield f"refs/remotes/origin/{name}"
+
+
+def _line(base: Path, ref: str) -> list[str]:
+    """The commits that a branch was at."""
+    found = git.tried("rev-list", "--first-parent", ref, "--", at=base)
+    return found.text.split() if found.code == 0 else []
 
 
 def _of_release(base: Path, task: Task, production: Production, words: str) -> Champion | None:

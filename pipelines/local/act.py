@@ -21,7 +21,7 @@ from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, write_json, write_text
 from pipelines.local import rights
-from pipelines.local.events import Event, describe, now
+from pipelines.local.events import MAIN, Event, describe, now
 from pipelines.local.runner import Place, environment, stand_ins
 
 HOSTED = "ubuntu-24.04"
@@ -53,7 +53,7 @@ class Run:
     def conclusion(self) -> str:
         return "success" if self.code == 0 else "failure"
 
-    def as_json(self, repository: str) -> dict[str, Any]:
+    def as_json(self, repository: str, default: str = MAIN) -> dict[str, Any]:
         """The run as GitHub's API and its `workflow_run` event describe it."""
         pull = self.event.payload.get("pull_request")
         pulls = [{key: pull[key] for key in ("number", "head", "base")}] if pull else []
@@ -66,8 +66,8 @@ class Run:
             "conclusion": self.conclusion,
             "head_branch": self.event.head_branch,
             "head_sha": self.event.head_sha or self.event.sha,
-            "head_repository": pull["head"]["repo"] if pull else describe(repository),
-            "repository": describe(repository),
+            "head_repository": pull["head"]["repo"] if pull else describe(repository, default=default),
+            "repository": describe(repository, default=default),
             "run_number": self.id,
             "run_attempt": self.attempt,
             "created_at": self.created_at,
@@ -137,7 +137,10 @@ def run(
     checks = {definition["jobs"][key].get("name", key): result for key, result in jobs.items()}
     event = replace(event, sha=sha)
     done = Run(number, name, path, event, code, jobs, summary, log, started, attempt, checks)
-    write_json(folder / "run.json", done.as_json(place.repository) | {"jobs": jobs, "checks": done.checks})
+    write_json(
+        folder / "run.json",
+        done.as_json(place.repository, place.default) | {"jobs": jobs, "checks": done.checks},
+    )
     write_text(folder / "summary.md", done.summary)
     step(f"{name}: {', '.join(f'{key} {result}' for key, result in jobs.items())}")
     if code:

@@ -30,31 +30,38 @@ def pull_request(pull: Mapping[str, Any], action: str = "synchronize") -> Event:
     return Event("pull_request", told, sha, ref, head["sha"], head["ref"])
 
 
-def push(repository: str, before: str, after: str) -> Event:
+def push(repository: str, before: str, after: str, default: str = MAIN) -> Event:
     """Commits `before`..`after` arrived on the default branch; `before` is forty zeros for a new one."""
-    told = {"ref": f"refs/heads/{MAIN}", "before": before, "after": after}
-    return Event("push", told | _by_owner(repository), sha=after, head_sha=after)
+    ref = f"refs/heads/{default}"
+    told = {"ref": ref, "before": before, "after": after} | _by_owner(repository, default)
+    return Event("push", told, after, ref, after, default)
 
 
-def workflow_run(repository: str, run: Mapping[str, Any]) -> Event:
+def workflow_run(repository: str, run: Mapping[str, Any], default: str = MAIN) -> Event:
     """A run of another workflow, as `Run.as_json` gives it, has completed."""
     about = {"name": run["name"], "path": run["path"], "state": "active"}
     told = {"action": "completed", "workflow": about, "workflow_run": dict(run)}
-    return Event("workflow_run", told | _by_owner(repository))
+    return Event("workflow_run", told | _by_owner(repository, default), None, *_on(default))
 
 
-def schedule(repository: str) -> Event:
-    return Event("schedule", {"schedule": "0 6 1 * *", "repository": describe(repository)})
+def schedule(repository: str, default: str = MAIN) -> Event:
+    told = {"schedule": "0 6 1 * *", "repository": describe(repository, default=default)}
+    return Event("schedule", told, None, *_on(default))
 
 
-def workflow_dispatch(repository: str, path: str, inputs: Mapping[str, str]) -> Event:
+def workflow_dispatch(repository: str, path: str, inputs: Mapping[str, str], default: str = MAIN) -> Event:
     """Somebody pressed "Run workflow". Inputs are text, as GitHub sends them."""
-    told = {"inputs": dict(inputs), "ref": f"refs/heads/{MAIN}", "workflow": path}
-    return Event("workflow_dispatch", told | _by_owner(repository))
+    told = {"inputs": dict(inputs), "ref": f"refs/heads/{default}", "workflow": path}
+    return Event("workflow_dispatch", told | _by_owner(repository, default), None, *_on(default))
 
 
-def _by_owner(repository: str) -> dict[str, Any]:
-    return {"repository": describe(repository), "sender": user(owner(repository))}
+def _by_owner(repository: str, default: str) -> dict[str, Any]:
+    return {"repository": describe(repository, default=default), "sender": user(owner(repository))}
+
+
+def _on(default: str) -> tuple[str, None, str]:
+    """An event's ref, the head that it has beside, and its branch, where it is the default branch's."""
+    return f"refs/heads/{default}", None, default
 
 
 def describe(

@@ -138,7 +138,7 @@ class Forge:
                 "ref": record[f"{end}_ref"],
                 "sha": record[end],
                 "user": user(owner(repo)),
-                "repo": describe(repo, fork=repo != self.repository),
+                "repo": self.about(repo),
             }
             for end, repo in (("head", self.home(record)), ("base", self.repository))
         }
@@ -160,6 +160,11 @@ class Forge:
             "changed_files": len(self.changes(record)),
             "html_url": f"https://github.com/{self.repository}/pull/{number}",
         }
+
+    def about(self, repository: str) -> dict[str, Any]:
+        """A repository, this one or a fork of it, as the API names it."""
+        fork, private = repository != self.repository, self.plan.private
+        return describe(repository, fork=fork, private=private, default=self.default)
 
     def home(self, record: Mapping[str, Any]) -> str:
         """The repository that a pull request comes from."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.local.act import ended
-from pipelines.local.events import describe, user
+from pipelines.local.events import user
 from pipelines.local.forge import Forge, invalid, latest, now, one, route, text
 
 BODY_LIMIT = 65536  # characters of a comment
@@ -111,7 +111,7 @@ def combined_status(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> t
     states = {status["state"] for status in statuses}
     state = "failure" if states & {"error", "failure"} else "success" if states == {"success"} else "pending"
     told = {"state": state, "statuses": statuses, "sha": sha, "total_count": len(statuses)}
-    return 200, told | {"repository": describe(forge.repository)}
+    return 200, told | {"repository": forge.about(forge.repository)}
 
 
 @route("GET", "/issues/{number}/events", "issues:read")

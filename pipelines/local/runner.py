@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from pipelines.base import loopback, programs
+from pipelines.base import git, loopback, programs
 from pipelines.base.errors import UserError
-from pipelines.local.events import MAIN, Event
+from pipelines.local.events import Event
 
 STAND_INS = Path(__file__).parent / "actions"
 
@@ -40,6 +40,11 @@ class Place:
     variables: Mapping[str, str] = field(default_factory=dict)  # the repository's `vars`
     environment: Mapping[str, str] = field(default_factory=dict)  # the runner's own: GREENLIGHT_HOME, ...
 
+    @property
+    def default(self) -> str:
+        """The default branch."""
+        return git.run("symbolic-ref", "--short", "HEAD", at=self.origin)
+
 
 def environment(place: Place, event: Event, folder: Path) -> dict[str, str]:
     """What a hosted runner's step sees of the machine, and what the stand-ins need; nothing of the user's.
@@ -48,8 +53,8 @@ def environment(place: Place, event: Event, folder: Path) -> dict[str, str]:
     own, home = str(Path(sys.executable).parent), folder / "home"
     # Whose caches it sees, its own first: a pull request's merge ref, its base, the default branch. What a
     # run writes is its own's: a pull request's is seen by that pull request alone.
-    base = event.payload["pull_request"]["base"]["ref"] if event.name == "pull_request" else MAIN
-    scopes = dict.fromkeys([event.ref, f"refs/heads/{base}", f"refs/heads/{MAIN}"])
+    base = event.payload["pull_request"]["base"]["ref"] if event.name == "pull_request" else place.default
+    scopes = dict.fromkeys([event.ref, f"refs/heads/{base}", f"refs/heads/{place.default}"])
     home.mkdir(exist_ok=True)
     path = [entry for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if entry != own]
     files = {name: file.expanduser() for name, file in CONFIGURED.items()}

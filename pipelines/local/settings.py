@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from pipelines.base.github import BOT
-from pipelines.local.events import describe, now, user
+from pipelines.local.events import now, user
 from pipelines.local.forge import ApiError, Forge, invalid, one, route, text
 from pipelines.local.rights import ACTIONS
 
@@ -28,7 +28,7 @@ def get_repository(forge: Forge, at: dict[str, Any], body: dict[str, Any]) -> tu
     """How it merges is shown to administrators alone."""
     role = "admin" if at["by"] == BOT else forge.state["roles"].get(at["by"], "read")
     rights = {"admin": role == "admin", "push": role in ("write", "maintain", "admin"), "pull": True}
-    told = describe(forge.repository, private=forge.plan.private, default=forge.default)
+    told = forge.about(forge.repository)
     told |= {"permissions": rights, "visibility": "private" if forge.plan.private else "public"}
     if rights["admin"]:
         told["allow_merge_commit"] = forge.state["merge commits"]

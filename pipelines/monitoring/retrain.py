@@ -24,7 +24,6 @@ from pipelines.core import params, periods
 
 Build = Callable[[Path, str], None]
 
-BASE = "main"
 CLI = "pipelines.cli"
 COMMITTER = ("greenlight", "greenlight@users.noreply.github.com")
 FILES = ("params.yaml", "data.dvc", "dvc.lock")
@@ -38,9 +37,10 @@ NOTE = (
 def propose(evidence: Path, remote: str = "origin", build: Build | None = None) -> None:
     """Read EVIDENCE/drift.json; on RETRAIN push the branch retrain/MONTH and open its pull request.
 
-    The branch is `main` with params.yaml moved on to that month, its data ingested and the stages run. A
-    proposal of that month that is open already is brought up to date, never doubled. Without GITHUB_TOKEN
-    and GITHUB_REPOSITORY the branch is pushed and the command that opens the pull request is printed.
+    The branch is the default one with params.yaml moved on to that month, its data ingested and the stages
+    run. A proposal of that month that is open already is brought up to date, never doubled. Without
+    GITHUB_TOKEN and GITHUB_REPOSITORY the branch is pushed and the command that opens the pull request is
+    printed.
     UserError where git, the source or GitHub refuses, or people have committed to the branch."""
     check = Check.read(evidence)
     if check.verdict != "RETRAIN":
@@ -49,17 +49,17 @@ def propose(evidence: Path, remote: str = "origin", build: Build | None = None) 
     through, branch = check.through, f"retrain/{check.through}"
     with tempfile.TemporaryDirectory(prefix="greenlight-retrain-") as folder:
         clone = Path(folder)
-        _clone(clone, remote)
+        base = _clone(clone, remote)
         file = clone / "params.yaml"
         if params.load(file).data.through >= through:
-            step(f"nothing to propose: {BASE} knows {through} already")
+            step(f"nothing to propose: {base} knows {through} already")
             return
         write_text(file, move_on(file.read_text(encoding="utf-8"), through))
         last = params.load(file).train.last
-        step(f"{branch}: ingest and training, in a clone of {remote}/{BASE}")
+        step(f"{branch}: ingest and training, in a clone of {remote}/{base}")
         (build or _build)(clone, through)
-        _push(clone, branch, f"Train through {last}: {check.reasons[0]}")
-    _open(evidence, branch, last, check)
+        _push(clone, base, branch, f"Train through {last}: {check.reasons[0]}")
+    _open(evidence, base, branch, last, check)
 
 
 def move_on(text: str, through: str) -> str:
@@ -72,18 +72,19 @@ def move_on(text: str, through: str) -> str:
     return params.edited(text, {"data.through": through, "train.last": last})
 
 
-def _clone(folder: Path, remote: str) -> None:
-    """The base branch as the remote has it now, with this checkout's DVC cache and remotes."""
+def _clone(folder: Path, remote: str) -> str:
+    """The default branch as the remote has it now, with this checkout's DVC cache and remotes; its name."""
     if (url := git.remote_url(remote)) is None:
         raise UserError(f"this repository has no remote {remote}: add it with `git remote add {remote} URL`")
     url = str(Path(url).absolute()) if Path(url).is_dir() else url
-    _git(Path(), "clone", "--quiet", "--branch", BASE, url, str(folder))
+    _git(Path(), "clone", "--quiet", url, str(folder))
     settings = Path(".dvc/config.local")
     if settings.is_file():
         write_text(folder / settings, settings.read_text())
     cache = Path(".dvc/cache").absolute()
     if cache.is_dir():
         _run(folder, sys.executable, "-m", "dvc", "cache", "dir", "--local", str(cache))
+    return _git(folder, "symbolic-ref", "--short", "HEAD")
 
 
 def _build(clone: Path, through: str) -> None:
@@ -102,39 +103,39 @@ def _build(clone: Path, through: str) -> None:
         _run(clone, *dvc, "push", "--quiet")
 
 
-def _push(clone: Path, branch: str, message: str) -> None:
+def _push(clone: Path, base: str, branch: str, message: str) -> None:
     """One commit on the base. A branch that says the same stays; one with people's commits is theirs."""
     _git(clone, "add", "--", *FILES)
     _git(clone, "checkout", "--quiet", "-B", branch)
     _git(clone, "commit", "--quiet", "--message", message)
     ref, there = f"refs/heads/{branch}", f"origin/{branch}"
     if old := git.commit(there, clone):
-        authors = set(_git(clone, "log", "--format=%ae", f"origin/{BASE}..{there}").split())
+        authors = set(_git(clone, "log", "--format=%ae", f"origin/{base}..{there}").split())
         if people := sorted(authors - {COMMITTER[1]}):
             raise UserError(f"{branch} has commits of {', '.join(people)}: merge or delete it")
-        if not git.changes(there, "HEAD", clone) and git.is_ancestor(f"origin/{BASE}", there, clone):
+        if not git.changes(there, "HEAD", clone) and git.is_ancestor(f"origin/{base}", there, clone):
             step(f"{branch} is up to date")
             return
     _git(clone, "push", "--quiet", f"--force-with-lease={ref}:{old or ''}", "origin", f"HEAD:{ref}")
     step(f"{branch} is pushed")
 
 
-def _open(evidence: Path, branch: str, last: str, check: Check) -> None:
+def _open(evidence: Path, base: str, branch: str, last: str, check: Check) -> None:
     title = f"Retrain through {last}"
     note = NOTE.format(last=last, through=check.through)
     body = f"{(evidence / 'drift.md').read_text(encoding='utf-8')}\n{note}\n"
     if not (token() and os.environ.get("GITHUB_REPOSITORY")):
         file = write_text(evidence / "proposal.md", body)
-        print(f"Open a pull request of {branch} into {BASE}: '{title}', with the text in {file}")
+        print(f"Open a pull request of {branch} into {base}: '{title}', with the text in {file}")
         return
     github = GitHub.from_environment()
     owner = os.environ["GITHUB_REPOSITORY"].partition("/")[0]
-    open_ones = github.call("GET", f"/pulls?state=open&base={BASE}&head={owner}:{branch}")
+    open_ones = github.call("GET", f"/pulls?state=open&base={base}&head={owner}:{branch}")
     fields = {"title": title, "body": body}
     if open_ones:
         pull = github.call("PATCH", f"/pulls/{open_ones[0]['number']}", fields)
     else:
-        pull = github.call("POST", "/pulls", {**fields, "head": branch, "base": BASE})
+        pull = github.call("POST", "/pulls", {**fields, "head": branch, "base": base})
     said = f"#{pull['number']} {title}: {pull['html_url']}"
     summary(f"The drift check of {check.environment} {'updated' if open_ones else 'opened'} {said}")
     print(said)

@@ -18,6 +18,7 @@ from pipelines.local.plans import Plan
 from pipelines.setup import init, tree
 from pipelines.setup.wanted import Wanted
 from tests.project import ROOT
+from tests.shared import FACTORY, once
 from tests.workflows.conftest import git
 
 REPOSITORY = "ada/flights"
@@ -94,10 +95,9 @@ def counting(handler: Callable[[Any], Any], copy: Copy, forge: Any) -> Any:
     return Counting
 
 
-@contextmanager
-def fresh(folder: Path, plan: Plan = Plan.PUBLIC, branch: str = "main") -> Iterator[Copy]:
-    """A copy on a plan of GitHub, with a default branch of this name."""
-    copy = Copy(folder, branch, plan)
+def template(folder: Path, branch: str) -> None:
+    """A repository of what of the template is about GitHub, pushed to its branch, and its checkout."""
+    copy = Copy(folder, branch, Plan.PUBLIC)
     git(folder, "init", "--quiet", "--bare", f"--initial-branch={branch}", "origin.git")
     git(folder, "clone", "--quiet", str(copy.origin), "checkout")
     git(copy.checkout, "checkout", "--quiet", "-B", branch)
@@ -109,6 +109,17 @@ def fresh(folder: Path, plan: Plan = Plan.PUBLIC, branch: str = "main") -> Itera
     (copy.checkout / tree.COLUMNS).parent.mkdir(parents=True)
     (copy.checkout / tree.COLUMNS).write_text(COLUMNS)
     copy.push()
+
+
+@contextmanager
+def fresh(folder: Path, plan: Plan = Plan.PUBLIC, branch: str = "main") -> Iterator[Copy]:
+    """A copy on a plan of GitHub, with a default branch of this name."""
+    copy = Copy(folder, branch, plan)
+    (made,) = FACTORY
+    shutil.copytree(
+        once(made, f"copy-{branch}", lambda new: template(new, branch)), folder, dirs_exist_ok=True
+    )
+    git(copy.checkout, "remote", "set-url", "origin", str(copy.origin))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(github, "handler", functools.partial(counting, github.handler, copy))
         patch.setattr("pipelines.base.github.PATIENCE_SECONDS", 0.0)

@@ -123,15 +123,11 @@ def test_killed_between_any_two_writes_the_same_command_finishes(copy: Copy, tmp
     every = len(copy.writes)
     assert every >= 12
     for most in range(every):
-        folder = tmp_path / str(most)
-        folder.mkdir()
-        with fresh(folder) as other:
+        with fresh(tmp_path / str(most)) as other:
             other.most = most
-            assert f"{most}" and "run the same command again" in mistake(other.init)
+            assert "run the same command again" in mistake(other.init)
             other.most = None
             assert other.init() == 0
-            other.push()
-            assert {check.what for check in github_checks_of(other) if check.state is not State.ON} == set()
-            assert len(other.state["keys"]) == 1
+            assert len(other.state["keys"]) == 1, "the old key of a pair that was lost"
             other.writes.clear()
             assert other.init() == 0 and other.writes == []
