@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Exit, Option
 
-from pipelines.cli.arguments import pairs
+from pipelines.cli.arguments import pairs, problem
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs("Set up and keep")
@@ -46,6 +46,18 @@ def init(
     given |= {"GREENLIGHT_PULL": "true" if pull else ""} if pull is not None else {}
     wanted = Wanted(people(owners), people(reviewers), branch, model, given)
     raise Exit(init(hub, completed(hub, wanted, Path(), yes), plan=plan))
+
+
+@verbs.command(example="ml doctor\nml doctor --json")
+def doctor(
+    as_json: Annotated[bool, Option("--json", help="For machines: docs/update.md says the fields.")] = False,
+) -> None:
+    """Show what is on, what is off and how to switch it on: this machine, the repository, GitHub, the host.
+
+    Exits with 3 where something that matters is off."""
+    from pipelines.setup.doctor import doctor
+
+    raise Exit(doctor(problem(), as_json))
 
 
 @verbs.command(example="ml update --plan\nml update --from https://github.com/OWNER/greenlight")

@@ -77,6 +77,7 @@ def release(
     summary(
         _words(store, release_id, built, problem.task)
         + f"\n| gate | {review.words} |\n| ledger | {signature} |"
+        + "\n\nWhat of the loop is on, what is off, and how to switch it on: `ml doctor`."
     )
     return release_id
 

@@ -32,9 +32,9 @@ def status(env: str, model: str, home: Path | None = None) -> None:
         print(f"  wanted   not known: {error}")
     print(f"  traffic  {f'{route.release[:12]} on {route.slot}' if route else 'nothing'}")
     for colour in COLOURS:
-        print(f"  {colour:8} {_slot(host, colour, ready)}")
-    if difference := _difference(host, route, wanted, ready):
-        print(f"  differs: {difference}")
+        print(f"  {colour:8} {slot(host, colour, ready)}")
+    if differs := difference(host, route, wanted, ready):
+        print(f"  differs: {differs}")
     if unfinished := Journal(host.place).half_way():
         reason = f" ({unfinished.waits})" if unfinished.waits else ""
         print(f"  unfinished: the move to {unfinished.release[:12]} of {unfinished.at}{reason}")
@@ -69,7 +69,7 @@ def history(env: str, model: str, move: str | None = None, home: Path | None = N
     _console().print(_lines(found[0]) if found else _moves(env, moves))
 
 
-def _slot(host: Host, colour: str, ready: bool) -> str:
+def slot(host: Host, colour: str, ready: bool) -> str:
     """What the slot should run, whether the edge calls it healthy, and what it says itself that it is."""
     runs, answers = process.running(host.slot(colour)), checks.probe(host.slot(colour).url)
     if runs is None and answers is None:
@@ -81,7 +81,7 @@ def _slot(host: Host, colour: str, ready: bool) -> str:
     return f"{runs[:12] if runs else 'nothing'} should run there, but {said}"
 
 
-def _difference(host: Host, route: Route | None, wanted: str | None, ready: bool) -> str | None:
+def difference(host: Host, route: Route | None, wanted: str | None, ready: bool) -> str | None:
     """What is not as it should be, and the way out."""
     up, deploy = (f"run `ml {verb} --env {host.environment}`" for verb in ("infra up", "deploy"))
     if not ready:

@@ -90,7 +90,7 @@ def restore(problem: Problem, folder: Path = datafiles.DATA) -> None:
     from pipelines.training import tracked
 
     record = tracked.Folder(folder)
-    _of_these_months(record)
+    require_months(record)
     if record.is_as_recorded():
         return
     before = record.found()
@@ -122,7 +122,7 @@ def _ways(record: "Folder", problem: Problem) -> Iterator[tuple[str, Callable[[]
     yield "from the source", lambda: _from_source(record.folder, problem)
 
 
-def _of_these_months(record: "Folder") -> None:
+def require_months(record: "Folder") -> None:
     """UserError where the .dvc file is of other months than params.yaml: no way could bring both."""
     data = params.load().data
     wanted = {datafiles.path("", month).name for month in periods.between(data.first, data.through)}

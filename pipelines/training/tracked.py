@@ -69,6 +69,10 @@ class Folder:
         """MD5 by file, from DVC's list of the folder; None where the cache does not have it."""
         return listing(self._repo, self.name)
 
+    def in_remote(self) -> bool:
+        """Whether the default DVC remote has DVC's list of the folder. UserError where it does not answer."""
+        return in_remote(self._repo, self.name)
+
     def in_cache(self) -> bool:
         return self.recorded is not None and has(self._repo, self.recorded.values())
 
@@ -185,6 +189,16 @@ def bring(repo: Repo, names: Iterable[str]) -> None:
             if name.endswith(".dir"):
                 recorded.listed(content, name)
             write_bytes(place(repo, name), content)
+
+
+def in_remote(repo: Repo, name: str) -> bool:
+    """Whether the default DVC remote has an object of that name. UserError where the remote fails."""
+    try:
+        remote = repo.cloud.get_remote_odb(hash_name="md5")
+        return bool(remote.fs.exists(remote.oid_to_path(name)))
+    except Exception as error:  # whatever its client raises
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise UserError(f"the DVC remote does not answer: {reason}") from None
 
 
 def has(repo: Repo, names: Iterable[str]) -> bool:

@@ -103,7 +103,7 @@ def test_status_and_deploy_ask_the_slot_what_it_serves(
         assert f"differs: the live slot answers with {good[:12]}" in told or "differs: run `ml deploy" in told
         assert ", healthy" not in told
         assert deploy._live(live, better) is None
-        assert status._difference(live, live.edge.route(), better, True) == (
+        assert status.difference(live, live.edge.route(), better, True) == (
             f"the live slot answers with {good[:12]}; run `ml deploy --env staging`"
         )
     finally:

@@ -15,10 +15,17 @@ from pipelines.registry.store import Store
 from pipelines.rollout import deploy, rollback, status
 from pipelines.rollout.journal import Journal
 from pipelines.rollout.rehearse import rehearse
+from pipelines.setup import host as doctor
+from pipelines.setup.check import Check, State
 from tests.delivery import tiny
 from tests.delivery.merging import merge
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
+
+
+def looked(home: Path) -> dict[str, Check]:
+    """What `ml doctor` finds of the host."""
+    return {check.what: check for check in doctor.checks(home, tiny.CONTRACT.name)}
 
 
 def journal_of(path: Path, *moves: tuple[str, str]) -> Journal:
@@ -124,6 +131,9 @@ def test_rollback_twice_never_brings_the_bad_one_back(
         assert deploy.deploy("staging", tiny.CONTRACT) == 0
     status.status("staging", tiny.CONTRACT.name)
     assert "differs" not in capsys.readouterr().out
+    seen = looked(home)
+    assert {what for what, check in seen.items() if check.state is not State.ON} == {"staging signed"}
+    assert not seen["staging signed"].matters and "healthy" in seen["staging slots"].says
 
     assert rollback.rollback("staging", tiny.CONTRACT) == 0
     entry, route = ledger.Ledger().wanted("staging"), host.edge.route()
@@ -139,6 +149,7 @@ def test_rollback_twice_never_brings_the_bad_one_back(
     status.status("staging", tiny.CONTRACT.name)
     told = capsys.readouterr().out
     assert "differs: run `ml deploy" in told and "refused  2" in told and "max |Δp| is" in told
+    assert looked(home)["staging ledger"].fails and not looked(home)["staging slots"].fails
     assert rollback.rollback("staging", tiny.CONTRACT) == 0  # to what runs: nothing moves
     status.status("staging", tiny.CONTRACT.name)
     assert "differs" not in capsys.readouterr().out
@@ -148,6 +159,7 @@ def test_rollback_twice_never_brings_the_bad_one_back(
     told = capsys.readouterr().out
     assert "wanted   not known: the remote origin cannot be reached" in told
     assert f"traffic  {first[:12]} on" in told and "differs" not in told
+    assert looked(home)["staging ledger"].state is State.UNKNOWN
 
 
 @pytest.mark.slow
@@ -156,6 +168,9 @@ def test_a_host_that_is_down_comes_back_or_says_why_not(
 ) -> None:
     first, store = make("first"), Store(home / "store")
     host.supervisor.shutdown()
+    assert {f"staging {what}" for what in ("edge", "supervisor", "slots")} <= {
+        what for what, check in looked(home).items() if check.fails
+    }
     with (
         socket.create_server(("127.0.0.1", host.ports["edge"])),
         pytest.raises(UserError, match=f"port {host.ports['edge']} .edge of staging. is in use by"),

@@ -17,6 +17,8 @@ from pipelines.registry.signer import VARIABLE
 from pipelines.registry.store import Store
 from pipelines.rollout import deploy, releases, rollback, status
 from pipelines.rollout.journal import Journal
+from pipelines.setup import host as doctor
+from pipelines.setup.check import Check, State
 from tests.delivery import tiny
 from tests.delivery.merging import merge, small
 from tests.delivery.test_store import IMAGE
@@ -102,6 +104,20 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trusting:
     monkeypatch.setattr(Edge, "route", lambda edge: world.route)
     monkeypatch.setattr(Edge, "ready", lambda edge: False)
     return world
+
+
+def test_doctor_says_whose_word_the_ledger_is(world: Trusting) -> None:
+    def signed() -> Check:
+        return next(one for one in doctor.checks(world.home, tiny.CONTRACT.name) if "signed" in one.what)
+
+    entry = world.write(world.merged("first"))
+    assert (signed().state, signed().says) == (State.ON, "by ci")
+    world.write(entry.model_copy(update={"by": "them"}), env="production", by=None)
+    assert signed().state is State.ON
+    world.write(world.merged("second"), by="other")
+    assert signed().fails and "ml promote" in signed().way_out
+    (world.host.folder / trust.NAME).unlink()
+    assert (signed().state, signed().fails) == (State.OFF, False) and "--allowed-signers" in signed().way_out
 
 
 def test_what_a_listed_key_signed_is_deployed_one_after_the_other(world: Trusting) -> None:

@@ -1,0 +1,101 @@
+"""`ml doctor`: what is on, what is off, and how to switch it on, in one table."""
+
+import json
+import textwrap
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+
+from pipelines.base import machine as places
+from pipelines.base.errors import UserError
+from pipelines.base.github import GitHub
+from pipelines.core.problem import Problem
+from pipelines.registry.store.assets import repository as named
+from pipelines.setup import checkout, host, machine, runs
+from pipelines.setup.beside import beside, unknown
+from pipelines.setup.check import Check, State
+
+WIDE = 110  # columns
+PATIENCE_SECONDS = 30.0  # for a group; most of them take one
+VERSION = 1  # of what --json prints
+
+
+def doctor(problem: Problem, as_json: bool = False, home: Path | None = None) -> int:
+    """Print what was found. Returns 3 where something that matters is off, else 0."""
+    checks = look(problem, home or places.home())
+    print(_json(checks) if as_json else "\n".join(table(checks)))
+    return 3 if any(check.fails for check in checks) else 0
+
+
+def look(problem: Problem, home: Path) -> list[Check]:
+    """All that is looked at, the groups beside each other."""
+    groups: dict[str, Callable[[], list[Check]]] = {
+        "machine": lambda: machine.checks(home),
+        "repository": lambda: checkout.checks(problem),
+        "GitHub": _github,
+        "host": lambda: host.checks(home, problem.name),
+    }
+    asked = [(unknown(group, "all of it"), question) for group, question in groups.items()]
+    return beside(asked, within=PATIENCE_SECONDS)
+
+
+def _github() -> list[Check]:
+    try:
+        github = GitHub.of(named(""))
+    except UserError as error:
+        says, way_out = str(error).split(":")[0], "set GITHUB_TOKEN, and run this where origin is on GitHub"
+        return [Check("GitHub", "all of it", State.UNKNOWN, says, way_out)]
+    return runs.checks(github)
+
+
+def table(checks: list[Check]) -> list[str]:
+    """Lines of at most WIDE columns: state, what, what was found, and below that the way out. What is off and
+    does not matter is in brackets."""
+    first = max(len(_state(check)) for check in checks)
+    second = max(len(check.what) for check in checks)
+    lines = []
+    for group, those in groupby(checks, key=lambda check: check.group):
+        lines += ["", group]
+        for check in those:
+            start = f"  {_state(check).ljust(first)}  {check.what.ljust(second)}  "
+            told = [check.says] + ([f"→ {check.way_out}"] if _needs(check) else [])
+            for text in told:
+                wrapped = textwrap.wrap(text, WIDE - len(start), break_on_hyphens=False) or [""]
+                for line in wrapped:
+                    lines.append(f"{start}{line}".rstrip())
+                    start = " " * len(start)
+    return [*lines[1:], "", _sum(checks)]
+
+
+def _needs(check: Check) -> bool:
+    return bool(check.way_out) and check.state is not State.ON
+
+
+def _state(check: Check) -> str:
+    return f"({check.state})" if check.state is State.OFF and not check.matters else str(check.state)
+
+
+def _sum(checks: list[Check]) -> str:
+    off = sum(check.fails for check in checks)
+    asked = sum(check.state is State.UNKNOWN for check in checks)
+    told = (
+        f"{off} of what matters {'is' if off == 1 else 'are'} off" if off else "nothing that matters is off"
+    )
+    return f"{told}; {asked} could not be asked" if asked else told
+
+
+def _json(checks: list[Check]) -> str:
+    """docs/update.md says what each field is."""
+    told = [
+        {
+            "group": check.group,
+            "what": check.what,
+            "state": str(check.state),
+            "says": check.says,
+            "way_out": check.way_out,
+            "matters": check.matters,
+        }
+        for check in checks
+    ]
+    fails = any(check.fails for check in checks)
+    return json.dumps({"version": VERSION, "fails": fails, "checks": told}, indent=2, ensure_ascii=False)
