@@ -8,12 +8,11 @@ from pathlib import Path
 
 from pipelines.base import machine as places
 from pipelines.base.errors import UserError
-from pipelines.base.github import GitHub
 from pipelines.core.problem import Problem
-from pipelines.registry.store.assets import repository as named
-from pipelines.setup import checkout, host, machine, runs
+from pipelines.setup import checkout, host, machine, runs, where
 from pipelines.setup.beside import beside, unknown
 from pipelines.setup.check import Check, State
+from pipelines.setup.settings import github_checks
 
 WIDE = 110  # columns
 PATIENCE_SECONDS = 30.0  # for a group; most of them take one
@@ -36,16 +35,28 @@ def look(problem: Problem, home: Path) -> list[Check]:
         "host": lambda: host.checks(home, problem.name),
     }
     asked = [(unknown(group, "all of it"), question) for group, question in groups.items()]
-    return beside(asked, within=PATIENCE_SECONDS)
+    return _once(beside(asked, within=PATIENCE_SECONDS))
 
 
 def _github() -> list[Check]:
     try:
-        github = GitHub.of(named(""))
+        hub = where.found().hub()
     except UserError as error:
-        says, way_out = str(error).split(":")[0], "set GITHUB_TOKEN, and run this where origin is on GitHub"
+        says, _, way_out = str(error).partition(": ")
         return [Check("GitHub", "all of it", State.UNKNOWN, says, way_out)]
-    return runs.checks(github)
+    groups = {"settings": lambda: github_checks(hub), "runs": lambda: runs.checks(hub)}
+    return beside([(unknown("GitHub", group), question) for group, question in groups.items()])
+
+
+def _once(checks: list[Check]) -> list[Check]:
+    """By groups; of what is looked at here and by GitHub too, its word counts where it has one."""
+    found: dict[tuple[str, str], Check] = {}
+    for check in checks:
+        name = (check.group, check.what)
+        if name not in found or check.state is not State.UNKNOWN:
+            found[name] = check
+    order = list(dict.fromkeys(check.group for check in checks))
+    return sorted(found.values(), key=lambda check: order.index(check.group))
 
 
 def table(checks: list[Check]) -> list[str]:

@@ -58,7 +58,8 @@ STARTS = {
 
 
 def _runner(github: GitHub) -> Check:
-    label = github.call("GET", f"/actions/variables/{RUNNER}", missing={}).get("value")
+    variables = github.list("/actions/variables", "variables")
+    label = next((one["value"] for one in variables if one["name"] == RUNNER), "")
     if not label:
         says = f"the variable {RUNNER} is not set: releases are rehearsed, or hosts pull"
         way_out = f"docs/host.md, then `gh variable set {RUNNER}`"

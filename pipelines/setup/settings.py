@@ -6,23 +6,20 @@ from typing import Any
 
 from pipelines.base.errors import UserError
 from pipelines.base.github import GitHub
-from pipelines.setup import environments, ledgerkey, repository, rulesets, tree, where
+from pipelines.setup import environments, ledgerkey, repository, rulesets, tree
+from pipelines.setup.beside import beside, unknown
 from pipelines.setup.check import Check, State
 from pipelines.setup.setting import GITHUB, Setting
 from pipelines.setup.wanted import Wanted
 
 
-def github_checks(checkout: Path = Path(), name: str = "") -> list[Check]:
-    """What there is of all that `ml init` sets, read only; `name` is OWNER/NAME, else the remote's. Without a
-    token, or an answer, it is unknown."""
-    found = []
+def github_checks(hub: GitHub, checkout: Path = Path()) -> list[Check]:
+    """What there is of all that `ml init` sets, read only. What GitHub does not answer is unknown."""
     try:
-        hub = where.found(checkout, name).hub()
-        for setting in settings(hub, repository.about(hub), Wanted(), checkout):
-            found.append(setting.check())
+        every = settings(hub, repository.about(hub), Wanted(), checkout)
     except UserError as error:
-        found.append(Check(GITHUB, "settings", State.UNKNOWN, str(error), "gh auth login"))
-    return found
+        return [Check(GITHUB, "settings", State.UNKNOWN, str(error), "gh auth login")]
+    return beside([(unknown(one.group, one.what, "gh auth login"), one.check) for one in every])
 
 
 def settings(hub: GitHub, about: Mapping[str, Any], wanted: Wanted, checkout: Path) -> list[Setting]:

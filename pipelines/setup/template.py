@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 
 from pipelines.base import git
 from pipelines.base.errors import UserError, few
-from pipelines.base.github import GitHub
-from pipelines.registry.store.assets import repository
+from pipelines.setup import where
 
 REFS = "refs/greenlight/template"  # while an update looks at them: the template's tags are not the team's
 VERSION = re.compile(r"v?(\d+(?:\.\d+)*)")  # a tag that is one; those of releases are not
@@ -48,7 +47,7 @@ def address() -> str:
         return said[0]
     way_out = "name it, `--from URL`: the update records it for the next one"
     try:
-        found = GitHub.of(repository("")).call("GET", "").get("template_repository")
+        found = where.found().hub().call("GET", "").get("template_repository")
     except UserError as error:
         raise UserError(
             f"no commit here says where the template is, nor does GitHub ({error}): {way_out}"

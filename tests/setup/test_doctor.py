@@ -18,6 +18,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.files import write_json
 from pipelines.base.github import NotFound
 from pipelines.host.host import Host
+from pipelines.local import github
 from pipelines.setup import beside as asking
 from pipelines.setup import checkout, doctor, host, machine, runs
 from pipelines.setup.beside import beside, unknown
@@ -25,6 +26,7 @@ from pipelines.setup.check import Check, State
 from pipelines.training import tracked
 from tests.problems.parcels import PROBLEM
 from tests.project import git
+from tests.setup.conftest import ADMIN, REPOSITORY, Copy
 
 ON, OFF, UNKNOWN = State.ON, State.OFF, State.UNKNOWN
 
@@ -282,13 +284,13 @@ class Answers:
     def call(self, method: str, path: str, missing: Any = None) -> Any:
         answer = self.answers.get(path.partition("?")[0], missing)
         if answer is None:
-            raise NotFound("GitHub refused it: 404")
+            raise NotFound("GitHub refused it: 404", 404)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     def list(self, path: str, field: str) -> Any:
-        return self.call("GET", path)[field]
+        return self.call("GET", path, {field: []})[field]
 
 
 def actions(days: float = 1, conclusion: str = "success", state: str = "active", **more: Any) -> Any:
@@ -336,11 +338,11 @@ def test_a_run_that_failed_a_schedule_that_sleeps_and_a_workflow_that_is_off_are
 
 
 def test_a_run_that_was_cancelled_says_nothing_of_the_one_before() -> None:
-    github = actions()
+    hub = actions()
     path = "/actions/workflows/judge.yml/runs"
-    (good,) = github.answers[path]["workflow_runs"]
-    github.answers[path] = {"workflow_runs": [good | {"conclusion": "cancelled"}, good]}
-    assert named(runs.checks(github))["runs of judge"].state is ON
+    (good,) = hub.answers[path]["workflow_runs"]
+    hub.answers[path] = {"workflow_runs": [good | {"conclusion": "cancelled"}, good]}
+    assert named(runs.checks(hub))["runs of judge"].state is ON
 
 
 RUNNERS = {
@@ -353,12 +355,12 @@ RUNNERS = {
 
 
 def test_the_runner_that_the_variable_names_is_online_with_its_version() -> None:
-    variable = {"name": runs.RUNNER, "value": "host"}
+    variables = {"variables": [{"name": "OTHER", "value": "x"}, {"name": runs.RUNNER, "value": "host"}]}
 
-    def look(runners: Any, variable: Any = variable) -> Check:
-        github = actions()
-        github.answers = {f"/actions/variables/{runs.RUNNER}": variable, "/actions/runners": runners}
-        return named(runs.checks(github))["runner"]
+    def look(runners: Any) -> Check:
+        hub = actions()
+        hub.answers = {"/actions/variables": variables, "/actions/runners": runners}
+        return named(runs.checks(hub))["runner"]
 
     assert (look(RUNNERS).state, look(RUNNERS).says) == (ON, "box 2.330.0 is online")
     runner: dict[str, Any] = RUNNERS["runners"][0]  # type: ignore[index]
@@ -379,8 +381,8 @@ def test_without_a_token_or_a_repository_there_github_is_unknown(
     monkeypatch.chdir(tmp_path)
     assert {check.state for check in doctor._github()} == {UNKNOWN}
     git(tmp_path, "remote", "add", "origin", "https://github.com/acme/rain.git")
-    found = doctor._github()
-    assert {check.state for check in found} == {UNKNOWN} and "no token" in " ".join(c.says for c in found)
+    (found,) = doctor._github()
+    assert (found.state, found.says) == (UNKNOWN, "no token for github.com") and "gh auth" in found.way_out
 
 
 @pytest.fixture
@@ -402,7 +404,43 @@ def test_a_github_that_does_not_answer_holds_nobody_up(silent: None, monkeypatch
     monkeypatch.setattr(asking, "SECONDS", 0.3)
     found = doctor._github()
     assert {check.state for check in found} == {UNKNOWN}
-    assert {check.says for check in found if check.what == "runs of judge"} == {"no answer within 0.3 s"}
+    assert {check.says for check in found} == {"no answer within 0.3 s"}
+
+
+def test_all_is_on_at_a_github_that_init_has_set_up_and_what_a_person_may_not_ask_is_unknown(
+    copy: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against the stand-in, which enforces who may ask what."""
+
+    def look(token: str = ADMIN) -> dict[str, Check]:
+        monkeypatch.setenv("GITHUB_TOKEN", token)
+        return named(doctor._once(doctor._github()))
+
+    monkeypatch.chdir(copy.checkout)
+    monkeypatch.setenv("GITHUB_API_URL", copy.api)
+    monkeypatch.setenv("GITHUB_REPOSITORY", REPOSITORY)
+    fresh = look()
+    assert fresh["ruleset main"].fails and "ml init" in fresh["ruleset main"].way_out
+    assert fresh["runs of drift"].says == "it has not run yet"
+    assert fresh["runner"].state is OFF and not fresh["runner"].fails
+    copy.init(variables={runs.RUNNER: "host"})
+    copy.push()
+    assert look()["runner"].says == "no runner has the label host"
+    here = f"{copy.api}/repos/{REPOSITORY}/actions"
+    github.call(f"{here}/runners/generate-jitconfig", "POST", {"name": "box", "labels": ["host"]})
+    for number, name in enumerate(runs.WORKFLOWS, 1):
+        run = actions().answers["/actions/workflows/judge.yml/runs"]["workflow_runs"][0]
+        run |= {"id": number, "path": f".github/workflows/{name}.yml", "status": "completed"}
+        write_json(copy.folder / f"state/runs/{number}/run.json", run)
+    found = look()
+    assert {what for what, check in found.items() if check.state is not ON} == set(), found
+    assert found["runner"].says.startswith("box 2.")
+    github.call(f"{here}/workflows/drift.yml/disable", "PUT")
+    assert look()["runs of drift"].fails
+    grace = look("user:grace")
+    assert grace["runner"].state is UNKNOWN and "admin" in grace["runner"].says
+    assert grace["runs of judge"].state is ON
+    assert not [what for what in copy.state["unexpected"] if "variables/" not in what]
 
 
 # --- the host -----------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pipelines.local.plans import Plan
 from pipelines.registry.signing import Key, Signers
 from pipelines.setup.check import State
 from pipelines.setup.settings import github_checks
-from tests.setup.conftest import REPOSITORY, Copy, fresh, mistake
+from tests.setup.conftest import Copy, fresh, mistake
 
 ENVIRONMENTS = ("staging", "production")
 
@@ -98,13 +98,10 @@ def test_what_a_plan_refuses_is_named_and_the_rest_is_set(
 
 
 def github_checks_of(copy: Copy) -> list[Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GITHUB_API_URL", copy.api)
-        patch.setenv("GITHUB_TOKEN", "user:ada")
-        copy.writes.clear()
-        found = github_checks(copy.checkout, REPOSITORY)
-        assert copy.writes == [], "a check wrote"
-        return found
+    copy.writes.clear()
+    found = github_checks(copy.hub(), copy.checkout)
+    assert copy.writes == [], "a check wrote"
+    return found
 
 
 def test_the_checks_are_off_before_and_on_after(copy: Copy) -> None:
