@@ -7,7 +7,7 @@ file, commits are those of a bare repository. An unknown route answers 404 and i
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -78,7 +78,9 @@ def handler(forge: Forge) -> type[BaseHTTPRequestHandler]:
                     headers["Link"] = f'<http://{self.headers["Host"]}{url.path}?{more}>; rel="next"'
                 entries = entries[(page - 1) * size : page * size]
                 body = body | {name: entries} if name else entries
-            content = b"" if body is None else json.dumps(body).encode()
+            self.write(status, b"" if body is None else json.dumps(body).encode(), headers)
+
+        def write(self, status: int, content: bytes, headers: Mapping[str, str]) -> None:
             self.send_response(status)
             for header, value in {**headers, "Content-Length": str(len(content))}.items():
                 self.send_header(header, value)

@@ -109,6 +109,11 @@ def list_variables(forge: Forge, at: dict[str, Any], body: dict[str, Any]) -> tu
     return 200, {"total_count": len(found), "variables": found}
 
 
+@route("GET", "/actions/variables/{name}", "variables:read")
+def get_variable(forge: Forge, at: dict[str, Any], body: dict[str, Any]) -> tuple[int, Any]:
+    return 200, variable(forge, at["name"])
+
+
 @route("POST", "/actions/variables", "variables:write")
 def create_variable(forge: Forge, at: dict[str, Any], body: dict[str, Any]) -> tuple[int, Any]:
     name = text(body, "name").upper()

@@ -33,6 +33,8 @@ def reason(error: Declined) -> str:
         return f"the token may not do this ({says}): give {way_out}Variables to write"
     if error.status == 404:
         return "GitHub has none, or the token may not see it: give an administrator's token"
+    if "lready exists" in says or "already_exists" in says:
+        return "it was made meanwhile: run the same command again"
     if "eploy keys are disabled" in says:
         way_out = "an owner allows them (the organization's Settings, Deploy keys)"
         return f"the organization forbids deploy keys: {way_out}, then run the same command again"

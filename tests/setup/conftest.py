@@ -1,6 +1,7 @@
 """A copy of the template that nobody has set up, at a stand-in of GitHub that counts what is written."""
 
 import functools
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,7 +88,8 @@ def counting(handler: Callable[[Any], Any], copy: Copy, forge: Any) -> Any:
             over = self.command != "GET" and copy.most is not None and len(copy.writes) > copy.most
             if over or copy.refused(call):
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                return self.write(*copy.refusal)
+                status, body = copy.refusal
+                return self.write(status, json.dumps(body).encode(), {"Content-Type": "application/json"})
             super().answer()
 
         do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = answer
@@ -127,6 +129,7 @@ def fresh(folder: Path, plan: Plan = Plan.PUBLIC, branch: str = "main") -> Itera
             role(copy, "grace", "maintain")
             copy.writes.clear()
             yield copy
+    assert copy.state["unexpected"] == [], "a call that GitHub does not know"
 
 
 def role(copy: Copy, login: str, role: str) -> None:
