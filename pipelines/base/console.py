@@ -83,6 +83,18 @@ def output(name: str, value: str) -> None:
     _append("GITHUB_OUTPUT", f"{name}={' '.join(value.splitlines())}\n")
 
 
+def secret(text: str) -> None:
+    """Have the runner show *** wherever a later step prints this."""
+    if os.environ.get("GITHUB_ACTIONS") == "true" and sys.__stdout__:  # not through Harmless: it is a command
+        print(f"::add-mask::{text}", file=sys.__stdout__, flush=True)
+
+
+def later(**variables: str) -> None:
+    """Set variables of the environment for the later steps of a workflow's job (GITHUB_ENV)."""
+    for name, value in variables.items():
+        _append("GITHUB_ENV", f"{name}={' '.join(value.splitlines())}\n")
+
+
 def _append(variable: str, text: str) -> None:
     if path := os.environ.get(variable):
         with Path(path).open("a", encoding="utf-8") as file:

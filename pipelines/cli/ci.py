@@ -120,6 +120,18 @@ def evidence(
     runs.of_commit(commit, out)
 
 
+@verbs.command(example="ml ci identity")
+def identity(
+    role: Annotated[
+        str, Option(envvar="GREENLIGHT_DVC_ROLE", help="The role, as docs/remotes/ says; empty: none.")
+    ] = "",
+) -> None:
+    """Let the later steps of this job reach the DVC remote, by a role for GitHub's word of who runs."""
+    from pipelines.training import identity
+
+    identity.run(role)
+
+
 @verbs.command(example="ml ci rehearse")
 def rehearse() -> None:
     """Try staging's release on this machine: the previous one up, the flip under load, all down again."""

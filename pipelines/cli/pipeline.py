@@ -74,6 +74,14 @@ def reproduce(
     reproduce(problem(), locked=locked)
 
 
+@verbs.command(example="ml push")
+def push() -> None:
+    """Put what data.dvc and dvc.lock record into the DVC remote, where it is not there or no longer."""
+    from pipelines.training import reproduce
+
+    reproduce.push()
+
+
 @verbs.command(example="ml tune --minutes 5")
 def tune(
     trials: Annotated[

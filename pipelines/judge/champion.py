@@ -19,13 +19,13 @@ from pipelines.artifacts.serving import Golden, Settings
 from pipelines.base import git, programs, venv
 from pipelines.base import recorded as locks
 from pipelines.base.console import step
-from pipelines.base.errors import Refused, UserError
+from pipelines.base.errors import Refused, UserError, one_line
 from pipelines.base.files import read_json, sha256, write_bytes, write_json, write_text
 from pipelines.core import tables
 from pipelines.core.model import Model
 from pipelines.core.tasks.task import Task
 from pipelines.judge import proposal
-from pipelines.training import tracked
+from pipelines.training import remote, tracked
 
 FILES = ("models/model.onnx", "models/model.json", "models/golden.json", "models/serving.json")
 
@@ -160,8 +160,11 @@ def _rebuilt(base: Path, task: Task, commit: str, words: str) -> Champion:
     paths, cached = [checkout / name for name in FILES], _cached(base, recorded)
     if not _are(cached, recorded) and (base / ".dvc").is_dir():
         step(f"looking for {words} in the DVC remote")
-        with contextlib.suppress(Exception):  # of DVC: no remote, or one that fails
-            tracked.bring(tracked.repo(base), recorded)
+        try:
+            if (repo := tracked.repo(base)).config["core"].get("remote"):
+                remote.bring(repo, recorded)
+        except Exception as error:  # of DVC, or a remote that fails
+            step(f"{one_line(error, 500)}; it is built again")
     if _are(cached, recorded):
         return _load(base, task, commit, words, *cached)
     made = base / ".greenlight/champion" / f"{commit[:12]}.json"  # another machine may round otherwise

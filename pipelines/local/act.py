@@ -26,6 +26,7 @@ from pipelines.local.runner import Place, environment, stand_ins
 
 HOSTED = "ubuntu-24.04"
 RUNNER = "GREENLIGHT_RUNNER"  # the repository variable that names a self-hosted runner's label
+TRAINER = "GREENLIGHT_TRAINER"  # that of the machine that builds models
 PROGRESS = re.compile(r"^\[ *\d+\.\d s\] (.*)")  # what console.step prints
 LIBC = ctypes.CDLL(None)
 LEFTOVERS = ("source", "act", "home", "secrets", "tokens.json", "pid")  # of a run that has ended
@@ -209,7 +210,7 @@ def arguments(
 ) -> list[str]:
     write_json(folder / "event.json", dict(event.payload))
     write_text(folder / "secrets", "".join(f"{k}={json.dumps(v)}\n" for k, v in secrets.items()))
-    labels = [HOSTED, "self-hosted", *filter(None, [place.variables.get(RUNNER)])]
+    labels = [HOSTED, "self-hosted", *filter(None, map(place.variables.get, (RUNNER, TRAINER)))]
     told = {
         "GITHUB_REPOSITORY": place.repository,
         "GITHUB_RUN_ID": str(number),

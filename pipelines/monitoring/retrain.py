@@ -99,8 +99,7 @@ def _build(clone: Path, through: str) -> None:
     _run(clone, *dvc, "add", "--quiet", "data")
     _run(clone, *ml, "reproduce")
     if _run(clone, *dvc, "config", "core.remote", check=False).strip():
-        step("dvc push")
-        _run(clone, *dvc, "push", "--quiet")
+        _run(clone, *ml, "push")
 
 
 def _push(clone: Path, base: str, branch: str, message: str) -> None:

@@ -13,7 +13,7 @@ from pipelines.core.problem import Problem
 from pipelines.core.room import mistake
 from pipelines.setup.beside import beside, unknown
 from pipelines.setup.check import Check, State
-from pipelines.training import ingest, tracked
+from pipelines.training import ingest, remote, tracked
 
 GROUP = "repository"
 OWNERS = Path(".github/CODEOWNERS")
@@ -100,10 +100,10 @@ def _source(problem: Problem) -> Check:
     check = partial(Check, GROUP, "source of data")
     try:
         if Path(f"{datafiles.DATA}.dvc").is_file() and (record := tracked.Folder(datafiles.DATA)).remote:
-            if record.in_remote():
+            if remote.has(record.repo, record.name):
                 return check(state=State.ON, says=f"the DVC remote {record.remote} has data/")
             says = f"the DVC remote {record.remote} does not have data/ as recorded"
-            return check(state=State.OFF, says=says, way_out="`ml reproduce`, then `dvc push`")
+            return check(state=State.OFF, says=says, way_out="`ml reproduce`, then `ml push`")
         month = params.load().data.through
         says = f"pipelines/problem/source.py gives {month}, {rows.of_source(month, problem).num_rows:,} rows"
         return check(state=State.ON, says=says)

@@ -116,10 +116,24 @@ def restore(problem: Problem, folder: Path = datafiles.DATA) -> None:
 def _ways(record: "Folder", problem: Problem) -> Iterator[tuple[str, Callable[[], None]]]:
     """Each is looked for when the one before has failed."""
     if record.remote:
-        yield f"from the DVC remote {record.remote!r}", record.pull
+        yield f"from the DVC remote {record.remote!r}", lambda: _from_remote(record)
     if record.in_cache():
         yield "from DVC's cache", record.checkout
     yield "from the source", lambda: _from_source(record.folder, problem)
+
+
+def _from_remote(record: "Folder") -> None:
+    """What the remote has; what it has lost is named, for the next way to bring. UserError where it fails."""
+    from pipelines.training import remote
+
+    lost = remote.bring(record.repo, [record.name])
+    if lost and not remote.there(record.repo):
+        raise remote.refusal(record.repo, f"{record.folder}/", FileNotFoundError("its folder is not there"))
+    record.checkout()
+    if lost:
+        listed = record.recorded or {}
+        names = [name for name, md5 in listed.items() if md5 in lost] or ["its list of files"]
+        step(f"the DVC remote {record.remote!r} has lost {few(names)} of {record.folder}/: {remote.PUT_BACK}")
 
 
 def require_months(record: "Folder") -> None:

@@ -15,10 +15,10 @@ from typing import Any
 
 from pipelines.base import git, preloaded, programs, recorded
 from pipelines.base.console import step
-from pipelines.base.errors import Refused, UserError
+from pipelines.base.errors import Refused, UserError, few
 from pipelines.core import datafiles
 from pipelines.core.problem import Problem
-from pipelines.training import ingest, tracked, tracking
+from pipelines.training import ingest, remote, tracked, tracking
 
 LOCK = recorded.LOCK
 Lock = Mapping[str, Any]
@@ -49,13 +49,14 @@ def reproduce(problem: Problem, locked: bool = False) -> None:
     objects = list(_made().values())
     tracked.drop_bad(_repo(), objects)
     if _has_remote():
-        tracked.bring_lists(_repo(), objects)
+        remote.bring_lists(_repo(), objects)
         tracked.Folder(datafiles.DATA).keep()
     if changed := _changed():
+        whole = _has_remote() and _bring(changed)
         if _changed("train"):
             tracking.current()  # before the stages that stand before training
         missing_alone = not any("changed deps" in found for found in changed.get("validate", ()))
-        repro(validates="validate" in changed and not (missing_alone and _has_remote()))
+        repro(pull=whole, validates="validate" in changed and not (missing_alone and whole))
     if wrong := _wrong_outputs():
         step(f"DVC's cache held {wrong[0]} with other bytes than recorded: dropped, all stages run again")
         repro(anew=True)
@@ -79,13 +80,60 @@ def reproduce(problem: Problem, locked: bool = False) -> None:
         step(f"everything is as {LOCK} says")
 
 
-def repro(anew: bool = False, validates: bool = True) -> None:
-    """Run `dvc repro`, its progress on standard error. `anew`: every stage, whatever DVC remembers;
-    `validates`: validate is known to run."""
+def _bring(changed: Mapping[str, Any]) -> bool:
+    """From the DVC remote into the cache what `dvc repro` will ask for: the outputs of the stages that are as
+    recorded, of whose data, code and params nothing has changed. False where the remote has lost some of it:
+    then DVC, which would end there, is told to make what is missing."""
+    made, stages = _made(), []
+    for name, stage in _lock()["stages"].items():
+        outs, deps = ({entry["path"] for entry in stage.get(kind) or ()} for kind in ("outs", "deps"))
+        stages.append((_modified(changed.get(name, ())), outs, deps))
+    stale: set[str] = set()
+    while more := {out for new, outs, deps in stages if new or deps & stale for out in outs} - stale:
+        stale |= more
+    wanted = {path: made[path] for path in sorted(made.keys() - stale) if not Path(path).exists()}
+    lost = remote.bring(_repo(), wanted.values())
+    if paths := [path for path, name in wanted.items() if _lacks(name, lost)]:
+        step(f"the DVC remote has not, or no longer, {few(paths)}: made again; {remote.PUT_BACK}")
+    return not lost
+
+
+def _modified(found: Any) -> bool:
+    """Whether something else than a file that is not there yet is in what `dvc status` says of a stage."""
+    if isinstance(found, Mapping):
+        return any(_modified(value) for value in found.values())
+    return (
+        any(map(_modified, found))
+        if isinstance(found, list | tuple)
+        else found not in ("deleted", "not in cache")
+    )
+
+
+def _lacks(name: str, lost: Sequence[str]) -> bool:
+    return bool({name, *(tracked.listing(_repo(), name) or {}).values()} & {*lost})
+
+
+def push() -> None:
+    """`ml push`: what data.dvc and dvc.lock record, from the cache to the DVC remote. UserError where
+    there is none, or it fails."""
+    _repo.cache_clear()
+    if not _has_remote():
+        raise UserError("no DVC remote is configured: docs/remotes/ shows how to make one")
+    names = {"data": tracked.Folder(datafiles.DATA).name} | _made()
+    count = remote.push(_repo(), names.values())
+    where = _repo().config["core"]["remote"]
+    step(f"{count} objects that the DVC remote {where!r} did not have are there now")
+    if absent := [path for path, name in names.items() if not tracked.has(_repo(), [name])]:
+        step(f"{few(absent)} cannot be pushed, for DVC's cache here does not have it: run `ml reproduce`")
+
+
+def repro(anew: bool = False, pull: bool = False, validates: bool = True) -> None:
+    """Run `dvc repro`, its progress on standard error. `anew`: every stage, whatever DVC remembers; `pull`:
+    what a stage needs may come from the remote; `validates`: validate is known to run."""
     command = [sys.executable, "-m", "dvc", "repro"]
     if anew:
         command += ["--force", "--no-run-cache"]
-    elif _has_remote():
+    elif pull:
         command.append("--pull")
     lines = []
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as ready:

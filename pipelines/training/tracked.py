@@ -32,13 +32,13 @@ class Folder:
         for name in (f"{folder}.dvc", "dvc.lock", "dvc.yaml", "params.yaml"):
             conflicts.refuse(Path(name))
         recorded.check_folder(Path(f"{folder}.dvc"), folder)
-        self._repo = repo(Path())
-        self._out: Any = self._repo.find_outs_by_path(str(folder))[0]
+        self.repo = repo(Path())
+        self._out: Any = self.repo.find_outs_by_path(str(folder))[0]
 
     @property
     def remote(self) -> str | None:
         """The name of the default DVC remote, if one is configured."""
-        return self._repo.config["core"].get("remote")
+        return self.repo.config["core"].get("remote")
 
     @property
     def name(self) -> str:
@@ -61,41 +61,44 @@ class Folder:
         return {
             path.relative_to(self.folder).as_posix(): recorded.md5(path)
             for path in files
-            if not self._repo.dvcignore.is_ignored_file(str(path.absolute()))
+            if not self.repo.dvcignore.is_ignored_file(str(path.absolute()))
         }
 
     @cached_property
     def recorded(self) -> dict[str, str] | None:
         """MD5 by file, from DVC's list of the folder; None where the cache does not have it."""
-        return listing(self._repo, self.name)
-
-    def in_remote(self) -> bool:
-        """Whether the default DVC remote has DVC's list of the folder. UserError where it does not answer."""
-        return in_remote(self._repo, self.name)
+        return listing(self.repo, self.name)
 
     def in_cache(self) -> bool:
-        return self.recorded is not None and has(self._repo, self.recorded.values())
+        return self.recorded is not None and has(self.repo, self.recorded.values())
 
     def drop_bad(self) -> list[str]:
         """Delete what DVC's cache has of the folder with other bytes than recorded."""
-        dropped = drop_bad(self._repo, [self.name])
+        dropped = drop_bad(self.repo, [self.name])
         self.__dict__.pop("recorded", None)  # the list may have been among them, or come since
         return dropped
 
-    def pull(self) -> None:
-        """Download from the remote. UserError with DVC's own words where that fails."""
-        bring_lists(self._repo, [self.name])
-        self.__dict__.pop("recorded", None)
-        self._dvc("pull", f"the DVC remote {self.remote!r} did not bring {self.folder}/")
-
     def checkout(self) -> None:
-        self._dvc("checkout", f"DVC's cache did not bring {self.folder}/")
+        """Bring what the cache has, be it not all. UserError with DVC's own words where that fails."""
+        self.__dict__.pop("recorded", None)  # the list may have come since
+        if not self.in_cache():  # DVC brings all or nothing
+            for name, md5 in (self.recorded or {}).items():
+                if has(self.repo, [md5]) and not (self.folder / name).exists():
+                    write_bytes(self.folder / name, place(self.repo, md5).read_bytes())
+            return
+        run = programs.run(
+            [sys.executable, "-m", "dvc", "checkout", "--quiet", f"{self.folder}.dvc"],
+            env=programs.environment(own_code=True),
+        )
+        if run.returncode:
+            reason = " ".join((run.stderr or run.stdout).split())[:300]
+            raise UserError(f"DVC's cache did not bring {self.folder}/: {reason}")
 
     def keep(self) -> None:
         """Put the files, which are as recorded, into DVC's cache: where there is a remote, DVC would else
         bring them from there, and a remote that is new has nothing."""
         if not self.in_cache():
-            self._repo.commit(f"{self.folder}.dvc", force=True)
+            self.repo.commit(f"{self.folder}.dvc", force=True)
             self.__dict__.pop("recorded", None)
 
     def changed(self) -> list[str]:
@@ -113,15 +116,6 @@ class Folder:
         words += [f"{name} is new" for name in sorted(found.keys() - self.recorded.keys())]
         words += [f"{name} has changed" for name in self.changed() if name in self.recorded]
         return few(words)
-
-    def _dvc(self, command: str, what: str) -> None:
-        run = programs.run(
-            [sys.executable, "-m", "dvc", command, "--quiet", f"{self.folder}.dvc"],
-            env=programs.environment(own_code=True),
-        )
-        if run.returncode:
-            reason = " ".join((run.stderr or run.stdout).split())[:300]
-            raise UserError(f"{what}: {reason}")
 
 
 def begin(folder: Path) -> None:
@@ -164,41 +158,6 @@ def listing(repo: Repo, name: str) -> dict[str, str] | None:
     if not path.is_file() or f"{recorded.md5(path)}.dir" != name:
         return None
     return recorded.listed(path.read_bytes(), name)
-
-
-def bring_lists(repo: Repo, names: Iterable[str]) -> None:
-    """Copy the lists of folders from the default DVC remote into the cache, each looked at before: DVC would
-    bring list and files in one, and write wherever it says. What the remote does not have stays away.
-
-    UserError where a list names what it may not, or the remote fails."""
-    bring(repo, (name for name in names if name.endswith(".dir") and listing(repo, name) is None))
-
-
-def bring(repo: Repo, names: Iterable[str]) -> None:
-    """Copy objects from the default DVC remote into the cache, where their bytes are those of their names."""
-    for name in names:
-        try:
-            remote = repo.cloud.get_remote_odb(hash_name="md5")
-            content = remote.fs.cat_file(remote.oid_to_path(name))
-        except FileNotFoundError:
-            continue
-        except Exception as error:  # whatever its client raises
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            raise UserError(f"the DVC remote did not bring {name}: {reason}") from None
-        if hashlib.md5(content, usedforsecurity=False).hexdigest() == name.removesuffix(".dir"):
-            if name.endswith(".dir"):
-                recorded.listed(content, name)
-            write_bytes(place(repo, name), content)
-
-
-def in_remote(repo: Repo, name: str) -> bool:
-    """Whether the default DVC remote has an object of that name. UserError where the remote fails."""
-    try:
-        remote = repo.cloud.get_remote_odb(hash_name="md5")
-        return bool(remote.fs.exists(remote.oid_to_path(name)))
-    except Exception as error:  # whatever its client raises
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise UserError(f"the DVC remote does not answer: {reason}") from None
 
 
 def has(repo: Repo, names: Iterable[str]) -> bool:

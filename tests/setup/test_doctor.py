@@ -23,7 +23,7 @@ from pipelines.setup import beside as asking
 from pipelines.setup import checkout, doctor, host, machine, runs
 from pipelines.setup.beside import beside, unknown
 from pipelines.setup.check import Check, State
-from pipelines.training import tracked
+from pipelines.training import remote, tracked
 from tests.problems.parcels import PROBLEM
 from tests.project import git
 from tests.setup.conftest import ADMIN, REPOSITORY, Copy
@@ -262,13 +262,13 @@ def test_data_come_from_the_remote_where_there_is_one_else_from_the_source(
     config = ours / ".dvc/config"
     config.write_text(config.read_text() + f"['remote \"storage\"']\n    url = {storage}\n")
     config.write_text(config.read_text().replace("[core]\n", "[core]\n    remote = storage\n"))
-    assert checkout._source(PROBLEM).fails and "dvc push" in checkout._source(PROBLEM).way_out
+    assert checkout._source(PROBLEM).fails and "ml push" in checkout._source(PROBLEM).way_out
     list_of = tracked.Folder(Path("data")).name
     there = storage / "files/md5" / list_of[:2] / list_of[2:]
     there.parent.mkdir(parents=True)
     shutil.copy(ours / ".dvc/cache/files/md5" / list_of[:2] / list_of[2:], there)
     assert checkout._source(PROBLEM).says == "the DVC remote storage has data/"
-    monkeypatch.setattr(tracked, "in_remote", lambda repo, name: (_ for _ in ()).throw(UserError("denied")))
+    monkeypatch.setattr(remote, "has", lambda repo, name: (_ for _ in ()).throw(UserError("denied")))
     assert checkout._source(PROBLEM).says == "denied"
 
 

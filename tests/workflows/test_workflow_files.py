@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.local.act import RUNNER
+from pipelines.local.act import RUNNER, TRAINER
 from pipelines.local.runner import STAND_INS, remote_uses, stand_ins
 from tests.workflows.conftest import ROOT, WORKFLOWS
 
@@ -48,7 +48,9 @@ def test_a_job_has_a_name_a_timeout_a_fixed_runner_and_stated_permissions(
     name: str, job: dict[str, Any]
 ) -> None:
     assert {"name", "timeout-minutes", "permissions"} <= set(job)
-    assert job["runs-on"] in ("ubuntu-24.04", f"${{{{ vars.{RUNNER} || 'ubuntu-24.04' }}}}")
+    labels = (RUNNER, TRAINER) if job["name"] == "train" else (RUNNER,)
+    named = [f"${{{{ vars.{label} || 'ubuntu-24.04' }}}}" for label in labels]
+    assert job["runs-on"] in ("ubuntu-24.04", *named) or (name, job["name"]) == ("propose", "build")
 
 
 WRITES = {
@@ -56,6 +58,7 @@ WRITES = {
     ("judge", "statuses"),
     ("release", "contents"),
     ("rollback", "contents"),
+    *((name, "id-token") for name in ("propose", "release", "drift")),  # a role for the DVC remote
     ("drift", "contents"),
     ("drift", "pull-requests"),
     ("drift", "issues"),
@@ -72,8 +75,9 @@ def test_code_of_a_pull_request_never_runs_on_the_host_or_with_a_secret(
     name: str, job: dict[str, Any]
 ) -> None:
     if "pull_request" in load(name)["on"]:
-        assert job["runs-on"] == "ubuntu-24.04"
-        assert set(job["permissions"].values()) <= {"read"}
+        assert job["runs-on"] == "ubuntu-24.04" or name == "propose"
+        assert RUNNER not in str(job) and "_ROLE_WRITE" not in str(job)
+        assert {v for k, v in job["permissions"].items() if k != "id-token"} <= {"read"}
         assert "secrets." not in str(job) and "environment" not in job
     assert "pull_request_target" not in load(name)["on"] or name == "judge"
 
@@ -109,7 +113,7 @@ RIGHTS = {
 def test_each_job_of_judge_may_do_its_own_work_and_no_more() -> None:
     found = {key: job["permissions"] for key, job in load("judge")["jobs"].items()}
     assert found == RIGHTS
-    assert load("propose")["jobs"]["build"]["permissions"] == {"contents": "read"}
+    assert load("propose")["jobs"]["build"]["permissions"] == {"contents": "read", "id-token": "write"}
     assert "token" not in str(load("judge")["jobs"]["gate"]).replace("GITHUB_TOKEN", "token")
 
 
@@ -176,7 +180,8 @@ def test_the_job_that_trains_can_write_nothing_and_the_one_that_writes_trains_no
     runs = {
         key: [s["run"] for s in job["steps"] if "run" in s] for key, job in load("release")["jobs"].items()
     }
-    assert train["permissions"] == {"contents": "read"}
+    assert train["permissions"] == {"contents": "read", "id-token": "write"}  # a role that reads
+    assert "_ROLE_WRITE" not in str(train)
     assert {key for key, lines in runs.items() if any("reproduce" in s or "rebuild" in s for s in lines)} == {
         "train"
     }
@@ -258,6 +263,35 @@ def test_a_setting_reaches_the_jobs_that_read_it_and_no_code_of_a_proposal(setti
     assert given == SETTINGS[setting]
     assert not [n for n, _ in given if "pull_request" in load(n)["on"]]
     assert f"`{setting}`" in (ROOT / "docs/github.md").read_text()
+
+
+def test_a_bigger_machine_builds_a_branch_of_the_repository_and_never_a_fork() -> None:
+    here = "github.event.pull_request.head.repo.full_name == github.repository"
+    assert load("propose")["jobs"]["build"]["runs-on"] == (
+        f"${{{{ {here} && vars.{TRAINER} || 'ubuntu-24.04' }}}}"
+    )
+    given = {(name, key) for name, key, job in jobs() if f"vars.{TRAINER}" in str(job)}
+    assert given >= {("propose", "build"), ("release", "train")}
+
+
+def test_a_role_for_the_dvc_remote_is_asked_for_where_the_job_may_and_a_writing_one_on_main_alone() -> None:
+    asked = {}
+    for name, key, job in jobs():
+        steps = [step for step in job["steps"] if step.get("run") == "ml ci identity"]
+        assert bool(steps) == ("id-token" in job["permissions"]), (name, key)
+        for step in steps:
+            asked[name, key] = step["env"]["GREENLIGHT_DVC_ROLE"]
+    read, write = (f"${{{{ vars.GREENLIGHT_DVC_ROLE_{kind} }}}}" for kind in ("READ", "WRITE"))
+    assert (
+        asked.items()
+        >= {
+            ("propose", "build"): read,
+            ("release", "train"): read,
+            ("release", "remote"): write,
+            ("drift", "drift"): write,
+        }.items()
+    )
+    assert {name for (name, _), role in asked.items() if role == write} == {"release", "drift"}
 
 
 USES_THE_STORE = ("ml release", "ml store", "ml ci rehearse", "ml deploy", "ml rollback", "ml drift")
