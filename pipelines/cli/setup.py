@@ -51,13 +51,14 @@ def init(
 @verbs.command(example="ml doctor\nml doctor --json")
 def doctor(
     as_json: Annotated[bool, Option("--json", help="For machines: docs/update.md says the fields.")] = False,
+    repository: Annotated[str, Option(help="OWNER/NAME, where origin does not say it.")] = "",
 ) -> None:
     """Show what is on, what is off and how to switch it on: this machine, the repository, GitHub, the host.
 
     Exits with 3 where something that matters is off."""
     from pipelines.setup.doctor import doctor
 
-    raise Exit(doctor(problem(), as_json))
+    raise Exit(doctor(problem(), as_json, repository))
 
 
 @verbs.command(example="ml update --plan\nml update --from https://github.com/OWNER/greenlight")

@@ -19,28 +19,29 @@ PATIENCE_SECONDS = 30.0  # for a group; most of them take one
 VERSION = 1  # of what --json prints
 
 
-def doctor(problem: Problem, as_json: bool = False, home: Path | None = None) -> int:
-    """Print what was found. Returns 3 where something that matters is off, else 0."""
-    checks = look(problem, home or places.home())
+def doctor(problem: Problem, as_json: bool = False, repository: str = "", home: Path | None = None) -> int:
+    """Print what was found; `repository` is OWNER/NAME on GitHub, else origin's. Returns 3 where something
+    that matters is off, else 0."""
+    checks = look(problem, home or places.home(), repository)
     print(_json(checks) if as_json else "\n".join(table(checks)))
     return 3 if any(check.fails for check in checks) else 0
 
 
-def look(problem: Problem, home: Path) -> list[Check]:
+def look(problem: Problem, home: Path, repository: str = "") -> list[Check]:
     """All that is looked at, the groups beside each other."""
     groups: dict[str, Callable[[], list[Check]]] = {
         "machine": lambda: machine.checks(home),
         "repository": lambda: checkout.checks(problem),
-        "GitHub": _github,
+        "GitHub": lambda: _github(repository),
         "host": lambda: host.checks(home, problem.name),
     }
     asked = [(unknown(group, "all of it"), question) for group, question in groups.items()]
     return _once(beside(asked, within=PATIENCE_SECONDS))
 
 
-def _github() -> list[Check]:
+def _github(repository: str = "") -> list[Check]:
     try:
-        hub = where.found().hub()
+        hub = where.found(name=repository).hub()
     except UserError as error:
         says, _, way_out = str(error).partition(": ")
         return [Check("GitHub", "all of it", State.UNKNOWN, says, way_out)]

@@ -4,6 +4,7 @@ It is made in Git's store, of three trees: the version that the copy is of, the 
 What is the team's own is the same in all three. Only what is whole is put into the checkout.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -57,7 +58,7 @@ def update(source: str = "", to: str = "", since: str = "", plan: bool = False) 
             print(f"Nothing to do: this copy has {version.words} of the template.")
             return 0
         merged = _merge(base, head, version)
-        _tell(base, head, version, merged)
+        _tell(base, head, version, merged, plan)
         if not plan:
             put = _leave if merged.conflicts else _commit
             put(head, version, merged)
@@ -184,32 +185,37 @@ def _leave(head: str, version: Version, merged: Merged) -> None:
 # --- what a person reads -----------------------------------------------------------------------------------
 
 
-def _tell(base: str, head: str, version: Version, merged: Merged) -> None:
+def _tell(base: str, head: str, version: Version, merged: Merged, each: bool) -> None:
+    """What changes, `each` file of it or their number; what stays the team's; what is in conflict."""
     commits = git.run("rev-list", "--count", f"{base}..{version.commit}")
     print(f"{version.words} of the template: {commits} commits since {base[:12]}, which this copy is of.")
     listed = git.run("diff-tree", "-r", "-z", "--name-status", "--no-renames", head, merged.tree).split("\0")
     changes = zip(listed[::2], listed[1::2], strict=False)
     told = [(KINDS[kind], path) for kind, path in changes if path not in merged.conflicts]
-    print("\n".join(f"  {line}" for line in aligned(told)))
+    count = Counter(kind for kind, _ in told)
+    print(f"Files: {', '.join(f'{count[kind]} {kind}' for kind in dict.fromkeys(KINDS.values()))}.")
+    if each:
+        print("\n".join(f"  {line}" for line in aligned(told)))
     if merged.kept:
         print(f"Yours, and kept although the template changed its own: {few(merged.kept, 6)}.")
     if merged.conflicts:
-        why = {
-            path: WHY.get("".join(line[-len(path) - 2] for line in lines), "both moved it")
-            for path, lines in merged.conflicts.items()
+        stages = {
+            path: "".join(line.partition("\t")[0][-1] for line in merged.conflicts[path])
+            for path in sorted(merged.conflicts)
         }
-        print(f"{len(why)} in conflict:")
-        print("\n".join(f"  {line}" for line in aligned([(path, why[path]) for path in sorted(why)])))
+        print(f"{len(stages)} in conflict:")
+        rows = [(path, WHY.get(those, "one moved what the other changed")) for path, those in stages.items()]
+        print("\n".join(f"  {line}" for line in aligned(rows)))
 
 
 def _tell_next(merged: Merged) -> None:
     if merged.conflicts:
         print(
-            "Edit each of them, `git add` it, then `git commit` (lists in dvc.yaml and bentofile.yaml are "
-            "written by `ml lint --fix`); or `git merge --abort`: all is as it was."
+            "Edit each of them, `git add` it, then `git commit`; `ml lint --fix` writes the lists in\n"
+            "dvc.yaml and bentofile.yaml. Or `git merge --abort`: all is as it was."
         )
     lock = "`make lock`, `make .venv/ready`" if merged.locks else "`make .venv/ready`"
     print(
-        f"Then: {lock}, `ml lint --fix`, `ml reproduce`, which makes dvc.lock anew, and a commit of what "
-        "they changed. Merge its pull request by a merge commit: the next update starts there."
+        f"Then: {lock}, `ml lint --fix`, `ml reproduce`, which makes dvc.lock anew, and a commit\n"
+        "of what they changed. Merge its pull request by a merge commit: the next update starts there."
     )

@@ -19,6 +19,7 @@ from pipelines.base.files import write_json
 from pipelines.base.github import NotFound
 from pipelines.host.host import Host
 from pipelines.local import github
+from pipelines.rollout.rehearse import free_ports
 from pipelines.setup import beside as asking
 from pipelines.setup import checkout, doctor, host, machine, runs
 from pipelines.setup.beside import beside, unknown
@@ -85,7 +86,7 @@ def test_the_table_is_by_groups_and_fits_with_the_way_out_below_what_is_not_on()
 def test_the_exit_code_is_3_where_something_that_matters_is_off(
     more: list[Check], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "look", lambda problem, home: [*CHECKS, *more])
+    monkeypatch.setattr(doctor, "look", lambda problem, home, repository: [*CHECKS, *more])
     assert doctor.doctor(PROBLEM) == code
     capsys.readouterr()
     assert doctor.doctor(PROBLEM, as_json=True) == code
@@ -142,8 +143,8 @@ def test_an_engine_that_hangs_or_refuses_is_off_and_does_not_matter(
 def test_a_port_that_somebody_else_holds_is_named_and_matters_where_the_environment_is_set_up(
     tmp_path: Path,
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
+    port = free_ports()  # with as many after it
+    with socket.create_server(("127.0.0.1", port)):
         write_json(tmp_path / "staging/terraform.tfvars.json", {"port": port})
         found = named(machine.checks(tmp_path))["ports of staging"]
         assert found.state is OFF and not found.fails
@@ -441,6 +442,24 @@ def test_all_is_on_at_a_github_that_init_has_set_up_and_what_a_person_may_not_as
     assert grace["runner"].state is UNKNOWN and "admin" in grace["runner"].says
     assert grace["runs of judge"].state is ON
     assert not [what for what in copy.state["unexpected"] if "variables/" not in what]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(403, "Resource not accessible"), (404, "Not Found"), (429, "slow"), (502, "Bad")]
+)
+def test_what_github_refuses_is_a_sentence(
+    copy: Copy, status: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copy.checkout)
+    monkeypatch.setenv("GITHUB_API_URL", copy.api)
+    monkeypatch.setenv("GITHUB_TOKEN", ADMIN)
+    copy.refused, copy.refusal = lambda call: True, (status, {"message": said})
+    found = doctor._github(REPOSITORY)
+    assert len(found) >= 5 and {check.state for check in found} <= {UNKNOWN, OFF}
+    for check in found:
+        assert check.says and "a bug" not in check.says and "\n" not in check.says, check
+        assert check.way_out, check
+    assert all(check.state is UNKNOWN for check in found) or status == 404
 
 
 # --- the host -----------------------------------------------------------------------------------------------

@@ -342,3 +342,23 @@ def test_where_the_template_is_says_the_last_update_else_nobody(
     assert "Template: https://example.com/acme/greenlight.git" in message and "secret" not in message
     assert template.address() == "https://example.com/acme/greenlight.git"
     assert update() == 0
+
+
+def test_github_tells_of_which_template_a_copy_is(team: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hub:
+        def call(self, method: str, path: str) -> object:
+            assert (method, path) == ("GET", "")
+            return about
+
+    class Here:
+        def hub(self) -> Hub:
+            return Hub()
+
+    monkeypatch.setattr(template.where, "found", Here)
+    about: dict[str, object] = {
+        "template_repository": {"clone_url": "https://github.com/acme/greenlight.git"}
+    }
+    assert template.address() == "https://github.com/acme/greenlight.git"
+    about["template_repository"] = None  # it is not a copy
+    with pytest.raises(UserError, match="nor GitHub says of which template"):
+        template.address()
