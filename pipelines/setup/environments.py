@@ -13,6 +13,7 @@ from pipelines.registry.signer import VARIABLE
 from pipelines.setup.setting import Found, Setting
 
 STAGING, PRODUCTION = "staging", "production"
+PAGES = "github-pages"  # GitHub makes and guards it itself, where Pages are on
 NO_ENVIRONMENTS = (
     "private repository without Pro: there are no environments, so no secret is kept from another branch's "
     "workflows"
@@ -57,7 +58,7 @@ def named(checkout: Path) -> tuple[list[str], list[str]]:
         for job in jobs:
             said = job.get("environment")
             name = str((said.get("name") if isinstance(said, dict) else said) or "")
-            if re.fullmatch(r"[\w-]+", name):
+            if re.fullmatch(r"[\w-]+", name) and name != PAGES:
                 all_names[name] = None
                 holders |= {name: None} if f"secrets.{VARIABLE}" in str(job) else {}
     return list(all_names), list(holders)

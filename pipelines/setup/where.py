@@ -10,9 +10,10 @@ from pipelines.base import github as client
 from pipelines.base.errors import UserError
 from pipelines.base.github import API, GitHub
 
-ADDRESS = re.compile(
-    r"(?:\w+://(?:[^@/]+@)?(?P<host>[\w.-]+)(?::\d+)?/|[\w.-]+@(?P<ssh>[\w.-]+):)"
-    r"(?P<name>[\w.-]+/[\w.-]+?)(?:\.git)?/?"
+NAME = r"(?P<name>[\w.-]+/[\w.-]+?)(?:\.git)?/?"
+WEB = re.compile(rf"https?://(?:[^@/]+@)?(?P<host>[\w.-]+(?::\d+)?)/{NAME}")
+SSH = re.compile(
+    rf"(?:(?:git\+)?ssh://(?:[^@/]+@)?(?P<host>[\w.-]+)(?::\d+)?/|[\w.-]+@(?P<short>[\w.-]+):){NAME}"
 )
 PATIENCE_SECONDS = 20.0
 
@@ -39,10 +40,10 @@ def found(checkout: Path = Path(), name: str = "") -> Where:
     """By `name`, else GITHUB_REPOSITORY, else the remote `origin`; its API at GITHUB_API_URL, else where a
     GitHub of that host has it. UserError where none of them names a repository."""
     name = name or os.environ.get("GITHUB_REPOSITORY", "")
-    address = ADDRESS.fullmatch(git.remote_url(at=checkout) or "")
-    host = (address["host"] or address["ssh"]) if address else "github.com"
-    if not name and address:
-        name = address["name"]
+    url = git.remote_url(at=checkout) or ""
+    told = WEB.fullmatch(url) or SSH.fullmatch(url)
+    host = (told["host"] or told["short"]) if told else "github.com"
+    name = name or (told["name"] if told else "")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         what = f"{name!r} is not" if name else "the remote origin does not name"
         raise UserError(f"{what} a repository on GitHub: give --repository OWNER/NAME")
