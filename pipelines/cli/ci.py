@@ -52,6 +52,41 @@ def scope(
     scope.run(base, head)
 
 
+@verbs.command(example='ml ci values --base "$BASE" --head "$HEAD" --of you/greenlight')
+def values(
+    base: Annotated[str, Option(help="The commit that it is proposed onto.")],
+    head: Annotated[str, Option(help="The proposal's commit.")],
+    of: Annotated[str, Option(help="The repository, OWNER/NAME, that has the proposal's branch.")],
+) -> None:
+    """Say whether the judge makes the dvc.lock of a proposal that changes nothing but values."""
+    from pipelines.pulls import values
+
+    values.run(base, head, of)
+
+
+@verbs.command(example="ml ci build asked candidate")
+def build(
+    asked: Annotated[Path, Argument(help="The folder of the proposal's params.yaml.")],
+    out: Annotated[Path, Argument(help="Where the candidate goes.")],
+) -> None:
+    """Make a candidate of a proposal's params.yaml, with this checkout's own code."""
+    from pipelines.pulls import making
+
+    making.build(asked, out, problem())
+
+
+@verbs.command(example='ml ci commit candidate --event "$GITHUB_EVENT_PATH" --head "$HEAD"')
+def commit(
+    made: Annotated[Path, Argument(help="What `ml ci build` left.")],
+    event: Event,
+    head: Annotated[str, Option(help="The commit that has to be the branch's newest.")],
+) -> None:
+    """Commit the dvc.lock that the judge made, and no other file, to the proposal's branch."""
+    from pipelines.pulls import making
+
+    making.commit(made, event, head)
+
+
 @verbs.command(example='ml ci proposal --event "$GITHUB_EVENT_PATH"')
 def proposal(event: Event) -> None:
     """Find the pull request that an event is about, and the run that built the candidate to judge."""
@@ -83,11 +118,12 @@ def override(event: Event) -> None:
 def verdict(
     event: Event,
     evidence: Annotated[Path, Option(help="The folder of the gate's gate.json.")] = Path("evidence"),
+    made: Annotated[str, Option(help="The commit that this run made on top of the event's head.")] = "",
 ) -> None:
     """Set the commit status greenlight/gate of the pull request that an event is about."""
     from pipelines.pulls import status
 
-    status.run(event, evidence, problem().contract)
+    status.run(event, evidence, problem().contract, made)
 
 
 @verbs.command(example="ml ci comment --number 12 evidence/report.md")

@@ -135,6 +135,14 @@ def as_committed(folder: Path, committed: Callable[[str], tuple[bytes | None, st
             raise InvalidProposal(wrong)
 
 
+def plain(folder: Path, name: str) -> bytes:
+    """A file's bytes. UserError where it is a link, no file, or larger than any that the pipeline writes."""
+    try:
+        return _read(folder, name, Path.read_bytes)
+    except InvalidProposal as error:
+        raise UserError(f"{folder}: {error}") from None
+
+
 def _optional(folder: Path, name: str, reader: Callable[[Path], T]) -> T | None:
     """None where the build left no such file; a rule says what follows from that."""
     return _read(folder, name, reader) if os.path.lexists(folder / name) else None

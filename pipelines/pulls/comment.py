@@ -35,10 +35,17 @@ def run(number: int, file: Path) -> None:
     output("create", str(not ours).lower())
 
 
-def write(evidence: Path, contract: Contract, decision: Decision, proposal: Proposal, labelled: bool) -> Path:
+def write(
+    evidence: Path,
+    contract: Contract,
+    decision: Decision,
+    proposal: Proposal,
+    labelled: bool,
+    made: bool = False,
+) -> Path:
     """evidence/report.md and report.html, rendered from gate.json, with what the status adds to it on top."""
     path = report.run(contract, evidence)
-    rendered = _note(decision, proposal, labelled) + path.read_text(encoding="utf-8").replace("\0", "")
+    rendered = _note(decision, proposal, labelled, made) + path.read_text(encoding="utf-8").replace("\0", "")
     rendered = re.sub(r"@(?=\w)", "@\N{WORD JOINER}", rendered)  # a report notifies nobody
     text = f"{MARK}\n{rendered}"
     if len(text) > LIMIT_CHARACTERS:
@@ -46,9 +53,14 @@ def write(evidence: Path, contract: Contract, decision: Decision, proposal: Prop
     return write_text(path, text)
 
 
-def _note(decision: Decision, proposal: Proposal, labelled: bool) -> str:
-    """What is not the gate's word: a maintainer's, or that it waits for one."""
+def _note(decision: Decision, proposal: Proposal, labelled: bool, made: bool) -> str:
+    """What is not the gate's word: a maintainer's, or that it waits for one; and who made the head."""
     sha, lines = f"`{proposal.head.sha[:12]}`", []
+    if made:
+        lines.append(
+            f"**The judge made `dvc.lock`** of this `params.yaml`, and committed it as {sha}. Where no "
+            "`lint` and `tests` start on that commit, close the pull request and open it again."
+        )
     if decision.by:
         lines.append(f"**Let through by {decision.by}**, for {sha}, by the label `{override.LABEL}`.")
     elif decision.beyond:

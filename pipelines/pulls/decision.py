@@ -23,11 +23,13 @@ class Decision:
     beyond: tuple[str, ...] = ()
 
 
-def decide(github: GitHub, proposal: Proposal, verdict: Verdict | Decision | None) -> Decision:
+def decide(
+    github: GitHub, proposal: Proposal, verdict: Verdict | Decision | None, made: bool = False
+) -> Decision:
     """The status of a proposal and its sentence: PASS, or no model changed, is the only way to success.
-    `verdict` is the gate's, what to say where it does not count, or None where this run has none. A
-    maintainer's word lets through INCONCLUSIVE and what is not on the allow-list, never a FAIL or a proposal
-    without evidence."""
+    `verdict` is the gate's, what to say where it does not count, or None where this run has none; `made`:
+    this run made the head itself. A maintainer's word lets through INCONCLUSIVE and what is not on the
+    allow-list, never a FAIL or a proposal without evidence."""
     if not proposal.judged:
         where = f"{proposal.default} alone, and this goes into {proposal.base}"
         return Decision("pending", f"not judged: the gate speaks for {where}")
@@ -46,14 +48,10 @@ def decide(github: GitHub, proposal: Proposal, verdict: Verdict | Decision | Non
         word, reason = "PASS", "no model changed"
         said = reason
     else:
-        build = runs.of_head(github, proposal.head)
-        if not build.ended:
-            return Decision("pending", build.words)
-        left = "the gate did not end; see its run, and run it again"
-        return Decision("error", f"no evidence: {build.words if build.run is None else left}")
+        return _without(github, proposal, made)
     if word == "FAIL":
         return Decision("failure", said)
-    beyond = tuple(scope.beyond(github, changes))
+    beyond = tuple(scope.beyond(changes))
     if word == "PASS" and not beyond:
         return Decision("success", said)
     first = few([one_line(re.sub(r"[^ -~]", "?", path))[:60] for path in beyond], 1)  # texts of a stranger's
@@ -63,3 +61,22 @@ def decide(github: GitHub, proposal: Proposal, verdict: Verdict | Decision | Non
     if word == "PASS":
         return Decision("pending", f"a maintainer decides: it changes {first}; {said}", None, beyond)
     return Decision("failure", said, None, beyond)
+
+
+def _without(github: GitHub, proposal: Proposal, made: bool) -> Decision:
+    """What is missing where a model has to be judged and this run has no verdict."""
+    build, lock = runs.of_head(github, proposal.head), runs.lock_of(github, proposal)
+    left = "the gate did not end; see its run, and run it again"
+    if made:
+        return Decision("error", f"no evidence: {left}")
+    if not build.ended:
+        return Decision("pending", build.words)
+    if lock.waits:
+        return Decision("pending", lock.words)
+    if lock.by_judge:
+        return Decision(
+            "error", "no evidence: the judge could make no model of this params.yaml; its run says why"
+        )
+    if not lock.fits:
+        return Decision("error", f"no evidence: {lock.words}")
+    return Decision("error", f"no evidence: {build.words if build.run is None else left}")

@@ -4,9 +4,9 @@ by its head, and takes both SHAs along."""
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -80,6 +80,8 @@ class Changes:
 
     before: Mapping[str, Entry]
     after: Mapping[str, Entry]
+    read: Callable[[Entry | None], bytes]  # a plain file; UserError for anything else, and for a large one
+    behind: bool = False  # the base went on since the head left it
 
     @cached_property
     def paths(self) -> list[str]:
@@ -118,7 +120,9 @@ def changes(github: GitHub, proposal: Proposal) -> Changes:
     300 of them, and calls a link a file."""
     compared = github.call("GET", f"/compare/{proposal.base_sha}...{proposal.head.sha}?per_page=1")
     left = compared["merge_base_commit"]["sha"]
-    return Changes(files(github, left), files(github, proposal.head.sha))
+    behind = left != proposal.base_sha
+    before, after = files(github, left), files(github, proposal.head.sha)
+    return Changes(before, after, partial(content, github), behind)
 
 
 def files(github: GitHub, commit: str) -> dict[str, Entry]:

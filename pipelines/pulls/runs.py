@@ -1,5 +1,6 @@
 """Which run of the workflow `propose` built a head, and which run of `judge` let a merged commit through."""
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -12,8 +13,8 @@ from pipelines.artifacts.release import Proposal
 from pipelines.base.console import output, step, summary
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json
-from pipelines.base.github import GitHub
-from pipelines.pulls import override, proposals, scope
+from pipelines.base.github import GitHub, NotFound
+from pipelines.pulls import override, proposals, scope, values
 from pipelines.pulls.proposals import GATE, Head
 
 PROPOSE, JUDGE = ".github/workflows/propose.yml", ".github/workflows/judge.yml"
@@ -33,20 +34,24 @@ class Build:
 
 def of_event(event: Path) -> None:
     """`ml ci proposal --event`: is there a candidate to judge of the head that an event is about? Writes
-    `run` (which left it, or empty), `head` and `base` to the step's outputs."""
+    `run` (which left it, or empty), `build` (has the judge to make it?), `head` and `base` to the step's
+    outputs."""
     head = head_of(event)
     github = GitHub.from_environment()
     found = next((p for p in proposals.find(github, head) if p.judged), None)
-    run = ""
+    run, build = "", False
     if found is None:
         step(f"no open pull request proposes {head.sha[:12]} for the default branch")
     elif not needs_model(github, found):
         step(f"#{found.number} changes no model")
     else:
-        build = of_head(github, head)
-        step(f"#{found.number}, {head.sha[:12]} onto {found.base} {found.base_sha[:12]}: {build.words}")
-        run = str(build.run or "")
+        built, lock = of_head(github, head), lock_of(github, found)
+        words = lock.words or ("the judge makes its dvc.lock" if lock.by_judge else built.words)
+        step(f"#{found.number}, {head.sha[:12]} onto {found.base} {found.base_sha[:12]}: {words}")
+        build = built.ended and lock.by_judge and not lock.waits
+        run = str(built.run or "") if not lock.by_judge else ""
     output("run", run)
+    output("build", str(build).lower())
     output("head", found.head.sha if found else "")
     output("base", found.base_sha if found else "")
 
@@ -69,14 +74,28 @@ def needs_model(github: GitHub, proposal: proposals.Proposal) -> bool:
         return True
 
 
+def lock_of(github: GitHub, proposal: proposals.Proposal) -> values.Lock:
+    """What there is to say of its dvc.lock; nothing where GitHub does not say what changed."""
+    try:
+        changes = proposals.changes(github, proposal)
+    except proposals.Cut:
+        return values.Lock()
+    return values.of(changes, proposal.head.repository != github.repository)
+
+
 def of_head(github: GitHub, head: Head) -> Build:
     """How far the newest run of `propose` for this head is: same commit, same branch, same repository. One
-    that somebody cancelled counts only where there is no other."""
+    that somebody cancelled counts only where there is no other; without any, what the run of `judge` left
+    that spoke of this head last: where the judge itself made the commit, GitHub may start no run for it."""
     path = f"/actions/workflows/{Path(PROPOSE).name}/runs?event=pull_request&head_sha={quote(head.sha)}"
     listed = github.list(path, "workflow_runs")
     fit = [run for run in listed if Head.of_run(run) == head and run["event"] == "pull_request"]
     run = max(fit, key=lambda run: (run["conclusion"] != "cancelled", int(run["run_number"])), default=None)
     if run is None:
+        made = _spoke(override.newest(github, head.sha, GATE))
+        with contextlib.suppress(NotFound):  # a run that somebody deleted
+            if made is not None and artifact(github, made, CANDIDATE):
+                return Build(f"built by run {made}", made, ended=True)
         return Build("waits for a run of `propose`")
     if "action_required" in (run["status"], run["conclusion"]) or run["status"] == "waiting":
         return Build('waits for "Approve and run", by a person with write access')
@@ -140,12 +159,18 @@ def of_commit(commit: str, out: Path) -> None:
 def _judged(github: GitHub, head: str) -> int | None:
     """The run of `judge` that set the newest status of the gate, where that is a success."""
     status = override.newest(github, head, GATE)
-    page = re.fullmatch(r".*/actions/runs/(\d+)", (status or {}).get("target_url") or "")
+    page = _spoke(status)
     if status is None or page is None or status["state"] != "success":
         return None
-    run = github.call("GET", f"/actions/runs/{page[1]}", missing={})
+    run = github.call("GET", f"/actions/runs/{page}", missing={})
     ours = run.get("path", "").partition("@")[0] == JUDGE
-    return int(page[1]) if ours and run["event"] in ("workflow_run", "pull_request_target") else None
+    return page if ours and run["event"] in ("workflow_run", "pull_request_target") else None
+
+
+def _spoke(status: Mapping[str, Any] | None) -> int | None:
+    """The run that set a status, by its own word."""
+    page = re.fullmatch(r".*/actions/runs/(\d+)", (status or {}).get("target_url") or "")
+    return int(page[1]) if page else None
 
 
 def _without(reason: str) -> None:

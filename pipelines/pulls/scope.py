@@ -1,6 +1,6 @@
 """What a change touches: a model or a release; and what of it waits for a maintainer's word."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -9,7 +9,6 @@ import yaml
 from pipelines.base import git, recorded
 from pipelines.base.console import output, summary
 from pipelines.base.errors import UserError
-from pipelines.base.github import GitHub
 from pipelines.core import params
 from pipelines.pulls import proposals
 from pipelines.pulls.proposals import Changes, Entry
@@ -51,37 +50,47 @@ def changes_model(paths: Iterable[str]) -> bool:
     return any(not path.endswith(".md") and not within(path, HARMLESS) for path in paths)
 
 
-def beyond(github: GitHub, changes: Changes) -> list[str]:
+def beyond(changes: Changes) -> list[str]:
     """What of a change is not on the allow-list, and so waits for a maintainer's word."""
     found = []
     for path in changes.paths:
         before, after = changes.before.get(path), changes.after.get(path)
         if path == VALUES:
-            found += withheld(github, before, after)
+            found += withheld(changes, before, after)
         elif path in LOCKS:
-            found += [] if relocked(github, before, after) else [path]
+            found += [] if relocked(changes, before, after) else [path]
         elif not (plain(before) and plain(after) and is_document(path)):
             found.append(path)
     return found
 
 
-def withheld(github: GitHub, before: Entry | None, after: Entry | None) -> list[str]:
+def withheld(changes: Changes, before: Entry | None, after: Entry | None) -> list[str]:
     """The parts of params.yaml that differ and wait; all of it where either file is not a typed one."""
     try:
-        here, there = (params.parse(_yaml(proposals.content(github, e))) for e in (before, after))
+        return parts(WITHHELD, changes.read(before), changes.read(after))
     except UserError:
         return [VALUES]
-    return [f"{VALUES}: {part}" for part in WITHHELD if getattr(here, part) != getattr(there, part)]
 
 
-def relocked(github: GitHub, before: Entry | None, after: Entry | None) -> bool:
+def parts(among: Iterable[str], before: bytes, after: bytes) -> list[str]:
+    """Those parts of params.yaml that differ. UserError where either file is not a typed one."""
+    here, there = (params.parse(typed(content)) for content in (before, after))
+    return [f"{VALUES}: {part}" for part in among if getattr(here, part) != getattr(there, part)]
+
+
+def relocked(changes: Changes, before: Entry | None, after: Entry | None) -> bool:
     """Whether a lock differs only in what each training writes anew: hashes, sizes and values of params.yaml.
     DVC and `ml` fetch, copy and delete what a lock names: another path, stage, source or name of an object
     waits for a maintainer."""
     try:
-        here, there = (_form(_yaml(proposals.content(github, entry))) for entry in (before, after))
+        return alike(changes.read(before), changes.read(after))
     except UserError:
         return False
+
+
+def alike(before: bytes, after: bytes) -> bool:
+    """As `relocked`, of the files' bytes. UserError where one is not YAML."""
+    here, there = (_form(typed(content)) for content in (before, after))
     return isinstance(here, dict) and bool(here == there)
 
 
@@ -95,13 +104,13 @@ def plain(entry: Entry | None) -> bool:
     return entry is None or entry.mode == proposals.PLAIN
 
 
-def _yaml(content: bytes) -> Any:
-    """UserError for YAML with aliases too: a few lines of them can stand for gigabytes."""
+def typed(content: bytes, load: Callable[[str], Any] = yaml.safe_load) -> Any:
+    """What YAML says. UserError for aliases too: a few lines of them can stand for gigabytes."""
     try:
         text = content.decode("utf-8")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise UserError("it has aliases")
-        return yaml.safe_load(text)
+        return load(text)
     except (ValueError, RecursionError, yaml.YAMLError):
         raise UserError("it is not YAML") from None
 

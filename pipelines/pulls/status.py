@@ -17,22 +17,25 @@ from pipelines.pulls.decision import Decision, decide
 from pipelines.pulls.proposals import Proposal
 
 
-def run(event: Path, evidence: Path, contract: Contract) -> None:
+def run(event: Path, evidence: Path, contract: Contract, made: str = "") -> None:
     """`ml ci verdict`: set the status of an event's head, for each base that it is proposed to. `evidence`
-    holds the gate.json of this run, or none where there was nothing to judge or the gate did not end. What
-    was said before does not count: whatever came first, the verdict or a maintainer's label, the status comes
-    out the same. Writes `number` and `report` (is evidence/report.md to be posted?) to the step's outputs."""
+    holds the gate.json of this run, or none where there was nothing to judge or the gate did not end; `made`
+    is the commit that this run made on top of the event's head, which is the head now. What was said before
+    does not count: whatever came first, the verdict or a maintainer's label, the status comes out the same.
+    Writes `number` and `report` (is evidence/report.md to be posted?) to the step's outputs."""
     head, github = runs.head_of(event), GitHub.from_environment()
+    head = replace(head, sha=made or head.sha)
     found = proposals.find(github, head)
     if not found:
         print(f"No open pull request has the head {head.sha[:12]}: it was closed or moved on.")
     number = ""
     for proposal in found:
         verdict = read(evidence, proposal, contract) if proposal.judged else None
-        decision = speak(github, proposal, decide(github, proposal, verdict))
+        decision = speak(github, proposal, decide(github, proposal, verdict, bool(made)))
         if isinstance(verdict, Verdict):
             number = str(proposal.number)
-            comment.write(evidence, contract, decision, proposal, override.labelled(github, proposal.number))
+            labelled = override.labelled(github, proposal.number)
+            comment.write(evidence, contract, decision, proposal, labelled, bool(made))
     output("number", number)
     output("report", str(bool(number)).lower())
 

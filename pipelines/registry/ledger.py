@@ -6,7 +6,6 @@ undo each other.
 
 import contextlib
 import functools
-import os
 import random
 import re
 import time
@@ -19,15 +18,13 @@ from pipelines.base import git
 from pipelines.base.console import summary
 from pipelines.base.errors import UserError
 from pipelines.registry import signer as signers
+from pipelines.registry.committed import committed
 from pipelines.registry.signing import Untrusted, public_of
 
 BRANCH = "environments"
 HERE = "refs/greenlight/environments"  # the last fetched state; never what a reader trusts without a fetch
 TRIES = 20  # of a write; each lost one means that another writer got through
 REFUSED = 3  # refusals while the branch stayed as it was: no other writer, but a rule or a missing right
-FALLBACK = {"NAME": "greenlight", "EMAIL": "greenlight@users.noreply.github.com"}
-
-ROLES = ("AUTHOR", "COMMITTER")
 
 
 class Unreachable(UserError):
@@ -249,25 +246,9 @@ class Ledger:
 
     def _commit(self, old: str | None, environment: str, entry: Entry) -> str:
         name = f"{_named(environment)}.json"
-        blob = self._read("hash-object", "-w", "--stdin", text=entry.text)
-        lines = self._read("ls-tree", "--full-tree", old).splitlines() if old else []
-        kept = [line for line in lines if not line.endswith(f"\t{name}")]
-        tree = self._read("mktree", text="\n".join([*kept, f"100644 blob {blob}\t{name}"]) + "\n")
-        parent = ["-p", old] if old else []
         moment = max(int(time.time()), self.moment(old) + 1 if old else 0)
-        # names for what git has not been told: a runner has no user.name
-        unset = [field for field in FALLBACK if self._setting(f"user.{field.lower()}") is None]
-        names = {f"GIT_{role}_{field}": FALLBACK[field] for role in ROLES for field in unset}
-        names = {name: os.environ.get(name, fallback) for name, fallback in names.items()}
-        made = git.run(
-            *("commit-tree", tree, *parent, "-m", f"{environment}: {entry.why} {entry.release[:12]}"),
-            at=self._repository,
-            given=names | {f"GIT_{role}_DATE": f"{moment} +0000" for role in ROLES},
-        )
-        if self.signer is None:
-            return made
-        signed = self.signer.sign(self.content(made)).decode("utf-8", "surrogateescape")
-        return self._read("hash-object", "-t", "commit", "-w", "--stdin", text=signed)
+        said = f"{environment}: {entry.why} {entry.release[:12]}"
+        return committed(old, name, entry.text, said, self.signer, moment, self._repository)
 
     def moment(self, commit: str) -> int:
         """When a commit says that it was made, in seconds since the epoch: later than the one before it."""

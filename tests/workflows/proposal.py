@@ -29,16 +29,21 @@ UNDECIDED = {"verdict": "INCONCLUSIVE", "findings": [UNSURE]}
 PARAMS = PARAMS_FILE.read_text()
 
 
-def lock(word: str) -> str:
-    """A dvc.lock; another word is another training."""
+def lock(word: str, **values: Any) -> str:
+    """A dvc.lock of these values of params.yaml's `train`; another word is another training."""
+    recorded = {f"train.{name}": value for name, value in (values or {"last": "2013-05"}).items()}
     return f"""\
 schema: '2.0'
 stages:
   train:
     cmd: ml stage train
+    deps:
+    - path: pipelines/core/stats.py
+      hash: md5
+      md5: 6f1ed002ab5595859014ebf0951522d9
+      size: 54
     params:
-      params.yaml:
-        train: {{settings: {{{word}: 1}}}}
+      params.yaml: {json.dumps(recorded)}
     outs:
     - path: models/model.onnx
       hash: md5
@@ -53,7 +58,7 @@ def data(word: str) -> str:
     return f"outs:\n- md5: {name}.dir\n  size: 7\n  nfiles: {len(word)}\n  hash: md5\n  path: data\n"
 
 
-BETTER = {"params.yaml": PARAMS.replace("seed: 7", "seed: 8"), "dvc.lock": lock("2")}
+BETTER = {"params.yaml": PARAMS.replace("seed: 7", "seed: 8"), "dvc.lock": lock("2", seed=8)}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pipelines.pulls import proposals, runs
 from tests.workflows.conftest import Commit
 from tests.workflows.proposal import BETTER, GOOD, UNDECIDED, Proposal, Propose, data, lock
 
-NOTHING = {"run": "", "head": "", "base": ""}
+NOTHING = {"run": "", "build": "false", "head": "", "base": ""}
 
 
 def ask(proposal: Proposal, event: Path) -> dict[str, str]:
@@ -26,7 +26,7 @@ def test_the_newest_run_of_a_head_is_judged_whatever_asks(propose: Propose) -> N
     first = proposal.run()
     proposal.run()
     proposal.run(conclusion="cancelled")
-    known = {"run": "2", "head": proposal.pull["head"]["sha"], "base": proposal.tip()}
+    known = {"run": "2", "build": "false", "head": proposal.pull["head"]["sha"], "base": proposal.tip()}
     for event in (proposal.ended(first), proposal.label("ada")):
         assert ask(proposal, event) == known
 

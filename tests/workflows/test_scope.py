@@ -20,7 +20,7 @@ def beyond(propose: Propose, files: dict[str, str | None], branch: str = "propos
     head = proposals.Head.of_pull(propose(files, branch).pull)
     github = GitHub.from_environment()
     (found,) = proposals.find(github, head)
-    return scope.beyond(github, proposals.changes(github, found))
+    return scope.beyond(proposals.changes(github, found))
 
 
 def test_values_locks_and_pages_pass_on_the_gates_word_alone(propose: Propose) -> None:

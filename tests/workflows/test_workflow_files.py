@@ -54,6 +54,7 @@ def test_a_job_has_a_name_a_timeout_a_fixed_runner_and_stated_permissions(
 
 
 WRITES = {
+    ("judge", "contents"),
     ("judge", "pull-requests"),
     ("judge", "statuses"),
     ("release", "contents"),
@@ -94,6 +95,8 @@ def test_code_of_a_proposal_is_checked_out_where_it_is_built_and_nowhere_else() 
         ("propose", "build"): "${{ github.event.pull_request.head.sha }}",
         ("judge", "override"): default,
         ("judge", "find"): default,
+        ("judge", "build"): "${{ needs.find.outputs.base }}",
+        ("judge", "commit"): "${{ needs.find.outputs.base }}",
         ("judge", "gate"): "${{ needs.find.outputs.base }}",
         ("judge", "status"): default,
         ("judge", "comment"): default,
@@ -102,7 +105,9 @@ def test_code_of_a_proposal_is_checked_out_where_it_is_built_and_nowhere_else() 
 
 RIGHTS = {
     "override": {"contents": "read", "issues": "read", "pull-requests": "read", "statuses": "write"},
-    "find": {"actions": "read", "contents": "read", "pull-requests": "read"},
+    "find": {"actions": "read", "contents": "read", "pull-requests": "read", "statuses": "read"},
+    "build": {"contents": "read"},  # here a stranger's values train
+    "commit": {"contents": "write"},  # here dvc.lock goes to the proposal's branch, and nothing else runs
     "gate": {"contents": "read"},  # here a stranger's files are parsed
     "status": {"actions": "read", "contents": "read", "pull-requests": "read", "statuses": "write"},
     "comment": {"contents": "read", "pull-requests": "write"},
@@ -130,14 +135,25 @@ def test_nothing_that_a_pull_request_can_write_comes_into_judge_but_the_candidat
     ]
     assert taken == [
         ("find", "candidate", "${{ steps.proposal.outputs.run }}"),
+        ("build", "asked", None),
+        ("commit", "candidate", None),
         ("gate", "candidate", None),
         ("status", "verdict", None),
         ("comment", "report", None),
         ("create", "report", None),
     ]
     uploads = [s["with"] for job in steps.values() for s in job if "upload-artifact" in s.get("uses", "")]
-    assert [given["name"] for given in uploads] == ["candidate", "verdict", "report"]
+    assert [given["name"] for given in uploads] == ["candidate", "asked", "candidate", "verdict", "report"]
     assert all(given["overwrite"] is True for given in uploads)  # else an attempt meets the one before
+
+
+def test_what_writes_to_a_proposals_branch_trains_nothing_and_what_trains_writes_nothing() -> None:
+    jobs = load("judge")["jobs"]
+    runs = {key: [s["run"] for s in job["steps"] if "run" in s] for key, job in jobs.items()}
+    assert runs["build"] == ["ml ci build asked candidate"]
+    assert runs["commit"] == ['ml ci commit candidate --event "$GITHUB_EVENT_PATH" --head "$HEAD"']
+    assert "secrets." not in str(jobs["build"]) and "environment" not in jobs["build"]
+    assert [key for key, job in jobs.items() if job["permissions"].get("contents") == "write"] == ["commit"]
 
 
 def test_an_earlier_attempts_verdict_is_none_where_the_gate_of_this_one_did_not_end() -> None:
@@ -206,7 +222,7 @@ def test_a_rollback_does_not_wait_behind_a_release_that_waits_for_approval() -> 
     assert rollback["jobs"]["rollback"]["environment"] == "${{ inputs.environment }}"
 
 
-WRITES_THE_LEDGER = ("ml release", "ml promote", "ml rollback")
+WRITES_THE_LEDGER = ("ml release", "ml promote", "ml rollback", "ml ci commit")
 
 
 def test_the_ledgers_key_reaches_the_steps_that_write_it_in_a_protected_environment_alone() -> None:
@@ -223,6 +239,7 @@ def test_the_ledgers_key_reaches_the_steps_that_write_it_in_a_protected_environm
                 found.add((name, key, job["environment"]))
     asked = "${{ inputs.environment }}"
     assert found == {
+        ("judge", "commit", "staging"),
         ("release", "build", "staging"),
         ("release", "promote", "production"),
         ("release", "production", "production"),
