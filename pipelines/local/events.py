@@ -30,6 +30,12 @@ def pull_request(pull: Mapping[str, Any], action: str = "synchronize") -> Event:
     return Event("pull_request", told, sha, ref, head["sha"], head["ref"])
 
 
+def targeted(pull: Mapping[str, Any], action: str, default: str = MAIN, **more: Any) -> Event:
+    """Something happened to a pull request: a run of the default branch's commit and workflow."""
+    told = {**pull_request(pull, action).payload, **more}
+    return Event("pull_request_target", told, ref=f"refs/heads/{default}", head_branch=default)
+
+
 def push(repository: str, before: str, after: str, default: str = MAIN) -> Event:
     """Commits `before`..`after` arrived on the default branch; `before` is forty zeros for a new one."""
     ref = f"refs/heads/{default}"

@@ -146,7 +146,7 @@ class Forge:
             "id": number,
             "number": number,
             "state": record["state"],
-            "draft": False,
+            "draft": record.get("draft", False),
             "title": record["title"],
             "body": record["body"],
             "user": user(record.get("by") or owner(self.home(record))),
@@ -284,6 +284,7 @@ def create_pull(forge: Forge, at: dict[str, Any], body: dict[str, Any]) -> tuple
         raise invalid(resource="PullRequest", message=f"No commits between {base} and {head}")
     record = {"number": forge.next_id(), "title": text(body, "title"), "body": body.get("body")}
     record |= {**pair, **ends, "state": "open", "created_at": now(), "merged_at": None}
+    record["draft"] = body.get("draft") is True
     if at["who"].rights is not None:
         if not forge.state["pulls by workflows"]:
             raise ApiError(403, "GitHub Actions is not permitted to create or approve pull requests.")

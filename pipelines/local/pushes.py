@@ -64,6 +64,8 @@ def merge_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
         raise ApiError(405, f"{NAMES[method]} are not allowed on this repository.")
     if body.get("sha", head) != head:
         raise ApiError(409, "Head branch was modified. Review and try the merge again.")
+    if pull["state"] == "open" and pull["draft"]:
+        raise ApiError(405, "Pull Request is still a draft")
     if pull["state"] != "open" or not pull["mergeable"]:
         raise ApiError(405, "Pull Request is not mergeable")
     merge_base = forge.git("merge-base", base, head)

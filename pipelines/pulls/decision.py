@@ -33,6 +33,8 @@ def decide(
     if not proposal.judged:
         where = f"{proposal.default} alone, and this goes into {proposal.base}"
         return Decision("pending", f"not judged: the gate speaks for {where}")
+    if proposal.draft:
+        return Decision("pending", "a draft: it is built now, and judged when it is ready for review")
     try:
         changes = proposals.changes(github, proposal)
     except proposals.Cut as cut:

@@ -54,6 +54,7 @@ class Proposal:
     base: str
     base_sha: str
     default: str  # the repository's default branch, for which alone the gate speaks
+    draft: bool = False
 
     @property
     def judged(self) -> bool:
@@ -111,7 +112,8 @@ def read(github: GitHub, pull: Mapping[str, Any]) -> Proposal | None:
     if tip.get("ref") != f"refs/heads/{base['ref']}":
         return None
     default = base["repo"]["default_branch"]
-    return Proposal(pull["number"], Head.of_pull(pull), base["ref"], tip["object"]["sha"], default)
+    ends = (Head.of_pull(pull), base["ref"], tip["object"]["sha"])
+    return Proposal(pull["number"], *ends, default, pull["draft"])
 
 
 def changes(github: GitHub, proposal: Proposal) -> Changes:

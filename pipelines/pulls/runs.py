@@ -42,6 +42,8 @@ def of_event(event: Path) -> None:
     run, build = "", False
     if found is None:
         step(f"no open pull request proposes {head.sha[:12]} for the default branch")
+    elif found.draft:
+        step(f"#{found.number} is a draft, and judged when it is ready for review")
     elif not needs_model(github, found):
         step(f"#{found.number} changes no model")
     else:

@@ -70,5 +70,7 @@ def _moved(proposal: Proposal, now: Proposal | None) -> str:
     """Why what was judged is no longer what would be merged."""
     if now is None:
         return "it was closed while it was judged: open it again and push to it"
+    if now.draft and not proposal.draft:
+        return "it became a draft while it was judged: it is judged again when it is ready for review"
     what = "its head or its base" if now.head != proposal.head or now.base != proposal.base else proposal.base
     return f"{what} moved on while it was judged: bring the branch up to date, and it is judged again"

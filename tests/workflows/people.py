@@ -30,6 +30,15 @@ def remove_label(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tupl
     return 200, [{"name": name} for name in record["labels"]]
 
 
+@route("PUT", "/pulls/{number}/draft", "pull-requests:write")
+def set_draft(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    """Somebody presses "Ready for review", or "Convert to draft": GitHub's REST API has neither."""
+    record = forge.record(at["number"])
+    record["draft"] = body["draft"]
+    forge.happened(record["number"], "convert_to_draft" if body["draft"] else "ready_for_review", at["by"])
+    return 200, forge.describe(record)
+
+
 @route("POST", "/actions/runs/{id}/approve", "actions:write")
 def approve_run(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
     """Somebody who may write lets a run that waits for it begin: `act.run(..., again=ID)`."""

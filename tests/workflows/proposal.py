@@ -138,6 +138,14 @@ class Proposal:
     def patch(self, **changes: str) -> None:
         call(f"{self.api}/pulls/{self.pull['number']}", "PATCH", changes)
 
+    def draft(self, draft: bool) -> Path:
+        """Somebody makes it a draft, or ready; the payload of that event."""
+        call(f"{self.api}/pulls/{self.pull['number']}/draft", "PUT", {"draft": draft})
+        told = events.targeted(self.now(), "converted_to_draft" if draft else "ready_for_review")
+        path = self.folder.parent / "drafted.json"
+        path.write_text(json.dumps(told.payload))
+        return path
+
     # labels
 
     def label(self, login: str, name: str = override.LABEL) -> Path:
@@ -172,6 +180,4 @@ Propose = Callable[..., Proposal]
 
 def labelled(pull: dict[str, Any], action: str, name: str, sender: str) -> events.Event:
     """A label was put on a pull request or taken from it: a run of the default branch's commit."""
-    payload = events.pull_request(pull, action).payload
-    more = {"sender": events.user(sender), "label": {"name": name}}
-    return events.Event("pull_request_target", {**payload, **more})
+    return events.targeted(pull, action, sender=events.user(sender), label={"name": name})

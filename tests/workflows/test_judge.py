@@ -32,7 +32,7 @@ def whole(propose: Propose, commit: Commit, tmp_path: Path) -> Propose:
 
 @pytest.mark.slow
 def test_judge_itself_lets_through_what_a_maintainer_labels(whole: Propose, place: Place) -> None:
-    """A verdict first, then labels of a stranger and of a maintainer."""
+    """A verdict first, then labels of a stranger and of a maintainer; then it is a draft, and ready again."""
     proposal = whole({"docs/a.md": "a\n", ".github/dependabot.yml": "x\n"})
     proposal.role("ada", "maintain")
     place = replace(place, api=proposal.api.split("/repos/")[0])
@@ -58,6 +58,10 @@ def test_judge_itself_lets_through_what_a_maintainer_labels(whole: Propose, plac
         proposal.label(login, name)
         pull = call(f"{proposal.api}/pulls/{proposal.pull['number']}")
         assert run(labelled(pull, "labeled", name, login)) == (jobs, state)
+    for draft, state in ((True, "pending"), (False, "success")):
+        proposal.draft(draft)
+        told = events.targeted(proposal.now(), "converted_to_draft" if draft else "ready_for_review")
+        assert run(told) == ({"find", "status"}, state)
 
 
 # What any code of a run can do on GitHub: leave artifacts under free names, write the run's caches, say what

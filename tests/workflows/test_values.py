@@ -66,6 +66,14 @@ def test_an_edit_of_values_alone_is_for_the_judge_to_build_once_propose_has_ende
     )
 
 
+def test_a_draft_of_values_is_not_built_by_the_judge_until_it_is_ready(edited: Propose) -> None:
+    proposal = edited({"params.yaml": SEED})
+    proposal.draft(True)
+    told = proposal.ended(proposal.run(candidate=False))
+    assert ask(proposal, told)["build"] == "false"
+    assert ask(proposal, proposal.draft(False))["build"] == "true"
+
+
 def test_a_lock_that_fits_is_built_by_propose(edited: Propose) -> None:
     proposal = edited({"params.yaml": SEED, "dvc.lock": NEW})
     assert ask(proposal)["build"] == "false"

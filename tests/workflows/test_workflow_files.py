@@ -172,7 +172,9 @@ def test_a_run_of_an_old_head_neither_cancels_nor_replaces_that_of_the_newest() 
 def test_judge_starts_when_a_build_is_asked_for_or_has_ended_and_when_a_maintainer_speaks() -> None:
     assert load("judge")["on"] == {
         "workflow_run": {"workflows": ["propose"], "types": ["requested", "completed"]},
-        "pull_request_target": {"types": ["labeled", "unlabeled", "edited"]},
+        "pull_request_target": {
+            "types": ["labeled", "unlabeled", "edited", "ready_for_review", "converted_to_draft"]
+        },
     }
 
 
