@@ -138,6 +138,13 @@ def put_secret(forge: Forge, at: dict[str, Any], body: dict[str, Any]) -> tuple[
     return (204, None) if before else (201, {})
 
 
+@route("DELETE", "/environments/{name}/secrets/{secret}", "secrets:write")
+def delete_secret(forge: Forge, at: dict[str, Any], body: dict[str, Any]) -> tuple[int, Any]:
+    secrets = environment(forge, at["name"])["secrets"]
+    del secrets[one(secrets.values(), "name", at["secret"])["name"]]
+    return 204, None
+
+
 # --- deploy keys ------------------------------------------------------------------------------------------
 
 
