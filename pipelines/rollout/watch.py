@@ -98,6 +98,11 @@ class Seen(BaseModel):
         except (OSError, ValidationError):
             return None
 
+    @property
+    def late(self) -> bool:
+        """Whether a look that is due was missed."""
+        return self.again is not None and (datetime.now(UTC) - self.again).total_seconds() > LATE_SECONDS
+
 
 def told(host: Host) -> str:
     """What `ml status` shows of the watch, in one line; empty where none ever ran here."""
@@ -106,7 +111,7 @@ def told(host: Host) -> str:
         return ""
     looked = f"looked {_ago(seen.looked)} ago" if seen.looked else "has not reached the ledger yet"
     told = [seen.doing or looked]
-    if seen.again and (datetime.now(UTC) - seen.again).total_seconds() > LATE_SECONDS:
+    if seen.late:
         told = [f"{looked} and should have again: is `ml watch` running?"]
     if seen.head:
         told.append(f"ledger {seen.head[:12]}")

@@ -1,16 +1,16 @@
 """What `ml doctor` looks at in the repository: whose problem it has, and does all in it fit together?"""
 
-import tomllib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipelines.base import git, programs, recorded
+from pipelines.base import git, recorded
 from pipelines.base.errors import Refused, UserError, few, one_line
 from pipelines.core import datafiles, params, rows
 from pipelines.core.problem import Problem
 from pipelines.core.room import mistake
+from pipelines.setup import project
 from pipelines.setup.beside import beside, unknown
 from pipelines.setup.check import Check, State
 from pipelines.training import ingest, remote, tracked
@@ -35,10 +35,8 @@ def checks(problem: Problem) -> list[Check]:
 
 def _problem(problem: Problem) -> Check:
     """Whether the room holds the team's own."""
-    pyproject = tomllib.loads((programs.CODE / "pyproject.toml").read_text())
-    example = pyproject["tool"]["greenlight"]["example"]
-    yours = problem.name != example
-    says = f"{problem.name}, of yours" if yours else f"{example}, which the template came with"
+    yours = problem.name != project.example()
+    says = f"{problem.name}, of yours" if yours else f"{problem.name}, which the template came with"
     way_out = "`ml new TABLE` writes pipelines/problem/ for a table of yours (README.md, Make it yours)"
     return Check(GROUP, "problem", State.ON if yours else State.OFF, says, way_out, matters=False)
 

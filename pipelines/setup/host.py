@@ -10,6 +10,7 @@ from pipelines.host import supervision, trust
 from pipelines.host.host import COLOURS, Host
 from pipelines.registry.ledger import Ledger
 from pipelines.rollout import status
+from pipelines.rollout.watch import Seen, told
 from pipelines.setup.beside import beside, unknown
 from pipelines.setup.check import Check, State
 from pipelines.setup.machine import FREE_BYTES, size
@@ -38,6 +39,7 @@ def _environment(env: str, model: str, home: Path) -> list[Check]:
             (unknown(GROUP, f"{env} supervisor"), partial(_supervisor, host)),
             (unknown(GROUP, f"{env} slots"), partial(_slots, host)),
             (unknown(GROUP, f"{env} ledger", way_out), partial(_ledger, host)),
+            (unknown(GROUP, f"{env} watch"), partial(_watch, host)),
             (unknown(GROUP, f"{env} predictions"), partial(_predictions, host)),
         ]
     )
@@ -92,6 +94,15 @@ def _signed(host: Host, ledger: Ledger) -> Check:
     except UserError as error:
         return Check(GROUP, what, State.OFF, one_line(error), trust.AGAIN)
     return Check(GROUP, what, State.ON, f"by {who}")
+
+
+def _watch(host: Host) -> list[Check]:
+    """Whether `ml watch` follows the ledger, where it ever did here."""
+    if (seen := Seen.load(host)) is None:
+        return []
+    well = not seen.late and seen.trouble is None
+    way_out = f"`journalctl -u greenlight-watch@{host.environment}` (docs/host.md)"
+    return [Check(GROUP, f"{host.environment} watch", _state(well), told(host), way_out)]
 
 
 def _predictions(host: Host) -> Check:

@@ -5,7 +5,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tomllib
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.files import read_json
 from pipelines.host import services
 from pipelines.host.host import Host
+from pipelines.setup import project
 from pipelines.setup.beside import beside, unknown
 from pipelines.setup.check import Check, State
 
@@ -46,7 +46,7 @@ def checks(home: Path) -> list[Check]:
 
 
 def _python() -> Check:
-    said = tomllib.loads((programs.CODE / "pyproject.toml").read_text())["project"]["requires-python"]
+    said = project.pythons()
     here = platform.python_version()
     state = State.ON if SpecifierSet(said).contains(here, prereleases=True) else State.OFF
     way_out = f"install a Python {said}, remove .venv, then `make .venv/ready`"

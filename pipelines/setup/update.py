@@ -13,7 +13,7 @@ from pipelines.base import git
 from pipelines.base.console import aligned
 from pipelines.base.errors import UserError, few
 from pipelines.base.files import write_text
-from pipelines.setup import template
+from pipelines.setup import project, template
 from pipelines.setup.template import Version
 
 # Each line as a whole is the template's until the team has changed something of it, then the team's alone.
@@ -69,6 +69,8 @@ def update(source: str = "", to: str = "", since: str = "", plan: bool = False) 
 def _require_clean() -> None:
     if git.commit("MERGE_HEAD"):
         raise UserError("a merge is under way: end it with `git commit`, or drop it with `git merge --abort`")
+    if git.run("rev-parse", "--is-shallow-repository") == "true":
+        raise UserError("this clone has a part of the history only: run `git fetch --unshallow` first")
     if changed := git.dirty(untracked=False):
         raise UserError(f"the checkout has changes ({few(changed)}): commit them, or `git stash` them")
 
@@ -107,7 +109,7 @@ def _merge(base: str, head: str, version: Version) -> Merged:
 
 def _own(old: Entries, ours: Entries) -> Iterator[str]:
     """Paths that are the team's alone: what it has changed of OWN, and the folders that it has deleted."""
-    for group in OWN:
+    for group in (*OWN, (project.tests(),)):
         before, now = (_only(entries, set(group)) for entries in (old, ours))
         yield from group if before != now else ()
     folders = _folders(ours)

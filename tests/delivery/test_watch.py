@@ -25,6 +25,8 @@ from pipelines.rollout import deploy as rollout
 from pipelines.rollout import watch as watching
 from pipelines.rollout.journal import Journal
 from pipelines.rollout.watch import told, watch
+from pipelines.setup import host as doctor
+from pipelines.setup.check import State
 from tests import project
 from tests.delivery import tiny
 from tests.delivery.merging import merge
@@ -190,7 +192,7 @@ def test_a_signal_between_two_looks_ends_it_at_once(
 
 
 def test_status_has_a_line_of_the_watch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert told(world.host) == ""
+    assert told(world.host) == "" and doctor._watch(world.host) == []
     world.want(A)
     world.ends[B] = 4
     monkeypatch.setattr(watching, "pause", lambda every, unreached: 0.0)
@@ -205,13 +207,19 @@ def test_status_has_a_line_of_the_watch(world: World, monkeypatch: pytest.Monkey
     head = git(world.origin, "rev-parse", BRANCH)
     assert during[0].startswith("deploys aaaaaaaaaaaa since")
     assert told(world.host) == f"looked 0 s ago, ledger {head[:12]}"
+    assert [check.state for check in doctor._watch(world.host)] == [State.ON]
     world.want(B)
     watcher = world.watch()
     watcher.round()
     watcher._save(again=watcher.seen.looked)
     assert "bbbbbbbbbbbb was refused" in told(world.host)
+    assert [check.fails for check in doctor._watch(world.host)] == [True]
+    watcher.seen.trouble = None
+    watcher._save(again=watcher.seen.looked)
+    assert [check.fails for check in doctor._watch(world.host)] == [False]
     monkeypatch.setattr(watching, "LATE_SECONDS", -1.0)
     assert "should have again: is `ml watch` running?" in told(world.host)
+    assert [check.fails for check in doctor._watch(world.host)] == [True]
 
 
 def test_a_broken_watch_json_is_begun_anew(world: World) -> None:

@@ -21,7 +21,7 @@ from pipelines.host.host import Host
 from pipelines.local import github
 from pipelines.rollout.rehearse import free_ports
 from pipelines.setup import beside as asking
-from pipelines.setup import checkout, doctor, host, machine, runs
+from pipelines.setup import checkout, doctor, host, machine, project, runs
 from pipelines.setup.beside import beside, unknown
 from pipelines.setup.check import Check, State
 from pipelines.training import remote, tracked
@@ -183,23 +183,16 @@ def test_a_repository_with_its_own_problem_and_model_is_on(ours: Path) -> None:
         assert checkout._owners().fails and "CODEOWNERS" in checkout._owners().way_out, text
 
 
-def test_the_template_s_problem_is_told_and_does_not_matter(
-    ours: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    example = PROBLEM.name
-    monkeypatch.setattr(
-        checkout.tomllib, "loads", lambda text: {"tool": {"greenlight": {"example": example}}}
-    )
+def test_the_template_s_problem_is_told_and_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(project, "example", lambda: PROBLEM.name)
     check = checkout._problem(PROBLEM)
     assert (check.state, check.matters) == (OFF, False) and "ml new" in check.way_out
 
 
 def test_the_template_names_its_own_problem() -> None:
-    room = (programs.CODE / "pipelines/problem/columns.py").read_text()
-    said = checkout.tomllib.loads((programs.CODE / "pyproject.toml").read_text())["tool"]["greenlight"]
-    if not (programs.CODE / "tests/problems/flights").is_dir():
-        pytest.skip("the room is a team's own: tests/problems/flights is gone")
-    assert f'name="{said["example"]}"' in room
+    if not (programs.CODE / project.tests()).is_dir():
+        pytest.skip(f"the room is a team's own: {project.tests()} is gone")
+    assert f'name="{project.example()}"' in (programs.CODE / "pipelines/problem/columns.py").read_text()
 
 
 def test_params_code_and_files_that_dvc_lock_is_not_of_are_named(ours: Path) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from pipelines.base.errors import UserError
-from pipelines.setup import template
+from pipelines.setup import project, template
 from pipelines.setup.update import update
 from tests.problems.yours import RAIN, commit, copy_tracked, furnish
 from tests.project import git
 from tests.shared import once
 
-EXAMPLE = "tests/problems/flights"
+EXAMPLE = project.tests()
 LATER = """\
 name: nightly
 on: {schedule: [{cron: "1 2 * * *"}]}
@@ -28,7 +28,9 @@ def today(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def make(folder: Path) -> None:
         copy_tracked(folder)
         (folder / ".github/CODEOWNERS").write_text("* @OWNER/MAINTAINERS\n\n/docs/\n")
-        (folder / EXAMPLE).mkdir(exist_ok=True)  # a team, whose copy runs this test, has deleted it
+        (folder / EXAMPLE).mkdir(
+            parents=True, exist_ok=True
+        )  # a team, whose copy runs this test, has deleted it
         (folder / EXAMPLE / "test_model.py").write_text("FIRST = 1\n")
         commit(folder, "the template")
         git(folder, "tag", "v1.0.0")
@@ -192,6 +194,15 @@ def test_a_plan_shows_what_would_change_and_changes_nothing(
     assert git(team, "rev-parse", "HEAD") == head and git(team, "status", "--porcelain") == ""
 
 
+def test_tests_that_a_team_put_in_place_of_the_template_s_stay(team: Path, newer: Path) -> None:
+    (team / EXAMPLE).mkdir()
+    (team / EXAMPLE / "test_model.py").write_text("OURS = 1\n")
+    commit(team, "our tests")
+    assert update(str(newer)) == 0
+    assert [name for name in files(team) if name.startswith(EXAMPLE)] == [f"{EXAMPLE}/test_model.py"]
+    assert (team / EXAMPLE / "test_model.py").read_text() == "OURS = 1\n"
+
+
 def test_a_room_that_is_still_the_template_s_follows_it(today: Path, newer: Path, team: Path) -> None:
     git(team, "reset", "--quiet", "--hard", "HEAD^")
     assert update(str(newer)) == 0
@@ -274,6 +285,15 @@ def test_a_checkout_with_changes_is_refused(team: Path, newer: Path) -> None:
     with pytest.raises(UserError, match=r"the checkout has changes \(docs/gate.md\)"):
         update(str(newer))
     assert (team / "docs/gate.md").read_text().endswith("half a thought")
+
+
+def test_a_clone_with_a_part_of_the_history_is_refused(
+    team: Path, newer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{team}", "shallow")
+    monkeypatch.chdir(tmp_path / "shallow")
+    with pytest.raises(UserError, match="--unshallow"):
+        update(str(newer))
 
 
 @pytest.mark.parametrize("conflict", [False, True])
