@@ -4,13 +4,13 @@ Each setting is looked at and changed where it is wrong, in an order in which a 
 same command finishes. What the plan of GitHub, or an organization, refuses is said, and the rest goes on.
 """
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipelines.base import git
-from pipelines.base.console import aligned, step
 from pipelines.base.errors import UserError
 from pipelines.base.github import Declined, GitHub
 from pipelines.setup import environments, repository
@@ -21,6 +21,7 @@ from pipelines.setup.tree import COLUMNS
 from pipelines.setup.wanted import Wanted
 
 FOLDER = ".github/"
+WIDE = 110  # columns
 SET, CHANGED, WOULD, REFUSED, WAITS, YOURS = "is set", "set now", "would", "REFUSED", "WAITS", "yours"
 
 
@@ -44,17 +45,16 @@ def init(hub: GitHub, wanted: Wanted, checkout: Path = Path(), plan: bool = Fals
     about = repository.about(hub)
     allowed(hub, about, wanted)
     every = settings(hub, about, wanted, checkout)
+    width = max(len(setting.what) for setting in every)
     done: list[Outcome] = []
     for setting in every:
         try:
             done.append(outcome(setting, done, plan))
         except UserError as error:
             why = reason(error) if isinstance(error, Declined) else str(error)
-            print(table(done), flush=True)
             again = f"{len(done)} of {len(every)} done; then run the same command again"
             raise UserError(f"{setting.what}: {why} ({again})") from None
-        step(f"{setting.what}: {done[-1].came}")
-    print(table(done))
+        tell(done[-1], width)
     if new := [path for path in git.dirty(checkout) if path.startswith(FOLDER) or path == str(COLUMNS)]:
         print(f"\nCommit {', '.join(new)}, and bring it to the default branch: there it binds.")
     return 3 if any(one.fails for one in done) else 0
@@ -96,5 +96,9 @@ def allowed(hub: GitHub, about: Mapping[str, Any], wanted: Wanted) -> None:
         environments.person(hub, name)
 
 
-def table(done: list[Outcome]) -> str:
-    return "\n".join(aligned([(one.came, one.what, one.says) for one in done])) if done else ""
+def tell(one: Outcome, width: int) -> None:
+    """Print what became of a setting, as soon as it is known."""
+    start = f"{one.came:8}  {one.what.ljust(width)}  "
+    for line in textwrap.wrap(one.says, WIDE - len(start), break_on_hyphens=False) or [""]:
+        print(f"{start}{line}".rstrip(), flush=True)
+        start = " " * len(start)

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -147,3 +148,9 @@ def mistake(call: Callable[[], Any]) -> str:
     with pytest.raises(UserError) as raised:
         call()
     return str(raised.value)
+
+
+def lines(said: str) -> dict[str, str]:
+    """What became of each setting, and why: of what `ml init` printed."""
+    cells = [re.split("  +", line) for line in re.sub(r"\n +", " ", said).splitlines()]
+    return {cell[1]: f"{cell[0]}: {cell[2]}" for cell in cells if len(cell) == 3}

@@ -12,7 +12,7 @@ from pipelines.base import programs
 from pipelines.setup import asked, environments, repository, tree, where
 from pipelines.setup.wanted import Wanted
 from tests.project import ROOT
-from tests.setup.conftest import ADMIN, REPOSITORY, Copy, fresh, mistake, role
+from tests.setup.conftest import ADMIN, REPOSITORY, Copy, fresh, lines, mistake, role
 from tests.workflows.conftest import git
 
 PEOPLES = "https://api.github.com"
@@ -175,11 +175,14 @@ def test_the_models_name_is_written_where_the_room_has_it(
     assert copy.init(model="rain-soon") == 0
     text = (copy.checkout / tree.COLUMNS).read_text()
     assert text == 'CONTRACT = Contract(\n    name="rain-soon",  # ü\n    event="a flight",\n)\n'
-    assert "then `ml reproduce`" in capsys.readouterr().out
+    assert "then `ml reproduce`" in lines(capsys.readouterr().out)["model's name"]
     assert "is not small letters" in mistake(lambda: copy.init(model="Rain soon"))
     (copy.checkout / tree.COLUMNS).write_text("NAME = 'x'\nCONTRACT = Contract(name=NAME)\n")
     copy.init(model="other")
-    assert "does not say it as a plain text: write it there, by hand: other" in capsys.readouterr().out
+    assert (
+        "does not say it as a plain text: write it there, by hand: other"
+        in lines(capsys.readouterr().out)["model's name"]
+    )
 
 
 def test_code_owners_are_replaced_on_each_line_and_comments_stay(copy: Copy) -> None:

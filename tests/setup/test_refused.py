@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.setup import ledgerkey
 from pipelines.setup.setting import State
-from tests.setup.conftest import REPOSITORY, Copy, mistake
+from tests.setup.conftest import REPOSITORY, Copy, lines, mistake
 from tests.setup.test_init import github_checks_of
 
 SAID = {
@@ -44,12 +44,6 @@ CALLS = [
 STORE = {"GREENLIGHT_STORE": "github"}
 
 
-def lines(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
-    """What became of each setting, and why."""
-    cells = [re.split("  +", line) for line in capsys.readouterr().out.splitlines()]
-    return {cell[1]: f"{cell[0]}: {cell[2]}" for cell in cells if len(cell) == 3}
-
-
 @pytest.mark.parametrize(("number", "call"), enumerate(CALLS), ids=[call for call, _ in CALLS])
 def test_what_is_refused_is_said_the_rest_is_set_and_later_it_is_finished(
     number: int, call: tuple[str, str], copy: Copy, capsys: pytest.CaptureFixture[str]
@@ -60,7 +54,7 @@ def test_what_is_refused_is_said_the_rest_is_set_and_later_it_is_finished(
         status = 403  # of a thing that is looked for, 404 says that there is none
     copy.refused, copy.refusal = lambda asked: asked == refused, (status, SAID[status])
     assert copy.init(variables=STORE) == 3
-    shown = lines(capsys)
+    shown = lines(capsys.readouterr().out)
     assert re.match(f"REFUSED: .*{WORDS[status]}", shown[what]), shown[what]
     others = {name: came for name, came in shown.items() if not came.startswith(("REFUSED", "WAITS"))}
     assert len(others) >= 8 and "merge commits" in others
@@ -82,7 +76,7 @@ def test_without_the_key_the_ruleset_that_lets_only_keys_pass_waits(
     said = {"message": "Validation Failed", "errors": [{"field": "key", **fault}]}
     copy.refused, copy.refusal = lambda call: call == "POST /keys", (422, said)
     assert copy.init() == 3
-    shown = lines(capsys)
+    shown = lines(capsys.readouterr().out)
     assert "REFUSED: the organization forbids deploy keys: an owner allows them" in shown["the ledger's key"]
     assert shown["ruleset ledger"] == shown["ruleset releases"] == "WAITS: for the ledger's key"
     assert shown["ruleset main"].startswith("set now")
