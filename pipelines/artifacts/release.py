@@ -32,7 +32,7 @@ class Image(Closed):
 
 
 class Release(Artifact):
-    """All of release.json. `image` is noted where `ml store image` makes one."""
+    """All of release.json. `image` is noted where `ml image` makes one."""
 
     NAME = "release.json"
     WRITER = "`ml release`"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from typer import Exit, Option
+from typer import Argument, Exit, Option
 
 from pipelines.cli.arguments import Env, problem
 from pipelines.cli.groups import Verbs
@@ -20,6 +20,17 @@ def release(
     from pipelines.release.release import release
 
     print(release(problem(), trained=trained, digest=sha256))
+
+
+@verbs.command(example="ml image\nml image 3fd1c09e")
+def image(
+    release: Annotated[str, Argument(help="An id, or its beginning; staging's by default.")] = "",
+) -> None:
+    """Build a release's container image, where a Docker engine answers."""
+    from pipelines.registry.ledger import Ledger
+    from pipelines.release.image import image
+
+    image(release or Ledger().required("staging").release)
 
 
 @verbs.command(example="ml promote")

@@ -51,14 +51,3 @@ def previous() -> None:
 
     new, history = Ledger().required("staging").release, Ledger().history("staging")
     locate(previous(new, history), stores.of())
-
-
-@verbs.command(example="ml store image\nml store image 3fd1c09e")
-def image(
-    release: Annotated[str, Argument(help="An id, or its beginning; staging's by default.")] = "",
-) -> None:
-    """Build a release's container image, where a Docker engine answers."""
-    from pipelines.registry.ledger import Ledger
-    from pipelines.release.image import image
-
-    image(release or Ledger().required("staging").release)

@@ -1,25 +1,37 @@
-"""`ml store image`: the image of a release, where a Docker engine answers; else a sentence says so.
+"""`ml image`: the image of a release, where a Docker engine answers; else a sentence says so.
 
 Not by `bentoml containerize`: it takes no Dockerfile template for Bentos of version 2, leaves compilers in
-the image, and adds a line without a hash to the lock, which pip then refuses.
+the image, and adds a line without a hash to the lock, which pip then refuses. What the engine has built is
+made the same bytes whoever built it (`layers`), and the engine gets those.
 """
 
+import contextlib
+import json
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from pipelines.artifacts.release import Image, Release
-from pipelines.base import programs
+from pipelines.base import git, programs
 from pipelines.base.console import step, summary
 from pipelines.base.errors import Refused, UserError
 from pipelines.registry import store as stores
+from pipelines.registry.oci import Layout
 from pipelines.registry.store import Store
+from pipelines.release import commit, layers
 
 BASE = "python:3.11-slim"  # or what GREENLIGHT_BASE_IMAGE names: it needs python3 with venv, and no more
-DOCKERFILE = Path(__file__).with_name("Dockerfile")
+HERE = Path(__file__).parent
+DOCKERFILE, COMPILED = HERE / "Dockerfile", HERE / "compiled.py"
 CERTIFICATES = ("PIP_CERT", "SSL_CERT_FILE")  # whose file says whom a company's network trusts
+LABEL = "org.opencontainers.image"
+TITLE = "### Image"
 
 
 def image(release: str, store: Store | None = None) -> None:
@@ -31,29 +43,37 @@ def image(release: str, store: Store | None = None) -> None:
     store = store or stores.of()
     folder = store.get(release)
     about = Release.read(folder)
-    base = os.environ.get("GREENLIGHT_BASE_IMAGE") or BASE
-    if reason := _missing(base):
+    if reason := missing():
         step(reason)
-        summary(f"### Image\n\nNone: {reason}.")
+        summary(f"{TITLE}\n\nNone: {reason}.")
         return
-    name = f"{about.name}:{about.id[:16]}"
-    if (made := about.image) is None or _docker("image", "inspect", made.digest).returncode:
-        step(f"building the image {name} from {base}")
-        _build(folder / "bento", name, base, about.id)
-        digest = _docker("image", "inspect", "--format", "{{.Id}}", name).stdout.strip()
-        made = Image(name=name, digest=digest, base=base)
-        store.note(about.id, made)
-    size = int(_docker("image", "inspect", "--format", "{{.Size}}", name).stdout)
-    step(f"the image {name} is {made.digest}, {size / 1e6:.0f} MB")
-    summary(f"### Image\n\n`{name}`, `{made.digest}`, {size / 1e6:.0f} MB, from `{base}`.")
+    with built(folder) as made:
+        if about.image is None or about.image.digest != made.image.digest:
+            store.note(about.id, made.image)
+        summary(f"{TITLE}\n\n`{made.image.name}`, {made.words}.")
 
 
-def _missing(base: str) -> str | None:
+@dataclass(frozen=True)
+class Built:
+    """An image that was built: what release.json says of it, its layout, and its size in bytes."""
+
+    image: Image
+    layout: Layout
+    size: int
+
+    @property
+    def words(self) -> str:
+        """For a summary."""
+        return f"`{self.image.digest}`, {self.size / 1e6:.0f} MB, from `{self.image.base}`"
+
+
+def missing() -> str | None:
     """Why there will be no image, and how to have one; None where everything is there."""
+    base = _base()
     if not shutil.which("docker") or _docker("version", "--format", "{{.Server.Version}}").returncode:
         if host := os.environ.get("DOCKER_HOST"):
             raise UserError(f"DOCKER_HOST names an engine that does not answer ({host}): start or unset it")
-        return "no Docker engine answers here; start one (or set DOCKER_HOST) and run `ml store image` again"
+        return "no Docker engine answers here; start one (or set DOCKER_HOST) and run `ml image` again"
     if _docker("image", "inspect", base).returncode == 0:
         return None
     if (pulled := _docker("pull", "--quiet", base)).returncode == 0:
@@ -61,22 +81,88 @@ def _missing(base: str) -> str | None:
     words = f"the base image {base} cannot be had ({_end(pulled.stderr)})"
     if os.environ.get("GREENLIGHT_BASE_IMAGE"):
         raise UserError(f"{words}: GREENLIGHT_BASE_IMAGE must name an image that this engine has or can pull")
-    return f"{words}; set GREENLIGHT_BASE_IMAGE to an image with python3 and venv, then run `ml store image`"
+    return f"{words}; set GREENLIGHT_BASE_IMAGE to an image with python3 and venv, then run `ml image`"
 
 
-def _build(bento: Path, name: str, base: str, release: str) -> None:
+@contextlib.contextmanager
+def built(folder: Path, repository: Path | str = ".") -> Iterator[Built]:
+    """The image of the release in a folder, built, given to the engine, and as a layout for the block.
+
+    The same release on the same base is the same digest. Refused where the build fails."""
+    about, base = Release.read(folder), _base()
+    name = f"{about.name}:{about.id[:16]}"
+    epoch = commit_time(about.commit, repository)
+    step(f"building the image {name} from {base}")
+    with tempfile.TemporaryDirectory(prefix="greenlight-") as scratch:
+        saved = Path(scratch, "saved.tar")
+        _build(folder / "bento", name, base, about, labels(folder, repository), epoch)
+        _done("save", "--output", str(saved), name)
+        of_base = json.loads(_done("image", "inspect", "--format", "{{json .RootFS.Layers}}", base))
+        layout = layers.normalise(saved, Path(scratch, "image"), of_base, epoch)
+        _done("load", "--quiet", "--input", str(layout.archive(saved, name)))
+        saved.unlink()
+        size = int(_done("image", "inspect", "--format", "{{.Size}}", name))
+        made = Built(Image(name=name, digest=layout.digest, base=base), layout, size)
+        step(f"the image {name} is {layout.digest}, {size / 1e6:.0f} MB, from {base}")
+        yield made
+
+
+def labels(folder: Path, repository: Path | str = ".") -> dict[str, str]:
+    """What the image of the release in a folder says of itself: nothing that another machine would not."""
+    about = Release.read(folder)
+    found = {
+        f"{LABEL}.title": about.name,
+        f"{LABEL}.version": about.id,
+        f"{LABEL}.revision": about.commit,
+        "greenlight.model": f"sha256:{about.model.sha256}",
+    }
+    if tracked := git.blob(about.commit, "data.dvc", repository):
+        found["greenlight.data"] = f"md5:{yaml.safe_load(tracked)['outs'][0]['md5']}"
+    if "github.com" in (remote := git.remote_url(at=repository) or ""):
+        owner, _, project = remote.removesuffix(".git").replace(":", "/").rpartition("/")
+        found[f"{LABEL}.source"] = f"https://github.com/{owner.rpartition('/')[2]}/{project}"
+    return found
+
+
+def commit_time(of: str, repository: Path | str = ".") -> int:
+    """When a commit was made, in seconds since 1970. UserError where this repository does not have it."""
+    if git.commit(of, repository) is None:
+        raise UserError(f"the commit {of[:12]} is not in this repository: run `git fetch` first")
+    return int(git.run("show", "--no-patch", "--format=%ct", of, at=repository))
+
+
+def _base() -> str:
+    return os.environ.get("GREENLIGHT_BASE_IMAGE") or BASE
+
+
+def _build(bento: Path, name: str, base: str, about: Release, said: dict[str, str], epoch: int) -> None:
     """Build in a folder that holds the Bento, its lock and the machine's certificates, which stay outside."""
     with tempfile.TemporaryDirectory(prefix="greenlight-") as scratch:
         context = Path(scratch)
-        shutil.copytree(bento, context / "bento")
+        shutil.copytree(bento, context / "bento", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copyfile(bento / "src" / "requirements" / "serve.txt", context / "serve.txt")
+        shutil.copyfile(COMPILED, context / COMPILED.name)
         certificates = [os.environ[variable] for variable in CERTIFICATES if os.environ.get(variable)]
         (context / "ca.pem").write_bytes(Path(certificates[0]).read_bytes() if certificates else b"")
-        arguments = {"BASE": base, "RELEASE": release, "PIP_INDEX_URL": os.environ.get("PIP_INDEX_URL", "")}
+        arguments = {
+            "BASE": base,
+            "RELEASE": about.id,
+            "SERVICE": commit.read(bento, "bento.yaml", "service", str),
+            "PIP_INDEX_URL": os.environ.get("PIP_INDEX_URL", ""),
+            "SOURCE_DATE_EPOCH": str(epoch),
+        }
         given = [f"--build-arg={key}={value}" for key, value in arguments.items() if value]
+        given += [f"--label={key}={value}" for key, value in said.items()]
         done = _docker("build", "--tag", name, "--file", str(DOCKERFILE), *given, str(context), timeout=1800)
     if done.returncode:
         raise Refused(f"the image {name} could not be built: {_end(done.stderr or done.stdout)}")
+
+
+def _done(*command: str) -> str:
+    done = _docker(*command, timeout=600)
+    if done.returncode:
+        raise Refused(f"`docker {' '.join(command[:2])}` failed: {_end(done.stderr)}")
+    return str(done.stdout).strip()
 
 
 def _docker(*command: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:

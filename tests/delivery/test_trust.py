@@ -434,7 +434,7 @@ def test_a_store_entry_whose_evidence_was_edited_is_refused(world: Trusting, nam
         file.unlink()
     else:
         file.write_bytes(before)
-    world.store.note(second.release, IMAGE)  # noted later, by `ml store image`
+    world.store.note(second.release, IMAGE)  # noted later, by `ml image`
     world.follows(second)
 
 

@@ -67,6 +67,14 @@ def test_the_workflows_are_clean_and_a_bad_one_is_not(checker: str, checkout: Pa
     assert check(checker, checkout) != 0
 
 
+def test_the_dockerfile_is_clean_and_a_bad_one_is_not(tmp_path: Path) -> None:
+    good = (ROOT / "pipelines/release/Dockerfile").read_text()
+    for text, clean in ((good, True), (f"{good}RUN apt-get install gcc\n", False)):
+        (tmp_path / "Dockerfile").write_text(text)
+        command = [str(BIN / "hadolint"), str(tmp_path / "Dockerfile")]
+        assert (subprocess.run(command, capture_output=True).returncode == 0) == clean
+
+
 def test_what_a_checker_is_told_to_leave_alone_has_a_reason() -> None:
     folders = (ROOT / ".github", STAND_INS)
     lines = [
@@ -84,6 +92,6 @@ def test_the_hooks_come_from_the_locked_environment() -> None:
     assert repository["repo"] == "local"
     assert {hook["language"] for hook in repository["hooks"]} == {"system"}
     programs = {hook["entry"].split()[0] for hook in repository["hooks"]}
-    others = {"shellcheck", "zizmor", "check-jsonschema", "act", "ml", "ml-terraform"}
+    others = {"shellcheck", "hadolint", "zizmor", "check-jsonschema", "act", "ml", "ml-terraform"}
     assert programs == {"ruff", "mypy", *others}
     assert not [program for program in programs if not (BIN / program).exists()]
