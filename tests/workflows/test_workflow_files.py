@@ -313,7 +313,15 @@ def test_a_role_for_the_dvc_remote_is_asked_for_where_the_job_may_and_a_writing_
     assert {name for (name, _), role in asked.items() if role == write} == {"release", "drift"}
 
 
-USES_THE_STORE = ("ml release", "ml store", "ml ci rehearse", "ml deploy", "ml rollback", "ml drift")
+USES_THE_STORE = (
+    "ml release",
+    "ml image",
+    "ml store",
+    "ml ci rehearse",
+    "ml deploy",
+    "ml rollback",
+    "ml drift",
+)
 
 
 @pytest.mark.parametrize(("name", "job"), JOBS)

@@ -1,0 +1,212 @@
+"""Images in a registry, by their digest: Debian's docker-registry where it is, and stand-ins that refuse."""
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pipelines.base.errors import UserError
+from pipelines.registry import images as module
+from pipelines.registry.images import Images, configured, credentials
+from pipelines.registry.oci import Layout, digest_of
+from pipelines.release.layers import normalise
+from tests.delivery import images, registries
+from tests.delivery.registries import Faulty
+
+KIND = "application/vnd.cyclonedx+json"
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in (module.VARIABLE, module.USER, module.PASSWORD, "GITHUB_TOKEN", "GH_TOKEN", "GITHUB_ACTIONS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    folder = tmp_path_factory.mktemp("registry")
+    with registries.real(folder) as name:
+        yield name, folder
+
+
+def layout(folder: Path, name: str = "one", more: str = "") -> Layout:
+    files = images.OURS | {"bento/more": more}
+    diffs = images.saved(folder / f"{name}.tar", images.layer(images.BASE), images.layer(files))
+    return normalise(folder / f"{name}.tar", folder / name, diffs[:1], 1_700_000_000)
+
+
+def test_an_image_is_pushed_by_its_digest_and_a_second_push_sends_nothing(registry, tmp_path: Path) -> None:
+    there, made = Images.of(registry[0]), layout(tmp_path)
+    assert there.push(made, "v1") == there.push(made, "v1") == f"{registry[0]}@{made.digest}"
+    assert there.manifest(made.digest) == made.blob(made.digest).read_bytes()
+    assert there.manifest(f"sha256:{'0' * 64}") is None
+
+
+def test_a_tag_that_was_moved_moves_nothing_that_is_named_by_its_digest(registry, tmp_path: Path) -> None:
+    there, one, two = Images.of(registry[0]), layout(tmp_path), layout(tmp_path, "two", "2")
+    there.push(one, "v1")
+    there.push(two, "v1")
+    assert there.manifest(one.digest) == one.blob(one.digest).read_bytes()
+
+
+def test_what_is_attached_is_found_and_twice_is_once(registry, tmp_path: Path) -> None:
+    there, made = Images.of(registry[0]), layout(tmp_path, more="attached")
+    there.push(made, "v1")
+    assert there.attached(made.digest, KIND) == []
+    for _ in range(2):
+        there.attach(made.digest, KIND, b"{}\n")
+    there.attach(made.digest, "application/other", b"other")
+    assert there.attached(made.digest, KIND) == [b"{}\n"]
+    tag = made.digest.replace(":", "-")
+    url = f"http://{there.host}/v2/{there.path}/manifests/{tag}"
+    index = httpx.get(url, headers={"Accept": module.INDEX}, trust_env=False).json()
+    assert {one["artifactType"] for one in index["manifests"]} == {KIND, "application/other"}
+    with pytest.raises(UserError, match="push it first"):
+        there.attach(f"sha256:{'0' * 64}", KIND, b"{}")
+
+
+def test_a_blob_that_was_changed_in_the_registry_is_not_taken(registry, tmp_path: Path) -> None:
+    there, made = Images.of(registry[0]), layout(tmp_path, more="changed")
+    there.push(made, "v1")
+    there.attach(made.digest, KIND, content := b'{"sound": true}')
+    hexadecimal = digest_of(content).removeprefix("sha256:")
+    blob = registry[1] / f"docker/registry/v2/blobs/sha256/{hexadecimal[:2]}/{hexadecimal}/data"
+    blob.write_bytes(b'{"sound": ever}')
+    with pytest.raises(UserError, match="do not use it"):
+        there.attached(made.digest, KIND)
+
+
+REFUSALS = {
+    401: "set GREENLIGHT_REGISTRY_USER and",
+    403: "the credentials may not do this; a job on GitHub needs `packages: write`",
+    404: "404 NAME_UNKNOWN no such repository",
+    429: "429 TOOMANYREQUESTS",
+    500: "500",
+}
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+def test_a_refusal_is_one_sentence(status: int, tmp_path: Path) -> None:
+    codes = {404: ("NAME_UNKNOWN", "no such repository"), 429: ("TOOMANYREQUESTS", "slower")}
+    code, message = codes.get(status, ("DENIED", "no"))
+    content = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
+
+    def answers(method: str, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        return (404 if method == "HEAD" else status), {}, content
+
+    with registries.faulty(Faulty(answers)) as faults:
+        with pytest.raises(UserError) as caught:
+            Images.of(faults.name).push(layout(tmp_path), "v1")
+        assert REFUSALS[status] in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_what_passes_is_asked_again(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 60.0)
+    left = [(status, {"Retry-After": "0"}, b"<html>")] * 2
+
+    def answers(method: str, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        return left.pop() if left else (200, {}, b"held")
+
+    with registries.faulty(Faulty(answers)) as faults:
+        assert Images.of(faults.name).manifest(digest_of(b"held")) == b"held"
+        assert len(faults.calls) == 3
+
+
+def test_one_that_is_slow_or_gone_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CALL_SECONDS", 0.05)
+    hangs = threading.Event()
+
+    def answers(method: str, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        hangs.wait(5)
+        return 200, {}, b""
+
+    with registries.faulty(Faulty(answers)) as faults:
+        with pytest.raises(UserError, match="timed out"):
+            Images.of(faults.name).manifest(digest_of(b""))
+        hangs.set()
+    with pytest.raises(UserError, match="refused"):
+        Images.of(faults.name).manifest(digest_of(b""))
+
+
+def test_another_manifest_than_was_asked_for_is_not_taken() -> None:
+    lies = Faulty(lambda method, path, headers: (200, {}, b"another"))
+    with registries.faulty(lies) as faults, pytest.raises(UserError, match="do not use it"):
+        Images.of(faults.name).manifest(digest_of(b"wanted"))
+
+
+def test_a_token_is_asked_for_as_the_registry_says_and_no_other_host_gets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(module.USER, "me")
+    monkeypatch.setenv(module.PASSWORD, "mine")
+    shown = []
+
+    def answers(method: str, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        said = headers.get("authorization", headers.get("Authorization", ""))
+        if path.startswith("/token?"):
+            assert said == "Basic " + base64.b64encode(b"me:mine").decode()
+            assert "service=it" in path and "scope=repository%3Ateam%2Fmodel%3Apull%2Cpush" in path
+            return 200, {}, b'{"token": "given"}'
+        if said != "Bearer given":
+            realm = (
+                f'Bearer realm="http://{faults.name.partition("/")[0]}/token",service="it",scope="x:y:pull"'
+            )
+            realm = realm.replace("x:y:pull", "repository:team/model:pull,push")
+            return 401, {"WWW-Authenticate": realm}, b""
+        if "/manifests/" in path:
+            return 307, {"Location": f"http://{elsewhere.name}"}, b""
+        return 200, {}, b""
+
+    def other(method: str, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        shown.append(headers.get("authorization", headers.get("Authorization")))
+        return 200, {}, b"held"
+
+    with registries.faulty(Faulty(answers)) as faults, registries.faulty(Faulty(other)) as elsewhere:
+        assert Images.of(faults.name).manifest(digest_of(b"held")) == b"held"
+    assert shown == [None]
+
+
+def test_credentials_are_the_variables_the_runs_or_dockers_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert credentials("ghcr.io") is None
+    (tmp_path / "docker").mkdir()
+    auth = base64.b64encode(b"docker:said").decode()
+    (tmp_path / "docker/config.json").write_text(json.dumps({"auths": {"ghcr.io": {"auth": auth}}}))
+    assert credentials("ghcr.io") == ("docker", "said") and credentials("quay.io") is None
+    monkeypatch.setenv("GITHUB_TOKEN", "token")
+    monkeypatch.setenv("GITHUB_ACTOR", "me")
+    assert credentials("ghcr.io") == ("me", "token") and credentials("quay.io") is None
+    monkeypatch.setenv(module.USER, "u")
+    monkeypatch.setenv(module.PASSWORD, "p")
+    assert credentials("ghcr.io") == credentials("quay.io") == ("u", "p")
+
+
+def test_the_registry_is_the_variables_else_githubs_of_a_run_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert configured() is None
+    told = {"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "Own/Er", "GITHUB_TOKEN": "t"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:1")  # the workflow, run on a laptop
+    assert configured() is None
+    monkeypatch.setenv("GITHUB_API_URL", "https://api.github.com")
+    assert configured() == Images.of("ghcr.io/own/er")
+    monkeypatch.setenv(module.VARIABLE, "127.0.0.1:5000/team/model")
+    assert configured() == Images.of("127.0.0.1:5000/team/model")
+    monkeypatch.setenv(module.VARIABLE, "none")
+    assert configured() is None
+
+
+@pytest.mark.parametrize(
+    "name", ["model", "ghcr.io/Own/er", "https://ghcr.io/own/er", "team/model", "ghcr.io/"]
+)
+def test_a_name_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="GREENLIGHT_REGISTRY is HOST/PATH in small letters"):
+        Images.of(name)
