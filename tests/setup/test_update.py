@@ -3,9 +3,11 @@
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipelines.base import git as base_git
 from pipelines.base.errors import UserError
 from pipelines.setup import project, template
 from pipelines.setup.update import update
@@ -271,6 +273,23 @@ def test_a_conflict_can_be_dropped_and_all_is_as_it_was(at_odds: Path, newer: Pa
     git(at_odds, "merge", "--abort")
     assert git(at_odds, "status", "--porcelain") == "" and git(at_odds, "rev-parse", "HEAD") == head
     assert not (at_odds / "pipelines/core/later.py").exists()
+
+
+@pytest.mark.parametrize("killed_at", ["read-tree", "update-index"])
+def test_what_was_killed_while_it_left_a_conflict_can_be_dropped_too(
+    at_odds: Path, newer: Path, killed_at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*command: str, **options: Any) -> str:
+        if command[0] == killed_at and "given" not in options:  # not those in an index of its own
+            raise KeyboardInterrupt
+        return whole(*command, **options)
+
+    whole, head = base_git.run, git(at_odds, "rev-parse", "HEAD")
+    monkeypatch.setattr(base_git, "run", run)
+    with pytest.raises(KeyboardInterrupt):
+        update(str(newer))
+    git(at_odds, "merge", "--abort")
+    assert git(at_odds, "status", "--porcelain") == "" and git(at_odds, "rev-parse", "HEAD") == head
 
 
 def test_a_plan_tells_of_conflicts_too(
