@@ -21,11 +21,11 @@ def get_environment(forge: Forge, at: dict[str, Any], body: dict[str, Any]) -> t
 
 @route("PUT", "/environments/{name}", "administration:write")
 def put_environment(forge: Forge, at: dict[str, Any], body: dict[str, Any]) -> tuple[int, Any]:
-    """What the body does not say is off from then on."""
+    """What the body does not say is off from then on. What the plan lacks is refused, an empty one too."""
     policy, reviewers = body.get("deployment_branch_policy"), body.get("reviewers") or []
-    if not forge.plan.rules:
+    if body and not forge.plan.rules:
         raise ApiError(422, BILLING.format("branch policy protection rule"))
-    if reviewers and not forge.plan.reviewers:
+    if {"reviewers", "wait_timer", "prevent_self_review"} & body.keys() and not forge.plan.reviewers:
         raise ApiError(422, BILLING.format("required reviewers protection rule"))
     if policy and policy.get("protected_branches") == policy.get("custom_branch_policies"):
         raise ApiError(422, "protected_branches and custom_branch_policies cannot have the same value")

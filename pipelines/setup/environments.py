@@ -103,30 +103,32 @@ def reviewed(hub: GitHub, name: str, wanted: tuple[str, ...]) -> Found:
     has = {(one["type"], one["reviewer"]["id"]) for one in asked}
     if not wanted:
         says = ", ".join(names) or "nobody is asked"
-        return Found(bool(has), says, way_out=f"{'ml init'} --reviewers @NAME", matters=False)
+        return Found(bool(has), says, way_out="ml init --reviewers @NAME", matters=False)
     if len(wanted) > MOST:
         raise UserError(f"--reviewers names {len(wanted)}, and GitHub takes {MOST}: name a team")
     ids = {person(hub, login)[0] for login in wanted}
     if has == ids:
         return Found(True, ", ".join(names))
-    policy = now.get("deployment_branch_policy")
     told = [{"type": kind, "id": number} for kind, number in sorted(ids)]
-    body = kept(now) | {"deployment_branch_policy": policy, "reviewers": told}
+    body = kept(now) | {"reviewers": told}
     says = ", ".join(names) or "nobody is asked"
     return Found(False, says, f"ask {', '.join(wanted)}", lambda: hub.call("PUT", path, body))
 
 
 def kept(now: Environment) -> dict[str, Any]:
-    """What an update must say again, else GitHub drops it."""
+    """What an update must say again, else GitHub drops it; nothing that is not set, since a plan that does
+    not offer it refuses even an empty one, and an older server of one's own its name."""
     rules = {rule["type"]: rule for rule in now.get("protection_rules", ())}
     asked = rules.get("required_reviewers", {})
-    return {
-        "wait_timer": rules.get("wait_timer", {}).get("wait_timer", 0),
-        "prevent_self_review": asked.get("prevent_self_review", False),
+    found = {
+        "wait_timer": rules.get("wait_timer", {}).get("wait_timer"),
+        "prevent_self_review": asked.get("prevent_self_review"),
         "reviewers": [
             {"type": one["type"], "id": one["reviewer"]["id"]} for one in asked.get("reviewers", ())
         ],
+        "deployment_branch_policy": now.get("deployment_branch_policy"),
     }
+    return {name: value for name, value in found.items() if value}
 
 
 def person(hub: GitHub, name: str) -> tuple[tuple[str, int], bool]:
