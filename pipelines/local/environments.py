@@ -1,5 +1,5 @@
 """Environments behind the stand-in of GitHub: whose branches deploy there, who must agree, their secrets; and
-the repository's deploy keys."""
+the repository's deploy keys. A job that would wait for somebody to agree begins at once here."""
 
 import base64
 from typing import Any

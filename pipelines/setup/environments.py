@@ -83,7 +83,7 @@ def look(hub: GitHub, name: str, branch: str) -> Found:
             policy = {"protected_branches": False, "custom_branch_policies": True}
             hub.call("PUT", path, kept(now) | {"deployment_branch_policy": policy})
         if len(others) == len(listed):
-            hub.call("POST", f"{path}/deployment-branch-policies", {"name": branch, "type": "branch"})
+            hub.call("POST", f"{path}/deployment-branch-policies", {"name": branch})
         for one in others:
             hub.call("DELETE", f"{path}/deployment-branch-policies/{one['id']}")
 

@@ -51,6 +51,8 @@ def look(hub: GitHub, checkout: Path, holders: list[str]) -> Found:
     since = moment(ours[0]["created_at"]) if len(ours) == 1 and ours[0] in writes else None
     if since and all(secret and moment(secret["updated_at"]) >= since for secret in secrets):
         return Found(True, f"deploy key {ours[0]['id']}, secret of {' and '.join(holders)}")
+    if not any(secrets):
+        hub.list("/rulesets")  # a plan without them keeps no secret for one branch either, and this says so
     if not ours and not any(secrets):
         says = "is missing, so whoever can push can write the ledger"
     else:
@@ -94,7 +96,8 @@ def listed(hub: GitHub, checkout: Path, branch: str) -> Found:
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
     known = [" ".join(one["key"].split()[:2]) for one in hub.list("/keys") if one["title"] == TITLE]
     if not known:
-        return Found(bool(text), "lists keys of yours" if text else "lists no key", matters=False)
+        says = "lists keys of yours" if text else "lists no key"
+        return Found(bool(text), says, way_out="its line comes with the ledger's key", matters=False)
     if any(key in text for key in known):
         return on_branch(checkout, FILE, branch, f"lists {NAME}")
     says = f"lists another {NAME} than the deploy key" if NAME in text else f"does not list {NAME}"

@@ -87,6 +87,7 @@ def test_what_a_plan_refuses_is_named_and_the_rest_is_set(
         if plan is Plan.FREE_PRIVATE:
             words = "private repository without Pro: rules are not enforced; whoever can push can merge"
             assert shown["ruleset main"] == f"REFUSED: {words}"
+            assert {"the ledger's key", "ruleset ledger"} <= no
             assert not copy.state["rulesets"] and not copy.state["keys"], "a key that no environment keeps"
         assert "gate:override" in copy.state["labels"] and copy.state["pulls by workflows"]
         off = {check.what for check in github_checks_of(copy) if check.fails}
