@@ -29,7 +29,7 @@ def init(
 ) -> None:
     """Turn a fresh copy into a repository whose checks mean something: rulesets, environments, the ledger's
     key, the label, variables, what Actions may do; and in this checkout CODEOWNERS, allowed_signers and the
-    branch that workflows start on, for you to commit.
+    branch that workflows start on, which it commits and pushes before the rulesets forbid that.
 
     It needs an administrator's token: GITHUB_TOKEN, GH_TOKEN, or `gh auth login`. What is right stays, so a
     second run changes nothing, and what a kill left half done the same command finishes. What your plan of

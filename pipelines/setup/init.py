@@ -77,6 +77,8 @@ def outcome(setting: Setting, before: Iterable[Outcome], plan: bool) -> Outcome:
             return Outcome(setting.what, WOULD, f"{found.would} (now: {found.says})", found.matters)
         found.change()
         return Outcome(setting.what, CHANGED, found.would, found.matters)
+    except git.Failed as error:
+        return Outcome(setting.what, REFUSED, str(error), matters)
     except Declined as error:
         if by_plan(error):
             return Outcome(setting.what, REFUSED, setting.means, matters)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipelines.base.errors import UserError
 from pipelines.base.github import GitHub
-from pipelines.setup import environments, ledgerkey, repository, rulesets, tree
+from pipelines.setup import environments, ledgerkey, published, repository, rulesets, tree
 from pipelines.setup.beside import beside, unknown
 from pipelines.setup.check import Check, State
 from pipelines.setup.setting import GITHUB, Setting
@@ -31,5 +31,6 @@ def settings(hub: GitHub, about: Mapping[str, Any], wanted: Wanted, checkout: Pa
         *repository.settings(hub, about, checkout, branch, wanted.variables),
         *environments.settings(hub, names, branch, wanted.reviewers),
         *ledgerkey.settings(hub, checkout, branch, holders),
+        published.setting(hub, checkout, branch),
         *rulesets.settings(hub, checkout, ledgerkey.KEY),
     ]
