@@ -163,3 +163,15 @@ def test_a_machine_without_git_is_told_to_install_it(tmp_path: Path, monkeypatch
 def test_a_command_that_hangs_ends_in_time(repository: Path) -> None:
     done = git.tried("-c", "alias.wait=!sleep 60", "wait", at=repository, within=0.3)
     assert done.code == 124
+
+
+def test_a_remote_says_which_branch_is_its_default_one(repository: Path, tmp_path: Path) -> None:
+    assert git.default_branch(at=repository) is None  # it has no remote
+    git.run("clone", "--quiet", "--bare", str(repository), str(tmp_path / "origin.git"))
+    git.run("remote", "add", "origin", str(tmp_path / "origin.git"), at=repository)
+    for name in ("trunk", "deep/er"):
+        git.run("branch", "--force", name, "HEAD", at=tmp_path / "origin.git")
+        git.run("symbolic-ref", "HEAD", f"refs/heads/{name}", at=tmp_path / "origin.git")
+        assert git.default_branch(at=repository) == name
+    git.run("symbolic-ref", "HEAD", "refs/heads/none", at=tmp_path / "origin.git")
+    assert git.default_branch(at=repository) is None  # of one that is empty nobody can say it

@@ -2,11 +2,13 @@
 
 import hashlib
 import shutil
+from pathlib import Path
 
 import onnx
 import pytest
 
 from pipelines.core.tasks.binary import BINARY
+from pipelines.judge import champion
 from pipelines.judge.champion import ChampionUnavailable, Production, find
 from tests import project
 from tests.model.proposals import Made, commit, cut, git, judge, released, settings
@@ -168,3 +170,21 @@ def test_a_champion_is_scored_with_its_own_feature_code(fitted, window, tmp_path
     verdict, findings, _ = judge(candidate, base, production)
     assert verdict == "PASS" and "equal" not in findings
     assert "shown better" in findings["roc_auc"]["sentence"]
+
+
+def test_the_base_branch_is_origins_default_one_whatever_its_name(tmp_path: Path) -> None:
+    """A runner's checkout is at the base's commit, without `origin/HEAD`, and production may be newer."""
+    team, base, origin = tmp_path / "team", tmp_path / "base", tmp_path / "origin.git"
+    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch=trunk", str(origin))
+    git(tmp_path, "clone", "--quiet", str(origin), str(team))
+    commits = []
+    for branch in ("trunk", "trunk", "proposal"):
+        git(team, "commit", "--quiet", "--allow-empty", "--message", branch)
+        git(team, "push", "--quiet", "origin", f"HEAD:{branch}")
+        commits.append(git(team, "rev-parse", "HEAD"))
+    git(tmp_path, "init", "--quiet", str(base))
+    git(base, "remote", "add", "origin", str(origin))
+    git(base, "fetch", "--quiet", "origin", "+refs/heads/*:refs/remotes/origin/*")
+    git(base, "checkout", "--quiet", "--detach", commits[0])
+    known = {commit for ref in champion._refs(base) for commit in champion._line(base, ref)}
+    assert known == set(commits[:2]), "a proposal's own commit is none of the base branch's"

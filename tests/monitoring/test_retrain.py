@@ -86,6 +86,16 @@ def test_the_proposal_moves_the_months_on_and_carries_the_report(
     assert git(checkout, "branch", "--show-current") == "main"
 
 
+def test_the_proposal_is_into_the_default_branch_whatever_its_name(
+    evidence: Path, checkout: Path, api: str, tmp_path: Path
+) -> None:
+    git(tmp_path / "origin.git", "branch", "--move", "main", "trunk")
+    propose(evidence, build=build)
+    propose(evidence, build=build)
+    (pull,) = pulls(api)
+    assert (pull["head"]["ref"], pull["base"]["ref"]) == (BRANCH, "trunk")
+
+
 def test_a_second_run_updates_the_open_proposal(evidence: Path, checkout: Path, api: str) -> None:
     propose(evidence, build=build)
     before = pulls(api)[0]

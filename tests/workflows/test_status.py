@@ -46,6 +46,15 @@ def test_the_verdict_becomes_the_status_of_the_head(
     assert (proposal.status() or {})["target_url"] == runs.here()
 
 
+def test_the_gate_speaks_for_the_default_branch_whatever_its_name(propose: Propose, place: Place) -> None:
+    git(place.origin, "branch", "--move", "main", "trunk")
+    proposal = propose(BETTER, base="trunk")
+    assert proposal.judge(GOOD)[0] == "success" and proposal.status()
+    git(place.origin, "branch", "main", "trunk")
+    other = propose(BETTER | {"README.md": "z\n"}, branch="other", base="main")
+    assert other.judge(GOOD) == ("none", "") and other.status("greenlight/gate (main)")
+
+
 def test_no_model_changed_is_success_without_evidence(propose: Propose) -> None:
     proposal = propose({"README.md": "y\n", "docs/a/b.md": "x\n"})
     assert proposal.judge() == ("success", "no model changed")
