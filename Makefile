@@ -76,7 +76,7 @@ environment:
 
 # One set of versions for every supported Python: else a model that CI trains is another one than a laptop's.
 lock: $(READY) ## follow pyproject.toml; what is pinned stays pinned, UPGRADE=1 renews it
-	@for g in dev train host serve; do \
+	@for g in dev train host serve checkov; do \
 	  uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --no-annotate \
-	    --python-version 3.11 $(if $(UPGRADE),--upgrade) $$(test $$g = dev || echo --constraints requirements/dev.txt) \
+	    --python-version 3.11 $(if $(UPGRADE),--upgrade) $$([[ $$g = dev || $$g = checkov ]] || echo --constraints requirements/dev.txt) \
 	    --custom-compile-command "make lock" --group $$g --output-file requirements/$$g.txt >/dev/null || exit; done

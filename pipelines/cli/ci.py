@@ -13,6 +13,7 @@ verbs = Verbs(help="What the workflow files run; `ml ci workflow NAME` runs such
 Event = Annotated[Path, Option(help="The payload of a workflow_run or a pull_request_target event.")]
 Drift = Annotated[Path, Argument(help="The folder of drift.json and drift.md.")]
 DRIFT = Path("build/drift")
+Root = Annotated[Path, Argument(envvar="GREENLIGHT_INFRA", help="A root module of infra/, with its backend.")]
 
 
 @verbs.command(example="ml ci workflow judge\nml ci workflow rollback --input environment=staging")
@@ -161,11 +162,74 @@ def identity(
     role: Annotated[
         str, Option(envvar="GREENLIGHT_DVC_ROLE", help="The role, as docs/remotes/ says; empty: none.")
     ] = "",
+    terraform: Annotated[bool, Option("--terraform", help="For infra/, not for the DVC remote.")] = False,
 ) -> None:
     """Let the later steps of this job reach the DVC remote, by a role for GitHub's word of who runs."""
     from pipelines.training import identity
 
-    identity.run(role)
+    (identity.of_terraform if terraform else identity.run)(role)
+
+
+@verbs.command(name="infra-check", example='ml ci infra-check --base "$BASE" --head "$HEAD"')
+def infra_check(
+    base: Annotated[str, Option(help="The commit before.")],
+    head: Annotated[str, Option(help="The commit after.")],
+) -> None:
+    """Hold infra/ against Terraform's own checks, its tests and checkov, where a change touches it."""
+    from pipelines.host import infra
+
+    infra.check(base, head)
+
+
+@verbs.command(name="infra-plan", example="ml ci infra-plan infra/aws --out plan")
+def infra_plan(
+    root: Root,
+    out: Annotated[Path, Option(help="Where the sealed plan and its text go.")] = Path("plan"),
+) -> None:
+    """Plan a root module of infra/; the plan is sealed with GREENLIGHT_PLAN_KEY, its text is for people."""
+    from pipelines.host import infra
+
+    infra.plan(root, out)
+
+
+@verbs.command(name="infra-comment", example="ml ci infra-comment --number 12 plan/plan.md")
+def infra_comment(
+    number: Annotated[int, Option(help="The pull request.")],
+    text: Annotated[Path, Argument(help="What `ml ci infra-plan` left.")] = Path("plan/plan.md"),
+) -> None:
+    """Put a plan's text into its comment of a pull request: made once, then brought up to date."""
+    from pipelines.host import infra
+
+    infra.comment(number, text)
+
+
+@verbs.command(name="infra-find", example='ml ci infra-find --base "$BEFORE" --head "$AFTER"')
+def infra_find(
+    base: Annotated[str, Option(help="The commit before a push.")],
+    head: Annotated[str, Option(help="The commit after it.")],
+) -> None:
+    """Find the run whose plan was approved for what a push brought."""
+    from pipelines.host import infra
+
+    infra.find(base, head)
+
+
+@verbs.command(name="infra-apply", example="ml ci infra-apply infra/aws --plan plan")
+def infra_apply(
+    root: Root, plan: Annotated[Path, Option(help="What `ml ci infra-plan` left.")] = Path("plan")
+) -> None:
+    """Apply exactly the plan that was approved, or say that it is out of date."""
+    from pipelines.host import infra
+
+    infra.apply(root, plan)
+
+
+@verbs.command(name="infra-drift", example="ml ci infra-drift infra/aws")
+def infra_drift(root: Root) -> None:
+    """Say in an issue where reality is not what infra/ says; close it where it is again."""
+    from pipelines.host import infra
+
+    raise Exit(infra.drift(root))
 
 
 @verbs.command(example="ml ci rehearse")

@@ -60,7 +60,7 @@ def plan(env: str, model: str, home: Path | None = None) -> str:
     """What `up` would change, as Terraform tells it."""
     terraform = Terraform.of(env, model, home)
     terraform.plan()
-    return terraform._run("show", str(terraform._plan))[1]
+    return terraform.planned()
 
 
 def down(env: str, model: str, home: Path | None = None) -> None:
@@ -68,7 +68,7 @@ def down(env: str, model: str, home: Path | None = None) -> None:
     terraform = Terraform.of(env, model, home)
     with terraform.alone(f"`ml infra down --env {env}`"):
         outputs = terraform.outputs()
-        terraform.plan(destroy=True)
+        terraform.plan(destroy=IsFlagged)
         terraform.apply()
         if "host" in outputs:
             host = Host.told(outputs["host"])
@@ -112,20 +112,20 @@ class Terraform:
                 locks.enter_context(held(hosts.place(place.parent, place.name, model), what, place.name))
             yield
 
-    def init(self) -> None:
-        """Prepare the folder; downloads nothing for the built-in provider."""
+    def init(self, **options: Any) -> None:
+        """Prepare the folder, without `options` with its state there; downloads nothing for the built-in
+        provider."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        config = {"path": str(self.folder / "terraform.tfstate")}
-        self._run("init", backend_config=config, reconfigure=IsFlagged, input=False)
+        state = {"path": str(self.folder / "terraform.tfstate")}
+        self.run("init", input=False, **options or {"backend_config": state, "reconfigure": IsFlagged})
 
-    def plan(self, destroy: bool = False) -> str:
+    def plan(self, **options: Any) -> str:
         """Save a plan; returns its one-line summary, empty where nothing would change."""
-        options: dict[str, Any] = {"destroy": IsFlagged} if destroy else {}
         if self.variable_file:
             options["var_file"] = str(self.variable_file)
-        code, out = self._run(
+        code, out = self.run(
             "plan",
-            out=str(self._plan),
+            out=str(self.saved),
             detailed_exitcode=IsFlagged,
             input=False,
             # Not var={...}: python-terraform would write them to a -var-file that it deletes while in use.
@@ -138,23 +138,29 @@ class Terraform:
         summary = re.search(r"^Plan: (.*)$", out, re.MULTILINE)
         return "" if code == 0 else (summary[1].rstrip(".") if summary else "outputs change")
 
+    def planned(self) -> str:
+        """The saved plan, for people."""
+        return self.run("show", str(self.saved))[1]
+
     def apply(self) -> None:
         """Apply the saved plan, which asks nothing and takes no variables."""
-        self._run("apply", str(self._plan), input=False)
+        self.run("apply", str(self.saved), input=False)
 
     def outputs(self, planned: bool = False) -> dict[str, Any]:
         """The values of all outputs by name, or those that the saved plan gives them; empty before the first
         apply and after a destroy."""
-        command = ("show", str(self._plan)) if planned else ("output",)
-        found = json.loads(self._run(*command, json=IsFlagged)[1])
+        command = ("show", str(self.saved)) if planned else ("output",)
+        found = json.loads(self.run(*command, json=IsFlagged)[1])
         outputs = found["planned_values"]["outputs"] if planned else found
         return {name: output["value"] for name, output in outputs.items() if "value" in output}
 
     @property
-    def _plan(self) -> Path:
+    def saved(self) -> Path:
+        """Where the plan is kept."""
         return self.folder / "plan"
 
-    def _run(self, command: str, *arguments: str, **options: Any) -> tuple[int, str]:
+    def run(self, command: str, *arguments: str, **options: Any) -> tuple[int, str]:
+        """A command's exit code and what it printed. UserError or Refused where it failed."""
         with _environment(self.folder):
             runner = PythonTerraform(working_dir=str(self.module), terraform_bin_path=_binary())
             if command != "output" and "json" not in options:

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from pipelines.artifacts.drift import Check
-from pipelines.base.github import BOT, GitHub, token
+from pipelines.base.github import GitHub, token
+from pipelines.pulls import issue
 
 EXIT = {"INCONCLUSIVE": 3, "FAULT": 4}  # STEADY needs nobody, RETRAIN has a pull request of its own
 MARKER = "<!-- greenlight: drift check of {} -->"
@@ -22,14 +23,6 @@ def alert(evidence: Path, github: GitHub | None = None) -> int:
     if github is None and token() and os.environ.get("GITHUB_REPOSITORY"):
         github = GitHub.from_environment()
     if github is not None:
-        marker, report = MARKER.format(environment), (evidence / "drift.md").read_text(encoding="utf-8")
-        content = {"title": title, "body": f"{marker}\n{report}"}
-        said = [i for i in github.list("/issues?state=open") if (i.get("body") or "").startswith(marker)]
-        ours = [i["number"] for i in said if i["user"]["login"] == BOT and "pull_request" not in i]
-        if verdict not in EXIT:  # nobody needs to look
-            content |= {"state": "closed", "state_reason": "completed"}
-        if ours or verdict in EXIT:
-            how, where = ("PATCH", f"/issues/{ours[0]}") if ours else ("POST", "/issues")
-            issue = github.call(how, where, content)
-            print(f"#{issue['number']}, {issue['state']}: {issue['html_url']}")
+        report = (evidence / "drift.md").read_text(encoding="utf-8")
+        issue.keep(github, MARKER.format(environment), title, report, holds=verdict in EXIT)
     return EXIT.get(verdict, 0)

@@ -26,13 +26,17 @@ def run(number: int, file: Path) -> None:
     body = file.read_text(encoding="utf-8")
     if not body.startswith(MARK) or len(body) > LIMIT_CHARACTERS:
         raise UserError(f"{file} is not the report of `ml ci verdict`")
-    github = GitHub.from_environment()
+    output("create", str(not update(GitHub.from_environment(), number, body, MARK)).lower())
+
+
+def update(github: GitHub, number: int, body: str, mark: str) -> bool:
+    """Bring the newest of our comments that begin with that mark up to date; False where there is none."""
     said = [c for c in github.list(f"/issues/{number}/comments") if (c["user"] or {}).get("login") == BOT]
-    ours = [comment["id"] for comment in said if (comment["body"] or "").startswith(MARK)]
+    ours = [comment["id"] for comment in said if (comment["body"] or "").startswith(mark)]
     if ours:
         github.call("PATCH", f"/issues/comments/{ours[-1]}", {"body": body})
         step(f"#{number}: comment {ours[-1]} is up to date")
-    output("create", str(not ours).lower())
+    return bool(ours)
 
 
 def write(

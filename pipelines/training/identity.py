@@ -27,6 +27,18 @@ WAIT_SECONDS = 30
 LASTS_SECONDS = 3600  # a role of AWS, which allows this without being asked to
 
 
+def of_terraform(role: str) -> None:
+    """`ml ci identity --terraform`: let the later steps work as `role`, in the cloud whose form it has.
+    Without one nothing is done. UserError as `run`."""
+    if not role:
+        return step("no role is given: Terraform has no cloud here")
+    kind = "s3" if role.startswith("arn:") else "gs" if role.startswith("projects/") else "azure"
+    if not os.environ.get(ASK):
+        raise UserError("this job has no `permissions: id-token: write`, so it gets no role: give it that")
+    KINDS[kind](role, {})
+    step(f"the later steps work as {role}")
+
+
 def run(role: str) -> None:
     """Let the later steps reach the default DVC remote as `role`. Without a remote, or a role, nothing is
     done. A pull request that GitHub gives no identity (a fork's, Dependabot's) goes on without the remote.

@@ -164,9 +164,9 @@ def listed(text: str) -> dict[str, set[str]]:
     """The verbs that the page lists, and those of each group."""
     section = text.partition("\n## Verbs\n")[2].partition("\nExit codes")[0]
     rows = dict(re.findall(r"^\| `ml (\w+)` \|(.+)\|$", section, re.MULTILINE))
-    groups = {name: set(re.findall(r"`(\w+)`", row)) for name, row in rows.items()}
+    groups = {name: set(re.findall(r"`([\w-]+)`", row)) for name, row in rows.items()}
     for name, said in re.findall(r"`ml (\w+)`: *(.+?)(?:\. |\.$)", section.rpartition("|\n")[2], re.DOTALL):
-        groups[name] = set(re.findall(r"`(\w+)`", said))
+        groups[name] = set(re.findall(r"`([\w-]+)`", said))
     return groups
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_text
-from pipelines.base.github import GitHub
-from pipelines.monitoring.alerts import BOT, MARKER, alert
+from pipelines.base.github import BOT, GitHub
+from pipelines.monitoring.alerts import MARKER, alert
 from tests.monitoring.checks import check
 
 MINE = MARKER.format("production")

@@ -13,7 +13,7 @@ from pipelines.local.act import RUNNER, TRAINER
 from pipelines.local.runner import STAND_INS, remote_uses, stand_ins
 from tests.workflows.conftest import ROOT, WORKFLOWS
 
-NAMES = ["ci", "drift", "judge", "propose", "release", "rollback"]
+NAMES = ["ci", "drift", "infra", "judge", "propose", "release", "rollback"]
 BIN = Path(sys.executable).parent
 GIT_ENVIRONMENT = {"PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin"}
 
@@ -59,7 +59,9 @@ WRITES = {
     ("judge", "statuses"),
     ("release", "contents"),
     ("rollback", "contents"),
-    *((name, "id-token") for name in ("propose", "release", "drift")),  # a role for the DVC remote
+    *((name, "id-token") for name in ("propose", "release", "drift", "infra")),  # a role in a cloud
+    ("infra", "pull-requests"),
+    ("infra", "issues"),
     ("drift", "contents"),
     ("drift", "pull-requests"),
     ("drift", "issues"),
@@ -75,7 +77,7 @@ def test_only_these_workflows_may_write_these_things() -> None:
 def test_code_of_a_pull_request_never_runs_on_the_host_or_with_a_secret(
     name: str, job: dict[str, Any]
 ) -> None:
-    if "pull_request" in load(name)["on"]:
+    if "pull_request" in load(name)["on"] and name != "infra":
         assert job["runs-on"] == "ubuntu-24.04" or name == "propose"
         assert RUNNER not in str(job) and "_ROLE_WRITE" not in str(job)
         assert {v for k, v in job["permissions"].items() if k != "id-token"} <= {"read"}
@@ -296,7 +298,7 @@ def test_a_bigger_machine_builds_a_branch_of_the_repository_and_never_a_fork() -
 def test_a_role_for_the_dvc_remote_is_asked_for_where_the_job_may_and_a_writing_one_on_main_alone() -> None:
     asked = {}
     for name, key, job in jobs():
-        steps = [step for step in job["steps"] if step.get("run") == "ml ci identity"]
+        steps = [step for step in job["steps"] if step.get("run", "").startswith("ml ci identity")]
         assert bool(steps) == ("id-token" in job["permissions"]), (name, key)
         for step in steps:
             asked[name, key] = step["env"]["GREENLIGHT_DVC_ROLE"]
@@ -311,6 +313,30 @@ def test_a_role_for_the_dvc_remote_is_asked_for_where_the_job_may_and_a_writing_
         }.items()
     )
     assert {name for (name, _), role in asked.items() if role == write} == {"release", "drift"}
+
+
+def test_a_plan_is_made_for_branches_of_the_repository_in_an_environment_that_somebody_approves() -> None:
+    found = load("infra")["jobs"]
+    assert {key: job.get("environment") for key, job in found.items()} == {
+        "check": None,
+        "plan": "plan",
+        "comment": None,
+        "find": None,
+        "apply": "apply",
+        "drift": "nightly",
+    }
+    here = "github.event.pull_request.head.repo.full_name == github.repository"
+    assert found["plan"]["if"].endswith(here) and "vars.GREENLIGHT_INFRA != ''" in found["plan"]["if"]
+    assert found["check"]["permissions"] == {"contents": "read"} and "secrets." not in str(found["check"])
+    for key, job in found.items():
+        assert ("secrets." in str(job)) == (key in ("plan", "apply", "drift"))
+    writes = {
+        (key, right) for key, job in found.items() for right, v in job["permissions"].items() if v != "read"
+    }
+    roles = {(key, "id-token") for key in ("plan", "apply", "drift")}
+    assert writes == roles | {("comment", "pull-requests"), ("drift", "issues")}
+    (checkout,) = [s for s in found["comment"]["steps"] if s.get("uses", "").startswith("actions/checkout")]
+    assert checkout["with"]["ref"] == "${{ github.event.repository.default_branch }}"
 
 
 USES_THE_STORE = (
