@@ -30,7 +30,8 @@ def receive(forge: Forge, at: dict[str, Any], body: dict[str, Any]) -> tuple[int
     who = at["who"]
     if who.key == "read-only":
         raise ApiError(403, "ERROR: The key you are authenticating with has been marked as read only.")
-    able = who.may(("contents:write",)) and (who.rights is not None or may_write(forge, who.login))
+    another = who.rights is not None or who.app not in (None, ACTIONS)  # a job, or an app
+    able = who.may(("contents:write",)) and (another or may_write(forge, who.login))
     if not who.key and not able:
         raise ApiError(403, f"Permission to {forge.repository}.git denied to {who.login}.")
     for update in body["updates"]:

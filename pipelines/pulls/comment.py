@@ -62,8 +62,9 @@ def _note(decision: Decision, proposal: Proposal, labelled: bool, made: bool) ->
     sha, lines = f"`{proposal.head.sha[:12]}`", []
     if made:
         lines.append(
-            f"**The judge made `dvc.lock`** of this `params.yaml`, and committed it as {sha}. Where no "
-            "`lint` and `tests` start on that commit, close the pull request and open it again."
+            f"**The judge made `dvc.lock`** of this `params.yaml`, and committed it as {sha}. Where "
+            '`lint` and `tests` wait there, press "Approve and run", or close the pull request and open it '
+            "again."
         )
     if decision.by:
         lines.append(f"**Let through by {decision.by}**, for {sha}, by the label `{override.LABEL}`.")

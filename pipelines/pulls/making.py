@@ -90,9 +90,9 @@ def _signed(own: signer.Key | signer.Person | None) -> str:
     if own:
         return f"signed with {own.fingerprint}; its checks start by themselves"
     return (
-        f"not signed. A commit that GITHUB_TOKEN pushed starts no workflow: where `lint` and `tests` are "
-        "required, close the pull request and open it again, or give the secret "
-        f"{signer.VARIABLE} (docs/github.md)"
+        "not signed. What GITHUB_TOKEN pushed starts no `lint` and `tests` by itself: press "
+        '"Approve and run" on the pull request, or close it and open it again; the secret '
+        f"{signer.VARIABLE} spares that (docs/github.md)"
     )
 
 

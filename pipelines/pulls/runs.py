@@ -87,19 +87,21 @@ def lock_of(github: GitHub, proposal: proposals.Proposal) -> values.Lock:
 
 def of_head(github: GitHub, head: Head) -> Build:
     """How far the newest run of `propose` for this head is: same commit, same branch, same repository. One
-    that somebody cancelled counts only where there is no other; without any, what the run of `judge` left
-    that spoke of this head last: where the judge itself made the commit, GitHub may start no run for it."""
+    that somebody cancelled counts only where there is no other; where none may run, what the run of `judge`
+    left that spoke of this head last: GitHub starts nothing by itself for a commit that the judge made."""
     path = f"/actions/workflows/{Path(PROPOSE).name}/runs?event=pull_request&head_sha={quote(head.sha)}"
     listed = github.list(path, "workflow_runs")
     fit = [run for run in listed if Head.of_run(run) == head and run["event"] == "pull_request"]
     run = max(fit, key=lambda run: (run["conclusion"] != "cancelled", int(run["run_number"])), default=None)
-    if run is None:
+    waits = run and ("action_required" in (run["status"], run["conclusion"]) or run["status"] == "waiting")
+    if run is None or waits:
         made = _spoke(override.newest(github, head.sha, GATE))
         with contextlib.suppress(NotFound):  # a run that somebody deleted
             if made is not None and artifact(github, made, CANDIDATE):
                 return Build(f"built by run {made}", made, ended=True)
+    if run is None:
         return Build("waits for a run of `propose`")
-    if "action_required" in (run["status"], run["conclusion"]) or run["status"] == "waiting":
+    if waits:
         return Build('waits for "Approve and run", by a person with write access')
     if run["status"] != "completed":
         return Build("is being built")

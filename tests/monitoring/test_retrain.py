@@ -1,16 +1,20 @@
 """A drift check that asks for a new model opens a proposal, once, and touches nothing else."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 
 from pipelines.base.errors import UserError
 from pipelines.base.files import write_text
+from pipelines.base.github import GitHub
 from pipelines.core import params
-from pipelines.local import github
+from pipelines.local import github, pushes
+from pipelines.monitoring import retrain
 from pipelines.monitoring.retrain import move_on, propose
 from tests.monitoring.checks import check
 from tests.problems.parcels import PARAMS_FILE
@@ -158,6 +162,123 @@ def test_without_a_token_the_command_is_printed(
     propose(evidence, build=build)
     assert f"Open a pull request of {BRANCH} into main" in capsys.readouterr().out
     assert BRANCH in git(checkout, "ls-remote", "origin")
+
+
+def move_the_check_on(evidence: Path, through: str) -> None:
+    check("RETRAIN").model_copy(update={"through": through}).write(evidence)
+
+
+def test_a_newer_proposal_takes_the_place_of_the_older_one(evidence: Path, checkout: Path, api: str) -> None:
+    propose(evidence, build=build)
+    (older,) = pulls(api)
+    move_the_check_on(evidence, "2013-11")
+    propose(evidence, build=build)
+    (newer,) = pulls(api)
+    assert newer["head"]["ref"] == "retrain/2013-11"
+    (said,) = github.call(f"{api}/issues/{older['number']}/comments")
+    assert said["body"] == f"#{newer['number']} takes its place: it trains on newer months too."
+    assert github.call(f"{api}/pulls/{older['number']}")["state"] == "closed"
+    assert "retrain/2013-10" not in git(checkout, "ls-remote", "origin")
+    move_the_check_on(evidence, "2013-10")
+    propose(evidence, build=build)  # a check of an older month, late
+    assert pulls(api) == [newer]
+
+
+@pytest.mark.parametrize("nth", range(3))
+def test_killed_between_the_two_the_same_command_finishes(
+    evidence: Path, checkout: Path, api: str, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
+    """After the newer one is there; after the comment; after the older one is closed."""
+    propose(evidence, build=build)
+    (older,) = pulls(api)
+    move_the_check_on(evidence, "2013-11")
+    ended, real, real_git = [0], GitHub.call, retrain._git
+
+    def step(what: str) -> None:
+        if what in ("/comments", "closed", "deleted"):
+            ended[0] += 1
+            if ended[0] == nth + 1:
+                raise KeyboardInterrupt
+
+    def call(self: GitHub, method: str, path: str, body: Any = None, **more: Any) -> Any:
+        if str(older["number"]) in path and method != "GET":
+            step("closed" if method == "PATCH" else "/comments")
+        return real(self, method, path, body, **more)
+
+    def ask(folder: Path, *arguments: str) -> str:
+        if arguments[-1].startswith(":refs/heads/retrain"):
+            step("deleted")
+        return real_git(folder, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(GitHub, "call", call)
+        patch.setattr(retrain, "_git", ask)
+        propose(evidence, build=build)
+    assert "retrain/2013-11" in [pull["head"]["ref"] for pull in pulls(api)]
+    propose(evidence, build=build)
+    assert [pull["head"]["ref"] for pull in pulls(api)] == ["retrain/2013-11"]
+    assert len(github.call(f"{api}/issues/{older['number']}/comments")) == 1
+    assert "retrain/2013-10" not in git(checkout, "ls-remote", "origin")
+
+
+def test_an_older_proposal_on_which_people_work_stays(evidence: Path, checkout: Path, api: str) -> None:
+    propose(evidence, build=build)
+    git(checkout, "fetch", "--quiet")
+    git(checkout, "checkout", "--quiet", BRANCH)
+    git(checkout, "commit", "--quiet", "--allow-empty", "--message", "by hand")
+    git(checkout, "push", "--quiet", "origin", BRANCH)
+    move_the_check_on(evidence, "2013-11")
+    propose(evidence, build=build)
+    assert len(pulls(api)) == 2
+
+
+STARTED = {
+    "app": ("A GitHub App opened it, so its checks run.", ["second"]),
+    "key": ("A deploy key pushed its newest commit", ["first", "second"]),
+    "": ('presses "Approve and run" below', ["second"]),
+}
+
+
+@pytest.mark.parametrize("by", STARTED)
+def test_who_starts_the_checks_is_in_the_text_and_a_key_pushes_to_an_open_pull_request(
+    evidence: Path, checkout: Path, api: str, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    monkeypatch.setenv(retrain.STARTS, by)
+    said, pushed = STARTED[by]
+    heads, real = [], retrain._open
+
+    def opened(evidence: Path, *more: Any) -> Any:
+        heads.append(git(checkout, "ls-remote", "origin", BRANCH).split()[0])
+        return real(evidence, *more)
+
+    monkeypatch.setattr(retrain, "_open", opened)
+    propose(evidence, build=build)
+    (pull,) = pulls(api)
+    assert said in pull["body"]
+    git(checkout, "fetch", "--quiet")
+    newest = git(checkout, "rev-parse", f"origin/{BRANCH}")
+    known = {git(checkout, "rev-parse", f"{newest}^"): "first", newest: "second"}
+    assert [known[head] for head in heads] == pushed
+    assert git(checkout, "show", "--format=", "--name-only", f"{newest}^").split() == [
+        "data.dvc",
+        "params.yaml",
+    ]
+    heads.clear()
+    propose(evidence, build=build)  # again: it is there, and up to date
+    assert [known[head] for head in heads] == ["second"]
+
+
+def test_a_deploy_key_of_the_checkout_pushes_from_the_clone_too(
+    evidence: Path, checkout: Path, api: str
+) -> None:
+    public = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+    github.call(f"{api}/keys", "POST", {"title": "ledger", "key": public, "read_only": False})
+    fingerprint = asyncssh.import_public_key(public).get_fingerprint()
+    pushes.door("enter", checkout, api, login=f"key:{fingerprint}")
+    propose(evidence, build=build)
+    (pull,) = pulls(api)
+    told = json.loads((checkout.parent / "github/github.json").read_text())["pushers"]
+    assert told[f"refs/heads/{BRANCH}"] == {"sha": pull["head"]["sha"], "by": "deploy key ledger"}
 
 
 def test_a_failed_step_is_one_sentence_and_pushes_nothing(evidence: Path, checkout: Path) -> None:

@@ -237,13 +237,14 @@ def test_the_ledgers_key_reaches_the_steps_that_write_it_in_a_protected_environm
             given = {*step.get("env", {}).values(), *step.get("with", {}).values()}
             assert (secret in given) == (
                 step.get("run", "").startswith(WRITES_THE_LEDGER)
-                or (checkout and job["permissions"].get("contents") == "write" and name != "drift")
+                or (checkout and job["permissions"].get("contents") == "write")
             ), (name, key, step)
             if secret in given:
                 found.add((name, key, job["environment"]))
     asked = "${{ inputs.environment }}"
     assert found == {
         ("judge", "commit", "staging"),
+        ("drift", "drift", "staging"),
         ("release", "build", "staging"),
         ("release", "promote", "production"),
         ("release", "production", "production"),
@@ -275,6 +276,7 @@ SETTINGS = {
         ("drift", "drift"),
     },
     "GREENLIGHT_BASE_IMAGE": {("release", "build")},
+    "GREENLIGHT_APP_ID": {("drift", "drift")},
 }
 
 
