@@ -36,6 +36,13 @@ def targeted(pull: Mapping[str, Any], action: str, default: str = MAIN, **more: 
     return Event("pull_request_target", told, ref=f"refs/heads/{default}", head_branch=default)
 
 
+def merge_group(repository: str, group: Mapping[str, Any], default: str = MAIN) -> Event:
+    """A merge queue asks for the checks of a group, which is on a branch of its own."""
+    told = {"action": "checks_requested", "merge_group": dict(group)} | _by_owner(repository, default)
+    branch = group["head_ref"].removeprefix("refs/heads/")
+    return Event("merge_group", told, group["head_sha"], group["head_ref"], group["head_sha"], branch)
+
+
 def push(repository: str, before: str, after: str, default: str = MAIN) -> Event:
     """Commits `before`..`after` arrived on the default branch; `before` is forty zeros for a new one."""
     ref = f"refs/heads/{default}"

@@ -57,6 +57,7 @@ class Forge:
             "merge commits": True,
             "pulls by workflows": plan is None,  # Actions may create pull requests
             "last": 0,
+            "queue": [],  # groups of the merge queue, the first one first
             "keys": {},  # deploy keys, by fingerprint
             "pushers": {},  # of each ref: its commit, and who pushed that
             "roles": {owner(repository): "admin"},
@@ -241,6 +242,13 @@ def get_blob(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[in
         raise ApiError(404, "Not Found")
     content = base64.encodebytes(done.out).decode()
     return 200, {"sha": at["sha"], "size": len(done.out), "encoding": "base64", "content": content}
+
+
+@route("GET", "/git/commits/{sha}", "contents:read")
+def get_commit(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+    sha = forge.commit(at["sha"])
+    parents = forge.git("rev-list", "--parents", "-1", sha).split()[1:]
+    return 200, {"sha": sha, "parents": [{"sha": parent} for parent in parents]}
 
 
 @route("GET", "/compare/{path}", "contents:read")

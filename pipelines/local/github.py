@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from pipelines.base.github import GitHub
-from pipelines.local import environments, marks, pushes, runners, settings  # noqa: F401 (their routes)
+from pipelines.local import environments, marks, pushes, queue, runners, settings  # noqa: F401 (their routes)
 from pipelines.local.forge import ROUTES, ApiError, Forge
 from pipelines.local.plans import Plan
 from pipelines.local.rights import EVERYTHING, Holder, holder

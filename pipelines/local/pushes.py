@@ -71,6 +71,8 @@ def merge_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
         raise ApiError(405, "Pull Request is not mergeable")
     merge_base = forge.git("merge-base", base, head)
     if pull["base"]["ref"] == forge.default:
+        if forge.rules.queue:
+            raise ApiError(405, f"{BROKEN}Changes must be made through the merge queue")
         if method not in forge.rules.methods:
             raise ApiError(405, f"{NAMES[method]} are not allowed on this repository.")
         if broken := violation(forge, pull, merge_base):
@@ -89,13 +91,8 @@ def merge_pull(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[
 
 def violation(forge: Forge, pull: dict[str, Any], merge_base: str) -> str | None:
     """Why the rules of the default branch do not let a pull request in."""
-    found = standing(forge, pull["head"]["sha"])
-    for context in forge.rules.checks:
-        state, app = found.get(context, ("expected", None))
-        if forge.rules.apps.get(context, app) != app:
-            state = "expected"  # somebody else said it
-        if state not in GOOD:
-            return f'Required status check "{context}" is {state}.'
+    if lacks := unmet(forge, pull["head"]["sha"]):
+        return lacks
     approved = approvers(forge, pull)
     if (lacking := forge.rules.approvals - len(approved)) > 0:
         return f"At least {lacking} approving review is required by reviewers with write access."
@@ -108,12 +105,24 @@ def violation(forge: Forge, pull: dict[str, Any], merge_base: str) -> str | None
     return None
 
 
+def unmet(forge: Forge, sha: str) -> str | None:
+    """The first required check that does not stand on a commit."""
+    found = standing(forge, sha)
+    for context in forge.rules.checks:
+        state, app = found.get(context, ("expected", None))
+        if forge.rules.apps.get(context, app) != app:
+            state = "expected"  # somebody else said it
+        if state not in GOOD:
+            return f'Required status check "{context}" is {state}.'
+    return None
+
+
 def standing(forge: Forge, sha: str) -> dict[str, tuple[str, int | None]]:
     """What counts for required checks, with the app that said it: commit statuses, and the jobs of runs of a
-    `pull_request` event, but not of other runs."""
+    `pull_request` or a `merge_group` event, but not of other runs."""
     found: dict[str, tuple[str, int | None]] = {}
     for run in reversed(ended(forge.folder)):  # the newest wins
-        if run["head_sha"] == sha and run["event"] == "pull_request":
+        if run["head_sha"] == sha and run["event"] in ("pull_request", "merge_group"):
             found |= {name: (result, ACTIONS) for name, result in run.get("checks", {}).items()}
     for status in latest(forge, sha):
         found[status["context"]] = (status["state"], status.get("app"))

@@ -92,6 +92,7 @@ class Rules:
     owners: bool = False  # of each changed file, one approves
     apps: Mapping[str, int] = field(default_factory=dict)  # of a check: the one app whose word counts
     guards: tuple[Guard, ...] = ()
+    queue: bool = False  # merges go through a merge queue
 
     @classmethod
     def of(cls, file: Path = RULESET) -> "Rules":
@@ -122,6 +123,7 @@ class Rules:
             any(one.get("require_code_owner_review", False) for one in pulls),
             {one["context"]: app for one in asked if (app := one.get("integration_id")) is not None},
             guards,
+            any(kind == "merge_queue" for kind, _ in rules),
         )
 
     def broken(self, push: Push) -> list[str]:

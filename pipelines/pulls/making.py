@@ -66,7 +66,7 @@ def commit(made: Path, event: Path, head: str) -> None:
             f"{head[:12]} is on no branch any more: what {of.branch} has now is judged by a run of its own"
         )
     changes = values.between("HEAD", head)
-    if not (lock := values.of(changes, elsewhere=False)).by_judge or lock.waits:
+    if not (lock := values.of(changes)).by_judge or lock.waits:
         raise UserError(f"{head[:12]} is not for the judge to build ({lock.words or 'dvc.lock fits'})")
     wanted, content = (changes.read(changes.after.get(VALUES)), proposal.plain(made, LOCK))
     if _closed(changes.read(changes.before.get(LOCK)), content, wanted) != content:

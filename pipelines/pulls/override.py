@@ -64,7 +64,11 @@ def run(event: Path) -> None:
 def actor(github: GitHub, proposal: Proposal) -> str | None:
     """Who let this head through onto this base; None where nobody did, or the label is gone."""
     number, head = proposal.number, proposal.head.sha
-    return recorded(github, number, head, proposal.base_sha) if labelled(github, number) else None
+    if proposal.proposed:  # the word was given to the pull request's head onto what this merged it into
+        both = {proposal.base_sha, proposal.proposed.sha}
+        made_of = github.call("GET", f"/git/commits/{head}")["parents"]
+        head = proposal.proposed.sha if {parent["sha"] for parent in made_of} == both else ""
+    return head and recorded(github, number, head, proposal.base_sha) if labelled(github, number) else None
 
 
 def labelled(github: GitHub, number: int) -> bool:

@@ -19,6 +19,7 @@ from pipelines.base.github import GitHub
 GATE, OVERRIDE = "greenlight/gate", "greenlight/override"
 PLAIN = "100644"  # the mode of a file that is neither executable nor a link
 BLOB_BYTES = 1_000_000  # of a file that is read
+QUEUE = re.compile(r"gh-readonly-queue/(.+)/pr-(\d+)-([0-9a-f]{40})")  # a merge queue's branch of a group
 FILES = ("params.yaml", "dvc.lock", "data.dvc")  # of a candidate, that need nobody's word but the commit's
 
 
@@ -47,7 +48,9 @@ class Head:
 
 @dataclass(frozen=True)
 class Proposal:
-    """An open pull request: a head onto a branch's newest commit."""
+    """An open pull request: a head onto a branch's newest commit. Or the group that a merge queue has made of
+    one: `head` is the merged commit, `parent` what it is merged into, `proposed` the pull request's own
+    head."""
 
     number: int
     head: Head
@@ -55,6 +58,8 @@ class Proposal:
     base_sha: str
     default: str  # the repository's default branch, for which alone the gate speaks
     draft: bool = False
+    parent: str = ""
+    proposed: Head | None = None
 
     @property
     def judged(self) -> bool:
@@ -65,6 +70,11 @@ class Proposal:
     def context(self) -> str:
         """The commit status that speaks of it: another base has another one, on the same commit."""
         return GATE if self.judged else f"{GATE} ({self.base})"
+
+    @property
+    def behind_another(self) -> bool:
+        """Whether it is a group on top of one that is not merged yet."""
+        return self.parent not in ("", self.base_sha)
 
 
 @dataclass(frozen=True)
@@ -92,17 +102,44 @@ class Changes:
 
 
 def find(github: GitHub, head: Head) -> list[Proposal]:
-    """The open pull requests with this head: same commit, same branch, same repository; one for each base."""
+    """The open pull requests with this head: same commit, same branch, same repository; one for each base.
+    Of the branch of a merge queue its group."""
+    if is_group(github, head):
+        return [found] if (found := group(github, head)) else []
     owner = (head.repository or "").partition("/")[0]
     asked = f"/pulls?state=open&head={quote(f'{owner}:{head.branch}', safe=':')}"
     fit = [pull for pull in github.list(asked) if Head.of_pull(pull) == head]
     return [found for pull in fit if (found := read(github, pull))]
 
 
+def is_group(github: GitHub, head: Head) -> bool:
+    """Whether it is on the branch of a group: GitHub keeps that name for itself, in a repository of ours."""
+    return head.repository == github.repository and bool(QUEUE.fullmatch(head.branch))
+
+
 def again(github: GitHub, proposal: Proposal) -> Proposal | None:
-    """The same pull request as it is at this moment; None where it is closed."""
+    """The same pull request as it is at this moment; None where it is closed. Of a group, where its branch is
+    gone."""
+    if proposal.proposed:
+        return group(github, proposal.head)
     pull = github.call("GET", f"/pulls/{proposal.number}")
     return read(github, pull) if pull["state"] == "open" else None
+
+
+def group(github: GitHub, head: Head) -> Proposal | None:
+    """The group of a merge queue as GitHub has it now; None where the queue has no longer this one."""
+    if (named := QUEUE.fullmatch(head.branch)) is None:
+        return None
+    base, number, parent = named.groups()
+    here, tip = (
+        github.call("GET", f"/git/ref/heads/{quote(name)}", missing={}).get("object", {}).get("sha")
+        for name in (head.branch, base)
+    )
+    pull = github.call("GET", f"/pulls/{number}", missing={})
+    if here != head.sha or tip is None or not pull:
+        return None
+    default = pull["base"]["repo"]["default_branch"]
+    return Proposal(int(number), head, base, tip, default, False, parent, Head.of_pull(pull))
 
 
 def read(github: GitHub, pull: Mapping[str, Any]) -> Proposal | None:
@@ -117,14 +154,17 @@ def read(github: GitHub, pull: Mapping[str, Any]) -> Proposal | None:
 
 
 def changes(github: GitHub, proposal: Proposal) -> Changes:
-    """What the proposal changes since it left its base, by the two SHAs alone. Cut where GitHub lists less.
+    """What the proposal changes since it left its base, a group what it adds to its parent."""
+    return between(github, proposal.parent or proposal.base_sha, proposal.head.sha)
+
+
+def between(github: GitHub, base: str, head: str) -> Changes:
+    """What a head changes since it left a base, by the two SHAs alone. Cut where GitHub lists less.
     Files come from the two commits' trees, whole and with their modes: the compare itself lists no more than
     300 of them, and calls a link a file."""
-    compared = github.call("GET", f"/compare/{proposal.base_sha}...{proposal.head.sha}?per_page=1")
+    compared = github.call("GET", f"/compare/{base}...{head}?per_page=1")
     left = compared["merge_base_commit"]["sha"]
-    behind = left != proposal.base_sha
-    before, after = files(github, left), files(github, proposal.head.sha)
-    return Changes(before, after, partial(content, github), behind)
+    return Changes(files(github, left), files(github, head), partial(content, github), left != base)
 
 
 def files(github: GitHub, commit: str) -> dict[str, Entry]:

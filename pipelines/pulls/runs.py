@@ -18,6 +18,7 @@ from pipelines.pulls import override, proposals, scope, values
 from pipelines.pulls.proposals import GATE, Head
 
 PROPOSE, JUDGE = ".github/workflows/propose.yml", ".github/workflows/judge.yml"
+PULL_REQUEST, MERGE_GROUP = "pull_request", "merge_group"  # events
 CANDIDATE = "candidate"  # the artifact of a run of `propose`
 CANDIDATE_BYTES = 1 << 30  # its bytes, packed
 REPORT = "report"  # the artifact of a run of `judge`: gate.json, report.md, report.html
@@ -46,6 +47,8 @@ def of_event(event: Path) -> None:
         step(f"#{found.number} is a draft, and judged when it is ready for review")
     elif not needs_model(github, found):
         step(f"#{found.number} changes no model")
+    elif why := behind_a_model(github, found):
+        step(why)
     else:
         built, lock = of_head(github, head), lock_of(github, found)
         words = lock.words or ("the judge makes its dvc.lock" if lock.by_judge else built.words)
@@ -76,22 +79,40 @@ def needs_model(github: GitHub, proposal: proposals.Proposal) -> bool:
         return True
 
 
+def behind_a_model(github: GitHub, proposal: proposals.Proposal) -> str | None:
+    """Why a group that changes the model is not judged: it is on top of another group, not merged yet, that
+    does too, or its queue has to make it anew. Judged it would be against neither."""
+    if not proposal.behind_another:
+        return None
+    try:
+        ahead = proposals.between(github, proposal.base_sha, proposal.parent)
+    except proposals.Cut as cut:
+        return f"{cut}: make the proposal smaller"
+    if ahead.behind:
+        return f"{proposal.base} moved on without this group: add it to the queue again"
+    if scope.changes_model(ahead.paths):
+        return "the group before it changes the model too: add it to the queue again when that is merged"
+    return None
+
+
 def lock_of(github: GitHub, proposal: proposals.Proposal) -> values.Lock:
     """What there is to say of its dvc.lock; nothing where GitHub does not say what changed."""
     try:
         changes = proposals.changes(github, proposal)
     except proposals.Cut:
         return values.Lock()
-    return values.of(changes, proposal.head.repository != github.repository)
+    fork = "a fork" if proposal.head.repository != github.repository else ""
+    return values.of(changes, "a merge queue's group" if proposal.proposed else fork)
 
 
 def of_head(github: GitHub, head: Head) -> Build:
     """How far the newest run of `propose` for this head is: same commit, same branch, same repository. One
     that somebody cancelled counts only where there is no other; where none may run, what the run of `judge`
     left that spoke of this head last: GitHub starts nothing by itself for a commit that the judge made."""
-    path = f"/actions/workflows/{Path(PROPOSE).name}/runs?event=pull_request&head_sha={quote(head.sha)}"
+    event = MERGE_GROUP if proposals.is_group(github, head) else PULL_REQUEST
+    path = f"/actions/workflows/{Path(PROPOSE).name}/runs?event={event}&head_sha={quote(head.sha)}"
     listed = github.list(path, "workflow_runs")
-    fit = [run for run in listed if Head.of_run(run) == head and run["event"] == "pull_request"]
+    fit = [run for run in listed if Head.of_run(run) == head and run["event"] == event]
     run = max(fit, key=lambda run: (run["conclusion"] != "cancelled", int(run["run_number"])), default=None)
     waits = run and ("action_required" in (run["status"], run["conclusion"]) or run["status"] == "waiting")
     if run is None or waits:
@@ -127,10 +148,14 @@ def here() -> str:
 
 
 def _check(run: Any, where: str) -> Mapping[str, Any]:
-    """The run itself. UserError when it is not one of `propose` for a pull request."""
+    """The run itself. UserError when it is not one of `propose` for a pull request or a merge queue's
+    group."""
     if not isinstance(run, dict):
         raise UserError(f"{where} is not a workflow's run")
-    if run.get("event") != "pull_request" or run.get("path", "").partition("@")[0] != PROPOSE:
+    if (
+        run.get("event") not in (PULL_REQUEST, MERGE_GROUP)
+        or run.get("path", "").partition("@")[0] != PROPOSE
+    ):
         raise UserError(f"{where}: the run is not one of {PROPOSE} for a pull request, so it gets no status")
     if not re.fullmatch(r"[0-9a-f]{40}", run.get("head_sha", "")):
         raise UserError(f"{where}: the run's head_sha is not a commit's SHA")
@@ -148,7 +173,7 @@ def of_commit(commit: str, out: Path) -> None:
     if pull is None:
         return _without(f"no pull request brought {commit[:12]}, so no gate judged it")
     head = pull["head"]["sha"]
-    run = _judged(github, head)
+    run = _judged(github, commit) or _judged(github, head)  # a merge queue's group is the commit itself
     by = override.recorded(github, pull["number"], head)
     Proposal(number=pull["number"], title=pull["title"], head=head, run=run, override=by).write(out)
     if run is None:

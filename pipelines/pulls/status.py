@@ -28,16 +28,16 @@ def run(event: Path, evidence: Path, contract: Contract, made: str = "") -> None
     found = proposals.find(github, head)
     if not found:
         print(f"No open pull request has the head {head.sha[:12]}: it was closed or moved on.")
-    number = ""
+    number, written = "", False  # of a group's report nothing is posted
     for proposal in found:
         verdict = read(evidence, proposal, contract) if proposal.judged else None
         decision = speak(github, proposal, decide(github, proposal, verdict, bool(made)))
         if isinstance(verdict, Verdict):
-            number = str(proposal.number)
+            number, written = str(proposal.number) if not proposal.proposed else "", True
             labelled = override.labelled(github, proposal.number)
             comment.write(evidence, contract, decision, proposal, labelled, bool(made))
     output("number", number)
-    output("report", str(bool(number)).lower())
+    output("report", str(written).lower())
 
 
 def speak(github: GitHub, proposal: Proposal, decision: Decision) -> Decision:
@@ -68,6 +68,8 @@ def read(evidence: Path, proposal: Proposal, contract: Contract) -> Verdict | De
 
 def _moved(proposal: Proposal, now: Proposal | None) -> str:
     """Why what was judged is no longer what would be merged."""
+    if now is None and proposal.proposed:
+        return "the merge queue has no longer this group: it makes another one"
     if now is None:
         return "it was closed while it was judged: open it again and push to it"
     if now.draft and not proposal.draft:

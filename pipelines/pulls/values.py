@@ -38,7 +38,8 @@ def run(base: str, head: str, repository: str) -> None:
     """`ml ci values`: does the judge make the dvc.lock of the commit `head`? Writes `judge` to the step's
     outputs. `repository` is where the head comes from. It spares a build that must fail: the judge asks for
     itself."""
-    lock = of(between(base, head), repository != os.environ.get("GITHUB_REPOSITORY"))
+    ours = repository == os.environ.get("GITHUB_REPOSITORY")
+    lock = of(between(base, head), "" if ours else "a fork")
     output("judge", str(lock.by_judge).lower())
     if lock.by_judge:
         words = lock.words or "the workflow `judge` trains, commits dvc.lock to this branch, and judges that"
@@ -47,8 +48,8 @@ def run(base: str, head: str, repository: str) -> None:
         )
 
 
-def of(changes: Changes, elsewhere: bool) -> Lock:
-    """What there is to say of a head's dvc.lock; `elsewhere`: it is in another repository, a fork."""
+def of(changes: Changes, elsewhere: str = "") -> Lock:
+    """What there is to say of a head's dvc.lock; `elsewhere`: where it is, if not on a branch of ours."""
     try:
         values, lock = (changes.read(changes.after.get(name)) for name in (VALUES, LOCK))
         if fits(values, lock):
@@ -61,7 +62,7 @@ def of(changes: Changes, elsewhere: bool) -> Lock:
             way_out = "run `ml ingest`, `dvc add data`, `ml reproduce`, commit all"
         return Lock(False, words=f"dvc.lock is not of this params.yaml, and {first} changes too: {way_out}")
     if elsewhere:
-        return Lock(False, words=f"dvc.lock is not of this params.yaml, and this is a fork: {MAKE_IT}")
+        return Lock(False, words=f"dvc.lock is not of this params.yaml, and this is {elsewhere}: {MAKE_IT}")
     return Lock(
         False, True, "bring the branch up to date, and the judge makes dvc.lock" if changes.behind else ""
     )

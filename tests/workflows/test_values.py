@@ -156,7 +156,7 @@ def test_a_link_in_place_of_values_is_not_built(edited: Propose, tmp_path: Path)
     proposal = edited({}, "odd")
     assert ask(proposal)["build"] == "false"
     assert proposal.speak()[0] == "error"
-    assert values.of(values.between("origin/main", "odd"), elsewhere=False) == values.Lock()
+    assert values.of(values.between("origin/main", "odd")) == values.Lock()
 
 
 def test_two_edits_in_a_row_are_one_build(edited: Propose, commit: Commit) -> None:

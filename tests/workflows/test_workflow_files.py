@@ -94,7 +94,10 @@ def test_code_of_a_proposal_is_checked_out_where_it_is_built_and_nowhere_else() 
     }
     default = "${{ github.event.repository.default_branch }}"
     assert refs == {
-        ("propose", "build"): "${{ github.event.pull_request.head.sha }}",
+        (
+            "propose",
+            "build",
+        ): "${{ github.event.pull_request.head.sha || github.event.merge_group.head_sha }}",
         ("judge", "override"): default,
         ("judge", "find"): default,
         ("judge", "build"): "${{ needs.find.outputs.base }}",
@@ -169,6 +172,13 @@ def test_a_run_of_an_old_head_neither_cancels_nor_replaces_that_of_the_newest() 
     assert "github.event.pull_request.head.sha" in propose["group"]
     assert "github.event.workflow_run.head_sha" in judge["group"] and not judge["cancel-in-progress"]
     assert judge["group"].endswith("|| github.run_id }}")  # what changes nothing waits for nobody
+
+
+def test_what_a_merge_queue_is_about_to_merge_is_checked_and_no_code_of_it_may_write() -> None:
+    asked = {"types": ["checks_requested"]}
+    assert {name for name in NAMES if load(name)["on"].get("merge_group") == asked} == {"ci", "propose"}
+    assert "github.event.workflow_run.event == 'merge_group'" in load("judge")["jobs"]["find"]["if"]
+    # rights and secrets of the two: test_code_of_a_pull_request_never_runs_on_the_host_or_with_a_secret
 
 
 def test_judge_starts_when_a_build_is_asked_for_or_has_ended_and_when_a_maintainer_speaks() -> None:
