@@ -52,8 +52,8 @@ def init(hub: GitHub, wanted: Wanted, checkout: Path = Path(), plan: bool = Fals
             done.append(outcome(setting, done, plan))
         except UserError as error:
             why = reason(error) if isinstance(error, Declined) else str(error)
-            again = f"{len(done)} of {len(every)} done; then run the same command again"
-            raise UserError(f"{setting.what}: {why} ({again})") from None
+            again = "" if "the same command" in why else "; then run the same command again"
+            raise UserError(f"{setting.what}: {why} ({len(done)} of {len(every)} done{again})") from None
         tell(done[-1], width)
     if new := [path for path in git.dirty(checkout) if path.startswith(FOLDER) or path == str(COLUMNS)]:
         print(f"\nCommit {', '.join(new)}, and bring it to the default branch: there it binds.")
