@@ -13,7 +13,6 @@ from pipelines.registry.signer import VARIABLE
 from pipelines.setup.setting import Found, Setting
 
 STAGING, PRODUCTION = "staging", "production"
-PAGES = "github-pages"  # GitHub makes and guards it itself, where Pages are on
 NO_ENVIRONMENTS = (
     "private repository without Pro: there are no environments, so no secret is kept from another branch's "
     "workflows"
@@ -47,9 +46,10 @@ def title(name: str) -> str:
     return f"environment {name}"
 
 
-def named(checkout: Path) -> tuple[list[str], list[str]]:
-    """The environments that the workflow files name; those of jobs that are given the ledger's key."""
-    all_names, holders = {STAGING: None, PRODUCTION: None}, {STAGING: None, PRODUCTION: None}
+def named(checkout: Path) -> list[str]:
+    """Staging, production, and what other jobs name that are given the ledger's key. An environment of
+    something else, such as that of Terraform's plans or of GitHub's Pages, has rules of its own."""
+    found = dict.fromkeys((STAGING, PRODUCTION))
     for file in sorted((checkout / ".github/workflows").glob("*.yml")):
         try:
             jobs = yaml.safe_load(file.read_text(encoding="utf-8"))["jobs"].values()
@@ -58,12 +58,9 @@ def named(checkout: Path) -> tuple[list[str], list[str]]:
         for job in jobs:
             said = job.get("environment")
             name = str((said.get("name") if isinstance(said, dict) else said) or "")
-            if "vars.GREENLIGHT_INFRA " in str(job.get("if")):  # docs/infra.md: `plan` is for pull requests
-                continue
-            if re.fullmatch(r"[\w-]+", name) and name != PAGES:
-                all_names[name] = None
-                holders |= {name: None} if f"secrets.{VARIABLE}" in str(job) else {}
-    return list(all_names), list(holders)
+            if re.fullmatch(r"[\w-]+", name) and f"secrets.{VARIABLE}" in str(job):
+                found[name] = None
+    return list(found)
 
 
 def look(hub: GitHub, name: str, branch: str) -> Found:

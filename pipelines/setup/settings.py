@@ -25,12 +25,12 @@ def github_checks(hub: GitHub, checkout: Path = Path()) -> list[Check]:
 def settings(hub: GitHub, about: Mapping[str, Any], wanted: Wanted, checkout: Path) -> list[Setting]:
     """Files first; then what binds nobody; the rulesets last. `about`: what GitHub says of the repository."""
     branch = wanted.branch or str(about["default_branch"])
-    names, holders = environments.named(checkout)
+    names = environments.named(checkout)
     return [
         *tree.settings(hub, checkout, branch, wanted.owners, wanted.model),
         *repository.settings(hub, about, checkout, branch, wanted.variables),
         *environments.settings(hub, names, branch, wanted.reviewers),
-        *ledgerkey.settings(hub, checkout, branch, holders),
+        *ledgerkey.settings(hub, checkout, branch, names),
         published.setting(hub, checkout, branch),
         *rulesets.settings(hub, checkout, ledgerkey.KEY),
     ]

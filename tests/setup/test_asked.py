@@ -197,6 +197,18 @@ def test_code_owners_are_replaced_on_each_line_and_comments_stay(copy: Copy) -> 
 
 
 def test_what_the_workflow_files_name_is_found_not_listed() -> None:
-    names, holders = environments.named(ROOT)
-    assert {"staging", "production"} <= set(holders) <= set(names) and "github-pages" not in names
+    assert {"staging", "production"} <= set(environments.named(ROOT))
+    assert not {"plan", "apply", "nightly", "github-pages"} & set(environments.named(ROOT))
     assert {"GREENLIGHT_STORE", "GREENLIGHT_RUNNER", "GREENLIGHT_PULL"} <= repository.named(ROOT)
+
+
+def test_an_environment_whose_jobs_are_given_the_ledgers_key_is_set_up_too(copy: Copy) -> None:
+    job = {"environment": {"name": "canary"}, "steps": [{"run": "${{ secrets.GREENLIGHT_LEDGER_KEY }}"}]}
+    other = {"environment": "elsewhere", "steps": [{"run": "true"}]}
+    text = yaml.safe_dump({"on": "push", "jobs": {"a": job, "b": other}})
+    (copy.checkout / ".github/workflows/canary.yml").write_text(text)
+    assert copy.init() == 0
+    found = copy.state["environments"]
+    assert set(found) == {"staging", "production", "canary"} and set(found["canary"]["secrets"]) == {
+        "GREENLIGHT_LEDGER_KEY"
+    }
