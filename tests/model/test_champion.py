@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 
+from pipelines.base.errors import UserError
 from pipelines.core.tasks.binary import BINARY
 from pipelines.judge import champion
 from pipelines.judge.champion import ChampionUnavailable, Production, find
@@ -95,6 +96,31 @@ def test_a_champion_is_built_again_by_its_own_commit(fitted, window, tmp_path) -
         if kept.is_file():
             kept.write_bytes(b"what a proposal's build left in a shared cache")
     assert origin().endswith("built again")
+
+
+def test_a_champion_is_built_again_without_a_remote_that_denies(
+    fitted, window, tmp_path, monkeypatch, capsys
+) -> None:
+    folder = fitted().write(tmp_path / "base")
+    shutil.copytree(folder / "models", folder / "made")
+    (folder / "pipelines").mkdir()
+    (folder / "pipelines/__init__.py").write_text("")
+    off = "assert 'remote = \"\"' in pathlib.Path('.dvc/config.local').read_text()"
+    refuses = f"import pathlib\ndef main():\n    {off}\n"
+    (folder / "pipelines/cli.py").write_text(refuses + "    inner()\n" + BUILDER.replace("main", "inner"))
+    (folder / ".dvc").mkdir()
+    url = f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = {tmp_path}/remote\n"
+    (folder / ".dvc/config").write_text(url)
+    base = commit(folder)
+    shutil.rmtree(base / "models")
+
+    def deny(repo, names):
+        raise UserError("the DVC remote 'storage' did not bring it: AccessDenied")
+
+    monkeypatch.setattr(champion.remote, "bring", deny)
+    found = find(base, BINARY, None, "the release")
+    assert found and found.words.endswith("built again")
+    assert "AccessDenied; it is built again, without the remote" in capsys.readouterr().err
 
 
 def test_a_champion_that_comes_out_with_other_bytes_is_built_once_and_named_so(

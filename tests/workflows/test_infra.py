@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from pipelines.base import machine
 from pipelines.base.errors import Refused, UserError
 from pipelines.base.files import write_text
 from pipelines.host import infra
@@ -110,7 +109,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     git(main, "remote", "add", "origin", str(origin))
     with github.serve(folder / "state", origin, REPOSITORY, Rules(checks=())) as api:
         variables = {infra.ROOT: str(ROOT)}
-        home = {"GREENLIGHT_HOME": str(machine.home())}  # checkov's environment is there, or comes there
+        home = {"GREENLIGHT_HOME": str(folder / "home")}
         place = Place(origin, folder / "state", REPOSITORY, api, variables, home)
         made = Team(f"{api}/repos/{REPOSITORY}", place, main, folder / "terraform.tfstate")
         commit(main, "the template")
@@ -130,6 +129,7 @@ def here(team: Team, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Team:
     monkeypatch.chdir(team.main)
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
     monkeypatch.setenv(infra.ROOT, str(ROOT))
+    monkeypatch.setenv("GREENLIGHT_HOME", team.place.environment["GREENLIGHT_HOME"])
     monkeypatch.setenv(infra.VARIABLES, json.dumps({"password": SECRET}))
     monkeypatch.setattr(team, "state", tmp_path / "terraform.tfstate")
     git(team.main, "checkout", "--quiet", "--detach", "origin/main")
