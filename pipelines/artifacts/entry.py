@@ -24,6 +24,7 @@ class Entry(Artifact):
     model: str | None = None  # version in the MLflow registry
     evidence: dict[str, float | str | bool | None] = Field(default_factory=dict)
     beside: Digest | None = None  # beside.digest of the release
+    image: str | None = None  # HOST/PATH@sha256:..., where it was pushed
     by: str = Field(
         default_factory=lambda: os.environ.get("GITHUB_ACTOR") or git.config("user.name") or getpass.getuser()
     )
@@ -40,4 +41,5 @@ class Entry(Artifact):
     def text(self) -> str:
         """What is committed: without the version as long as there is one, because hosts of earlier checkouts
         read the same branch, and refuse a field that they do not know."""
-        return self.model_dump_json(indent=2, exclude={"version"}) + "\n"
+        unsaid = {"version"} | ({"image"} if self.image is None else set())
+        return self.model_dump_json(indent=2, exclude=unsaid) + "\n"

@@ -24,15 +24,21 @@ class Other(Closed):
 
 
 class Image(Closed):
-    """The release's image, its digest, and the image that it is built from."""
+    """The release's image, HOST/PATH of where it was pushed, else its name in an engine; the digest of its
+    manifest; the image that it is built from."""
 
     name: str
     digest: str
     base: str
 
+    @property
+    def reference(self) -> str | None:
+        """HOST/PATH@DIGEST of an image in a registry; None of one that only an engine has."""
+        return f"{self.name}@{self.digest}" if "/" in self.name else None
+
 
 class Release(Artifact):
-    """All of release.json. `image` is noted where `ml image` makes one."""
+    """All of release.json. `image` is there where `ml release` pushed one, or `ml image` made one."""
 
     NAME = "release.json"
     WRITER = "`ml release`"

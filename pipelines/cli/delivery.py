@@ -11,12 +11,22 @@ from pipelines.cli.groups import Verbs
 verbs = Verbs("Release and deploy")
 
 
-@verbs.command(example="ml release")
+@verbs.command(example="ml release\nml release --verify 3fd1c09e")
 def release(
     trained: Annotated[Path | None, Option(help="What `ml ci rebuild` left, to train nothing here.")] = None,
     sha256: Annotated[str, Option(help="The SHA-256 of that folder, as `ml ci rebuild` says it.")] = "",
+    verify: Annotated[str, Option(metavar="ID", help="Only check a release against what was signed.")] = "",
+    signers: Annotated[Path | None, Option(help="Whose keys count for that; by default a host's.")] = None,
 ) -> None:
-    """Build the release of this commit, put it into the store, and let the ledger want it for staging."""
+    """Build the release of this commit, put it into the store, and let the ledger want it for staging.
+
+    With a registry its image is pushed by digest, with an SBOM; with a key, or as a run of a public
+    repository on GitHub, both are signed. `--verify` checks all of that; exit code 4 says that it fails."""
+    if verify:
+        from pipelines.release.verify import verify as check
+
+        print("\n".join(check(verify, signers)))
+        return
     from pipelines.release.release import release
 
     print(release(problem(), trained=trained, digest=sha256))

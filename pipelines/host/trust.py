@@ -4,6 +4,7 @@ The list is the host's own file, ENVIRONMENT/allowed_signers, so nothing that an
 Without it entries are taken as they are, and `ml status` says so.
 """
 
+import os
 from pathlib import Path
 
 from pipelines.artifacts.entry import Entry
@@ -12,10 +13,13 @@ from pipelines.base.console import step as say
 from pipelines.base.errors import UserError, few
 from pipelines.base.files import write_text
 from pipelines.host.host import Host
+from pipelines.registry import merged, verified
+from pipelines.registry.attestation import ListedKeys, Verifier
+from pipelines.registry.keyless import Workflow
 from pipelines.registry.ledger import BRANCH, Ledger, Look, Written
 from pipelines.registry.signing import Signers, Untrusted
 
-NAME = "allowed_signers"
+NAME, VERIFY = "allowed_signers", "GREENLIGHT_VERIFY"
 
 
 def believe(host: Host, ledger: Ledger, found: Look | None) -> str | None:
@@ -65,6 +69,31 @@ def history(host: Host, ledger: Ledger) -> list[Entry]:
         what = "passed over, as nobody listed signed it, for a place to go back to"
         say(f"{host.environment}: {what}: {few(left)}")
     return found
+
+
+def attested(host: Host, ledger: Ledger, entry: Entry, folder: Path, back: bool) -> None:
+    """UserError where the release in `folder`, with image, SBOM and provenance, is not what was signed.
+
+    Not asked where the host has no list, unless GREENLIGHT_VERIFY is `keyless`. `back`: a rollout to it has
+    completed here. Then one without an attestation, of an earlier version, passes: it was believed by the
+    rules of its day, and a way back that is shut is not safe."""
+    asked: list[Verifier] = []
+    if (listed := signers(host.folder)) is not None:
+        asked.append(ListedKeys(listed))
+    elif os.environ.get(VERIFY) == "keyless":
+        asked.append(Workflow(ledger.spelling, merged.default_branch()))
+    if not asked:
+        return
+    try:
+        for line in verified.check(folder, asked, ledger.repository, entry):
+            say(f"{host.environment}: {line}")
+    except verified.Unattested as reason:
+        if not back:
+            raise UserError(f"release {entry.release[:12]} {reason}") from None
+        say(f"{host.environment}: {entry.release[:12]} has no attestation, and ran here before: it may again")
+    except Untrusted as reason:
+        way_out = f"remove it from the store, and run `ml release` again at {entry.commit[:12]}"
+        raise UserError(f"release {entry.release[:12]} {reason}: {way_out}") from None
 
 
 def _who(host: Host, ledger: Ledger, listed: Signers, written: Written) -> str:

@@ -36,6 +36,10 @@ LARGEST = 32 << 20  # bytes of what is attached
 EMPTY_CONTENT = b"{}"
 
 
+class Changed(UserError):
+    """A registry gives out other bytes than their digest says."""
+
+
 def configured() -> "Images | None":
     """The repository for images: GREENLIGHT_REGISTRY's, else GHCR's of a repository on GitHub; None without.
 
@@ -133,9 +137,7 @@ class Images:
         if answer.status_code == 404:
             return None
         if (found := digest_of(answer.content)) != digest:
-            raise UserError(
-                f"{self.name} gives {found} for {digest}: do not use it, and push the image again"
-            )
+            raise Changed(f"{self.name} gives {found} for {digest}: do not use it, and push the image again")
         return answer.content
 
     def _upload(self, digest: str, content: Path | bytes) -> None:

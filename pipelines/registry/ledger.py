@@ -71,9 +71,14 @@ class Ledger:
     @property
     def repository(self) -> str:
         """OWNER/NAME of the remote, or the end of its path, in small letters."""
+        return self.spelling.lower()
+
+    @property
+    def spelling(self) -> str:
+        """The same as the remote spells it."""
         url = self._setting(f"remote.{self._remote}.url") or ""
         parts = re.split(r"[/:]+", url.rstrip("/").removesuffix(".git"))
-        return "/".join(parts[-2:]).lower()
+        return "/".join(parts[-2:])
 
     def wanted(self, environment: str) -> Entry | None:
         """The environment's entry, or None. UserError where origin is out of reach or the file is broken."""
@@ -124,7 +129,9 @@ class Ledger:
         for lost in range(TRIES):
             old = self._fetch()
             now = self._entry(old, environment)
-            same = now and all(getattr(now, n) == getattr(entry, n) for n in ("release", "commit", "beside"))
+            same = now and all(
+                getattr(now, n) == getattr(entry, n) for n in ("release", "commit", "beside", "image")
+            )
             if same and old and (not self.signer or self._is_known(self._wrote(old, environment))):
                 return False
             ref, lease = f"refs/heads/{BRANCH}", f"--force-with-lease=refs/heads/{BRANCH}:{old or ''}"

@@ -7,7 +7,7 @@ commits held on the way was never reviewed.
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import yaml
@@ -67,6 +67,11 @@ def require_merged(commit: str, repository: Path | str = ".") -> None:
         raise UserError(f"{why}, and only what was merged there is released: {way_out}")
 
 
+def default_branch(repository: Path | str = ".") -> str:
+    """Origin's default branch, refs/heads/NAME. Unreachable where origin is."""
+    return _default(repository)[0]
+
+
 def _default(repository: Path | str) -> tuple[str, str]:
     """Origin's default branch, and its commit there now."""
     listed = git.tried("ls-remote", "--symref", "origin", "HEAD", DEFAULT, at=repository)
@@ -120,6 +125,7 @@ def digest(folder: Path) -> str:
     return hashlib.sha256(held.encode()).hexdigest()
 
 
-def evidence(folder: Path) -> str:
-    """SHA-256 of what is in evidence/, less the card."""
-    return sha256_of_tree(folder, [p for p in folder.rglob("*") if p.is_file() and p != folder / CARD])
+def evidence(folder: Path, but: Collection[str] = ()) -> str:
+    """SHA-256 of what is in evidence/, less the card, and less files of these names."""
+    left = {CARD, *but}
+    return sha256_of_tree(folder, [p for p in folder.rglob("*") if p.is_file() and p.name not in left])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipelines.base import programs
 from pipelines.base.errors import UserError
-from pipelines.registry.signing import NAMESPACE, Key, Signer, Signers, Untrusted, public_of, with_header
+from pipelines.registry.signing import Key, Signer, Signers, Untrusted, public_of
 
 VARIABLE = "GREENLIGHT_LEDGER_KEY"
 PATIENCE_SECONDS = 120.0  # for a person to type a passphrase, or to touch a token
@@ -26,22 +26,22 @@ class Person(Signer):
     public: bytes
     line: str = ""  # the public key itself, where git's configuration holds no file
 
-    def sign(self, commit: bytes) -> bytes:
-        """The commit's bytes, signed. UserError where ssh-keygen cannot."""
+    def signature(self, content: bytes, namespace: str) -> bytes:
+        """UserError where ssh-keygen cannot."""
         with tempfile.TemporaryDirectory() as folder:
             key = self.key
             if self.line:
                 key = str(Path(folder, "key.pub"))
                 Path(key).write_text(self.line + "\n", encoding="utf-8")
-            command = ["ssh-keygen", "-Y", "sign", "-n", NAMESPACE, "-f", key]
+            command = ["ssh-keygen", "-Y", "sign", "-n", namespace, "-f", key]
             try:
-                done = programs.run(command, input=commit, text=False, timeout=PATIENCE_SECONDS)
+                done = programs.run(command, input=content, text=False, timeout=PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
                 raise UserError(f"ssh-keygen did not sign in {PATIENCE_SECONDS:g} s: try again") from None
         if done.returncode:
             said = " ".join(done.stderr.decode("utf-8", "replace").split())[-200:]
             raise UserError(f"ssh-keygen cannot sign with {self.key} ({said}): mend git's user.signingkey")
-        return with_header(commit, done.stdout)
+        return bytes(done.stdout)
 
 
 def signer(setting: Setting) -> Key | Person | None:

@@ -36,6 +36,14 @@ class Signer:
 
     public: bytes
 
+    def signature(self, content: bytes, namespace: str) -> bytes:
+        """An SSHSIG of the content, in armour."""
+        raise NotImplementedError
+
+    def sign(self, commit: bytes) -> bytes:
+        """The commit's bytes, signed. UserError where that cannot be done."""
+        return with_header(commit, self.signature(commit, NAMESPACE))
+
     @property
     def fingerprint(self) -> str:
         """As ssh-keygen prints it."""
@@ -66,11 +74,11 @@ class Key(Signer):
         _strong(key, where)
         return cls(key, bytes(key.public_data))
 
-    def sign(self, commit: bytes) -> bytes:
-        """The commit's bytes, signed."""
+    def signature(self, content: bytes, namespace: str) -> bytes:
+        """As asyncssh makes it."""
         import asyncssh
 
-        return with_header(commit, asyncssh.create_sshsig(self._key, commit, namespace=NAMESPACE))
+        return asyncssh.create_sshsig(self._key, content, namespace=namespace)
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,12 @@ class Signers:
 
         A key counts while its line is valid now, whatever time the commit claims: a lost key could write any.
         """
-        blob = _checked(commit)
+        return self.whose(*taken_apart(commit), NAMESPACE)
+
+    def whose(self, content: bytes, signature: bytes | None, namespace: str) -> str:
+        """The same of any content and its SSHSIG, made for this namespace. A line that is for git counts: who
+        may say what an environment wants may say more."""
+        blob = _checked(content, signature, namespace)
         listed = [(n, name, entry) for n, name, entry in self.lines if entry.key.public_data == blob]
         if not listed:
             raise Untrusted(f"is signed with {fingerprint(blob)}, which {self.where} does not list")
@@ -121,7 +134,7 @@ def with_header(commit: bytes, signature: bytes) -> bytes:
 def public_of(commit: bytes) -> bytes | None:
     """The public key that signed a commit, whoever has it; None where none did."""
     try:
-        return _checked(commit)
+        return _checked(*taken_apart(commit), NAMESPACE)
     except Untrusted:
         return None
 
@@ -135,24 +148,23 @@ def taken_apart(commit: bytes) -> tuple[bytes, bytes | None]:
     return kept, found[0].partition(b" ")[2].replace(b"\n ", b"\n") if len(found) == 1 else None
 
 
-def _checked(commit: bytes) -> bytes:
-    """The public key that signed the commit. Untrusted where none did."""
+def _checked(content: bytes, signature: bytes | None, namespace: str) -> bytes:
+    """The public key that signed the content. Untrusted where none did."""
     import asyncssh
     from asyncssh.packet import SSHPacket
 
-    content, signature = taken_apart(commit)
     if signature is None:
         raise Untrusted("is not signed")
     try:
         armoured = ARMOUR.fullmatch(signature)
         raw = base64.b64decode(armoured[1].replace(b"\n", b""), validate=True) if armoured else b""
         packet = SSHPacket(raw.removeprefix(MAGIC) if raw.startswith(MAGIC) else b"")
-        blob, namespace, _, _, signed = (packet.get_string() for _ in range(5))
+        blob, made_for, _, _, signed = (packet.get_string() for _ in range(5))
         kind, algorithm = (SSHPacket(part).get_string() for part in (blob, signed))
     except ValueError:
         raise Untrusted("is not signed with an SSH key") from None
-    if namespace != NAMESPACE.encode():
-        raise Untrusted(f"carries a signature that was made for {namespace[:40]!r}, not for git")
+    if made_for != namespace.encode():
+        raise Untrusted(f"carries a signature that was made for {made_for[:40]!r}, not for {namespace}")
     if algorithm == b"ssh-rsa":
         raise Untrusted("is signed with SHA-1, which can be forged")
     listed = b"x " + kind + b" " + base64.b64encode(blob)  # this one key: only the mathematics is asked

@@ -25,7 +25,7 @@ from pipelines.registry import mirror as registry
 from pipelines.registry import store as stores
 from pipelines.registry.ledger import Ledger
 from pipelines.registry.store import Store
-from pipelines.release import commit, reviewed
+from pipelines.release import commit, reviewed, supply
 from pipelines.release.reviewed import REVIEW
 from pipelines.report import card
 from pipelines.training import tracking
@@ -63,20 +63,33 @@ def release(
                 made = card.complete(card.CARD.read_text(encoding="utf-8"), told)
                 write_text(folder / "evidence" / card.CARD.name, made)
             _describe(release_id, head, version, rebuilt, review).write(folder)
+            supply.complete(folder, ledger)
     else:
         step(f"release {release_id[:12]} is in {store.where} already")
         _require_vouched(here, store.get(release_id), ledger, review)
         version = _register(store, problem.contract, release_id, head)
+        if supply.lacks(before := store.get(release_id), ledger):
+            with store.put(release_id, replace=True) as folder:
+                shutil.copytree(before, folder, dirs_exist_ok=True)
+                supply.complete(folder, ledger)
     figures, shown = Metrics.read(here / "models").figures, (*problem.task.compared, problem.task.skill)
     evidence: dict[str, Any] = {m.key: figures[m.key] for m in shown if m.key in figures}
     evidence |= {"sha256": sha256(here / "models/model.onnx")} | review.figures
     held = merged.digest(store.folder / release_id)
-    entry = Entry(release=release_id, commit=head, model=version, evidence=evidence, beside=held)
+    pushed = Release.read(store.folder / release_id).image
+    entry = Entry(
+        release=release_id,
+        commit=head,
+        model=version,
+        evidence=evidence,
+        beside=held,
+        image=pushed.reference if pushed else None,
+    )
     written = ledger.write(ENV, entry)
     step(f"{ENV} wants {release_id[:12]}" + ("" if written else " already"))
     summary(
         _words(store, release_id, built, problem.task)
-        + f"\n| gate | {review.words} |\n| ledger | {signature} |"
+        + f"\n| gate | {review.words} |\n{supply.words(store.folder / release_id)}\n| ledger | {signature} |"
         + "\n\nWhat of the loop is on, what is off, and how to switch it on: `ml doctor`."
     )
     return release_id
@@ -156,7 +169,7 @@ def _require_vouched(here: Path, folder: Path, ledger: Ledger, review: Review) -
         return
     with tempfile.TemporaryDirectory() as scratch:
         _copy_evidence(here, made := Path(scratch, "evidence"), review)
-        same = merged.evidence(made) == merged.evidence(folder / "evidence")
+        same = merged.evidence(made) == merged.evidence(folder / "evidence", but=supply.FILES)
     if not same or Release.read(folder).model.sha256 != sha256(here / "models/model.onnx"):
         why = "evidence/ or release.json is neither what the ledger names nor what this commit has"
         way_out = "remove the release from the store, and run this again"

@@ -54,7 +54,8 @@ def deploy(
         raise UserError(f"the ledger wants nothing for {env} yet: run `{verb}`")
     entry, store = found.entry, stores.of(home)
     if not _live(host, entry.release):
-        merged.check(entry, store.get(entry.release))
+        merged.check(entry, folder := store.get(entry.release))
+        trust.attested(host, ledger, entry, folder, Journal(host.place).goes_back(entry.release))
     if plan:
         return tell(host, contract, entry.release, store, entry.why)
     code = move(host, contract, entry.release, store, entry.why, pause)

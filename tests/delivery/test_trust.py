@@ -6,14 +6,17 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from pipelines.artifacts.release import Release
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_json, write_json
+from pipelines.base.files import read_json, write_bytes, write_json
 from pipelines.edge.edge import Edge, Route
 from pipelines.host import services, trust
 from pipelines.host.slots import process
 from pipelines.registry import merged
+from pipelines.registry.attestation import ATTESTATION, OwnKey, statement
 from pipelines.registry.ledger import BRANCH, Entry, Ledger
 from pipelines.registry.signer import VARIABLE
+from pipelines.registry.signing import Key
 from pipelines.registry.store import Store
 from pipelines.rollout import deploy, releases, rollback, status
 from pipelines.rollout.journal import Journal
@@ -50,10 +53,21 @@ class Trusting(World):
         if name:
             self.patch.setenv(VARIABLE, self.keys[name].export_private_key().decode())
 
-    def merged(self, name: str) -> Entry:
+    def attest(self, folder: Path, by: str = "ci", repository: str | None = None) -> None:
+        """Sign the release in a folder, as `ml release` does."""
+        key = Key.parse(self.keys[by].export_private_key().decode(), "the test's")
+        ours = Ledger(self.writer).repository
+        signed = OwnKey(key).sign(statement(folder, repository or ours))
+        write_bytes(folder / "evidence" / ATTESTATION, signed)
+
+    def merged(self, name: str, signed: bool = True) -> Entry:
         release = small(self.store, name)
         folder = self.store.folder / release
         made = merge(self.origin, folder)
+        about = Release.read(folder).model_copy(update={"commit": made})
+        about.write(folder)
+        if signed:
+            self.attest(folder)
         return Entry(release=release, commit=made, by="me", beside=merged.digest(folder))
 
     def write(self, entry: Entry, env: str = ENV, by: str | None = "ci") -> Entry:

@@ -83,7 +83,7 @@ class Assets(Store):
 
     def _take(self, new: Path, release_id: str, replace: bool = False) -> None:
         """What `put` has verified goes to GitHub before it appears here."""
-        if _asset(record := self._record(release_id)) is None:
+        if _asset(record := self._record(release_id)) is None or replace:
             if record:  # its asset was cut, or somebody has deleted it
                 self._delete(record)
             self._upload(new, release_id)

@@ -69,12 +69,14 @@ class Store:
         return release_id
 
     @contextmanager
-    def put(self, release_id: str) -> Iterator[Path]:
-        """An empty folder to fill; at the end it is verified and appears at once as the release, or never."""
+    def put(self, release_id: str, replace: bool = False) -> Iterator[Path]:
+        """An empty folder to fill; at the end it is verified and appears at once as the release, or never.
+
+        With `replace` it takes the place of the one that is there."""
         with self._new() as new:
             yield new
             verify(new, release_id)
-            self._take(new, release_id)
+            self._take(new, release_id, replace)
 
     def note(self, release_id: str, image: Image) -> None:
         """Write a release's image into its release.json: the id does not cover it."""

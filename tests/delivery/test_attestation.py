@@ -1,0 +1,363 @@
+"""A release that is not what was signed: by another's key, of another image, SBOM, repository, workflow."""
+
+import base64
+import datetime
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import asyncssh
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ObjectIdentifier
+
+from pipelines.artifacts.release import Image, Release
+from pipelines.base.errors import Refused, UserError
+from pipelines.base.files import write_bytes
+from pipelines.registry import attestation, images, keyless
+from pipelines.registry.attestation import ATTESTATION, CYCLONEDX, SBOM
+from pipelines.registry.images import Images
+from pipelines.registry.ledger import Entry, Ledger
+from pipelines.registry.signer import VARIABLE
+from pipelines.registry.signing import Untrusted
+from pipelines.registry.store import Store
+from pipelines.release import image as building
+from pipelines.release import supply
+from pipelines.release.image import Built
+from pipelines.release.layers import normalise
+from pipelines.release.release import release
+from pipelines.release.sbom import sbom
+from pipelines.release.verify import verify
+from tests import project
+from tests.delivery import images as made
+from tests.delivery import registries
+from tests.delivery.test_trust import Trusting, world
+from tests.problems.parcels import PROBLEM
+
+assert world  # the fixture
+AGAIN = "run `ml release` again at"
+
+
+@pytest.fixture(autouse=True)
+def limits() -> None:
+    """Not the rollout's shorter waits: nothing is moved here."""
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
+    with registries.real(tmp_path_factory.mktemp("registry")) as name:
+        yield Images.of(name)
+
+
+def pushed(world: Trusting, there: Images, name: str = "first") -> tuple[Entry, Path]:
+    """A signed release with an image in the registry and its SBOM."""
+    entry = world.merged(name, signed=False)
+    folder = world.store.folder / entry.release
+    layout = layout_of(world.home / name, name)
+    there.push(layout, "tag")
+    write_bytes(folder / "evidence" / SBOM, content := sbom(layout))
+    there.attach(layout.digest, CYCLONEDX, content)
+    about = Release.read(folder)
+    named = Image(name=there.name, digest=layout.digest, base="debian")
+    about.model_copy(update={"image": named}).write(folder)
+    world.attest(folder)
+    return signed_again(world, entry), folder
+
+
+def layout_of(folder: Path, more: str):
+    folder.mkdir(parents=True, exist_ok=True)
+    files = made.OURS | {"bento/more": more}
+    diffs = made.saved(folder / "saved.tar", made.layer(made.BASE), made.layer(files))
+    return normalise(folder / "saved.tar", folder / "image", diffs[:1], 1_700_000_000)
+
+
+def signed_again(world: Trusting, entry: Entry) -> Entry:
+    """The entry as its writer's key would sign it now: the ledger is honest, and says what is there."""
+    from pipelines.registry import merged
+
+    folder = world.store.folder / entry.release
+    image = Release.read(folder).image
+    told = {"beside": merged.digest(folder), "image": image.reference if image else None}
+    return entry.model_copy(update=told)
+
+
+def test_a_release_with_image_sbom_and_provenance_is_followed_and_verified(
+    world: Trusting, registry: Images
+) -> None:
+    entry, folder = pushed(world, registry)
+    world.follows(world.write(entry))
+    lines = verify(entry.release)
+    digest = Release.read(folder).image.digest  # type: ignore[union-attr]
+    for told in ("signed by ci", f"made from {Ledger(world.writer).repository}", "in no workflow", digest):
+        assert any(told in line for line in lines), (told, lines)
+
+
+def swapped_image(world: Trusting, folder: Path, registry: Images) -> None:
+    other = layout_of(world.home / "other", "other")
+    registry.push(other, "tag")
+    about = Release.read(folder)
+    held = about.image.model_copy(update={"digest": other.digest})  # type: ignore[union-attr]
+    about.model_copy(update={"image": held}).write(folder)
+
+
+def swapped_sbom(world: Trusting, folder: Path, registry: Images) -> None:
+    write_bytes(folder / "evidence" / SBOM, sbom(layout_of(world.home / "other", "other")))
+
+
+def sbom_of_another_image(world: Trusting, folder: Path, registry: Images) -> None:
+    swapped_sbom(world, folder, registry)
+    world.attest(folder)
+
+
+def anothers_key(world: Trusting, folder: Path, registry: Images) -> None:
+    world.attest(folder, by="other")
+
+
+def another_repository(world: Trusting, folder: Path, registry: Images) -> None:
+    world.attest(folder, repository="some/body")
+
+
+def another_workflow(world: Trusting, folder: Path, registry: Images) -> None:
+    world.patch.setenv("GITHUB_WORKFLOW_REF", "a/b/.github/workflows/propose.yml@refs/heads/main")
+    world.attest(folder)
+
+
+def another_branch(world: Trusting, folder: Path, registry: Images) -> None:
+    world.patch.setenv("GITHUB_WORKFLOW_REF", f"a/b/{attestation.WORKFLOW}@refs/heads/mine")
+    world.attest(folder)
+
+
+def changed_statement(world: Trusting, folder: Path, registry: Images) -> None:
+    file = folder / "evidence" / ATTESTATION
+    held = json.loads(file.read_bytes())
+    payload = base64.b64decode(held["payload"]).replace(b"greenlight:local", b"greenlight:other")
+    write_bytes(file, json.dumps(held | {"payload": base64.b64encode(payload).decode()}).encode())
+
+
+def not_in_the_registry(world: Trusting, folder: Path, registry: Images) -> None:
+    never = layout_of(world.home / "never", "never")
+    about = Release.read(folder)
+    held = about.image.model_copy(update={"digest": never.digest})  # type: ignore[union-attr]
+    about.model_copy(update={"image": held}).write(folder)
+    write_bytes(folder / "evidence" / SBOM, sbom(never))
+    world.attest(folder)
+
+
+def not_beside_the_image(world: Trusting, folder: Path, registry: Images) -> None:
+    file = folder / "evidence" / SBOM
+    write_bytes(file, file.read_bytes().replace(b"2.36-9+deb12u9", b"2.36-9+deb12u8"))
+    world.attest(folder)
+
+
+ATTACKS = {
+    swapped_image: f"{ATTESTATION} is of another 127.0.0.1",
+    swapped_sbom: f"is of another {SBOM}",
+    sbom_of_another_image: "names an SBOM of another image",
+    anothers_key: "which /",
+    another_repository: "is of the repository some/body, and this is",
+    another_workflow: "was made by .github/workflows/propose.yml on refs/heads/main",
+    another_branch: f"was made by {attestation.WORKFLOW} on refs/heads/mine",
+    changed_statement: "carries a signature that does not fit its content",
+    not_in_the_registry: "has an image that 127.0.0.1",
+    not_beside_the_image: "has another SBOM than 127.0.0.1",
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
+def test_what_was_not_signed_so_is_refused_by_the_host_and_by_verify(
+    world: Trusting, registry: Images, attack: Callable[[Trusting, Path, Images], None]
+) -> None:
+    entry, folder = pushed(world, registry)
+    attack(world, folder, registry)
+    world.write(signed_again(world, entry))
+    world.refuses(ATTACKS[attack])
+    with pytest.raises(Refused) as caught:
+        verify(entry.release)
+    assert ATTACKS[attack] in str(caught.value)
+
+
+def test_a_statement_of_yesterday_with_its_image_is_not_what_the_entry_names(
+    world: Trusting, registry: Images
+) -> None:
+    entry, folder = pushed(world, registry)
+    old = {p: p.read_bytes() for p in (*(folder / "evidence").iterdir(), folder / "release.json")}
+    swapped_image(world, folder, registry)
+    write_bytes(folder / "evidence" / SBOM, content := sbom(layout_of(world.home / "newer", "other")))
+    registry.attach(Release.read(folder).image.digest, CYCLONEDX, content)  # type: ignore[union-attr]
+    world.attest(folder)
+    newer = signed_again(world, entry)
+    for path, content in old.items():
+        path.write_bytes(content)
+    world.write(newer)
+    world.refuses("evidence/ or release.json in ")
+    world.write(newer.model_copy(update={"beside": entry.beside}))
+    world.refuses("and the ledger's entry names")
+
+
+def test_a_release_of_an_earlier_version_is_refused_where_there_is_a_list_unless_it_ran_here(
+    world: Trusting,
+) -> None:
+    world.write(entry := world.merged("old", signed=False))
+    world.refuses(f"has no evidence/{ATTESTATION}: {AGAIN}")
+    world.patch.setattr("pipelines.rollout.journal.Journal.goes_back", lambda journal, release: True)
+    world.follows(entry)
+
+
+def test_a_host_without_a_list_takes_it_as_it_is(world: Trusting) -> None:
+    (world.host.folder / "allowed_signers").unlink()
+    world.follows(world.write(world.merged("old", signed=False)))
+
+
+# --- `ml release`: in one order, and a kill anywhere --------------------------------------------------------
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, registry: Images, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A commit to release, a key, a registry, and an engine that builds a small image."""
+    from contextlib import contextmanager
+
+    for name in ("MLFLOW_TRACKING_URI", "GITHUB_STEP_SUMMARY", "GITHUB_WORKFLOW_REF"):
+        monkeypatch.delenv(name, raising=False)
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    monkeypatch.setenv(VARIABLE, key.export_private_key().decode())
+    (tmp_path / "list").write_text(f"ci {key.export_public_key().decode()}")
+    monkeypatch.setenv(images.VARIABLE, registry.name)
+    monkeypatch.setenv("GREENLIGHT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(building, "missing", lambda: None)
+
+    @contextmanager
+    def built(folder: Path, repository: Path | str = ".") -> Iterator[Built]:
+        layout = layout_of(tmp_path / f"built{len(list(tmp_path.iterdir()))}", "release")
+        yield Built(Image(name="little:1", digest=layout.digest, base="debian"), layout, 1)
+
+    monkeypatch.setattr(building, "built", built)
+    folder = project.copy(tmp_path / "project")
+    project.git(folder, "push", "--quiet", "origin", "HEAD:refs/heads/main")
+    with project.inside(folder):
+        yield folder
+
+
+@pytest.mark.parametrize("killed", ["push", "attach", "sign"])
+def test_a_release_is_pushed_signed_and_only_then_named_and_a_killed_one_is_finished(
+    checkout: Path, registry: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: str
+) -> None:
+    store = Store(tmp_path / "home" / "store")
+    kind = attestation.OwnKey if killed == "sign" else Images
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, killed, lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            release(PROBLEM, store=store)
+    assert Ledger().wanted("staging") is None and not store.list()
+    number = release(PROBLEM, store=store)
+    about, entry = Release.read(store.get(number)), Ledger().required("staging")
+    assert about.image and entry.image == about.image.reference == f"{registry.name}@{about.image.digest}"
+    assert len(registry.attached(about.image.digest, attestation.ENVELOPE)) >= 1
+    assert release(PROBLEM, store=store) == number  # there is nothing to do
+    assert Ledger().history("staging") == [entry]
+    assert any("signed by ci" in line for line in verify(number, tmp_path / "list"))
+
+
+def test_a_release_that_was_made_without_a_registry_gets_its_image_by_the_same_command(
+    checkout: Path, registry: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "store")
+    with monkeypatch.context() as patch:
+        patch.setenv(images.VARIABLE, "none")
+        number = release(PROBLEM, store=store)
+        assert Ledger().required("staging").image is None
+        assert "| image | not pushed: set the variable" in supply.words(store.get(number))
+    assert release(PROBLEM, store=store) == number
+    entry = Ledger().required("staging")
+    assert entry.image and entry.image.startswith(f"{registry.name}@sha256:")
+
+
+def test_a_registry_that_was_named_and_no_engine_is_an_error(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "missing", lambda: "no Docker engine answers here")
+    with pytest.raises(UserError, match=r"GREENLIGHT_REGISTRY names .*, and no Docker engine"):
+        release(PROBLEM, store=Store(tmp_path / "store"))
+
+
+# --- without a key: the documented contract of Sigstore's library, by a stand-in of its service ---------
+
+
+def certificate(identity: str, issuer: str = keyless.ISSUER) -> x509.Certificate:
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime(2026, 1, 1)
+    name = x509.Name([])
+    named = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity)])
+    issued = x509.UnrecognizedExtension(ObjectIdentifier("1.3.6.1.4.1.57264.1.1"), issuer.encode())
+    built = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=1))
+    return built.add_extension(named, True).add_extension(issued, False).sign(key, hashes.SHA256())
+
+
+WANTED = f"https://github.com/Own/Er/{attestation.WORKFLOW}@refs/heads/main"
+OTHERS = {
+    "the workflow's": (WANTED, keyless.ISSUER, True),
+    "another workflow's": (WANTED.replace("release.yml", "propose.yml"), keyless.ISSUER, False),
+    "another branch's": (WANTED.replace("main", "mine"), keyless.ISSUER, False),
+    "a fork's": (WANTED.replace("Own/", "Fork/"), keyless.ISSUER, False),
+    "another issuer's": (WANTED, "https://accounts.example.com", False),
+}
+
+
+@pytest.mark.parametrize("whose", OTHERS)
+def test_only_the_release_workflow_of_this_repository_counts(
+    monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    from sigstore.models import Bundle
+    from sigstore.verify import Verifier
+
+    identity, issuer, counts = OTHERS[whose]
+
+    def verify_dsse(bundle: bytes, policy) -> tuple[str, bytes]:
+        policy.verify(certificate(identity, issuer))
+        return attestation.PAYLOAD, bundle
+
+    monkeypatch.setattr(Verifier, "production", lambda: SimpleNamespace(verify_dsse=verify_dsse))
+    monkeypatch.setattr(Bundle, "from_json", lambda content: content)
+    workflow = keyless.Workflow("Own/Er", "refs/heads/main")
+    if counts:
+        assert workflow.verify(b"said") == (WANTED, b"said")
+    else:
+        with pytest.raises(Untrusted, match=r"is not signed by https://github\.com/Own/Er/"):
+            workflow.verify(b"said")
+
+
+def test_a_file_that_is_no_bundle_is_nobodys_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sigstore.verify import Verifier
+
+    monkeypatch.setattr(Verifier, "production", lambda: None)
+    with pytest.raises(Untrusted, match="is not signed by"):
+        keyless.Workflow("o/r", "refs/heads/main").verify(b"{}")
+
+
+@pytest.mark.parametrize(("private", "asks"), [(False, True), (True, False)])
+def test_only_a_run_of_a_public_repository_signs_without_a_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, private: bool, asks: bool
+) -> None:
+    (tmp_path / "event.json").write_text(json.dumps({"repository": {"private": private}}))
+    monkeypatch.setenv("GITHUB_EVENT_PATH", str(tmp_path / "event.json"))
+    monkeypatch.setenv("GITHUB_API_URL", "https://api.github.com")
+    monkeypatch.delenv("ACTIONS_ID_TOKEN_REQUEST_URL", raising=False)
+    assert keyless.signer() is None
+    monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", "https://example.com")
+    assert (keyless.signer() is not None) == asks
+
+
+def test_a_run_that_may_not_ask_who_it_is_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from contextlib import nullcontext
+
+    from sigstore import oidc
+    from sigstore.models import ClientTrustConfig
+    from sigstore.sign import SigningContext
+
+    context = SimpleNamespace(signer=lambda identity: nullcontext())
+    monkeypatch.setattr(ClientTrustConfig, "production", lambda: None)
+    monkeypatch.setattr(SigningContext, "from_trust_config", lambda config: context)
+    monkeypatch.setattr(oidc, "detect_credential", lambda: None)
+    with pytest.raises(UserError, match="give the job `id-token: write`"):
+        keyless.Keyless().sign(b"{}")
