@@ -297,6 +297,8 @@ def create_pull(forge: Forge, at: dict[str, Any], body: dict[str, Any]) -> tuple
         if not forge.state["pulls by workflows"]:
             raise ApiError(403, "GitHub Actions is not permitted to create or approve pull requests.")
         record["by"] = at["by"]  # a workflow opened it
+    elif at["by"].startswith("app-"):
+        record["by"] = at["by"]  # which that setting does not hold back
     forge.state["pulls"].append(record)
     return 201, forge.describe(record)
 

@@ -1,5 +1,6 @@
 """A drift check that asks for a new model opens a proposal, once, and touches nothing else."""
 
+import contextlib
 import json
 import subprocess
 from collections.abc import Iterator
@@ -279,6 +280,28 @@ def test_a_deploy_key_of_the_checkout_pushes_from_the_clone_too(
     (pull,) = pulls(api)
     told = json.loads((checkout.parent / "github/github.json").read_text())["pushers"]
     assert told[f"refs/heads/{BRANCH}"] == {"sha": pull["head"]["sha"], "by": "deploy key ledger"}
+
+
+def test_an_apps_token_opens_and_pushes_as_the_app(
+    evidence: Path, checkout: Path, api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = retrain._git
+
+    def ask(folder: Path, *arguments: str) -> str:
+        with monkeypatch.context() as patch:
+            if arguments[0] == "push":  # as a job's
+                patch.setenv("GREENLIGHT_ORIGIN", str(checkout.parent / "origin.git"))
+                patch.setenv("GITHUB_API_URL", api.split("/repos/")[0])
+            return real(folder, *arguments)
+
+    monkeypatch.setattr(retrain, "_git", ask)
+    for token, refused in (("user:eve", True), ("app:9", False)):
+        monkeypatch.setenv("GITHUB_TOKEN", token)
+        with pytest.raises(UserError, match="denied to eve") if refused else contextlib.nullcontext():
+            propose(evidence, build=build)
+    (pull,) = pulls(api)
+    told = json.loads((checkout.parent / "github/github.json").read_text())["pushers"]
+    assert pull["user"]["login"] == told[f"refs/heads/{BRANCH}"]["by"] == "app-9[bot]"
 
 
 def test_a_failed_step_is_one_sentence_and_pushes_nothing(evidence: Path, checkout: Path) -> None:

@@ -15,17 +15,14 @@ from pipelines.local.stage import deploy_key
 from pipelines.pulls import making
 from pipelines.registry.signer import VARIABLE
 from pipelines.registry.signing import Key
-from tests.problems.yours import make_it_yours, with_data
-from tests.shared import FACTORY, once
 
 
 @pytest.mark.slow
 def test_values_from_the_browser_are_built_committed_and_judged_by_the_judge(
-    place: Place, tmp_path: Path
+    yours: Path, place: Place, tmp_path: Path
 ) -> None:
     """No training but the judge's, no code of the head: the verdict is on the commit that it signs."""
-    ours = once(FACTORY[0], "parcels", lambda folder: with_data(make_it_yours(folder)))
-    clone = shutil.copytree(ours, tmp_path / "clone", symlinks=True)
+    clone = shutil.copytree(yours, tmp_path / "clone", symlinks=True)
     git.run("push", "--quiet", str(place.origin), "HEAD:refs/heads/main", at=clone)
     with github.serve(place.state, place.origin, place.repository, rules=Rules.of()) as url:
         api, place = f"{url}/repos/{place.repository}", replace(place, api=url)
