@@ -25,7 +25,7 @@ CODE = Path(__file__).parents[2]  # the code that this process runs: a checkout'
 STEERS = re.compile(
     r"(UV|PIP|GIT|TF|BENTO|BENTOML|PYTEST|COV|SUPERVISOR|CONDA)_\w+|PYTHON\w+|MAKE\w+|MFLAGS"
     r"|VIRTUAL_ENV(_PROMPT)?|__PYVENV_LAUNCHER__|BASH_ENV|ENV|CDPATH"
-    r"|GREENLIGHT_LEDGER_KEY"  # it signs in this process, and is nobody else's to read
+    r"|GREENLIGHT_LEDGER_KEY|GREENLIGHT_REGISTRY_PASSWORD"  # used in this process, and nobody else's to read
 )
 REACHES = re.compile(
     r"UV_(DEFAULT_INDEX|INDEX\w*|EXTRA_INDEX_URL|FIND_LINKS|KEYRING_PROVIDER|CONFIG_FILE|OFFLINE|CACHE_DIR)"

@@ -85,17 +85,19 @@ def missing() -> str | None:
 
 
 @contextlib.contextmanager
-def built(folder: Path, repository: Path | str = ".") -> Iterator[Built]:
+def built(folder: Path, repository: Path | str = ".", cached: bool = True) -> Iterator[Built]:
     """The image of the release in a folder, built, given to the engine, and as a layout for the block.
 
-    The same release on the same base is the same digest. Refused where the build fails."""
+    The same release on the same base is the same digest. `cached`: steps of builds before may be used.
+    Refused where the build fails."""
     about, base = Release.read(folder), _base()
     name = f"{about.name}:{about.id[:16]}"
     epoch = commit_time(about.commit, repository)
     step(f"building the image {name} from {base}")
     with tempfile.TemporaryDirectory(prefix="greenlight-") as scratch:
         saved = Path(scratch, "saved.tar")
-        _build(folder / "bento", name, base, about, labels(folder, repository), epoch)
+        steps = () if cached else ("--no-cache",)
+        _build(folder / "bento", name, base, about, labels(folder, repository), epoch, *steps)
         _done("save", "--output", str(saved), name)
         of_base = json.loads(_done("image", "inspect", "--format", "{{json .RootFS.Layers}}", base))
         layout = layers.normalise(saved, Path(scratch, "image"), of_base, epoch)
@@ -135,7 +137,9 @@ def _base() -> str:
     return os.environ.get("GREENLIGHT_BASE_IMAGE") or BASE
 
 
-def _build(bento: Path, name: str, base: str, about: Release, said: dict[str, str], epoch: int) -> None:
+def _build(
+    bento: Path, name: str, base: str, about: Release, said: dict[str, str], epoch: int, *more: str
+) -> None:
     """Build in a folder that holds the Bento, its lock and the machine's certificates, which stay outside."""
     with tempfile.TemporaryDirectory(prefix="greenlight-") as scratch:
         context = Path(scratch)
@@ -153,6 +157,7 @@ def _build(bento: Path, name: str, base: str, about: Release, said: dict[str, st
         }
         given = [f"--build-arg={key}={value}" for key, value in arguments.items() if value]
         given += [f"--label={key}={value}" for key, value in said.items()]
+        given += more
         done = _docker("build", "--tag", name, "--file", str(DOCKERFILE), *given, str(context), timeout=1800)
     if done.returncode:
         raise Refused(f"the image {name} could not be built: {_end(done.stderr or done.stdout)}")
