@@ -101,7 +101,8 @@ def _reproduce(patience: float) -> None:
     role for one, and what the gate sees for itself comes from the source too."""
     dvc = [sys.executable, "-m", "dvc", "config", "--quiet", "--local", "core.remote", ""]
     programs.run(dvc, env=programs.environment(own_code=True))
-    command = [sys.executable, "-m", "pipelines.cli", "reproduce"]
+    cli = reproduce.MAIN.partition(":")[0]  # whose other verbs are not the judge's
+    command = [sys.executable, "-m", cli, "reproduce"]
     run = programs.start(command, env=programs.environment(own_code=True), start_new_session=True)
     try:
         if code := run.wait(timeout=patience):
