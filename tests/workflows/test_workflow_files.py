@@ -13,7 +13,7 @@ from pipelines.local.act import RUNNER, TRAINER
 from pipelines.local.runner import STAND_INS, remote_uses, stand_ins
 from tests.workflows.conftest import ROOT, WORKFLOWS
 
-NAMES = ["ci", "drift", "infra", "judge", "propose", "release", "rollback"]
+NAMES = ["ci", "drift", "infra", "judge", "page", "propose", "release", "rollback"]
 BIN = Path(sys.executable).parent
 GIT_ENVIRONMENT = {"PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin"}
 
@@ -66,6 +66,8 @@ WRITES = {
     ("drift", "contents"),
     ("drift", "pull-requests"),
     ("drift", "issues"),
+    ("page", "pages"),
+    ("page", "id-token"),
 }
 
 
@@ -285,7 +287,9 @@ SETTINGS = {
         *(("release", job) for job in ("build", "rehearse", "staging", "production")),
         ("rollback", "rollback"),
         ("drift", "drift"),
+        ("page", "page"),
     },
+    "GREENLIGHT_PAGE": {("page", "page"), ("page", "publish")},
     "GREENLIGHT_BASE_IMAGE": {("release", "build")},
     "GREENLIGHT_APP_ID": {("drift", "drift")},
     "GREENLIGHT_REGISTRY": {("release", "build")},
@@ -313,7 +317,10 @@ def test_a_role_for_the_dvc_remote_is_asked_for_where_the_job_may_and_a_writing_
     asked = {}
     for name, key, job in jobs():
         steps = [step for step in job["steps"] if step.get("run", "").startswith("ml ci identity")]
-        signs = (name, key) == ("release", "build")  # by the same right, as this workflow
+        signs = (name, key) in (
+            ("release", "build"),
+            ("page", "publish"),
+        )  # by the same right, as this workflow
         assert (bool(steps) or signs) == ("id-token" in job["permissions"]), (name, key)
         for step in steps:
             asked[name, key] = step["env"]["GREENLIGHT_DVC_ROLE"]
@@ -362,6 +369,7 @@ USES_THE_STORE = (
     "ml deploy",
     "ml rollback",
     "ml drift",
+    "ml page",
 )
 
 

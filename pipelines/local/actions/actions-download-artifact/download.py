@@ -1,4 +1,5 @@
-"""Copy the artifact $NAME of a run into $FOLDER; without a name, each artifact into a folder of its name."""
+"""Copy the artifact $NAME of a run into $FOLDER; without a name, each (whose name fits $PATTERN) into a
+folder of its name or, where $MERGE is true, into $FOLDER itself."""
 
 import os
 import shutil
@@ -27,8 +28,10 @@ if name := os.environ["NAME"]:
         sys.exit(f"download-artifact: run {run} has no artifact {name!r}")
     shutil.copytree(store / name, folder, dirs_exist_ok=True)
 else:
-    for artifact in sorted(path for path in store.glob("[!.]*") if path.is_dir()):
-        shutil.copytree(artifact, folder / artifact.name, dirs_exist_ok=True)
+    for artifact in sorted(path for path in store.glob(os.environ["PATTERN"] or "*") if path.is_dir()):
+        if not artifact.name.startswith("."):
+            to = folder if os.environ["MERGE"] == "true" else folder / artifact.name
+            shutil.copytree(artifact, to, dirs_exist_ok=True)
 with Path(os.environ["GITHUB_OUTPUT"]).open("a") as out:
     out.write(f"download-path={folder.absolute()}\n")
 print(f"download-artifact: {name or 'all'} of run {run}")
