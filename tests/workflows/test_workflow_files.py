@@ -239,6 +239,14 @@ def test_a_rollback_does_not_wait_behind_a_release_that_waits_for_approval() -> 
     assert rollback["jobs"]["rollback"]["environment"] == "${{ inputs.environment }}"
 
 
+def test_who_publishes_the_page_runs_nothing_of_ours_and_who_makes_it_writes_nothing() -> None:
+    page, publish = (load("page")["jobs"][key] for key in ("page", "publish"))
+    assert set(page["permissions"].values()) == {"read"}
+    assert set(publish["permissions"]) == {"pages", "id-token"}
+    assert [step["uses"].partition("@")[0] for step in publish["steps"]] == ["actions/deploy-pages"]
+    assert load("page")["on"]["workflow_run"]["workflows"] == ["release", "rollback", "drift"]
+
+
 WRITES_THE_LEDGER = ("ml release", "ml promote", "ml rollback", "ml ci commit")
 
 
