@@ -73,6 +73,7 @@ def plan(root: Path, out: Path) -> None:
         text, digest = _masked(terraform.planned()), sha256(terraform.saved)
         if key:
             told = {"root": str(root), "tree": _tree(), "plan": _text(terraform.saved.read_bytes())}
+            told["hidden"] = "\n".join(_hidden())
             write_bytes(out / SEALED, _box(key).encrypt(json.dumps(told).encode()))
     then = (
         f"On merge exactly this plan is applied (SHA-256 `{digest[:12]}`), unless it is out of date then."
@@ -123,6 +124,7 @@ def apply(root: Path, folder: Path) -> None:
     if not (key := os.environ.pop(KEY, "")):
         raise UserError(f"{KEY} is not set: the environment `apply` needs the key that `plan` has")
     told = _opened(key, folder / SEALED)
+    secret(told.get("hidden", ""))  # what Terraform says of an apply that fails is in the log
     if (told["root"], told["tree"]) != (str(root), _tree()):
         raise Refused(f"the plan is out of date: it is of another infra/ than was merged: {AGAIN}")
     with _terraform(root) as terraform:
@@ -163,6 +165,7 @@ def _tree() -> str:
 @contextlib.contextmanager
 def _terraform(root: Path) -> Iterator[Terraform]:
     """Terraform on a root module with its own backend; what it writes here is gone afterwards."""
+    secret("\n".join(_hidden()))  # before it says a word: its errors quote values
     if INFRA not in root.parents or ".." in root.parts or not list(root.glob("*.tf")):
         raise UserError(f"{ROOT} is {str(root)!r}, which is not a folder of infra/ with *.tf: correct it")
     with tempfile.TemporaryDirectory() as folder:
@@ -189,26 +192,35 @@ def _given() -> dict[str, Any]:
 
 
 def _masked(text: str) -> str:
-    """The text without the values that were given; what Terraform knows to be sensitive it hides itself."""
-    for value in sorted(_values(_given()), key=len, reverse=True):
-        secret(value)
-        for shown in {value, json.dumps(value)[1:-1]}:
-            text = text.replace(shown, "***")
+    """The text without the values that were given, which the log has whole; what Terraform knows to be
+    sensitive it hides itself."""
+    for line in _hidden():
+        spelled = json.dumps(line)[1:-1], json.dumps(line, ensure_ascii=False)[1:-1]
+        for shown in (line, *spelled):
+            text = text.replace(re.sub(r"([$%])\{", r"\1\1{", shown), "***").replace(shown, "***")
+    print(text)
     return text
+
+
+def _hidden() -> list[str]:
+    """Each line of each value that was given, the longest first: of several lines Terraform shows each with a
+    margin."""
+    lines = {line.strip() for value in _values(_given()) for line in value.splitlines()}
+    return sorted((line for line in lines if len(line) >= SHORTEST), key=len, reverse=True)
 
 
 def _values(given: Any) -> set[str]:
     if isinstance(given, dict | list):
         inner = given.values() if isinstance(given, dict) else given
         return {found for value in inner for found in _values(value)}
-    return {str(given)} if len(str(given)) >= SHORTEST and not isinstance(given, bool) else set()
+    return {str(given)} if not isinstance(given, bool) else set()
 
 
 def _shown(text: str) -> str:
     """A plan as Markdown, cut where it is too long for a comment."""
     text = text.strip()
     if len(text) > MOST:
-        text = f"{text[:MOST]}\n... and {len(text) - MOST:,} characters more, in the log of the job `plan`"
+        text = f"{text[:MOST]}\n... and {len(text) - MOST:,} characters more, in the log of the run that made this"
     fence = "`" * max(3, 1 + max((len(found) for found in re.findall("`+", text)), default=0))
     said = f"<summary>What Terraform says</summary>\n\n{fence}\n{text}\n{fence}"
     return f"<details>{said}\n\n</details>" if text else ""

@@ -267,6 +267,37 @@ def test_a_plan_that_was_changed_or_is_anothers_is_refused(
     assert not here.state.exists()
 
 
+def test_no_line_and_no_spelling_of_a_secret_is_shown_and_the_log_hides_it_before_terraform_speaks(
+    here: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told = ["first of it", 'a "quoted" \\ word, caf\u00e9', "${not} 100 %{ either", "last 25%"]
+    monkeypatch.setenv(infra.VARIABLES, json.dumps({"password": "\n".join(told)}))
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    parts = ("first of", "quoted", "caf", "not}", "either", "last 25")
+    sealed(here, "large", tmp_path / "plan", monkeypatch)
+    shown = (tmp_path / "plan" / infra.TEXT).read_text()
+    assert "large, ***" in shown and not [part for part in parts if part in shown], shown
+    lines = capfd.readouterr().out.splitlines()
+    hidden = [line.removeprefix("::add-mask::") for line in lines if line.startswith("::add-mask::")]
+    assert {line.replace("%", "%25") for line in told} <= set(hidden)
+    assert not [line for line in lines if not line.startswith("::add-mask::") and any(map(line.count, parts))]
+
+    monkeypatch.setenv(infra.VARIABLES, "{}")
+    infra.apply(ROOT, tmp_path / "plan")  # whose job is not given the secrets: the sealed plan tells them
+    assert {line.replace("%", "%25") for line in told} <= {
+        line.removeprefix("::add-mask::") for line in capfd.readouterr().out.splitlines()
+    }
+
+    monkeypatch.setenv(infra.VARIABLES, json.dumps({"password": SECRET}))
+    here.write(
+        {"infra/small/main.tf": here.module("large")["infra/small/main.tf"].replace("input =", "unknown =")}
+    )
+    with pytest.raises((Refused, UserError)):
+        infra.plan(ROOT, tmp_path / "plan")
+    assert f"::add-mask::{SECRET}" in capfd.readouterr().out
+    git(here.main, "checkout", "--quiet", "--force", "HEAD")
+
+
 def test_a_stale_plan_is_out_of_date(here: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sealed(here, "large", tmp_path / "one", monkeypatch)
     infra.plan(ROOT, tmp_path / "two")
