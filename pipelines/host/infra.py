@@ -220,7 +220,7 @@ def _shown(text: str) -> str:
     """A plan as Markdown, cut where it is too long for a comment."""
     text = text.strip()
     if len(text) > MOST:
-        text = f"{text[:MOST]}\n... and {len(text) - MOST:,} characters more, in the log of the run that made this"
+        text = f"{text[:MOST]}\n... and {len(text) - MOST:,} characters more, in the log of the run"
     fence = "`" * max(3, 1 + max((len(found) for found in re.findall("`+", text)), default=0))
     said = f"<summary>What Terraform says</summary>\n\n{fence}\n{text}\n{fence}"
     return f"<details>{said}\n\n</details>" if text else ""

@@ -68,10 +68,11 @@ def release(
         step(f"release {release_id[:12]} is in {store.where} already")
         _require_vouched(here, store.get(release_id), ledger, review)
         version = _register(store, problem.contract, release_id, head)
-        if supply.lacks(before := store.get(release_id), ledger):
+        known = {one.entry.image for one in ledger.chain(ENV, known=True) if one.entry.release == release_id}
+        if supply.lacks(before := store.get(release_id), ledger, known):
             with store.put(release_id, replace=True) as folder:
                 shutil.copytree(before, folder, dirs_exist_ok=True)
-                supply.complete(folder, ledger)
+                supply.complete(folder, ledger, known)
     figures, shown = Metrics.read(here / "models").figures, (*problem.task.compared, problem.task.skill)
     evidence: dict[str, Any] = {m.key: figures[m.key] for m in shown if m.key in figures}
     evidence |= {"sha256": sha256(here / "models/model.onnx")} | review.figures

@@ -4,6 +4,7 @@ All of it is made before the store has the release, and before the ledger names 
 pushed an image that nobody names, and the same command makes the same digest again."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from pipelines.artifacts.release import Image, Release
@@ -19,11 +20,12 @@ from pipelines.release import image, sbom
 FILES = (SBOM, attestation.ATTESTATION, keyless.BUNDLE)  # in evidence/
 
 
-def complete(folder: Path, ledger: Ledger) -> None:
+def complete(folder: Path, ledger: Ledger, known: Collection[str | None] = ()) -> None:
     """Build and push the image of the release in a folder, write its SBOM, sign both and attach them.
 
-    As far as this machine has an engine, a registry, and somebody who signs. UserError where one of them
-    fails that is configured."""
+    As far as this machine has an engine, a registry, and somebody who signs. An image that was not pushed
+    here stays where it is one of `known`: whoever can write the store could have put another one there.
+    UserError where one of them fails that is configured."""
     about, there = Release.read(folder), images.configured()
     if there and not missing(there):
         with image.built(folder) as made:
@@ -34,6 +36,11 @@ def complete(folder: Path, ledger: Ledger) -> None:
             pushed = Image(name=there.name, digest=made.layout.digest, base=made.image.base)
         about = about.model_copy(update={"image": pushed})
         about.write(folder)
+    elif about.image and about.image.reference not in (None, *known):
+        step(f"{about.image.reference} was not pushed here, and no entry of ours names it: it is left out")
+        about = about.model_copy(update={"image": None})
+        about.write(folder)
+        (folder / "evidence" / SBOM).unlink(missing_ok=True)
     for signer in signers(ledger):
         signed = signer.sign(attestation.statement(folder, ledger.repository))
         write_bytes(folder / "evidence" / signer.file, signed)
@@ -41,10 +48,13 @@ def complete(folder: Path, ledger: Ledger) -> None:
             there.attach(about.image.digest, signer.media, signed)
 
 
-def lacks(folder: Path, ledger: Ledger) -> bool:
-    """Whether a release that was made before has less than would be made now."""
+def lacks(folder: Path, ledger: Ledger, known: Collection[str | None] = ()) -> bool:
+    """Whether a release that was made before has less than would be made now, or an image that is not one of
+    `known`."""
     about, there = Release.read(folder), images.configured()
     held = about.image and about.image.reference
+    if held and held not in known:
+        return True
     pushed = held and there and about.image and there.name == about.image.name
     if there and not missing(there) and not (pushed and about.image and there.manifest(about.image.digest)):
         return True

@@ -274,6 +274,23 @@ def test_a_release_that_was_made_without_a_registry_gets_its_image_by_the_same_c
     assert entry.image and entry.image.startswith(f"{registry.name}@sha256:")
 
 
+@pytest.mark.parametrize("stripped", [True, False], ids=["without its statement", "with its statement"])
+def test_an_image_that_somebody_wrote_into_the_store_is_neither_signed_nor_named(
+    checkout: Path, registry: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stripped: bool
+) -> None:
+    store = Store(tmp_path / "store")
+    monkeypatch.setenv(images.VARIABLE, "none")
+    folder = store.get(number := release(PROBLEM, store=store))
+    planted = Image(name=registry.name, digest=f"sha256:{'e' * 64}", base="theirs")
+    Release.read(folder).model_copy(update={"image": planted}).write(folder)
+    if stripped:
+        (folder / "evidence" / ATTESTATION).unlink()
+    assert release(PROBLEM, store=store) == number
+    assert Ledger().required("staging").image is None and Release.read(store.get(number)).image is None
+    signed = json.loads((store.get(number) / "evidence" / ATTESTATION).read_bytes())
+    assert b"e" * 64 not in base64.b64decode(signed["payload"])
+
+
 def test_a_registry_that_was_named_and_no_engine_is_an_error(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
