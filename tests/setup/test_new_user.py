@@ -2,6 +2,7 @@
 the deploy; against the stand-in of GitHub, which enforces what `ml init` has set."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,9 @@ from pipelines.local.act import Place, Run
 from pipelines.local.plans import Plan
 from pipelines.local.stage import SHORT
 from pipelines.registry.ledger import Ledger
+from pipelines.release import image
 from pipelines.rollout.rehearse import free_ports
+from tests.delivery import registries
 from tests.problems.yours import environment, run
 from tests.shared import once
 
@@ -128,7 +131,8 @@ def signed_up(folder: Path, yours: Path, shared: Path, plan: Plan) -> Iterator[U
     for name, port in zip(ENVIRONMENTS, (first, first + 4), strict=True):
         write_json(home / name / "terraform.tfvars.json", {"port": port})
     with github.serve(folder / "state", origin, REPOSITORY, plan=plan) as api:
-        there = {"GREENLIGHT_HOME": str(home), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        there = given(*image.CERTIFICATES, "PIP_INDEX_URL")  # for the image's packages
+        there |= {"GREENLIGHT_HOME": str(home), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
         place = Place(origin, folder / "state", REPOSITORY, api, {}, there)
         pushes.door("enter", folder / "checkout", f"{api}/repos/{REPOSITORY}", login=f"user:{OWNER}")
         user = User(folder, place, "parcel-delay")
@@ -142,16 +146,36 @@ def signed_up(folder: Path, yours: Path, shared: Path, plan: Plan) -> Iterator[U
                     terraform.down(name, user.name, home)
 
 
+def given(*names: str) -> dict[str, str]:
+    """Those of this process's environment."""
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
+@contextmanager
+def registry(folder: Path) -> Iterator[str]:
+    """HOST/PATH in a registry on this machine; `none` where it can build no image, or has no registry."""
+    if reason := image.missing() or (None if shutil.which(registries.PROGRAM) else registries.PROGRAM):
+        print(f"the part with an image is left out: {reason}")
+        yield "none"
+        return
+    with registries.real(folder) as name:
+        yield name
+
+
 @pytest.mark.slow
 def test_from_the_template_to_a_model_that_serves(
     yours: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     shared = once(tmp_path_factory, "shared", lambda folder: None)
-    with signed_up(tmp_path, yours, shared, Plan.PUBLIC) as user:
+    with (
+        registry(tmp_path / "registry") as images,
+        signed_up(tmp_path, yours, shared, Plan.PUBLIC) as user,
+    ):
         code, said = user.ml("doctor")
         assert code == 3, said
-        owners = f"@{OWNER} @{FRIEND}"
-        code, said = user.ml("init", "--owners", owners, "--reviewers", f"@{FRIEND}", "--runner", RUNNER)
+        asked = ["--owners", f"@{OWNER} @{FRIEND}", "--reviewers", f"@{FRIEND}", "--runner", RUNNER]
+        variables = {"GREENLIGHT_REGISTRY": images} | given("GREENLIGHT_BASE_IMAGE")
+        code, said = user.ml("init", *asked, *(f"--var={name}={value}" for name, value in variables.items()))
         assert code == 0, said
         assert user.git("status", "--porcelain") == ""
         runner = {"name": "box", "labels": [RUNNER], "runner_group_id": 1}
@@ -173,8 +197,13 @@ def test_from_the_template_to_a_model_that_serves(
             entry = Ledger(user.checkout).wanted(name)
             assert entry and running == entry.release
             assert entry.commit == git.run("rev-parse", BRANCH, at=user.place.origin)
+            assert (entry.image or "").startswith(f"{images}@sha256:") == (images != "none")
 
+        user.git("fetch", "--quiet", "origin")
         user.git("checkout", "--quiet", "--detach", f"origin/{BRANCH}")
+        for verb in (("reproduce",), ("release", "--verify", running)):
+            code, said = user.ml(*verb)
+            assert code == 0, said
         code, said = user.ml("doctor", "--json")
         off = {
             c["what"]: c["says"]
