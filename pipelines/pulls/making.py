@@ -4,10 +4,10 @@ looks at what came of it and commits that file, and no other, to the proposal's 
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
-from subprocess import TimeoutExpired
 
 from pipelines.base import git, programs
 from pipelines.base.console import output, step, summary
@@ -109,7 +109,7 @@ def _reproduce(patience: float) -> None:
             raise UserError(
                 f"no model comes of this params.yaml: `ml reproduce` ended with {code}, as said above"
             )
-    except TimeoutExpired:
+    except subprocess.TimeoutExpired:
         raise UserError(
             f"no model comes of this params.yaml within {patience:.0f} s: let it take less"
         ) from None
