@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 BUNDLE = "attestation.sigstore.json"  # in evidence/
 MEDIA = "application/vnd.dev.sigstore.bundle.v0.3+json"
 ISSUER = "https://token.actions.githubusercontent.com"
+RUNNER = "github-hosted"  # as `build` of the workflow is
 
 
 def signer() -> "Keyless | None":
@@ -87,9 +88,10 @@ class Workflow:
         from sigstore import errors
         from sigstore.models import Bundle
         from sigstore.verify import Verifier
-        from sigstore.verify.policy import Identity
+        from sigstore.verify.policy import AllOf, Identity, OIDCRunnerEnvironment
 
-        policy = Identity(identity=self.identity, issuer=ISSUER)
+        # `train` has the same identity, and may run on a machine that proposals had before: GREENLIGHT_TRAINER
+        policy = AllOf([Identity(identity=self.identity, issuer=ISSUER), OIDCRunnerEnvironment(RUNNER)])
         try:
             bundle = Bundle.from_json(content)
             kind, payload = Verifier.production().verify_dsse(bundle, policy)

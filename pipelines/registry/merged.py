@@ -46,7 +46,8 @@ def check(entry: Entry, folder: Path, repository: Path | str = ".") -> None:
         if blob != held[path]:
             raise UserError(f"{name}: {path} is not the one {at}: {by_hand}")
     _check_models(files, entry, git.blob(entry.commit, LOCK, at=repository), name, at)
-    _check_start(folder / "bento" / "bento.yaml", source / BENTOFILE, name)
+    if why := another_start(folder):
+        raise UserError(f"{name}: {why}")
     if entry.beside is not None and digest(folder) != entry.beside:
         what = f"{name}: evidence/ or release.json in {folder}"
         raise UserError(f"{what} is not what the ledger's entry names: {AGAIN}")
@@ -101,17 +102,22 @@ def _check_models(files: Mapping[str, Path], entry: Entry, lock: bytes | None, n
         raise UserError(f"{name}: {fault}")
 
 
-def _check_start(bento: Path, bentofile: Path, name: str) -> None:
-    """What BentoML starts by, which the id does not cover: it says what the commit's file says, no more."""
+def another_start(folder: Path) -> str | None:
+    """Why the release in a folder would not start as it was made: what BentoML starts by is not in the id. It
+    says what the commit's file says, no more."""
+    files = (folder / "bento" / "bento.yaml", folder / "bento" / "src" / BENTOFILE)
     try:
-        said, meant = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in (bento, bentofile))
+        said, meant = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in files)
         same = said["service"] == meant["service"]
         more = any(said.get(key) for key in ("envs", "models", "args"))
         more |= any(one.get(key) for one in said.get("services") or () for key in ("models", "dependencies"))
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{name}: bento.yaml or {BENTOFILE} is not what `ml release` writes") from None
-    if not same or more:
-        raise UserError(f"{name}: bento.yaml starts another service than {BENTOFILE} does, or with more")
+        return f"bento.yaml or {BENTOFILE} is not what `ml release` writes"
+    return (
+        None
+        if same and not more
+        else f"bento.yaml starts another service than {BENTOFILE} does, or with more"
+    )
 
 
 def digest(folder: Path) -> str:

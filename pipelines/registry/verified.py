@@ -42,6 +42,8 @@ def check(
         raise Unattested(
             f"has no {names}: run `ml release` again at its commit {about.commit[:12]}, with a key"
         )
+    if why := merged.another_start(folder):
+        raise Untrusted(f"is not started as it was made: {why}")
     merged.require_merged(about.commit, checkout)
     found.append(f"the commit {about.commit[:12]} was merged into {branch.removeprefix('refs/heads/')}")
     named = about.image.reference if about.image else None

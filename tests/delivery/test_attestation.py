@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import asyncssh
 import pytest
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -152,7 +153,14 @@ def not_beside_the_image(world: Trusting, folder: Path, registry: Images) -> Non
     world.attest(folder)
 
 
+def another_start(world: Trusting, folder: Path, registry: Images) -> None:
+    file = folder / "bento" / "bento.yaml"
+    more = {"envs": [{"name": "PYTHONPATH", "value": "/tmp"}]}
+    file.write_text(json.dumps(yaml.safe_load(file.read_text()) | more))
+
+
 ATTACKS = {
+    another_start: "bento.yaml starts another service than bentofile.yaml does, or with more",
     swapped_image: f"{ATTESTATION} is of another 127.0.0.1",
     swapped_sbom: f"is of another {SBOM}",
     sbom_of_another_image: "names an SBOM of another image",
@@ -302,22 +310,28 @@ def test_a_registry_that_was_named_and_no_engine_is_an_error(
 # --- without a key: the documented contract of Sigstore's library, by a stand-in of its service ---------
 
 
-def certificate(identity: str, issuer: str = keyless.ISSUER) -> x509.Certificate:
+def certificate(identity: str, issuer: str, runner: str) -> x509.Certificate:
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime(2026, 1, 1)
     name = x509.Name([])
     named = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity)])
     issued = x509.UnrecognizedExtension(ObjectIdentifier("1.3.6.1.4.1.57264.1.1"), issuer.encode())
+    ran_on = b"\x0c" + bytes([len(runner)]) + runner.encode()  # DER, a UTF8String
+    ran = x509.UnrecognizedExtension(ObjectIdentifier("1.3.6.1.4.1.57264.1.11"), ran_on)
     built = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=1))
-    return built.add_extension(named, True).add_extension(issued, False).sign(key, hashes.SHA256())
+    for extension, critical in ((named, True), (issued, False), (ran, False)):
+        built = built.add_extension(extension, critical)
+    return built.sign(key, hashes.SHA256())
 
 
 WANTED = f"https://github.com/Own/Er/{attestation.WORKFLOW}@refs/heads/main"
+HOSTED = "github-hosted"
 OTHERS = {
-    "the workflow's": (WANTED, keyless.ISSUER, True),
-    "another workflow's": (WANTED.replace("release.yml", "propose.yml"), keyless.ISSUER, False),
-    "another branch's": (WANTED.replace("main", "mine"), keyless.ISSUER, False),
-    "a fork's": (WANTED.replace("Own/", "Fork/"), keyless.ISSUER, False),
-    "another issuer's": (WANTED, "https://accounts.example.com", False),
+    "the workflow's": (WANTED, keyless.ISSUER, HOSTED, True),
+    "another workflow's": (WANTED.replace("release.yml", "propose.yml"), keyless.ISSUER, HOSTED, False),
+    "another branch's": (WANTED.replace("main", "mine"), keyless.ISSUER, HOSTED, False),
+    "a fork's": (WANTED.replace("Own/", "Fork/"), keyless.ISSUER, HOSTED, False),
+    "another issuer's": (WANTED, "https://accounts.example.com", HOSTED, False),
+    "a trainer's of one's own": (WANTED, keyless.ISSUER, "self-hosted", False),
 }
 
 
@@ -328,10 +342,10 @@ def test_only_the_release_workflow_of_this_repository_counts(
     from sigstore.models import Bundle
     from sigstore.verify import Verifier
 
-    identity, issuer, counts = OTHERS[whose]
+    identity, issuer, runner, counts = OTHERS[whose]
 
     def verify_dsse(bundle: bytes, policy) -> tuple[str, bytes]:
-        policy.verify(certificate(identity, issuer))
+        policy.verify(certificate(identity, issuer, runner))
         return attestation.PAYLOAD, bundle
 
     monkeypatch.setattr(Verifier, "production", lambda: SimpleNamespace(verify_dsse=verify_dsse))
