@@ -90,7 +90,7 @@ class Workflow:
         from sigstore.verify import Verifier
         from sigstore.verify.policy import AllOf, Identity, OIDCRunnerEnvironment
 
-        # `train` has the same identity, and may run on a machine that proposals had before: GREENLIGHT_TRAINER
+        # `train` has the same identity, maybe on a machine that proposals had before: GREENLIGHT_TRAINER
         policy = AllOf([Identity(identity=self.identity, issuer=ISSUER), OIDCRunnerEnvironment(RUNNER)])
         try:
             bundle = Bundle.from_json(content)
