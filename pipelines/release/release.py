@@ -68,8 +68,9 @@ def release(
         step(f"release {release_id[:12]} is in {store.where} already")
         _require_vouched(here, store.get(release_id), ledger, review)
         version = _register(store, problem.contract, release_id, head)
-        known = {one.entry.image for one in ledger.chain(ENV, known=True) if one.entry.release == release_id}
-        if supply.lacks(before := store.get(release_id), ledger, known):
+        held = merged.digest(before := store.get(release_id))
+        known = {one.entry.image for one in ledger.chain(ENV, known=True) if one.entry.beside == held}
+        if supply.lacks(before, ledger, known):
             with store.put(release_id, replace=True) as folder:
                 shutil.copytree(before, folder, dirs_exist_ok=True)
                 supply.complete(folder, ledger, known)

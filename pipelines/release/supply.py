@@ -36,11 +36,12 @@ def complete(folder: Path, ledger: Ledger, known: Collection[str | None] = ()) -
             pushed = Image(name=there.name, digest=made.layout.digest, base=made.image.base)
         about = about.model_copy(update={"image": pushed})
         about.write(folder)
-    elif about.image and about.image.reference not in (None, *known):
-        step(f"{about.image.reference} was not pushed here, and no entry of ours names it: it is left out")
-        about = about.model_copy(update={"image": None})
-        about.write(folder)
+    elif not (named := about.image and about.image.reference) or named not in known:
         (folder / "evidence" / SBOM).unlink(missing_ok=True)
+        if named:
+            step(f"{named} was not pushed here, and no entry of ours names it: it is left out")
+            about = about.model_copy(update={"image": None})
+            about.write(folder)
     for signer in signers(ledger):
         signed = signer.sign(attestation.statement(folder, ledger.repository))
         write_bytes(folder / "evidence" / signer.file, signed)

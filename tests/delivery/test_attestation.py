@@ -291,9 +291,14 @@ def test_an_image_that_somebody_wrote_into_the_store_is_neither_signed_nor_named
     folder = store.get(number := release(PROBLEM, store=store))
     planted = Image(name=registry.name, digest=f"sha256:{'e' * 64}", base="theirs")
     Release.read(folder).model_copy(update={"image": planted}).write(folder)
+    write_bytes(
+        folder / "evidence" / SBOM,
+        json.dumps({"metadata": {"component": {"version": planted.digest}}}).encode(),
+    )
     if stripped:
         (folder / "evidence" / ATTESTATION).unlink()
     assert release(PROBLEM, store=store) == number
+    assert not (store.get(number) / "evidence" / SBOM).exists()
     assert Ledger().required("staging").image is None and Release.read(store.get(number)).image is None
     signed = json.loads((store.get(number) / "evidence" / ATTESTATION).read_bytes())
     assert b"e" * 64 not in base64.b64decode(signed["payload"])
