@@ -115,22 +115,24 @@ class Images:
                 self._put(_tag(to), canonical(index), INDEX)
 
     def attached(self, to: str, media: str) -> list[bytes]:
-        """All of one kind that is attached to an image. Each is what its digest says."""
+        """All of one kind that is attached to an image. Each is what its digest says; what is not one, which
+        whoever may push can attach too, is passed over."""
         found = []
         for entry in self._referrers(to):
-            if entry.get("artifactType") == media and (manifest := self.manifest(str(entry["digest"]))):
-                for layer in json.loads(manifest)["layers"]:
-                    if layer["size"] <= LARGEST and (content := self._content("blobs", layer["digest"])):
-                        found.append(content)
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                if entry.get("artifactType") == media and (manifest := self.manifest(_digest(entry))):
+                    for layer in json.loads(manifest)["layers"]:
+                        if layer["size"] <= LARGEST and (content := self._content("blobs", _digest(layer))):
+                            found.append(content)
         return found
 
     def _referrers(self, to: str) -> list[dict[str, Any]]:
         answer = self._ask("GET", f"referrers/{to}", missing=True)
-        return self._listed(to) if answer.status_code == 404 else list(_json(answer)["manifests"])
+        return self._listed(to) if answer.status_code == 404 else _manifests(answer)
 
     def _listed(self, to: str) -> list[dict[str, Any]]:
         answer = self._ask("GET", f"manifests/{_tag(to)}", {"Accept": INDEX}, missing=True)
-        return [] if answer.status_code == 404 else list(_json(answer)["manifests"])
+        return [] if answer.status_code == 404 else _manifests(answer)
 
     def _content(self, kind: str, digest: str, **headers: str) -> bytes | None:
         answer = self._ask("GET", f"{kind}/{digest}", headers, missing=True)
@@ -269,6 +271,18 @@ def _json(answer: "httpx.Response") -> dict[str, Any]:
             f"{answer.url.host} answers {answer.url.path} with something else than JSON: try again"
         )
     return found
+
+
+def _manifests(answer: "httpx.Response") -> list[Any]:
+    found = _json(answer).get("manifests")
+    return found if isinstance(found, list) else []
+
+
+def _digest(entry: dict[str, Any]) -> str:
+    """ValueError where it is none: it becomes part of an address."""
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest := entry["digest"]):
+        raise ValueError(f"{digest} is not a digest")
+    return str(digest)
 
 
 def _why(answer: "httpx.Response") -> str:

@@ -71,6 +71,31 @@ def test_what_is_attached_is_found_and_twice_is_once(registry, tmp_path: Path) -
         there.attach(f"sha256:{'0' * 64}", KIND, b"{}")
 
 
+@pytest.mark.parametrize(
+    "manifest", [b"[]", b"no JSON", b'{"layers": [1, {"size": "1"}]}', b'{"layers": [{"size": 2}]}']
+)
+def test_what_somebody_else_attached_badly_hides_nothing(
+    manifest: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = json.dumps({"layers": [{"size": 2, "digest": digest_of(b"{}")}]}).encode()
+    held = {digest_of(content): content for content in (b"{}", good, manifest)}
+    bad = ["a word", {}, {"artifactType": KIND}, {"artifactType": KIND, "digest": "../../v2"}]
+    named = [{"artifactType": KIND, "digest": digest_of(one)} for one in (manifest, good)]
+
+    def ask(self: Images, method: str, path: str, *more: object, **options: object) -> httpx.Response:
+        kind, _, digest = path.partition("/")
+        content = (
+            json.dumps({"manifests": [*bad, *named]}).encode() if kind == "referrers" else held.get(digest)
+        )
+        return httpx.Response(404 if content is None else 200, content=content)
+
+    monkeypatch.setattr(Images, "_ask", ask)
+    assert Images.of("reg.example.com/a/b").attached(f"sha256:{'0' * 64}", KIND) == [b"{}"]
+    held.clear()
+    bad[:] = named[:] = []
+    assert Images.of("reg.example.com/a/b").attached(f"sha256:{'0' * 64}", KIND) == []
+
+
 def test_a_blob_that_was_changed_in_the_registry_is_not_taken(registry, tmp_path: Path) -> None:
     there, made = Images.of(registry[0]), layout(tmp_path, more="changed")
     there.push(made, "v1")
