@@ -343,6 +343,14 @@ def test_a_role_for_the_dvc_remote_is_asked_for_where_the_job_may_and_a_writing_
         }.items()
     )
     assert {name for (name, _), role in asked.items() if role == write} == {"release", "drift"}
+    # GitHub says who runs by the environment, else by the branch: so who trains is not who writes
+    of = {(name, key): job.get("environment") for name, key, job in jobs()}
+    assert {of[at] for at, role in asked.items() if role == write} == {"staging"}
+    assert {of[at] for at, role in asked.items() if role == read} == {None}
+    for page in ("s3", "gcs", "azure"):
+        text = (ROOT / f"docs/remotes/{page}.md").read_text()
+        assert "environment:staging" in text
+        assert not re.search(r"(write .*|objectCreator[^`]*?)refs/heads/main", text)
 
 
 def test_a_plan_is_made_for_branches_of_the_repository_in_an_environment_that_somebody_approves() -> None:
