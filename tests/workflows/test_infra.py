@@ -192,6 +192,17 @@ def test_a_fork_gets_checks_and_no_plan(team: Team) -> None:
     assert not team.comments(pull)
 
 
+def test_a_merge_queues_group_gets_checks_and_no_plan(team: Team) -> None:
+    team.propose("queued", {"infra/small/note.txt": "queued\n"})
+    base, head = (git(team.main, "rev-parse", name) for name in ("origin/main", "queued"))
+    branch = f"refs/heads/gh-readonly-queue/main/pr-1-{base}"
+    git(team.main, "push", "--quiet", "origin", f"{head}:{branch}")
+    group = {"head_ref": branch, "head_sha": head, "base_ref": "refs/heads/main", "base_sha": base}
+    run = team.run(events.merge_group(REPOSITORY, group))
+    assert run.jobs["check"] == "success", run.log.read_text()
+    assert {run.jobs[job] for job in set(run.jobs) - {"check"}} == {"skipped"}
+
+
 def test_what_does_not_touch_infra_is_green_at_once(here: Team, capsys: pytest.CaptureFixture[str]) -> None:
     head = git(here.main, "rev-parse", "HEAD")
     infra.check(head, head)

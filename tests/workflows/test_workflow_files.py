@@ -179,7 +179,11 @@ def test_a_run_of_an_old_head_neither_cancels_nor_replaces_that_of_the_newest() 
 
 def test_what_a_merge_queue_is_about_to_merge_is_checked_and_no_code_of_it_may_write() -> None:
     asked = {"types": ["checks_requested"]}
-    assert {name for name in NAMES if load(name)["on"].get("merge_group") == asked} == {"ci", "propose"}
+    assert {name for name in NAMES if load(name)["on"].get("merge_group") == asked} == {
+        "ci",
+        "infra",
+        "propose",
+    }
     assert "github.event.workflow_run.event == 'merge_group'" in load("judge")["jobs"]["find"]["if"]
     # rights and secrets of the two: test_code_of_a_pull_request_never_runs_on_the_host_or_with_a_secret
 
