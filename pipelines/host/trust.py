@@ -80,7 +80,9 @@ def attested(host: Host, ledger: Ledger, entry: Entry, folder: Path, back: bool)
     asked: list[Verifier] = []
     if (listed := signers(host.folder)) is not None:
         asked.append(ListedKeys(listed))
-    elif os.environ.get(VERIFY) == "keyless":
+    elif how := os.environ.get(VERIFY):
+        if how != "keyless":
+            raise UserError(f"{VERIFY} is {how!r}, and only `keyless` is known: correct or unset it")
         asked.append(Workflow(ledger.spelling, merged.default_branch()))
     if not asked:
         return

@@ -219,6 +219,13 @@ def test_a_host_without_a_list_takes_it_as_it_is(world: Trusting) -> None:
     world.follows(world.write(world.merged("old", signed=False)))
 
 
+def test_a_misspelt_demand_is_not_taken_for_none(world: Trusting) -> None:
+    (world.host.folder / "allowed_signers").unlink()
+    world.patch.setenv("GREENLIGHT_VERIFY", "Keyless")
+    world.write(world.merged("old", signed=False))
+    world.refuses("GREENLIGHT_VERIFY is 'Keyless', and only `keyless` is known")
+
+
 # --- `ml release`: in one order, and a kill anywhere --------------------------------------------------------
 
 
