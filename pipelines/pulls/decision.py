@@ -41,7 +41,7 @@ def decide(
         return Decision("pending", f"{cut}: make the proposal smaller")
     if not changes.paths:
         return Decision("error", "the pull request changes no file, so there is nothing to judge")
-    if scope.changes_model(changes.paths) and (why := runs.behind_a_model(github, proposal)):
+    if why := runs.behind_a_model(github, proposal):
         return Decision("failure", why)
     if isinstance(verdict, Decision):
         return verdict

@@ -80,8 +80,9 @@ def needs_model(github: GitHub, proposal: proposals.Proposal) -> bool:
 
 
 def behind_a_model(github: GitHub, proposal: proposals.Proposal) -> str | None:
-    """Why a group that changes the model is not judged: it is on top of another group, not merged yet, that
-    does too, or its queue has to make it anew. Judged it would be against neither."""
+    """Why a group gets no success: it is on top of another group, not merged yet, that changes the model, or
+    its queue has to make it anew. A model on top would be judged against neither; and a queue that asks its
+    newest group alone would merge with pages the model below them, whatever was said of that."""
     if not proposal.behind_another:
         return None
     try:
@@ -91,7 +92,7 @@ def behind_a_model(github: GitHub, proposal: proposals.Proposal) -> str | None:
     if ahead.behind:
         return f"{proposal.base} moved on without this group: add it to the queue again"
     if scope.changes_model(ahead.paths):
-        return "the group before it changes the model too: add it to the queue again when that is merged"
+        return "the group before it changes the model: add it to the queue again when that is merged"
     return None
 
 
