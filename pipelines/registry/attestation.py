@@ -30,7 +30,6 @@ STATEMENT, PROVENANCE = "https://in-toto.io/Statement/v1", "https://slsa.dev/pro
 BUILD = "https://slsa-framework.github.io/github-actions-buildtypes/workflow/v1"
 WORKFLOW = ".github/workflows/release.yml"
 HERE = "urn:greenlight:local"  # who built, where that was no workflow
-LARGEST = 1 << 20  # bytes
 
 
 class Signer(Protocol):

@@ -60,13 +60,15 @@ def api_of(host: str) -> str:
 
 
 def token(host: str) -> str:
-    """GITHUB_TOKEN, GH_TOKEN, or that of GitHub's own program. UserError where there is none."""
-    if known := client.token():
+    """GITHUB_TOKEN or GH_TOKEN, as GitHub's own program takes them: for github.com, and for another server
+    only where GITHUB_API_URL names it, since whoever a remote names would read it; GH_ENTERPRISE_TOKEN for
+    any other; else the one that program has. UserError where there is none."""
+    own = host == "github.com" or host.endswith(".ghe.com") or bool(os.environ.get("GITHUB_API_URL"))
+    if known := client.token() if own else os.environ.get("GH_ENTERPRISE_TOKEN", ""):
         return known
     if program := programs.find("gh"):
         done = programs.run([program, "auth", "token", "--hostname", host], timeout=PATIENCE_SECONDS)
         if done.returncode == 0 and (told := done.stdout.strip()):
             return told
-    raise UserError(
-        f"no token for {host}: run `gh auth login`, or set GITHUB_TOKEN to one of an administrator"
-    )
+    name = "GITHUB_TOKEN" if own else "GH_ENTERPRISE_TOKEN"
+    raise UserError(f"no token for {host}: run `gh auth login`, or set {name} to one of an administrator")

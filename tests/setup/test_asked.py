@@ -71,7 +71,7 @@ def test_the_token_is_a_variables_else_that_of_githubs_own_program(
     monkeypatch.setattr(
         programs, "find", lambda name: str(tmp_path / name) if (tmp_path / name).exists() else None
     )
-    for variable in ("GITHUB_TOKEN", "GH_TOKEN"):
+    for variable in ("GITHUB_TOKEN", "GH_TOKEN", "GH_ENTERPRISE_TOKEN", "GITHUB_API_URL"):
         monkeypatch.delenv(variable, raising=False)
     assert "run `gh auth login`" in mistake(lambda: where.token("github.com"))
     program = tmp_path / "gh"
@@ -80,6 +80,11 @@ def test_the_token_is_a_variables_else_that_of_githubs_own_program(
     assert where.token("git.firm.example") == "of-gh"
     assert "run `gh auth login`" in mistake(lambda: where.token("github.com")), "not logged in there"
     monkeypatch.setenv("GITHUB_TOKEN", "of-the-variable")
+    assert where.token("github.com") == where.token("firm.ghe.com") == "of-the-variable"
+    assert where.token("git.firm.example") == "of-gh", "a token of github.com is not for whom a remote names"
+    monkeypatch.setenv("GH_ENTERPRISE_TOKEN", "of-the-server")
+    assert where.token("git.firm.example") == "of-the-server"
+    monkeypatch.setenv("GITHUB_API_URL", "https://git.firm.example/api/v3")
     assert where.token("git.firm.example") == "of-the-variable"
 
 
