@@ -210,7 +210,8 @@ def _refusal(command: str, said: str) -> UserError | Refused:
     """Terraform's first error in one sentence; what our own provisioner said goes first."""
     if ours := re.search(r"^(?:.*\(local-exec\): )?ml: (.+)$", said, re.MULTILINE):
         return Refused(f"terraform {command}: {ours[1].strip()}")
-    box = re.sub("[│╷╵├─]", " ", said)
+    values = re.sub(r"\n\s*├─+\s*", "\n", said)  # the head of a list, which may have no lines
+    box = re.sub("[│╷╵]", " ", values)
     error = re.search(r"Error: (.+?)(?=\n\s*\n\s*\n|\n\s*Error: |\Z)", box, re.DOTALL)
     sentence = " ".join((error[1] if error else box).split())[:600] or "no reason was given"
     kind = UserError if command == "plan" and "tfvars.json" in sentence else Refused

@@ -277,7 +277,8 @@ def dependencies() -> list[str]:
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
     names = {
         re.split(r"[<>=\[;]", entry)[0]
-        for group in groups.values()
+        for name, group in groups.items()
+        if name != "checkov"  # which has an environment of its own
         for entry in group
         if isinstance(entry, str)
     }

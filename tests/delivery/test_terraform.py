@@ -286,3 +286,11 @@ def _processes(host: Host) -> list[psutil.Process]:
 
 def _pids(host: Host) -> set[int]:
     return {process.pid for process in _processes(host)}
+
+
+@pytest.mark.parametrize("values", ["    │ output.size is 7\n", "\n"], ids=["with values", "with none"])
+def test_the_words_of_a_failed_assertion_are_told_however_terraform_draws_its_box(values: str) -> None:
+    head = "Error: Test assertion failed\n\n  on a.tftest.hcl line 5:\n   5:  condition = output.size < 5\n"
+    said = f"{head}    ├────────────────\n{values}\nit must be small\n\n\nError: another\n"
+    told = str(terraform._refusal("test", said))
+    assert told.endswith("it must be small") and "another" not in told

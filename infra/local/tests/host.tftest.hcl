@@ -6,7 +6,7 @@ run "a_host_has_an_edge_and_two_slots_a_model" {
   variables {
     environment = "staging"
     home        = "/srv/greenlight"
-    models      = ["rain", "delay"]
+    models      = ["rain", "snow"]
   }
 
   assert {
@@ -15,7 +15,7 @@ run "a_host_has_an_edge_and_two_slots_a_model" {
   }
 
   assert {
-    condition     = output.models == [{ name = "rain", blue = 8082, green = 8083 }, { name = "delay", blue = 8084, green = 8085 }]
+    condition     = output.models == [{ name = "rain", blue = 8082, green = 8083 }, { name = "snow", blue = 8084, green = 8085 }]
     error_message = "each model has two ports of its own"
   }
 
