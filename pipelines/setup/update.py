@@ -169,13 +169,14 @@ def _commit(head: str, version: Version, merged: Merged) -> None:
 
 def _leave(head: str, version: Version, merged: Merged) -> None:
     """A merge that waits: `git commit` ends it, `git merge --abort` drops it, also if we are killed here."""
-    message = Path(git.run("rev-parse", "--git-path", "MERGE_MSG"))
+    names = ("MERGE_MSG", "MERGE_HEAD")  # files: newer versions of git let no update-ref write the second
+    message, merging = (Path(git.run("rev-parse", "--git-path", name)) for name in names)
     write_text(message, version.message)
-    git.run("update-ref", "MERGE_HEAD", version.commit)
+    write_text(merging, f"{version.commit}\n")
     try:
         git.run("read-tree", "-m", "-u", head, merged.tree)  # refused as above
     except git.Failed:
-        git.run("update-ref", "-d", "MERGE_HEAD")
+        merging.unlink()
         message.unlink()
         raise
     zero = "0" * len(head)
