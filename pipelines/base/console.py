@@ -86,9 +86,7 @@ def output(name: str, value: str) -> None:
 def secret(text: str) -> None:
     """Have the runner show *** wherever this, or a line of it, is printed from now on."""
     if os.environ.get("GITHUB_ACTIONS") == "true" and sys.__stdout__:  # not through Harmless: it is a command
-        for line in filter(
-            str.strip, text.splitlines()
-        ):  # a command ends with its line: the rest would be shown
+        for line in filter(str.strip, text.splitlines()):  # a command ends with its line
             print(f"::add-mask::{line.replace('%', '%25')}", file=sys.__stdout__, flush=True)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from pipelines.base.errors import UserError
 
+UNSAID = "refs/heads/main"  # a remote's default branch, where it names none
 PATIENCE_SECONDS = 120.0  # for one command; a remote that hangs is one that cannot be reached
 
 PINNED = {
@@ -216,11 +217,16 @@ def remote_url(remote: str = "origin", at: Path | str = ".") -> str | None:
     return run("remote", "get-url", remote, at=at) if config(f"remote.{remote}.url", at) else None
 
 
-def default_branch(remote: str = "origin", at: Path | str = ".") -> str | None:
-    """The branch that a remote calls its default one, as it says now; None where it does not say."""
-    listed = tried("ls-remote", "--symref", remote, "HEAD", at=at)
-    found = re.search(r"^ref: refs/heads/(\S+)\tHEAD$", listed.text, re.MULTILINE)
-    return found[1] if found and listed.code == 0 else None
+def default_branch(remote: str = "origin", at: Path | str = ".") -> tuple[str, str | None]:
+    """What a remote says now: its default branch, UNSAID where it names none, and that one's newest commit,
+    None where there is none. Failed where it does not answer."""
+    listed = tried("ls-remote", "--symref", remote, "HEAD", UNSAID, at=at).ended(at)
+    lines = [line.split("\t") for line in listed.text.splitlines() if "\t" in line]
+    named = next((what.removeprefix("ref: ") for what, name in lines if what.startswith("ref: ")), UNSAID)
+    heads = {name: what for what, name in lines if not what.startswith("ref: ")}
+    if "HEAD" not in heads and UNSAID in heads:
+        named = UNSAID
+    return named, heads.get("HEAD") or heads.get(UNSAID)
 
 
 def dirty(at: Path | str = ".", untracked: bool = True) -> list[str]:

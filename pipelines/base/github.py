@@ -7,6 +7,7 @@ answer as it should: a 5xx, a rate limit, a page of HTML, an answer that was cut
 import itertools
 import json
 import os
+import re
 import ssl
 import time
 from dataclasses import dataclass, field
@@ -26,12 +27,19 @@ if TYPE_CHECKING:
     import httpx
 
 API = "https://api.github.com"
+SITE = "github.com"  # the host of its pages
+ACTIONS = 15368  # the id there of the app GitHub Actions
 BOT = "github-actions[bot]"  # whose word a workflow's GITHUB_TOKEN is
 MOST = 3000  # entries of a list; GitHub itself lists no more files of a pull request
 SENTENCE_LIMIT = 140  # characters of a commit status
 PATIENCE_SECONDS = 75.0  # in which a call is repeated: GitHub asks callers in a hurry to wait for 60
 CALL_SECONDS, TRANSFER_SECONDS = 30.0, 1800.0  # without an answer; without the whole of a file
 HEADERS = {"X-GitHub-Api-Version": "2022-11-28"}
+NAME = r"(?P<name>[\w.-]+/[\w.-]+?)(?:\.git)?/?"
+WEB = re.compile(rf"https?://(?:[^@/]+@)?(?P<host>[\w.-]+(?::\d+)?)/{NAME}")
+SSH = re.compile(
+    rf"(?:(?:git\+)?ssh://(?:[^@/]+@)?(?P<host>[\w.-]+)(?::\d+)?/|[\w.-]+@(?P<short>[\w.-]+):){NAME}"
+)
 
 
 class Declined(UserError):
@@ -161,20 +169,36 @@ def token() -> str:
     return os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN") or ""
 
 
+def hosted(url: str | None) -> tuple[str, str] | None:
+    """The host of its pages and OWNER/NAME of a remote's address, on GitHub or on a server that may be one;
+    None for an address of another form, such as a folder's."""
+    if not (found := WEB.fullmatch(url or "") or SSH.fullmatch(url or "")):
+        return None
+    groups = found.groupdict()
+    return (groups["host"] or groups["short"]).removeprefix("ssh."), groups["name"]
+
+
+def trusted() -> ssl.SSLContext:
+    """Whom a client believes: the machine's certificates, a company's among them, and those that come with
+    the lock."""
+    import certifi
+
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
 @cache
 def _kit(api: str, token: str, transfer: bool) -> "githubkit.GitHub[Any]":
-    import certifi
     import githubkit  # a third of a second, which only verbs that need it pay
     import httpx
 
-    trusted = ssl.create_default_context()  # the machine's certificates, a company's among them,
-    trusted.load_verify_locations(certifi.where())  # and those that come with the lock
     return githubkit.GitHub(
         token,
         base_url=api,
         timeout=httpx.Timeout(TRANSFER_SECONDS if transfer else CALL_SECONDS, connect=CALL_SECONDS),
         trust_env=urlsplit(api).hostname not in loopback.NAMES,
-        ssl_verify=trusted,
+        ssl_verify=trusted(),
         http_cache=False,
         auto_retry=False,
         event_hooks={"response": [_in_seconds]},

@@ -160,7 +160,7 @@ def evidence(
 @verbs.command(example="ml ci identity")
 def identity(
     role: Annotated[
-        str, Option(envvar="GREENLIGHT_DVC_ROLE", help="The role, as docs/remotes/ says; empty: none.")
+        str, Option(envvar="GREENLIGHT_ROLE", help="The role, as docs/remotes/ says; empty: none.")
     ] = "",
     terraform: Annotated[bool, Option("--terraform", help="For infra/, not for the DVC remote.")] = False,
 ) -> None:

@@ -17,9 +17,9 @@ from pipelines.registry import merged, verified
 from pipelines.registry.attestation import ListedKeys, Verifier
 from pipelines.registry.keyless import Workflow
 from pipelines.registry.ledger import BRANCH, Ledger, Look, Written
-from pipelines.registry.signing import Signers, Untrusted
+from pipelines.registry.signing import LIST, Signers, Untrusted
 
-NAME, VERIFY = "allowed_signers", "GREENLIGHT_VERIFY"
+VERIFY = "GREENLIGHT_VERIFY"
 
 
 def believe(host: Host, ledger: Ledger, found: Look | None) -> str | None:
@@ -109,14 +109,14 @@ def _who(host: Host, ledger: Ledger, listed: Signers, written: Written) -> str:
 
 def signers(folder: Path) -> Signers | None:
     """Who may sign for the environment in this folder; None where it has no list."""
-    path = folder / NAME
+    path = folder / LIST
     return Signers.load(path) if path.exists() or path.is_symlink() else None
 
 
 def allow(file: Path, folder: Path) -> None:
     """Make the keys of `file` those that may sign for the environment. UserError where it lists none."""
     found = Signers.load(file)
-    write_text(folder / NAME, file.read_text(encoding="utf-8"))
+    write_text(folder / LIST, file.read_text(encoding="utf-8"))
     say(f"{folder.name}: {len(found.lines)} keys may sign the ledger")
 
 

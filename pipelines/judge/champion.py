@@ -82,8 +82,8 @@ def find(base: Path, task: Task, production: Production | None, what: str) -> Ch
 def _refs(base: Path) -> Iterator[str]:
     """Names of the base branch: as it is checked out, and as it was fetched, which may be newer."""
     yield from ("HEAD", "refs/remotes/origin/HEAD")
-    if name := git.default_branch(at=base):
-        yield f"refs/remotes/origin/{name}"
+    with contextlib.suppress(git.Failed):  # origin does not answer
+        yield f"refs/remotes/origin/{git.default_branch(at=base)[0].removeprefix('refs/heads/')}"
 
 
 def _line(base: Path, ref: str) -> list[str]:

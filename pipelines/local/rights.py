@@ -13,10 +13,9 @@ from ruamel.yaml.error import YAMLError
 
 from pipelines.base.errors import UserError, one_line
 from pipelines.base.files import read_json, write_json
-from pipelines.base.github import BOT
+from pipelines.base.github import ACTIONS, BOT
 from pipelines.local.events import Event
 
-ACTIONS = 15368  # the id of GitHub Actions, the app
 EVERYTHING = "local-token"  # of the loop itself: the bot, with every right
 SCOPES = ("actions", "checks", "contents", "issues", "pull-requests", "statuses")
 UNSAID = {"contents": "read"}  # a new repository's default, where neither the job nor the workflow says

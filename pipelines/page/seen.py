@@ -6,7 +6,7 @@ All of it is data, and much of it is strangers': nothing of it is run, and what 
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from pipelines.artifacts.drift import Check
 from pipelines.base import git, machine
 from pipelines.base.errors import UserError, one_line
-from pipelines.base.github import GitHub, token
+from pipelines.base.github import SITE, GitHub, hosted, token
 from pipelines.core.problem import Problem
 from pipelines.host.host import Host
 from pipelines.page import evidence
@@ -28,7 +28,6 @@ from pipelines.rollout.journal import Journal, Move
 
 MOST_PROPOSALS = 30  # that are shown: each costs a call
 COLOURS = 6  # classes c0 to c5 of the style
-HOSTED = re.compile(r"^(?:https://|git@|ssh://git@)(github\.com)[/:]([\w.-]+/[\w.-]+?)(?:\.git)?/?$")
 
 
 @dataclass(frozen=True)
@@ -96,9 +95,7 @@ class Seen:
     releases: Sequence[Evidence]
     proposals: Sequence[Proposal] | None  # None: nobody could be asked
     proposals_more: int = 0
-    notes: Sequence[str] = field(
-        default_factory=tuple
-    )  # what cannot be seen from here, and from where it can
+    notes: Sequence[str] = ()  # what cannot be seen from here, and from where it can
 
     @cached_property
     def colours(self) -> dict[str, str]:
@@ -189,8 +186,8 @@ def _address() -> str:
     server, named = os.environ.get("GITHUB_SERVER_URL", ""), os.environ.get("GITHUB_REPOSITORY", "")
     if re.fullmatch(r"https?://[\w.:-]+", server) and re.fullmatch(r"[\w.-]+/[\w.-]+", named):
         return f"{server}/{named}"
-    match = HOSTED.match(git.remote_url() or "")
-    return f"https://{match[1]}/{match[2]}" if match else ""
+    host, name = hosted(git.remote_url()) or ("", "")
+    return f"https://{host}/{name}" if host == SITE else ""
 
 
 def _proposals(github: GitHub) -> tuple[list[Proposal], int]:

@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import re
-import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -242,14 +241,11 @@ def credentials(host: str) -> tuple[str, str] | None:
 
 
 def _client(scheme: str) -> "httpx.Client":
-    import certifi
     import httpx
 
-    trusted = ssl.create_default_context()  # the machine's certificates, a company's among them,
-    trusted.load_verify_locations(certifi.where())  # and those that come with the lock
     timeout = httpx.Timeout(CALL_SECONDS, write=TRANSFER_SECONDS)
     proxy = scheme == "https"  # what listens on this machine is asked straight
-    return httpx.Client(timeout=timeout, verify=trusted, follow_redirects=True, trust_env=proxy)
+    return httpx.Client(timeout=timeout, verify=github.trusted(), follow_redirects=True, trust_env=proxy)
 
 
 @contextlib.contextmanager

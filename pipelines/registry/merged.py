@@ -20,7 +20,6 @@ from pipelines.base.files import sha256, sha256_of_tree
 from pipelines.registry.ledger import Unreachable
 
 BENTOFILE, LOCK, MODEL = "bentofile.yaml", recorded.LOCK, "models/model.onnx"
-DEFAULT = "refs/heads/main"  # where the remote does not say
 CARD = "card.md"  # for people; it names the version in MLflow, which the same release made again may not keep
 LATER = ("created", "image")  # of release.json: another each time, or noted later
 AGAIN = "remove it and add it again as `ml release` made it, or write the entry again with `ml release`"
@@ -75,17 +74,16 @@ def default_branch(repository: Path | str = ".") -> str:
 
 def _default(repository: Path | str) -> tuple[str, str]:
     """Origin's default branch, and its commit there now."""
-    listed = git.tried("ls-remote", "--symref", "origin", "HEAD", DEFAULT, at=repository)
-    if listed.code:
-        raise Unreachable(f"the remote origin cannot be reached ({listed.words}): it has the default branch")
-    lines = [line.split("\t") for line in listed.text.splitlines() if "\t" in line]
-    named = next((what.removeprefix("ref: ") for what, name in lines if what.startswith("ref: ")), DEFAULT)
-    heads = {name: what for what, name in lines if not what.startswith("ref: ")}
-    if head := heads.get("HEAD"):
-        return named, head
-    if DEFAULT in heads:
-        return DEFAULT, heads[DEFAULT]
-    raise UserError(f"origin has no branch {named.removeprefix('refs/heads/')}: push what was merged there")
+    try:
+        named, head = git.default_branch(at=repository)
+    except git.Failed as error:
+        raise Unreachable(
+            f"the remote origin cannot be reached ({error}): it has the default branch"
+        ) from None
+    if head is None:
+        short = named.removeprefix("refs/heads/")
+        raise UserError(f"origin has no branch {short}: push what was merged there")
+    return named, head
 
 
 def _check_models(files: Mapping[str, Path], entry: Entry, lock: bytes | None, name: str, at: str) -> None:
@@ -113,11 +111,9 @@ def another_start(folder: Path) -> str | None:
         more |= any(one.get(key) for one in said.get("services") or () for key in ("models", "dependencies"))
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         return f"bento.yaml or {BENTOFILE} is not what `ml release` writes"
-    return (
-        None
-        if same and not more
-        else f"bento.yaml starts another service than {BENTOFILE} does, or with more"
-    )
+    if same and not more:
+        return None
+    return f"bento.yaml starts another service than {BENTOFILE} does, or with more"
 
 
 def digest(folder: Path) -> str:

@@ -4,6 +4,7 @@ A signed commit is a commit's bytes with the header `gpgsig`, whose signature (S
 all but that header. `git verify-commit` takes what is signed here, and what git signed is taken here.
 """
 
+import abc
 import base64
 import hashlib
 import re
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from asyncssh.sshsig import SSHAllowedSignersEntry
 
 NAMESPACE = "git"
+LIST = "allowed_signers"  # what a file of those who may sign is called
 MAGIC = b"SSHSIG" + (1).to_bytes(4, "big")
 OPTIONS = {"namespaces", "valid-after", "valid-before"}  # of a line; `cert-authority` is not taken
 ALGORITHMS = re.compile(r"ssh-ed25519|ecdsa-sha2-nistp(256|384|521)|ssh-rsa|sk-(ssh-ed25519|ecdsa)\S*")
@@ -31,14 +33,14 @@ class Untrusted(UserError):
     """Why a commit counts as nobody's word."""
 
 
-class Signer:
+class Signer(abc.ABC):
     """Who signs, by the public key as signatures name it."""
 
     public: bytes
 
+    @abc.abstractmethod
     def signature(self, content: bytes, namespace: str) -> bytes:
         """An SSHSIG of the content, in armour."""
-        raise NotImplementedError
 
     def sign(self, commit: bytes) -> bytes:
         """The commit's bytes, signed. UserError where that cannot be done."""

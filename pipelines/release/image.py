@@ -21,6 +21,7 @@ from pipelines.artifacts.release import Image, Release
 from pipelines.base import git, programs
 from pipelines.base.console import step, summary
 from pipelines.base.errors import Refused, UserError
+from pipelines.base.github import hosted
 from pipelines.registry import store as stores
 from pipelines.registry.oci import Layout
 from pipelines.registry.store import Store
@@ -120,9 +121,8 @@ def labels(folder: Path, repository: Path | str = ".") -> dict[str, str]:
     }
     if tracked := git.blob(about.commit, "data.dvc", repository):
         found["greenlight.data"] = f"md5:{yaml.safe_load(tracked)['outs'][0]['md5']}"
-    if "github.com" in (remote := git.remote_url(at=repository) or ""):
-        owner, _, project = remote.removesuffix(".git").replace(":", "/").rpartition("/")
-        found[f"{LABEL}.source"] = f"https://github.com/{owner.rpartition('/')[2]}/{project}"
+    if told := hosted(git.remote_url(at=repository)):
+        found[f"{LABEL}.source"] = f"https://{'/'.join(told)}"
     return found
 
 

@@ -66,11 +66,9 @@ def normalise(saved: Path, to: Path, base: Sequence[str], epoch: int) -> Layout:
 
 
 def _file(archive: tarfile.TarFile, name: str) -> IO[bytes]:
-    if (
-        found := archive.extractfile(name)
-    ) is None:  # older engines write a link for a layer that is there twice
-        raise KeyError(name)
-    return found
+    if found := archive.extractfile(name):
+        return found
+    raise KeyError(name)  # older engines write a link for a layer that is there twice
 
 
 @contextlib.contextmanager

@@ -9,9 +9,7 @@ from pipelines.registry import merged, store, verified
 from pipelines.registry.attestation import ListedKeys, Verifier
 from pipelines.registry.keyless import Workflow
 from pipelines.registry.ledger import Ledger
-from pipelines.registry.signing import Signers, Untrusted
-
-LIST = "allowed_signers"
+from pipelines.registry.signing import LIST, Signers, Untrusted
 
 
 def verify(release: str, listed: Path | None = None) -> list[str]:

@@ -11,6 +11,7 @@ from pipelines.host import services, trust
 from pipelines.host.host import COLOURS, Host
 from pipelines.host.slots import process
 from pipelines.registry.ledger import Ledger, Look
+from pipelines.registry.signing import LIST
 from pipelines.rollout import checks, watch
 from pipelines.rollout.journal import Journal, Move, shown
 
@@ -51,7 +52,7 @@ def _signed(host: Host, ledger: Ledger, found: Look | None) -> str:
     """Whose word the entry is."""
     try:
         if trust.signers(host.folder) is None:
-            return f"entries are not verified: {host.folder / trust.NAME} does not exist (docs/host.md)"
+            return f"entries are not verified: {host.folder / LIST} does not exist (docs/host.md)"
         who = trust.believe(host, ledger, found)
     except UserError as error:
         return f"no, and it is not deployed: {error}"

@@ -72,10 +72,8 @@ def look(hub: GitHub, name: str, branch: str) -> Found:
     others = [one for one in listed if (one["name"], one.get("type", "branch")) != (branch, "branch")]
     if custom and not others and listed:
         return Found(True, f"for {branch} alone")
-    if not now:
-        hub.list(
-            "/rulesets"
-        )  # where the plan has no rulesets it has no environments either, and this says so
+    if not now:  # where the plan has no rulesets it has no environments either, and this says so
+        hub.list("/rulesets")
 
     def change() -> None:
         if not custom:

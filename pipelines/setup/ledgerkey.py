@@ -13,13 +13,14 @@ from typing import Any
 from pipelines.base.files import write_text
 from pipelines.base.github import GitHub
 from pipelines.registry.signer import VARIABLE
+from pipelines.registry.signing import LIST
 from pipelines.setup.environments import NO_ENVIRONMENTS, title
 from pipelines.setup.setting import REPOSITORY, Found, Setting
 from pipelines.setup.tree import on_branch
 
 KEY = "the ledger's key"
 TITLE = "greenlight ledger"  # of the deploy key: so is ours told from others
-FILE = Path(".github/allowed_signers")
+FILE = Path(".github", LIST)
 NAME = "greenlight-ledger"  # the principal of its line
 HEAD = """\
 # Who may sign the ledger. A host believes them once it is given this list:

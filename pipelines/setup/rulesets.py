@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.base.errors import UserError
-from pipelines.base.github import API, GitHub
+from pipelines.base.github import ACTIONS, API, GitHub
 from pipelines.setup.setting import Found, Setting
 
 FOLDER = Path(".github/rulesets")
-ACTIONS = 15368  # the id of the app GitHub Actions at github.com
 FREE = "private repository without Pro: rules are not enforced; whoever can push can {}"
 MEANS = {"main": "merge", "ledger": "write the ledger", "releases": "move the tag of a release"}
 Ruleset = Mapping[str, Any]

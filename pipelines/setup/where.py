@@ -8,13 +8,8 @@ from pathlib import Path
 from pipelines.base import git, programs
 from pipelines.base import github as client
 from pipelines.base.errors import UserError
-from pipelines.base.github import API, GitHub
+from pipelines.base.github import API, SITE, GitHub, hosted
 
-NAME = r"(?P<name>[\w.-]+/[\w.-]+?)(?:\.git)?/?"
-WEB = re.compile(rf"https?://(?:[^@/]+@)?(?P<host>[\w.-]+(?::\d+)?)/{NAME}")
-SSH = re.compile(
-    rf"(?:(?:git\+)?ssh://(?:[^@/]+@)?(?P<host>[\w.-]+)(?::\d+)?/|[\w.-]+@(?P<short>[\w.-]+):){NAME}"
-)
 PATIENCE_SECONDS = 20.0
 
 
@@ -40,21 +35,18 @@ def found(checkout: Path = Path(), name: str = "") -> Where:
     """By `name`, else GITHUB_REPOSITORY, else the remote `origin`; its API at GITHUB_API_URL, else where a
     GitHub of that host has it. UserError where none of them names a repository."""
     name = name or os.environ.get("GITHUB_REPOSITORY", "")
-    url = git.remote_url(at=checkout) or ""
-    told = WEB.fullmatch(url) or SSH.fullmatch(url)
-    host = (told["host"] or told["short"]) if told else "github.com"
-    name = name or (told["name"] if told else "")
+    host, told = hosted(git.remote_url(at=checkout)) or (SITE, "")
+    name = name or told
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         what = f"{name!r} is not" if name else "the remote origin does not name"
         raise UserError(f"{what} a repository on GitHub: give --repository OWNER/NAME")
     api = os.environ.get("GITHUB_API_URL") or api_of(host)
-    return Where(host.removeprefix("ssh."), name, api.rstrip("/"))
+    return Where(host, name, api.rstrip("/"))
 
 
 def api_of(host: str) -> str:
     """Where a host of GitHub's pages has its API: github.com, a company's at ghe.com, or its own server."""
-    host = host.removeprefix("ssh.")
-    if host == "github.com":
+    if host == SITE:
         return API
     return f"https://api.{host}" if host.endswith(".ghe.com") else f"https://{host}/api/v3"
 
@@ -63,7 +55,7 @@ def token(host: str) -> str:
     """GITHUB_TOKEN or GH_TOKEN, as GitHub's own program takes them: for github.com, and for another server
     only where GITHUB_API_URL names it, since whoever a remote names would read it; GH_ENTERPRISE_TOKEN for
     any other; else the one that program has. UserError where there is none."""
-    own = host == "github.com" or host.endswith(".ghe.com") or bool(os.environ.get("GITHUB_API_URL"))
+    own = host == SITE or host.endswith(".ghe.com") or bool(os.environ.get("GITHUB_API_URL"))
     if known := client.token() if own else os.environ.get("GH_ENTERPRISE_TOKEN", ""):
         return known
     if program := programs.find("gh"):

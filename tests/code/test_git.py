@@ -166,12 +166,15 @@ def test_a_command_that_hangs_ends_in_time(repository: Path) -> None:
 
 
 def test_a_remote_says_which_branch_is_its_default_one(repository: Path, tmp_path: Path) -> None:
-    assert git.default_branch(at=repository) is None  # it has no remote
+    with pytest.raises(Failed):  # it has no remote
+        git.default_branch(at=repository)
     git.run("clone", "--quiet", "--bare", str(repository), str(tmp_path / "origin.git"))
     git.run("remote", "add", "origin", str(tmp_path / "origin.git"), at=repository)
     for name in ("trunk", "deep/er"):
         git.run("branch", "--force", name, "HEAD", at=tmp_path / "origin.git")
         git.run("symbolic-ref", "HEAD", f"refs/heads/{name}", at=tmp_path / "origin.git")
-        assert git.default_branch(at=repository) == name
+        assert git.default_branch(at=repository) == (f"refs/heads/{name}", git.head(repository))
     git.run("symbolic-ref", "HEAD", "refs/heads/none", at=tmp_path / "origin.git")
-    assert git.default_branch(at=repository) is None  # of one that is empty nobody can say it
+    assert git.default_branch(at=repository) == (git.UNSAID, git.head(repository))  # where it names none
+    git.run("update-ref", "-d", git.UNSAID, at=tmp_path / "origin.git")
+    assert git.default_branch(at=repository) == (git.UNSAID, None)

@@ -13,16 +13,27 @@ from pipelines.core import params
 from pipelines.edge.edge import Edge
 from pipelines.host import services, terraform
 from pipelines.host.host import Host
+from pipelines.registry.ledger import Ledger
 from pipelines.registry.store import Store
 from pipelines.rollout import deploy
 from pipelines.rollout import watch as watching
 from pipelines.rollout.rehearse import free_ports
+from tests import project
 from tests.delivery import github_releases, tiny
 from tests.delivery.github_releases import Releases
 from tests.delivery.world import World
 from tests.problems.parcels import PARAMS
 from tests.releases import HEAD
 from tests.shared import once
+
+
+@pytest.fixture
+def cloned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    """The ledger of an empty repository, in whose clone the test runs."""
+    for command in (["init", "--quiet", "--bare", "origin.git"], ["clone", "--quiet", "origin.git", "clone"]):
+        project.git(tmp_path, *command)
+    monkeypatch.chdir(tmp_path / "clone")
+    return Ledger()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ from pipelines.registry.ledger import Ledger
 from pipelines.registry.store import Assets, Store
 from pipelines.rollout import releases
 from pipelines.rollout.journal import Journal
-from tests import project
 from tests.delivery import tiny
 from tests.delivery.github_releases import REPOSITORY, Releases
 from tests.delivery.test_store import fill
@@ -26,11 +25,8 @@ def limits() -> None:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
-    for command in (["init", "--quiet", "--bare", "origin.git"], ["clone", "--quiet", "origin.git", "clone"]):
-        project.git(tmp_path, *command)
-    monkeypatch.chdir(tmp_path / "clone")
-    return Ledger()
+def ledger(cloned: Ledger) -> Ledger:
+    return cloned
 
 
 @pytest.fixture

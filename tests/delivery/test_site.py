@@ -16,7 +16,7 @@ from pipelines.page import chart, seen, site
 from pipelines.registry.ledger import Ledger
 from pipelines.registry.signer import VARIABLE
 from pipelines.rollout.journal import Journal
-from tests import browser, project
+from tests import browser
 from tests.code.test_report import HOSTILE
 from tests.delivery.sites import LOST, PICTURE, GitHub, drifted, hosted, release
 from tests.delivery.test_releases import want
@@ -30,14 +30,11 @@ def limits() -> None:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
-    for command in (["init", "--quiet", "--bare", "origin.git"], ["clone", "--quiet", "origin.git", "clone"]):
-        project.git(tmp_path, *command)
-    monkeypatch.chdir(tmp_path / "clone")
+def ledger(cloned: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     monkeypatch.setenv("GREENLIGHT_HOME", str(tmp_path / "home"))
     for name in ("GITHUB_TOKEN", "GH_TOKEN", "GITHUB_REPOSITORY", "GITHUB_SERVER_URL", "GREENLIGHT_STORE"):
         monkeypatch.delenv(name, raising=False)
-    return Ledger()
+    return cloned
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pipelines.registry import merged
 from pipelines.registry.attestation import ATTESTATION, OwnKey, statement
 from pipelines.registry.ledger import BRANCH, Entry, Ledger
 from pipelines.registry.signer import VARIABLE
-from pipelines.registry.signing import Key
+from pipelines.registry.signing import LIST, Key
 from pipelines.registry.store import Store
 from pipelines.rollout import deploy, releases, rollback, status
 from pipelines.rollout.journal import Journal
@@ -130,7 +130,7 @@ def test_doctor_says_whose_word_the_ledger_is(world: Trusting) -> None:
     assert signed().state is State.ON
     world.write(world.merged("second"), by="other")
     assert signed().fails and "ml promote" in signed().way_out
-    (world.host.folder / trust.NAME).unlink()
+    (world.host.folder / LIST).unlink()
     assert (signed().state, signed().fails) == (State.OFF, False) and "--allowed-signers" in signed().way_out
 
 

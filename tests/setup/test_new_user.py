@@ -21,7 +21,9 @@ from pipelines.local import act, events, github, pushes
 from pipelines.local.act import Place, Run
 from pipelines.local.plans import Plan
 from pipelines.local.stage import SHORT
+from pipelines.pulls import making
 from pipelines.registry.ledger import Ledger
+from pipelines.registry.signing import Signers
 from pipelines.release import image
 from pipelines.rollout.rehearse import free_ports
 from tests.delivery import registries
@@ -31,6 +33,7 @@ from tests.shared import once
 REPOSITORY, OWNER, FRIEND, BRANCH = "ada/parcels", "ada", "grace", "main"
 ENVIRONMENTS = ("staging", "production")
 RUNNER = "our-host"
+HOSTILE = "a'b;$(c)`d`"  # the branch of who edits in the browser
 
 
 @dataclass
@@ -184,9 +187,9 @@ def test_from_the_template_to_a_model_that_serves(
             code, said = user.ml("infra", "up", "--env", name, "--allowed-signers", ".github/allowed_signers")
             assert code == 0, said
 
-        pull = user.propose("another-seed", ("seed: 7", "seed: 8"))
+        pull = user.propose(HOSTILE, ("seed: 7", "seed: 8"))
         made = user.judged(pull)
-        assert made["head"]["sha"] != pull["head"]["sha"] and user.status(made).startswith("success")
+        look_at_what_the_judge_made(user, pull["head"]["sha"], made)
         with pytest.raises(UserError, match='status check "lint" is expected'):
             user.merge(made)
         user.checked(made)
@@ -210,6 +213,23 @@ def test_from_the_template_to_a_model_that_serves(
             if c["state"] != "on"
         }
         assert code == 0 and set(off) <= {"runs of drift", "Docker"}, off
+
+
+def look_at_what_the_judge_made(user: User, proposed: str, made: dict[str, Any]) -> None:
+    """No training but the judge's, no code of the head: dvc.lock alone, on top of what was proposed, signed
+    with the key that hosts are told of; status and report are on that commit."""
+    built, judged = user.ran
+    assert "the workflow `judge` trains" in built.summary and judged.jobs["build"] == "success"
+    assert not (user.place.state / f"artifacts/{built.id}").exists()
+    head, origin = made["head"]["sha"], user.place.origin
+    assert git.run("rev-parse", f"{head}^", at=origin) == proposed
+    assert git.changes(proposed, head, origin) == ["dvc.lock"]
+    assert git.run("log", "-1", "--format=%s", head, at=origin) == making.MESSAGE
+    content = git.tried("cat-file", "commit", head, at=origin).out
+    assert Signers.load(user.checkout / ".github/allowed_signers").who(content) == "greenlight-ledger"
+    assert user.status(made).startswith("success")
+    (comment,) = user.api("GET", f"/issues/{made['number']}/comments")
+    assert "**The judge made `dvc.lock`**" in comment["body"] and head[:12] in comment["body"]
 
 
 def test_without_rulesets_the_doctor_says_what_is_not_enforced(yours: Path, tmp_path: Path) -> None:

@@ -335,7 +335,7 @@ def test_a_role_for_the_dvc_remote_is_asked_for_where_the_job_may_and_a_writing_
         )  # by the same right, as this workflow
         assert (bool(steps) or signs) == ("id-token" in job["permissions"]), (name, key)
         for step in steps:
-            asked[name, key] = step["env"]["GREENLIGHT_DVC_ROLE"]
+            asked[name, key] = step["env"]["GREENLIGHT_ROLE"]
     read, write = (f"${{{{ vars.GREENLIGHT_DVC_ROLE_{kind} }}}}" for kind in ("READ", "WRITE"))
     assert (
         asked.items()

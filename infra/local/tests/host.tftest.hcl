@@ -1,12 +1,17 @@
 # What `terraform test` holds; nothing is applied, so nothing starts.
 
+# Of each run, unless it says otherwise.
+variables {
+  environment = "staging"
+  home        = "/srv/greenlight"
+  models      = ["rain"]
+}
+
 run "a_host_has_an_edge_and_two_slots_a_model" {
   command = plan
 
   variables {
-    environment = "staging"
-    home        = "/srv/greenlight"
-    models      = ["rain", "snow"]
+    models = ["rain", "snow"]
   }
 
   assert {
@@ -30,8 +35,6 @@ run "production_is_elsewhere" {
 
   variables {
     environment = "production"
-    home        = "/srv/greenlight"
-    models      = ["rain"]
   }
 
   assert {
@@ -45,8 +48,6 @@ run "a_port_of_ones_own_moves_all_of_them" {
 
   variables {
     environment = "production"
-    home        = "/srv/greenlight"
-    models      = ["rain"]
     port        = 18080
   }
 
@@ -61,8 +62,6 @@ run "an_environment_is_a_word" {
 
   variables {
     environment = "Production!"
-    home        = "/srv/greenlight"
-    models      = ["rain"]
   }
 
   expect_failures = [var.environment]
@@ -72,9 +71,7 @@ run "home_is_absolute" {
   command = plan
 
   variables {
-    environment = "staging"
-    home        = "greenlight"
-    models      = ["rain"]
+    home = "greenlight"
   }
 
   expect_failures = [var.home]
@@ -84,10 +81,7 @@ run "a_port_that_only_root_may_have_is_refused" {
   command = plan
 
   variables {
-    environment = "staging"
-    home        = "/srv/greenlight"
-    models      = ["rain"]
-    port        = 80
+    port = 80
   }
 
   expect_failures = [var.port]
@@ -97,9 +91,7 @@ run "two_models_of_one_name_are_refused" {
   command = plan
 
   variables {
-    environment = "staging"
-    home        = "/srv/greenlight"
-    models      = ["rain", "rain"]
+    models = ["rain", "rain"]
   }
 
   expect_failures = [var.models]

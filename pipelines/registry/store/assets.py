@@ -21,7 +21,7 @@ from pipelines.base import git
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import sha256
-from pipelines.base.github import GitHub, NotFound
+from pipelines.base.github import GitHub, NotFound, hosted
 from pipelines.registry.store.folder import AGAIN, STALE_SECONDS, Store, newest_first, verify
 
 ASSET = "release.tar"
@@ -165,9 +165,7 @@ def repository(name: str) -> str:
     """OWNER/REPO: the name that was given, else GITHUB_REPOSITORY's, else that of origin's address."""
     found = name or os.environ.get("GITHUB_REPOSITORY", "")
     if not found:
-        origin = git.remote_url() or ""
-        match = re.search(r"^(?:\w+://[^/]+/|[\w.-]+@[\w.-]+:)([\w.-]+/[\w.-]+?)(?:\.git)?/?$", origin)
-        found = match[1] if match else ""
+        found = (hosted(git.remote_url()) or ("", ""))[1]
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", found):
         named = f"{found or 'origin'} names no repository on GitHub"
         raise UserError(f"GREENLIGHT_STORE: {named}: write github:OWNER/REPO")
