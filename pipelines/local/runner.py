@@ -56,6 +56,8 @@ def environment(place: Place, event: Event, folder: Path) -> dict[str, str]:
     base = event.payload["pull_request"]["base"]["ref"] if event.name == "pull_request" else place.default
     scopes = dict.fromkeys([event.ref, f"refs/heads/{base}", f"refs/heads/{place.default}"])
     home.mkdir(exist_ok=True)
+    # Programs name their folders below /tmp by the user: two people of one machine must not meet there.
+    user = f"runner-{os.getuid()}"
     path = [entry for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if entry != own]
     files = {name: file.expanduser() for name, file in CONFIGURED.items()}
     return {
@@ -64,8 +66,8 @@ def environment(place: Place, event: Event, folder: Path) -> dict[str, str]:
         **loopback.spared(os.environ),
         "PATH": os.pathsep.join(path),
         "HOME": str(home.absolute()),
-        "USER": "runner",
-        "LOGNAME": "runner",
+        "USER": user,
+        "LOGNAME": user,
         "SHELL": "/bin/bash",
         "LANG": "C.UTF-8",
         "GIT_CONFIG_NOSYSTEM": "1",

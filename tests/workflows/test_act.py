@@ -118,6 +118,9 @@ def test_secrets_and_inputs_reach_a_step_and_secrets_stay_out_of_the_log(
     assert "for July" in log and 'a b"c' not in log
 
 
+ROOT_OF_PYTEST = "import getpass; print(f'pytest-of-{getpass.getuser()}')"
+
+
 @pytest.mark.slow
 def test_the_runners_environment_gives_way_to_a_jobs(place: Place, commit: Commit) -> None:
     text = tiny('run: test "$OF_RUNNER $OF_JOB" = "runner job"').replace(
@@ -140,6 +143,19 @@ def test_a_step_sees_no_environment_of_the_caller(
     assert done.code == 0, done.log.read_text()
     seen = act.environment(place, events.schedule("o/r"), tmp_path)
     assert str(Path(sys.executable).parent) not in seen["PATH"].split(":")
+
+
+def test_the_jobs_of_two_people_of_one_machine_have_two_names(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """pytest, for one, refuses its folder below /tmp where somebody else has made it."""
+
+    def folder(person: int) -> str:
+        monkeypatch.setattr("os.getuid", lambda: person)
+        seen = act.environment(place, events.schedule("o/r"), tmp_path)
+        return subprocess.check_output([sys.executable, "-c", ROOT_OF_PYTEST], env=seen, text=True)
+
+    assert folder(1000) == folder(1000) != folder(1001)
 
 
 @pytest.mark.parametrize(
