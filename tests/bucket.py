@@ -13,7 +13,11 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import make_server
 
 Fault = str | float | None  # an error in S3's words, seconds to wait before the true answer, or none
-STATUS = {"AccessDenied": "403 Forbidden", "InternalError": "500 Internal Server Error"}
+STATUS = {
+    "AccessDenied": "403 Forbidden",
+    "NoSuchKey": "404 Not Found",
+    "InternalError": "500 Internal Server Error",
+}
 BODY = "<Error><Code>{code}</Code><Message>{code}</Message></Error>"
 
 
