@@ -18,13 +18,19 @@ def up(
         Path | None,
         Option(help="Deploy only what these keys signed: a file in OpenSSH's format allowed_signers."),
     ] = None,
+    address: Annotated[
+        str | None, Option(help="Where callers ask by https, before the edge: `ml doctor` looks there.")
+    ] = None,
 ) -> None:
     """Make the host what infra/ says, and start what does not run. Again changes nothing.
 
-    A list of keys that was given once stays."""
+    A list of keys, or an address, that was given once stays."""
     from pipelines.base import machine
+    from pipelines.host import address as addresses
     from pipelines.host import terraform, trust
 
+    if address:
+        addresses.keep(address, machine.home() / env)
     if allowed_signers:
         trust.allow(allowed_signers, machine.home() / env)
     terraform.up(env, problem().name)

@@ -1,12 +1,13 @@
 """What `ml doctor` looks at of each environment that is set up on this machine."""
 
+import http.client
 import shutil
 from functools import partial
 from pathlib import Path
 
 from pipelines.artifacts.host import Outputs
 from pipelines.base.errors import UserError, one_line
-from pipelines.host import supervision, trust
+from pipelines.host import address, supervision, trust
 from pipelines.host.host import COLOURS, Host
 from pipelines.registry.ledger import Ledger
 from pipelines.rollout import status
@@ -16,10 +17,11 @@ from pipelines.setup.check import Check, State
 from pipelines.setup.machine import FREE_BYTES, size
 
 GROUP = "host"
+BEFORE_THE_EDGE = "look at what ends TLS before the edge, and at its certificate (docs/host.md)"
 
 
 def checks(home: Path, model: str) -> list[Check]:
-    """Edge, supervisor, slots, what the ledger wants, whose word that is, and the prediction log."""
+    """Edge and address, supervisor, slots, what the ledger wants, whose word that is, the prediction log."""
     names = sorted(file.parent.name for file in home.glob(f"*/{Outputs.NAME}"))
     if not names:
         says, way_out = f"none is set up in {home}", "`ml infra up --env staging` (docs/host.md)"
@@ -36,6 +38,7 @@ def _environment(env: str, model: str, home: Path) -> list[Check]:
     return beside(
         [
             (unknown(GROUP, f"{env} edge"), partial(_edge, host)),
+            (unknown(GROUP, f"{env} address"), partial(_address, host)),
             (unknown(GROUP, f"{env} supervisor"), partial(_supervisor, host)),
             (unknown(GROUP, f"{env} slots"), partial(_slots, host)),
             (unknown(GROUP, f"{env} ledger", way_out), partial(_ledger, host)),
@@ -49,6 +52,23 @@ def _edge(host: Host) -> Check:
     ready = host.edge.ready()
     says = f"answers at {host.edge.model_url}" if ready else f"nothing answers at {host.edge.admin_url}"
     return Check(GROUP, f"{host.environment} edge", _state(ready), says, _up(host))
+
+
+def _address(host: Host) -> Check:
+    """Whether callers get through to the edge, and for how long the certificate that they are shown holds."""
+    what = f"{host.environment} address"
+    if (url := address.known(host.folder)) is None:
+        says, way_out = "only this machine can ask", f"{_up(host, ' --address https://...')} (docs/host.md)"
+        return Check(GROUP, what, State.OFF, says, way_out, matters=False)
+    try:
+        certificate, status = address.ask(url)
+    except (OSError, http.client.HTTPException) as error:
+        why = getattr(error, "verify_message", "") or one_line(error)
+        return Check(GROUP, what, State.OFF, f"{url}: {why}", BEFORE_THE_EDGE)
+    says = f"{url}: the certificate has {certificate.days:.0f} days left"
+    if status != 200:
+        return Check(GROUP, what, State.OFF, f"{says}; readyz answers {status}", BEFORE_THE_EDGE)
+    return Check(GROUP, what, _state(not certificate.late), says, "renew it, where TLS ends (docs/host.md)")
 
 
 def _supervisor(host: Host) -> Check:
@@ -87,7 +107,7 @@ def _signed(host: Host, ledger: Ledger) -> Check:
     what = f"{host.environment} signed"
     if trust.signers(host.folder) is None:
         says = "no list of keys: whoever can push the ledger's branch names what runs here"
-        way_out = f"`ml infra up --env {host.environment} --allowed-signers FILE` (docs/host.md)"
+        way_out = f"{_up(host, ' --allowed-signers FILE')} (docs/host.md)"
         return Check(GROUP, what, State.OFF, says, way_out, matters=False)
     try:
         who = trust.believe(host, ledger, ledger.look(host.environment))
@@ -118,8 +138,8 @@ def _state(well: bool) -> State:
     return State.ON if well else State.OFF
 
 
-def _up(host: Host) -> str:
-    return f"`ml infra up --env {host.environment}`"
+def _up(host: Host, more: str = "") -> str:
+    return f"`ml infra up --env {host.environment}{more}`"
 
 
 def _deploy(host: Host) -> str:

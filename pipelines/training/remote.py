@@ -81,7 +81,7 @@ def _put(repo: tracked.Repo, name: str) -> int:
 
 
 def _bring(repo: tracked.Repo, names: list[str]) -> list[str]:
-    lost = []
+    lost, lists = [], []
     Path(repo.tmp_dir).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=repo.tmp_dir, ignore_cleanup_errors=True) as into:
         folder = Path(into)
@@ -100,13 +100,20 @@ def _bring(repo: tracked.Repo, names: list[str]) -> list[str]:
                 raise refusal(repo, name, answer)
             elif recorded.md5(folder / name) != name.removesuffix(".dir"):
                 lost.append(name)  # other bytes are not that object
+            elif name.endswith(".dir"):
+                recorded.listed((folder / name).read_bytes(), name)
+                lists.append(name)
             else:
-                if name.endswith(".dir"):
-                    recorded.listed((folder / name).read_bytes(), name)
-                place = tracked.place(repo, name)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).replace(place)
+                _keep(repo, folder / name)
+        for name in lists:  # only now: where one of them is refused, none is kept
+            _keep(repo, folder / name)
     return sorted(lost)
+
+
+def _keep(repo: tracked.Repo, came: Path) -> None:
+    place = tracked.place(repo, came.name)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    came.replace(place)
 
 
 def _odb(repo: tracked.Repo) -> Any:
