@@ -10,9 +10,10 @@ import itertools
 import json
 import os
 import re
+import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -29,14 +30,27 @@ VARIABLE, USER, PASSWORD = (f"GREENLIGHT_REGISTRY{end}" for end in ("", "_USER",
 NONE, GHCR = "none", "ghcr.io"
 NAME = re.compile(r"([\w.-]+(?::\d+)?)/([a-z0-9]+(?:[._/-]+[a-z0-9]+)*)")  # HOST[:PORT]/PATH
 REFERENCE = re.compile(rf"({NAME.pattern})@(sha256:[0-9a-f]{{64}})")
-PATIENCE_SECONDS = 75.0  # in which a call is repeated
-CALL_SECONDS, TRANSFER_SECONDS = 30.0, 1800.0
+TRANSFER_SECONDS, HELPER_SECONDS = 1800.0, 30.0
 LARGEST = 32 << 20  # bytes of what is attached
 EMPTY_CONTENT = b"{}"
 
 
 class Changed(UserError):
     """A registry gives out other bytes than their digest says."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """For how many seconds a registry is asked again: one that is silent or fails, and one that cannot be
+    reached at all, which is told at once; and how long one answer may take."""
+
+    failing: float
+    refused: float
+    answer: float
+
+
+RELEASING = Patience(failing=75.0, refused=15.0, answer=30.0)  # each call: it ends without the image
+CHECKING = Patience(failing=20.0, refused=4.0, answer=10.0)  # all calls: it goes on by the signature alone
 
 
 def configured() -> "Images | None":
@@ -57,6 +71,8 @@ class Images:
 
     host: str
     path: str
+    patience: Patience = field(default_factory=lambda: RELEASING, compare=False)
+    since: float | None = field(default=None, compare=False)  # when all calls began; None: each by itself
     _tokens: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -66,6 +82,10 @@ class Images:
             way_out = f"{VARIABLE} is HOST/PATH in small letters, such as ghcr.io/owner/name, or `{NONE}`"
             raise UserError(f"{name!r} is not a repository of images: {way_out}")
         return cls(found[1], found[2])
+
+    def in_haste(self) -> "Images":
+        """The same repository, asked by somebody who waits no longer than CHECKING says, in all."""
+        return replace(self, patience=CHECKING, since=time.monotonic())
 
     @property
     def name(self) -> str:
@@ -165,29 +185,34 @@ class Images:
 
         scheme = "http" if self.host.partition(":")[0] in loopback.NAMES else "https"
         root = f"{scheme}://{self.host}"
-        url, started, asked = urljoin(f"{root}/v2/{self.path}/", path), time.monotonic(), f"{method} {path}"
-        with _client(scheme) as client:
+        url, asked = urljoin(f"{root}/v2/{self.path}/", path), f"{method} {path.partition('?')[0]}"
+        since, patience = self.since or time.monotonic(), self.patience
+        with _client(scheme, patience.answer) as client:
             for tried in itertools.count():
                 own = dict(headers or {}) | self._authorised(url, root)
                 wait: float | None = float(min(2**tried, 16))
+                within = patience.failing
                 try:
                     with _body(content) as body:
                         answer = client.request(method, url, headers=own, content=body)
+                    if answer.status_code == 401 and not self._tokens and self._log_in(client, answer):
+                        continue
                 except httpx.HTTPError as error:
                     why = one_line(error) or type(error).__name__
+                    if isinstance(error, httpx.ConnectError):
+                        within = patience.refused
                 else:
                     status = answer.status_code
                     if status < 400 or (status == 404 and missing):
                         return answer
-                    if status == 401 and not own.get("Authorization") and self._log_in(client, answer):
-                        continue
                     asked_for = answer.headers.get("retry-after", "")
                     wait = float(asked_for) if asked_for.isdigit() else wait
                     wait = wait if status == 429 or status >= 500 else None
                     why = _why(answer)
-                if wait is None or time.monotonic() - started + wait > PATIENCE_SECONDS:
-                    raise UserError(f"{self.name}: {asked.split('?')[0]} failed: {why}")
-                step(f"{self.name}: {why}: trying again in {wait:.0f} s")
+                left = since + within - time.monotonic()
+                if wait is None or wait > left:
+                    raise UserError(f"{self.name}: {asked} failed: {why}")
+                step(f"waiting for the registry {self.name}, at most {left:.0f} s more: {why}")
                 time.sleep(wait)
         raise AssertionError("unreachable")
 
@@ -231,19 +256,19 @@ def credentials(host: str) -> tuple[str, str] | None:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if helper := config.get("credHelpers", {}).get(host) or config.get("credsStore"):
-            done = programs.run([f"docker-credential-{helper}", "get"], input=host, timeout=CALL_SECONDS)
+            done = programs.run([f"docker-credential-{helper}", "get"], input=host, timeout=HELPER_SECONDS)
             told = json.loads(done.stdout)
             return str(told["Username"]), str(told["Secret"])
         user, _, password = base64.b64decode(config["auths"][host]["auth"]).decode().partition(":")
         return user, password
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
+    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError, AttributeError, UserError):
         return None
 
 
-def _client(scheme: str) -> "httpx.Client":
+def _client(scheme: str, answer: float) -> "httpx.Client":
     import httpx
 
-    timeout = httpx.Timeout(CALL_SECONDS, write=TRANSFER_SECONDS)
+    timeout = httpx.Timeout(answer, write=TRANSFER_SECONDS)
     proxy = scheme == "https"  # what listens on this machine is asked straight
     return httpx.Client(timeout=timeout, verify=github.trusted(), follow_redirects=True, trust_env=proxy)
 

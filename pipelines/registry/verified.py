@@ -5,10 +5,11 @@ from pathlib import Path
 
 from pipelines.artifacts.entry import Entry
 from pipelines.artifacts.release import Release
+from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.registry import attestation, merged
 from pipelines.registry.attestation import CYCLONEDX, SBOM, Verifier
-from pipelines.registry.images import Changed, Images
+from pipelines.registry.images import CHECKING, Changed, Images
 from pipelines.registry.signing import Untrusted
 
 
@@ -53,16 +54,20 @@ def check(
 
 
 def in_registry(about: Release, folder: Path) -> list[str]:
-    """The same of the image where it was pushed to; a registry that does not answer is only said."""
+    """The same of the image where it was pushed to. A registry that does not answer is only said: the image
+    and its SBOM are as they were signed, and a way forward or back must not hang on another machine."""
     if about.image is None or about.image.reference is None:
         return ["no image was pushed"]
-    there, sbom = Images.of(about.image.name), (folder / "evidence" / SBOM).read_bytes()
+    there = Images.of(about.image.name).in_haste()
+    sbom = (folder / "evidence" / SBOM).read_bytes()
+    patience = f"about {CHECKING.failing:g} s at most"
+    step(f"asking the registry {there.name} for the image and its SBOM, {patience}")
     try:
         manifest, attached = there.manifest(about.image.digest), there.attached(about.image.digest, CYCLONEDX)
     except Changed as reason:
         raise Untrusted(f"has an image that is not to be had: {reason}") from None
     except UserError as reason:
-        return [f"the registry was not asked: {reason}"]
+        return [f"not seen in the registry: {reason}"]
     if manifest is None:
         raise Untrusted(f"has an image that {there.name} does not have ({about.image.digest[:19]})")
     if sbom not in attached:

@@ -205,6 +205,26 @@ def test_a_statement_of_yesterday_with_its_image_is_not_what_the_entry_names(
     world.refuses("and the ledger's entry names")
 
 
+def test_a_registry_that_is_down_is_waited_for_with_a_word_and_the_signature_is_enough(
+    world: Trusting, registry: Images, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry, folder = pushed(world, registry)
+    about = Release.read(folder)
+    gone = about.image.model_copy(update={"name": "127.0.0.1:9/team/model"})  # type: ignore[union-attr]
+    about.model_copy(update={"image": gone}).write(folder)
+    world.attest(folder)
+    world.patch.setattr(images, "CHECKING", images.Patience(failing=2.0, refused=0.0, answer=1.0))
+    world.follows(world.write(signed_again(world, entry)))
+    said = capsys.readouterr().err
+    assert "asking the registry 127.0.0.1:9/team/model for the image and its SBOM" in said
+    assert "not seen in the registry: 127.0.0.1:9/team/model: GET manifests/" in said
+
+    world.attest(folder, by="other")  # the control: what was not signed is not asked for, and refused
+    world.write(signed_again(world, entry).model_copy(update={"by": "again"}))
+    world.route = None
+    world.refuses("evidence/attestation.json ")
+
+
 def test_a_release_of_an_earlier_version_is_refused_where_there_is_a_list_unless_it_ran_here(
     world: Trusting,
 ) -> None:

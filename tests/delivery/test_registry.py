@@ -3,7 +3,8 @@
 import base64
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -11,7 +12,7 @@ import pytest
 
 from pipelines.base.errors import UserError
 from pipelines.registry import images as module
-from pipelines.registry.images import Images, configured, credentials
+from pipelines.registry.images import CHECKING, RELEASING, Images, Patience, configured, credentials
 from pipelines.registry.oci import Layout, digest_of
 from pipelines.release.layers import normalise
 from tests.delivery import images, registries
@@ -25,7 +26,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in (module.VARIABLE, module.USER, module.PASSWORD, "GITHUB_TOKEN", "GH_TOKEN", "GITHUB_ACTIONS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(module, "RELEASING", Patience(failing=0.0, refused=0.0, answer=30.0))
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_a_refusal_is_one_sentence(status: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_what_passes_is_asked_again(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(module, "RELEASING", Patience(failing=60.0, refused=0.0, answer=30.0))
     left = [(status, {"Retry-After": "0"}, b"<html>")] * 2
 
     def answers(method: str, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
@@ -145,7 +146,7 @@ def test_what_passes_is_asked_again(status: int, monkeypatch: pytest.MonkeyPatch
 
 
 def test_one_that_is_slow_or_gone_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CALL_SECONDS", 0.05)
+    monkeypatch.setattr(module, "RELEASING", Patience(failing=0.0, refused=0.0, answer=0.05))
     hangs = threading.Event()
 
     def answers(method: str, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
@@ -158,6 +159,96 @@ def test_one_that_is_slow_or_gone_is_one_sentence(monkeypatch: pytest.MonkeyPatc
         hangs.set()
     with pytest.raises(UserError, match="refused"):
         Images.of(faults.name).manifest(digest_of(b""))
+
+
+@dataclass
+class Clock:
+    """Time that passes where somebody sleeps, or waits for an answer."""
+
+    now: float = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def refuses(clock: Clock) -> httpx.Response:
+    raise httpx.ConnectError("Connection refused")
+
+
+def fails(clock: Clock) -> httpx.Response:
+    return httpx.Response(503)
+
+
+def is_silent(clock: Clock) -> httpx.Response:
+    clock.sleep(CHECKING.answer)
+    raise httpx.ReadTimeout("timed out")
+
+
+@pytest.mark.parametrize(
+    ("answer", "releasing", "checking"), [(refuses, 5, 3), (fails, 8, 5), (is_silent, 5, 2)]
+)
+def test_who_only_checks_waits_less_and_nobody_waits_long_where_nothing_listens(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: Callable[[Clock], httpx.Response],
+    releasing: int,
+    checking: int,
+) -> None:
+    clock, asked = Clock(), list[str]()
+
+    def answers(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return answer(clock)
+
+    def tries(there: Images) -> int:
+        asked.clear()
+        with pytest.raises(UserError, match=r"GET manifests/sha256:\w+ failed: "):
+            there.manifest(digest_of(b""))
+        said = capsys.readouterr().err.count("waiting for the registry reg.example.com/team/model, at most ")
+        assert said == len(asked) - 1
+        return len(asked)
+
+    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(module, "RELEASING", RELEASING)
+    monkeypatch.setattr(module, "_client", lambda *_: httpx.Client(transport=httpx.MockTransport(answers)))
+    there = Images.of("reg.example.com/team/model")
+    assert [tries(there), tries(there)] == [releasing, releasing], "each call by itself"
+    hasty = there.in_haste()
+    assert tries(hasty) == checking
+    clock.sleep(CHECKING.failing)
+    assert tries(hasty) == 1, "all its calls together"
+
+
+def test_a_server_of_tokens_that_is_gone_is_one_sentence() -> None:
+    realm = {"WWW-Authenticate": 'Bearer realm="http://127.0.0.1:9/token",service="it"'}
+    asks = Faulty(lambda method, path, headers: (401, realm, b""))
+    with registries.faulty(asks) as faults, pytest.raises(UserError, match="refused"):
+        Images.of(faults.name).manifest(digest_of(b""))
+
+
+def test_another_host_that_asks_who_we_are_is_told_nothing_and_not_asked_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(module.USER, "me")
+    monkeypatch.setenv(module.PASSWORD, "mine")
+    basic = {"WWW-Authenticate": "Basic"}
+
+    def answers(method: str, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        said = headers.get("authorization", headers.get("Authorization"))
+        status = 404 if method == "HEAD" else 202
+        return (status, {"Location": f"http://{elsewhere.name}"}, b"") if said else (401, basic, b"")
+
+    asks = Faulty(lambda method, path, headers: (401, basic, b""))
+    with (
+        registries.faulty(asks) as elsewhere,
+        registries.faulty(Faulty(answers)) as faults,
+        pytest.raises(UserError, match="401"),
+    ):
+        Images.of(faults.name)._upload(digest_of(b"x"), b"x")
+    assert len(elsewhere.calls) == 1
 
 
 def test_another_manifest_than_was_asked_for_is_not_taken() -> None:
