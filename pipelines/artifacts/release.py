@@ -1,7 +1,9 @@
 """release.json: what a release is made of, and which models were compared with the one that ships; and
 proposal.json: what GitHub knows of the pull request that brought its commit."""
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from pipelines.artifacts.file import Artifact, Closed, Commit, Digest
 from pipelines.core.contract import Verdict
@@ -25,10 +27,10 @@ class Other(Closed):
 
 class Image(Closed):
     """The release's image, HOST/PATH of where it was pushed, else its name in an engine; the digest of its
-    manifest; the image that it is built from."""
+    manifest; the image that it is built from, NAME@DIGEST, without the digest by an earlier version."""
 
     name: str
-    digest: str
+    digest: Annotated[str, Field(pattern=r"\Asha256:[0-9a-f]{64}\z")]
     base: str
 
     @property

@@ -1,5 +1,6 @@
-"""What is signed of a release: an in-toto Statement (v1) that names the release, its image and SBOM by their
-SHA-256, and says by SLSA provenance (v1) which repository, workflow, commit and run made them.
+"""What is signed of a release: an in-toto Statement (v1) that names the release, its image (HOST/PATH) and
+SBOM by their SHA-256, and says by SLSA provenance (v1) which repository, workflow, commit and run made them,
+and on which base the image was built.
 
 It is in a DSSE envelope (1.0) in the release's evidence/, and beside the image in the registry. Two kinds of
 signers make it: a key of one's own (SSHSIG, whose public half is in `allowed_signers`), and the identity of a
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -119,7 +121,8 @@ class _Statement(BaseModel):
 @dataclass(frozen=True)
 class Told:
     """What a statement says: SHA-256s by name, and where they come from. `workflow` and `ref` are empty where
-    no workflow made them."""
+    no workflow made them; `base` is None where the signer did not build the image, or did so by an earlier
+    version."""
 
     subjects: Mapping[str, str]
     repository: str
@@ -127,16 +130,19 @@ class Told:
     ref: str
     commit: str
     builder: str
+    base: tuple[str, str] | None  # its package URL, and its SHA-256
 
 
-def statement(folder: Path, repository: str) -> bytes:
-    """The statement of the release in a folder, as this process is run; `repository` is OWNER/NAME."""
+def statement(folder: Path, repository: str, built: bool = True) -> bytes:
+    """The statement of the release in a folder, as this process is run; `repository` is OWNER/NAME; `built`:
+    its image was, here, so that release.json's word on its base is ours."""
     about = Release.read(folder)
     path, _, ref = os.environ.get("GITHUB_WORKFLOW_REF", "").partition("@")
     workflow = "/".join(path.split("/")[2:])
     server = os.environ.get("GITHUB_SERVER_URL") or "https://github.com"
     run = f"{server}/{repository}/actions/runs/{os.environ.get('GITHUB_RUN_ID', '')}" if workflow else ""
     source = {"uri": f"git+{server}/{repository}", "digest": {"gitCommit": about.commit}}
+    bases = [{"uri": base[0], "digest": {"sha256": base[1]}}] if built and (base := _base(about)) else []
     made_by = {"ref": ref, "repository": f"{server}/{repository}", "path": workflow}
     return canonical(
         {
@@ -147,7 +153,7 @@ def statement(folder: Path, repository: str) -> bytes:
                 "buildDefinition": {
                     "buildType": BUILD,
                     "externalParameters": {"workflow": made_by},
-                    "resolvedDependencies": [source],
+                    "resolvedDependencies": [source, *bases],
                 },
                 "runDetails": {
                     "builder": {"id": f"{server}/actions/runner" if workflow else HERE},
@@ -167,12 +173,27 @@ def _subjects(folder: Path, about: Release) -> dict[str, str]:
     return found
 
 
+def _base(about: Release) -> tuple[str, str] | None:
+    """The base of a pushed image, NAME[:TAG]@sha256:..., as BuildKit's provenance names one; its SHA-256."""
+    if not about.image or not about.image.reference:
+        return None
+    name, _, digest = about.image.base.partition("@sha256:")
+    host, slash, last = name.rpartition("/")
+    path, colon, tag = last.partition(":")
+    version = f"@{quote(tag, safe='')}" if colon else ""
+    return (f"pkg:docker/{quote(host + slash + path, safe='/:')}{version}", digest) if digest else None
+
+
 def read(payload: bytes) -> Told:
     """What a signed statement says. Untrusted where it is not one of a release's provenance."""
     try:
         said = _Statement.model_validate_json(payload)
         build, run = said.predicate["buildDefinition"], said.predicate["runDetails"]
-        workflow, (source,) = build["externalParameters"]["workflow"], build["resolvedDependencies"]
+        workflow, (source, *bases) = build["externalParameters"]["workflow"], build["resolvedDependencies"]
+        base = None
+        if bases:
+            (one,) = bases
+            base = (str(one["uri"]), str(one["digest"]["sha256"]))
         told = Told(
             subjects={one.name: one.digest["sha256"] for one in said.subject},
             repository="/".join(str(workflow["repository"]).split("/")[-2:]).lower(),
@@ -180,6 +201,7 @@ def read(payload: bytes) -> Told:
             ref=str(workflow["ref"]),
             commit=str(source["digest"]["gitCommit"]),
             builder=str(run["builder"]["id"]),
+            base=base,
         )
     except (ValidationError, ValueError, KeyError, TypeError, AttributeError):
         raise Untrusted("is not a statement of a release's provenance") from None
@@ -197,8 +219,14 @@ def fits(told: Told, folder: Path, repository: str, branch: str) -> list[str]:
     for name in dict.fromkeys((*ours, *told.subjects)):
         if told.subjects.get(name) != ours.get(name):
             signed, here = (str(which.get(name, "none"))[:12] for which in (told.subjects, ours))
-            raise Untrusted(f"is of another {name}: {signed} was signed, and here is {here}")
+            raise Untrusted(f"is of another {one_line(name, 90)}: {signed} was signed, and here is {here}")
         found.append(f"{name}: SHA-256 {ours[name]}")
+    if told.base and told.base != (base := _base(about)):
+        signed, here = (one_line(" ".join(which or ("none",)), 90) for which in (told.base, base))
+        raise Untrusted(f"is of another base of the image: {signed} was signed, and here is {here}")
+    if about.image and about.image.reference:
+        base_is = f"on the base {one_line(about.image.base)}"
+        found.append(base_is if told.base else f"{base_is}, which nobody has signed")
     if SBOM in ours:
         of = _image_of((folder / "evidence" / SBOM).read_bytes())
         if about.image is None or of != about.image.digest:

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipelines.artifacts.entry import Entry
 from pipelines.artifacts.release import Release
 from pipelines.base.console import step
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, one_line
 from pipelines.registry import attestation, merged
 from pipelines.registry.attestation import CYCLONEDX, SBOM, Verifier
 from pipelines.registry.images import CHECKING, Changed, Images
@@ -29,6 +29,9 @@ def check(
 
     `repository` is ours, OWNER/NAME; `entry` what names the release, where a host asks."""
     about, found = Release.read(folder), list[str]()
+    named = about.image.reference if about.image else None
+    if entry and entry.image != named:
+        raise Untrusted(f"has the image {one_line(named)}, and the ledger's entry names {entry.image}")
     branch = merged.default_branch(checkout)
     for verifier in verifiers:
         if (path := folder / "evidence" / verifier.file).is_file():
@@ -47,17 +50,16 @@ def check(
         raise Untrusted(f"is not started as it was made: {why}")
     merged.require_merged(about.commit, checkout)
     found.append(f"the commit {about.commit[:12]} was merged into {branch.removeprefix('refs/heads/')}")
-    named = about.image.reference if about.image else None
-    if entry and entry.image != named:
-        raise Untrusted(f"has the image {named}, and the ledger's entry names {entry.image}")
     return found + in_registry(about, folder)
 
 
 def in_registry(about: Release, folder: Path) -> list[str]:
     """The same of the image where it was pushed to. A registry that does not answer is only said: the image
     and its SBOM are as they were signed, and a way forward or back must not hang on another machine."""
-    if about.image is None or about.image.reference is None:
+    if about.image is None:
         return ["no image was pushed"]
+    if about.image.reference is None:
+        return [f"no image was pushed: {one_line(about.image.name)} is an engine's, and nobody has signed it"]
     there = Images.of(about.image.name).in_haste()
     sbom = (folder / "evidence" / SBOM).read_bytes()
     patience = f"about {CHECKING.failing:g} s at most"

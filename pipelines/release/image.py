@@ -100,13 +100,13 @@ def built(folder: Path, repository: Path | str = ".", cached: bool = True) -> It
         steps = () if cached else ("--no-cache",)
         _build(folder / "bento", name, base, about, labels(folder, repository), epoch, *steps)
         _done("save", "--output", str(saved), name)
-        of_base = json.loads(_done("image", "inspect", "--format", "{{json .RootFS.Layers}}", base))
+        pinned, of_base = _inspected(base)
         layout = layers.normalise(saved, Path(scratch, "image"), of_base, epoch)
         _done("load", "--quiet", "--input", str(layout.archive(saved, name)))
         saved.unlink()
         size = int(_done("image", "inspect", "--format", "{{.Size}}", name))
-        made = Built(Image(name=name, digest=layout.digest, base=base), layout, size)
-        step(f"the image {name} is {layout.digest}, {size / 1e6:.0f} MB, from {base}")
+        made = Built(Image(name=name, digest=layout.digest, base=pinned), layout, size)
+        step(f"the image {name} is {layout.digest}, {size / 1e6:.0f} MB, from {pinned}")
         yield made
 
 
@@ -135,6 +135,19 @@ def commit_time(of: str, repository: Path | str = ".") -> int:
 
 def _base() -> str:
     return os.environ.get("GREENLIGHT_BASE_IMAGE") or BASE
+
+
+def _inspected(base: str) -> tuple[str, list[str]]:
+    """The base, with the digest by which a registry gave it out under this name, else with its id in this
+    engine; the diff ids of its layers."""
+    fields = ("RootFS.Layers", "RepoDigests", "Id")
+    asked = "[" + ",".join(f"{{{{json .{field}}}}}" for field in fields) + "]"
+    diffs, given, own = json.loads(_done("image", "inspect", "--format", asked, base))
+    if "@" in base:
+        return base, diffs
+    name = base.rpartition(":")[0] if ":" in base.rpartition("/")[2] else base
+    short = name.removeprefix("docker.io/").removeprefix("library/")  # as engines write it
+    return f"{base}@{dict(one.split('@') for one in given or ()).get(short, own)}", diffs
 
 
 def _build(

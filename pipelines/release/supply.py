@@ -27,7 +27,8 @@ def complete(folder: Path, ledger: Ledger, known: Collection[str | None] = ()) -
     here stays where it is one of `known`: whoever can write the store could have put another one there.
     UserError where one of them fails that is configured."""
     about, there = Release.read(folder), images.configured()
-    if there and not missing(there):
+    if built := bool(there and not missing(there)):
+        assert there
         with image.built(folder) as made:
             write_bytes(folder / "evidence" / SBOM, content := sbom.sbom(made.layout))
             step(f"pushing {made.layout.digest} to {there.name}")
@@ -43,7 +44,7 @@ def complete(folder: Path, ledger: Ledger, known: Collection[str | None] = ()) -
             about = about.model_copy(update={"image": None})
             about.write(folder)
     for signer in signers(ledger):
-        signed = signer.sign(attestation.statement(folder, ledger.repository))
+        signed = signer.sign(attestation.statement(folder, ledger.repository, built))
         write_bytes(folder / "evidence" / signer.file, signed)
         if there and about.image and about.image.reference:
             there.attach(about.image.digest, signer.media, signed)

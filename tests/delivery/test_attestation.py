@@ -40,6 +40,7 @@ from tests.problems.parcels import PROBLEM
 
 assert world  # the fixture
 AGAIN = "run `ml release` again at"
+BASE = f"reg.example.com:5000/team/debian:12@sha256:{'b' * 64}"
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +63,7 @@ def pushed(world: Trusting, there: Images, name: str = "first") -> tuple[Entry, 
     write_bytes(folder / "evidence" / SBOM, content := sbom(layout))
     there.attach(layout.digest, CYCLONEDX, content)
     about = Release.read(folder)
-    named = Image(name=there.name, digest=layout.digest, base="debian")
+    named = Image(name=there.name, digest=layout.digest, base=BASE)
     about.model_copy(update={"image": named}).write(folder)
     world.attest(folder)
     return signed_again(world, entry), folder
@@ -102,6 +103,36 @@ def swapped_image(world: Trusting, folder: Path, registry: Images) -> None:
     about = Release.read(folder)
     held = about.image.model_copy(update={"digest": other.digest})  # type: ignore[union-attr]
     about.model_copy(update={"image": held}).write(folder)
+
+
+def changed_image(folder: Path, **changes: str) -> None:
+    about = Release.read(folder)
+    held = about.image.model_copy(update=changes)  # type: ignore[union-attr]
+    about.model_copy(update={"image": held}).write(folder)
+
+
+def another_name(world: Trusting, folder: Path, registry: Images) -> None:
+    """The same image, in another repository, where another hand may change what a tag means, and delete."""
+    there = Images.of(f"{registry.host}/theirs/model")
+    there.push(layout_of(world.home / "again", "first"), "tag")
+    there.attach(Release.read(folder).image.digest, CYCLONEDX, (folder / "evidence" / SBOM).read_bytes())  # type: ignore[union-attr]
+    changed_image(folder, name=there.name)
+
+
+def a_name_of_an_engine(world: Trusting, folder: Path, registry: Images) -> None:
+    changed_image(folder, name="model:1")
+
+
+def another_base(world: Trusting, folder: Path, registry: Images) -> None:
+    changed_image(folder, base=BASE.replace("debian", "theirs"))
+
+
+def another_digest_of_the_base(world: Trusting, folder: Path, registry: Images) -> None:
+    changed_image(folder, base=BASE.replace("b" * 64, "e" * 64))
+
+
+def a_base_without_its_digest(world: Trusting, folder: Path, registry: Images) -> None:
+    changed_image(folder, base=BASE.partition("@")[0])
 
 
 def swapped_sbom(world: Trusting, folder: Path, registry: Images) -> None:
@@ -162,6 +193,11 @@ def another_start(world: Trusting, folder: Path, registry: Images) -> None:
 ATTACKS = {
     another_start: "bento.yaml starts another service than bentofile.yaml does, or with more",
     swapped_image: f"{ATTESTATION} is of another 127.0.0.1",
+    another_name: f"{ATTESTATION} is of another 127.0.0.1",
+    a_name_of_an_engine: f"{ATTESTATION} is of another 127.0.0.1",
+    another_base: "is of another base of the image: pkg:docker/reg.example.com:5000/team/debian@12 bbb",
+    another_digest_of_the_base: "is of another base of the image: ",
+    a_base_without_its_digest: " was signed, and here is none",
     swapped_sbom: f"is of another {SBOM}",
     sbom_of_another_image: "names an SBOM of another image",
     anothers_key: "which /",
@@ -205,6 +241,25 @@ def test_a_statement_of_yesterday_with_its_image_is_not_what_the_entry_names(
     world.refuses("and the ledger's entry names")
 
 
+def test_a_base_that_nobody_signed_counts_and_the_check_says_so(
+    world: Trusting, registry: Images, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By an earlier version, or where whoever signed did not build the image."""
+    entry, folder = pushed(world, registry)
+    assert f"  on the base {BASE}" in verify(entry.release)
+    world.attest(folder, built=False)
+    changed_image(folder, base="theirs:1")
+    world.follows(world.write(signed_again(world, entry)))
+    unsigned = "  on the base theirs:1, which nobody has signed"
+    assert unsigned in verify(entry.release) and unsigned in capsys.readouterr().err
+
+
+def test_an_image_that_only_an_engine_has_is_signed_by_nobody_and_the_check_says_so(world: Trusting) -> None:
+    world.write(entry := world.merged("first"))
+    world.store.note(entry.release, Image(name="model:1", digest=f"sha256:{'e' * 64}", base=BASE))
+    assert verify(entry.release)[-1].endswith("model:1 is an engine's, and nobody has signed it")
+
+
 def test_a_registry_that_is_down_is_waited_for_with_a_word_and_the_signature_is_enough(
     world: Trusting, registry: Images, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,6 +286,11 @@ def test_a_release_of_an_earlier_version_is_refused_where_there_is_a_list_unless
     world.write(entry := world.merged("old", signed=False))
     world.refuses(f"has no evidence/{ATTESTATION}: {AGAIN}")
     world.patch.setattr("pipelines.rollout.journal.Journal.goes_back", lambda journal, release: True)
+    about = Release.read(folder := world.store.folder / entry.release)
+    planted = Image(name="reg.example.com/their/model", digest=f"sha256:{'e' * 64}", base=BASE)
+    about.model_copy(update={"image": planted}).write(folder)
+    world.refuses("has the image reg.example.com/their/model@sha256:eee")
+    about.write(folder)
     world.follows(entry)
 
 
@@ -266,7 +326,7 @@ def checkout(tmp_path: Path, registry: Images, monkeypatch: pytest.MonkeyPatch) 
     @contextmanager
     def built(folder: Path, repository: Path | str = ".") -> Iterator[Built]:
         layout = layout_of(tmp_path / f"built{len(list(tmp_path.iterdir()))}", "release")
-        yield Built(Image(name="little:1", digest=layout.digest, base="debian"), layout, 1)
+        yield Built(Image(name="little:1", digest=layout.digest, base=BASE), layout, 1)
 
     monkeypatch.setattr(building, "built", built)
     folder = project.copy(tmp_path / "project")
@@ -329,6 +389,24 @@ def test_an_image_that_somebody_wrote_into_the_store_is_neither_signed_nor_named
     assert Ledger().required("staging").image is None and Release.read(store.get(number)).image is None
     signed = json.loads((store.get(number) / "evidence" / ATTESTATION).read_bytes())
     assert b"e" * 64 not in base64.b64decode(signed["payload"])
+
+
+def test_a_base_that_somebody_wrote_into_the_store_is_not_signed_where_nothing_is_built(
+    checkout: Path, registry: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The entry vouches for the image, by its name and digest, and for no base."""
+    store = Store(tmp_path / "home" / "store")
+    folder = store.get(number := release(PROBLEM, store=store))
+    image = Release.read(folder).image
+    changed_image(folder, base=f"theirs@sha256:{'e' * 64}")
+    later = attestation.OwnKey(Ledger().signer, file=keyless.BUNDLE)  # type: ignore[arg-type]
+    monkeypatch.setattr(keyless, "signer", lambda: later)
+    monkeypatch.setenv(images.VARIABLE, "none")
+    assert release(PROBLEM, store=store) == number
+    for name in (ATTESTATION, keyless.BUNDLE):
+        signed = json.loads((store.get(number) / "evidence" / name).read_bytes())
+        payload = base64.b64decode(signed["payload"])
+        assert image and image.digest[7:].encode() in payload and b"e" * 64 not in payload
 
 
 def test_a_registry_that_was_named_and_no_engine_is_an_error(

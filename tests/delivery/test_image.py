@@ -26,6 +26,7 @@ from tests.delivery.test_store import fill
 from tests.problems.parcels import PROBLEM
 
 Engine = Callable[[str], Path]
+GIVEN, ELSE, OWN = (f"sha256:{digit * 64}" for digit in "abc")  # digests of a base
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +71,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
 def builds(engine: Engine, tmp_path: Path) -> Path:
     """An engine that has built a small image; returns where it keeps its calls."""
     base, *_ = images.saved(tmp_path / "saved.tar", images.layer(images.BASE), images.layer(images.OURS))
-    layers = f"*RootFS*) echo '[\"{base}\"]';;"
+    layers = f"""*RootFS*) echo '[["{base}"], ["mirror/python@{ELSE}", "python@{GIVEN}"], "{OWN}"]';;"""
     return engine(f"*Size*) echo 123000000;;\n{layers}\nsave*) cp {tmp_path / 'saved.tar'} $3;;")
 
 
@@ -120,7 +121,7 @@ def test_a_base_that_was_configured_and_cannot_be_had_is_an_error(
 def test_the_release_names_its_images_digest(store, release_id, builds: Path, tmp_path) -> None:
     image(release_id[:12], store)
     about = read_json(store.get(release_id) / "release.json")["image"]
-    assert about["name"] == f"little:{release_id[:16]}" and about["base"] == "python:3.11-slim"
+    assert about["name"] == f"little:{release_id[:16]}" and about["base"] == f"python:3.11-slim@{GIVEN}"
     calls = builds.read_text()
     assert (
         f"--build-arg=RELEASE={release_id}" in calls and "--build-arg=SOURCE_DATE_EPOCH=1700000000" in calls
@@ -130,6 +131,24 @@ def test_the_release_names_its_images_digest(store, release_id, builds: Path, tm
     assert about["digest"] in (tmp_path / "summary.md").read_text()
     image(release_id, store)
     assert read_json(store.get(release_id) / "release.json")["image"] == about
+
+
+@pytest.mark.parametrize(
+    ("base", "given", "named"),
+    [
+        ("python", [f"mirror/python@{ELSE}", f"python@{GIVEN}"], f"python@{GIVEN}"),
+        ("docker.io/library/python:3", [f"python@{GIVEN}"], f"docker.io/library/python:3@{GIVEN}"),
+        ("mine:1", [f"mirror/python@{ELSE}"], f"mine:1@{OWN}"),
+        ("localhost:5000/base", [f"localhost:5000/base@{GIVEN}"], f"localhost:5000/base@{GIVEN}"),
+        ("mine:1", None, f"mine:1@{OWN}"),
+        (f"python@{GIVEN}", [f"python@{ELSE}"], f"python@{GIVEN}"),
+    ],
+)
+def test_a_base_has_the_digest_by_which_its_registry_gave_it_out_else_its_id(
+    engine: Engine, base: str, given: list[str] | None, named: str
+) -> None:
+    engine(f"*) echo '{json.dumps([['sha256:1'], given, OWN])}';;")
+    assert module._inspected(base) == (named, ["sha256:1"])
 
 
 def test_a_build_that_fails_is_refused_and_not_recorded(store, release_id, engine: Engine) -> None:

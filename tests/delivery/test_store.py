@@ -15,7 +15,7 @@ from pipelines.registry import store as stores
 from pipelines.registry.store import Assets, Store
 from tests.releases import about, described
 
-IMAGE = Image(name="made", digest="sha256:1", base="python")
+IMAGE = Image(name="made", digest=f"sha256:{'1' * 64}", base="python")
 
 
 def fill(folder: Path, text: str, **fields: object) -> str:

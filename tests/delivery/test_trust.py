@@ -53,11 +53,11 @@ class Trusting(World):
         if name:
             self.patch.setenv(VARIABLE, self.keys[name].export_private_key().decode())
 
-    def attest(self, folder: Path, by: str = "ci", repository: str | None = None) -> None:
-        """Sign the release in a folder, as `ml release` does."""
+    def attest(self, folder: Path, by: str = "ci", repository: str | None = None, built: bool = True) -> None:
+        """Sign the release in a folder, as `ml release` does where it has built the image."""
         key = Key.parse(self.keys[by].export_private_key().decode(), "the test's")
         ours = Ledger(self.writer).repository
-        signed = OwnKey(key).sign(statement(folder, repository or ours))
+        signed = OwnKey(key).sign(statement(folder, repository or ours, built))
         write_bytes(folder / "evidence" / ATTESTATION, signed)
 
     def merged(self, name: str, signed: bool = True) -> Entry:
