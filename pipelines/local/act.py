@@ -20,8 +20,8 @@ from pipelines.base import git, programs
 from pipelines.base.console import step
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_json, write_json, write_text
-from pipelines.local import rights
-from pipelines.local.events import MAIN, Event, describe, now
+from pipelines.local import rights, waits
+from pipelines.local.events import MAIN, Event, describe, now, owner, user
 from pipelines.local.runner import Place, environment, stand_ins
 
 HOSTED = "ubuntu-24.04"
@@ -29,7 +29,7 @@ RUNNER = "GREENLIGHT_RUNNER"  # the repository variable that names a self-hosted
 TRAINER = "GREENLIGHT_TRAINER"  # that of the machine that builds models
 PROGRESS = re.compile(r"^\[ *\d+\.\d s\] (.*)")  # what console.step prints
 LIBC = ctypes.CDLL(None)
-LEFTOVERS = ("source", "act", "home", "secrets", "tokens.json", "pid")  # of a run that has ended
+LEFTOVERS = ("source", "act", "home", "secrets", "tokens.json", waits.FOLDER, "pid")  # of an ended run
 TAIL = 30  # lines of a failed step that are shown
 Told = Callable[[str], object] | None
 
@@ -58,6 +58,7 @@ class Run:
         """The run as GitHub's API and its `workflow_run` event describe it."""
         pull = self.event.payload.get("pull_request")
         pulls = [{key: pull[key] for key in ("number", "head", "base")}] if pull else []
+        starter = self.event.payload.get("sender") or user(owner(repository))
         return {
             "id": self.id,
             "name": self.name,
@@ -71,6 +72,7 @@ class Run:
             "repository": describe(repository, default=default),
             "run_number": self.id,
             "run_attempt": self.attempt,
+            "triggering_actor": starter,
             "created_at": self.created_at,
             "pull_requests": pulls,
             "html_url": f"https://github.com/{repository}/actions/runs/{self.id}",
@@ -113,14 +115,19 @@ def run(
         found = stand_ins(folder / "source", file)
         stranger = rights.from_fork(event)  # gets no secret
         given = {} if stranger else dict(secrets or {})
-        given |= rights.hand_out(file, event, folder, {} if stranger else environments(known))
+        asks = f"{place.api}/repos/{place.repository}/actions/runs/{number}/pending_deployments"
+        served = asks if place.api != Place.api else ""
+        given |= rights.hand_out(file, event, folder, environments(known, stranger), served)
         command = [
             *arguments(event, place, folder, given, number, attempt),
             *("--workflows", str(file.relative_to(folder / "source"))),
             *(f"--local-repository={name}={stand_in}" for name, stand_in in found.items()),
             *(["--job", job] if job else []),
         ]
-        name = definition.get("name", workflow)
+        name, path = definition.get("name", workflow), f".github/workflows/{workflow}.yml"
+        done = Run(number, name, path, replace(event, sha=sha), 0, {}, "", log, started, attempt)
+        begun = done.as_json(place.repository, place.default) | {"conclusion": None}
+        write_json(folder / waits.FOLDER / "run.json", begun)
         step(f"{name}: run {number}, {event.name}, commit {sha[:12]}")
         story = Story(name, log, verbose, told)
         code = follow(command, environment(place, event, folder), folder / "source", story)
@@ -134,10 +141,8 @@ def run(
         )
     ran = story.jobs
     jobs = {key: ran.get(key, "skipped") for key in definition["jobs"] if job is None or key in ran}
-    path, summary = f".github/workflows/{workflow}.yml", "\n".join(story.summaries)
     checks = {definition["jobs"][key].get("name", key): result for key, result in jobs.items()}
-    event = replace(event, sha=sha)
-    done = Run(number, name, path, event, code, jobs, summary, log, started, attempt, checks)
+    done = replace(done, code=code, jobs=jobs, summary="\n".join(story.summaries), checks=checks)
     write_json(
         folder / "run.json",
         done.as_json(place.repository, place.default) | {"jobs": jobs, "checks": done.checks},
@@ -149,18 +154,29 @@ def run(
     return done
 
 
-def environments(known: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What the API keeps of environments, each with its secrets as they are."""
-    return {
-        name: {**one, "secrets": {secret: about["value"] for secret, about in one["secrets"].items()}}
-        for name, one in known.get("environments", {}).items()
-    }
+def environments(known: Mapping[str, Any], stranger: bool) -> dict[str, dict[str, Any]]:
+    """What the API keeps of environments, each with its secrets as they are, which no stranger gets."""
+    found = known.get("environments", {})
+    secrets = {name: {} if stranger else one["secrets"] for name, one in found.items()}
+    values = {name: {key: one["value"] for key, one in those.items()} for name, those in secrets.items()}
+    return {name: one | {"secrets": values[name]} for name, one in found.items()}
 
 
 def ended(state: Path) -> list[dict[str, Any]]:
     """The runs that have ended, as the API describes them, the newest first."""
     files = sorted(state.glob("runs/*/run.json"), key=lambda file: int(file.parent.name), reverse=True)
     return [read_json(file) for file in files]
+
+
+def seen(state: Path) -> list[dict[str, Any]]:
+    """The runs that have ended, and those with a job that waits or has waited for somebody to approve its
+    environment, the newest first."""
+    found = {run["id"]: run for run in ended(state)}
+    for folder in state.glob("runs/*"):
+        if status := waits.status(folder):
+            run = read_json(folder / waits.FOLDER / "run.json") | {"status": status}
+            found[run["id"]] = run
+    return [found[number] for number in sorted(found, reverse=True)]
 
 
 def next_run(state: Path, again: int | None = None) -> tuple[int, Path]:

@@ -1,13 +1,19 @@
 """Environments behind the stand-in of GitHub: whose branches deploy there, who must agree, their secrets; and
-the repository's deploy keys. A job that would wait for somebody to agree begins at once here."""
+the repository's deploy keys. A wait timer is kept, and not waited for."""
 
 import base64
+from pathlib import Path
 from typing import Any
 
+from pipelines.base.console import harmless
+from pipelines.base.errors import one_line
+from pipelines.local import waits
 from pipelines.local.events import now, user
 from pipelines.local.forge import ApiError, Forge, invalid, one, route, text
+from pipelines.local.marks import get_run
 
 BILLING = "Failed to create the environment protection rule. Please ensure the billing plan supports the {}."
+NOTHING_PENDING = "No pending deployment requests to approve or reject"  # for whom it does not wait, too
 MOST_REVIEWERS = 6
 
 
@@ -88,13 +94,73 @@ def shown(found: dict[str, Any]) -> dict[str, Any]:
     if found["wait_timer"]:
         rules.append({"id": 1, "type": "wait_timer", "wait_timer": found["wait_timer"]})
     if found["reviewers"]:
-        asked = [{"type": "User", "reviewer": user(login)} for login in found["reviewers"]]
-        rule = {"id": 2, "type": "required_reviewers", "reviewers": asked}
+        rule = {"id": 2, "type": "required_reviewers", "reviewers": reviewers(found)}
         rules.append(rule | {"prevent_self_review": found["prevent_self_review"]})
     if found["deployment_branch_policy"]:
         rules.append({"id": 3, "type": "branch_policy"})
     told = ("id", "name", "deployment_branch_policy", "created_at", "updated_at")
     return {name: found[name] for name in told} | {"protection_rules": rules}
+
+
+def reviewers(found: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"type": "User", "reviewer": user(login)} for login in found["reviewers"]]
+
+
+# --- the jobs that wait for their reviewers ---------------------------------------------------------------
+
+
+@route("GET", "/actions/runs/{id}/pending_deployments", "actions:read")
+def list_pending(forge: Forge, at: dict[str, Any], body: dict[str, Any]) -> tuple[int, Any]:
+    """The environments that jobs of a run wait for, each once."""
+    run = get_run(forge, at, body)[1]
+    return 200, [
+        {
+            "environment": {"id": found["id"], "name": found["name"]},
+            "wait_timer": found["wait_timer"],
+            "wait_timer_started_at": None,
+            "current_user_can_approve": may_approve(found, run, at["by"]),
+            "reviewers": reviewers(found),
+        }
+        for found in pending(forge, run)
+    ]
+
+
+@route("POST", "/actions/runs/{id}/pending_deployments", "deployments:write")
+def review(forge: Forge, at: dict[str, Any], body: dict[str, Any]) -> tuple[int, Any]:
+    """One of the reviewers agrees, or not: all jobs of the run that wait for these environments go on."""
+    run = get_run(forge, at, body)[1]
+    ids, state, comment = (body.get(name) for name in ("environment_ids", "state", "comment"))
+    if not ids or not isinstance(ids, list) or not all(isinstance(number, int) for number in ids):
+        raise invalid(field="environment_ids", code="missing_field")
+    if state not in (waits.APPROVED, waits.REJECTED):
+        raise invalid(field="state", code="invalid")
+    if not isinstance(comment, str):
+        raise invalid(field="comment", code="missing_field")
+    able = [found for found in pending(forge, run) if may_approve(found, run, at["by"])]
+    names = [found["name"] for found in able if found["id"] in ids]
+    if len(names) < len(set(ids)):
+        raise ApiError(422, "Validation Failed", errors=NOTHING_PENDING)
+    for job, name in waits.waiting(folder(forge, run)).items():
+        if name in names:
+            waits.say(folder(forge, run), job, harmless(one_line(f"{state} by {at['by']}: {comment}")))
+    about = {"sha": run["head_sha"], "ref": run["head_branch"], "task": "deploy", "payload": {}}
+    about |= {"creator": run["triggering_actor"], "created_at": run["created_at"], "updated_at": now()}
+    return 200, [{"id": forge.next_id(), "environment": name, **about} for name in names]
+
+
+def pending(forge: Forge, run: dict[str, Any]) -> list[dict[str, Any]]:
+    """The environments that jobs of a run wait for."""
+    asked = set(waits.waiting(folder(forge, run)).values())
+    return [found for name, found in forge.state["environments"].items() if name in asked]
+
+
+def may_approve(found: dict[str, Any], run: dict[str, Any], login: str) -> bool:
+    own = login == run["triggering_actor"]["login"]
+    return login in found["reviewers"] and not (own and found["prevent_self_review"])
+
+
+def folder(forge: Forge, run: dict[str, Any]) -> Path:
+    return forge.folder / "runs" / str(run["id"])
 
 
 # --- their secrets ----------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.local.act import ended
+from pipelines.local.act import seen
 from pipelines.local.events import user
 from pipelines.local.forge import Forge, invalid, latest, now, one, route, text
 
@@ -148,13 +148,13 @@ def list_runs(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[i
     path = f".github/workflows/{at['file']}"
     asked = {at[name] for name in ("head_sha", "event", "status") if name in at}  # `status` is two of them
     told = ("head_sha", "event", "status", "conclusion")
-    found = [r for r in ended(forge.folder) if r["path"] == path and asked <= {r.get(name) for name in told}]
+    found = [r for r in seen(forge.folder) if r["path"] == path and asked <= {r.get(name) for name in told}]
     return 200, {"total_count": len(found), "workflow_runs": found}
 
 
 @route("GET", "/actions/runs/{id}", "actions:read")
 def get_run(forge: Forge, at: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-    return 200, one(ended(forge.folder), "id", at["id"])
+    return 200, one(seen(forge.folder), "id", at["id"])
 
 
 @route("GET", "/actions/runs/{id}/artifacts", "actions:read")

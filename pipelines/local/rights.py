@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 from pipelines.base.errors import UserError, one_line
 from pipelines.base.files import read_json, write_json
 from pipelines.base.github import ACTIONS, BOT
+from pipelines.local import waits
 from pipelines.local.events import Event
 
 EVERYTHING = "local-token"  # of the loop itself: the bot, with every right
@@ -60,14 +61,18 @@ def holder(token: str, state: Path, keys: Mapping[str, Any]) -> Holder | None:
     return None
 
 
-def hand_out(workflow: Path, event: Event, folder: Path, environments: Mapping[str, Any]) -> dict[str, str]:
+def hand_out(
+    workflow: Path, event: Event, folder: Path, environments: Mapping[str, Any], address: str = ""
+) -> dict[str, str]:
     """Give each job of a workflow file a token, and the secrets of its environment; the secrets that bring
     them.
 
     act knows one GITHUB_TOKEN, and one secret of a name, for all jobs. So in the copy of the file that it
     runs, what names them inside a job names a secret of the job's own; the token for all, which a local
-    action may still name, has no rights. A job whose environment does not admit the event's branch fails.
-    `folder` is the run's: tokens.json is there while it lasts. `environments`: as the API keeps them."""
+    action may still name, has no rights. A job whose environment does not admit the event's branch fails; one
+    whose environment has reviewers waits for them. `folder` is the run's: tokens.json is there while it
+    lasts. `environments`: as the API keeps them; `address`: where it takes the reviewers' word, if anywhere.
+    """
     file = YAML()
     file.width = 10_000  # so that each line stays where it is
     try:
@@ -80,6 +85,8 @@ def hand_out(workflow: Path, event: Event, folder: Path, environments: Mapping[s
         if (environment := environments.get(named(job.get("environment"), event))) is not None:
             if not admits(environment, event.ref):
                 job["steps"] = [{"run": REFUSED.format(event.ref, environment["name"])}]
+            elif environment["reviewers"]:
+                waits.hold(name, job, environment, folder, address)
             for secret, value in environment["secrets"].items():
                 rename(job, re.compile(rf"\bsecrets\.{secret}\b"), f"secrets.{variable(name, secret)}")
                 own[variable(name, secret)] = value

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 
@@ -29,6 +30,7 @@ from pipelines.rollout.rehearse import free_ports
 from tests.delivery import registries
 from tests.problems.yours import environment, run
 from tests.shared import once
+from tests.workflows import reviewer
 
 REPOSITORY, OWNER, FRIEND, BRANCH = "ada/parcels", "ada", "grace", "main"
 ENVIRONMENTS = ("staging", "production")
@@ -86,6 +88,33 @@ class User:
         self.ran.append(done := act.run(name, event, place or self.place))
         assert done.code == 0, done.log.read_text()
         return done
+
+    def reviewed(self, name: str, event: events.Event, word: str) -> Run:
+        """A workflow in which one job waits for the friend's word; until then production is as it was."""
+        before = self.production()
+
+        def say(run: int) -> None:
+            assert self.production() == before
+            reviewer.review(api, run, FRIEND, word)
+
+        api = f"{self.place.api}/repos/{REPOSITORY}"
+        listen, lines = reviewer.listener(api, name, say)
+        done = act.run(name, event, self.place, told=listen)
+        assert len(lines) == 1 and f"waits for {FRIEND} to approve the environment production" in lines[0]
+        return done
+
+    def production(self) -> tuple[str | None, str | None]:
+        """The release that production is to run, and the one that it runs."""
+        entry = Ledger(self.checkout).wanted("production")
+        return entry.release if entry else None, self.running("production")
+
+    def running(self, environment: str) -> str | None:
+        edge = Outputs.read(self.home / environment).edge_url
+        try:
+            with loopback.ask(f"{edge}/release", timeout=10) as answer:
+                return str(json.load(answer)["release"])
+        except HTTPError:  # nothing is deployed
+            return None
 
     def judged(self, pull: dict[str, Any]) -> dict[str, Any]:
         """`propose` and `judge`, as the push to a pull request starts them; the pull request after them."""
@@ -193,14 +222,19 @@ def test_from_the_template_to_a_model_that_serves(
         with pytest.raises(UserError, match='status check "lint" is expected'):
             user.merge(made)
         user.checked(made)
-        user.workflow("release", user.merge(made))
+        release = user.reviewed("release", user.merge(made), "approved")
+        assert release.code == 0, release.log.read_text()
         for name in ENVIRONMENTS:
-            with loopback.ask(f"{Outputs.read(user.home / name).edge_url}/release", timeout=10) as answer:
-                running = json.load(answer)["release"]
+            running = user.running(name)
             entry = Ledger(user.checkout).wanted(name)
             assert entry and running == entry.release
             assert entry.commit == git.run("rev-parse", BRANCH, at=user.place.origin)
             assert (entry.image or "").startswith(f"{images}@sha256:") == (images != "none")
+
+        path, inputs = ".github/workflows/rollback.yml", {"environment": "production"}
+        undone = user.reviewed("rollback", events.workflow_dispatch(REPOSITORY, path, inputs), "rejected")
+        assert undone.jobs["rollback"] == "failure" and undone.log.read_text().count("⭐ Run Main") == 1
+        assert user.production() == (running, running)
 
         shutil.rmtree(user.checkout)
         git.run("clone", "--quiet", str(user.place.origin), str(user.checkout))
