@@ -66,7 +66,7 @@ environment:
 	@if [ -L .venv ]; then rm .venv; fi
 	@if [ -n "$(UV)" ]; then "$(UV)" venv --quiet --allow-existing --python "$(PYTHON)" .venv; \
 	  elif [ ! -x .venv/bin/uv ]; then "$(PYTHON)" -m venv --clear .venv && \
-	    .venv/bin/python -m pip install --quiet --require-hashes \
+	    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 	      --requirement <(sed -n '/^uv==/,/[^\\]$$/p' requirements/dev.txt); fi
 	@"$(or $(UV),.venv/bin/uv)" pip sync --quiet --require-hashes --python .venv/bin/python \
 	  --build-constraints <(grep -oE '^setuptools==[0-9.]+' requirements/dev.txt) requirements/dev.txt

@@ -2,8 +2,10 @@
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -30,6 +32,7 @@ FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND",
 )
 PATIENCE_SECONDS = 60.0
+HASH = re.compile(r"[0-9a-f]{7,}")
 SENT = "Network.requestWillBeSent"
 
 
@@ -46,6 +49,7 @@ class Page:
             if node.get("role", {}).get("value") == "heading"
             for level in (p["value"]["value"] for p in node["properties"] if p["name"] == "level")
         ]
+        self.broken = _broken(tree)
         self.unnamed = [
             node["role"]["value"]
             for node in tree
@@ -53,6 +57,19 @@ class Page:
             and not node.get("ignored")
             and not node.get("name", {}).get("value", "").strip()
         ]
+
+
+def _broken(tree: list[Any]) -> list[str]:
+    """The words of which a line has a part and the next one the rest; hashes aside, which are of no words."""
+    nodes, found = {node["nodeId"]: node for node in tree}, []
+    for node in tree:
+        parts = [nodes[child] for child in node.get("childIds", ()) if child in nodes]
+        lines = [one["name"]["value"] for one in parts if one["role"]["value"] == "InlineTextBox"]
+        for line, after in itertools.pairwise(lines):
+            head, rest = re.search(r"\w*$", line), re.match(r"\w*", after)
+            if head and rest and head[0] and rest[0] and not HASH.fullmatch(word := head[0] + rest[0]):
+                found.append(word)
+    return found
 
 
 class Browser:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +17,11 @@ _started = time.monotonic()
 def step(text: str) -> None:
     """Print one line of progress with the seconds since the command began."""
     print(f"[{time.monotonic() - _started:5.1f} s] {text}", file=sys.stderr, flush=True)
+
+
+def wide(most: int, least: int = 60) -> int:
+    """How many columns a table may have: a terminal's own, within bounds; in a file or a log, `most`."""
+    return max(least, min(most, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else most
 
 
 def aligned(rows: Sequence[Sequence[str]], widest: int = LONGEST) -> list[str]:

@@ -1,5 +1,6 @@
 """How verbs read their arguments."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option
@@ -24,6 +25,15 @@ def month(text: str) -> str:
             raise UserError(f"--through {text!r} is not a month: write it as 2013-06, or `latest`") from None
         return text
     return rows.known(problem())[-1]
+
+
+def at_the_top() -> None:
+    """UserError anywhere but at the top of a clone: else a verb would speak of another folder."""
+    from pipelines.base import git
+
+    top = Path(git.run("rev-parse", "--show-toplevel"))
+    if top.resolve() != Path().resolve():
+        raise UserError(f"{Path().resolve()} is a folder of a clone: run this at its top, {top}")
 
 
 def pairs(texts: list[str] | None) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from typer import Exit, Option
 
 from pipelines.base.errors import UserError
-from pipelines.cli.arguments import Env, month, problem
+from pipelines.cli.arguments import Env, at_the_top, month, problem
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs("See what runs")
@@ -80,4 +80,5 @@ def page(
     From the ledger, the store and, where this machine is the host, its journal and drift reports."""
     from pipelines.page import site
 
+    at_the_top()
     print(site.write(problem(), out))

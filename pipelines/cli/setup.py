@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Exit, Option
 
-from pipelines.cli.arguments import pairs, problem
+from pipelines.cli.arguments import at_the_top, pairs, problem
 from pipelines.cli.groups import Verbs
 
 verbs = Verbs("Set up and keep")
@@ -27,24 +27,27 @@ def init(
     repository: Annotated[str, Option(help="OWNER/NAME, where origin does not say it.")] = "",
     yes: Annotated[bool, Option("--yes", help="Ask nothing.")] = False,
 ) -> None:
-    """Turn a fresh copy into a repository whose checks mean something: rulesets, environments, the ledger's
-    key, the label, variables, what Actions may do; and in this checkout CODEOWNERS, allowed_signers and the
-    branch that workflows start on, which it commits and pushes before the rulesets forbid that.
+    """Turn a fresh copy into a repository whose checks mean something.
+
+    On GitHub: rulesets, environments, the ledger's key, the label, variables, what Actions may do. In this
+    checkout: CODEOWNERS, allowed_signers and the branch that workflows start on, which it commits and pushes
+    before the rulesets forbid that.
 
     It needs an administrator's token: GITHUB_TOKEN, GH_TOKEN, or `gh auth login`. What is right stays, so a
     second run changes nothing, and what a kill left half done the same command finishes. What your plan of
     GitHub refuses is named with what it means, the rest is set, and the exit code is 3."""
     from pipelines.setup import where
-    from pipelines.setup.asked import FOLDER, completed, people
+    from pipelines.setup.asked import FOLDER, completed, kept, people
     from pipelines.setup.init import init
     from pipelines.setup.wanted import Wanted
 
-    hub = where.found(Path(), repository).hub()
+    at_the_top()
     given = pairs(variables)
-    given |= {"GREENLIGHT_STORE": "" if store == FOLDER else store} if store else {}
+    given |= {"GREENLIGHT_STORE": "" if kept(store) == FOLDER else store} if store else {}
     given |= {"GREENLIGHT_RUNNER": runner} if runner else {}
     given |= {"GREENLIGHT_PULL": "true" if pull else ""} if pull is not None else {}
     wanted = Wanted(people(owners), people(reviewers), branch, model, given)
+    hub = where.found(Path(), repository).hub()
     raise Exit(init(hub, completed(hub, wanted, Path(), yes), plan=plan))
 
 
@@ -56,7 +59,12 @@ def doctor(
     """Show what is on, what is off and how to switch it on: this machine, the repository, GitHub, the host.
 
     Exits with 3 where something that matters is off."""
+    from pipelines.setup import where
     from pipelines.setup.doctor import doctor
+
+    at_the_top()
+    if repository:
+        where.found(name=repository)  # a mistake is the person's, nothing that could not be asked
 
     raise Exit(doctor(problem(), as_json, repository))
 

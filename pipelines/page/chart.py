@@ -14,6 +14,7 @@ MOST_LABELS = 12  # on an axis
 LEFT, RIGHT = 3.0, 97.0  # per cent
 TOP, BOTTOM, HEIGHT = 26, 230, 270  # pixels
 LANE, HEAD = 46, 8
+FITS = (27.0, 9.0)  # per cent of a phone's width, of a desk's, that twelve digits take
 AFTER = 0.08  # of the time shown: what is wanted still is drawn beyond the newest commit
 
 
@@ -116,20 +117,25 @@ def lanes(id: str, title: str, says: str, rows: Mapping[str, Sequence[Bar]]) -> 
         parts.append(_text(0, top + 11, name, "lane"))
         for bar in sorted(of, key=lambda bar: bar.since):
             left, right = x(bar.since), x(bar.until) if bar.until is not None else 100.0
+            share = max(0.4, right - left - 0.25)
             inner = Markup(
                 '<svg x="{:.3f}%" y="{}" width="{:.3f}%" height="22" class="{}">'
                 '<rect width="100%" height="22" rx="4"><title>{}</title></rect>'
-                '<text x="7" y="15.5">{}</text></svg>'
+                "{}</svg>"
             )
-            parts.append(
-                inner.format(
-                    left, top + 16, max(0.4, right - left - 0.25), bar.kind, one_line(bar.says), bar.label
-                )
-            )
+            named = _named(bar.label, share)
+            parts.append(inner.format(left, top + 16, share, bar.kind, one_line(bar.says), named))
     parts.append(_text(0, foot + 16, when(first), "tick"))
     parts.append(_text(x(last), foot + 16, when(last), "tick end"))
     parts.append(_line(x(last), HEAD, x(last), foot, "floor now"))
     return _svg(id, title, says, foot + 24, parts)
+
+
+def _named(label: str, share: float) -> Markup:
+    """A bar's label where it fits: on each screen, or on a desk's alone."""
+    kind = "" if share >= FITS[0] else "desk"
+    made = Markup('<text x="7" y="15.5" class="{}">{}</text>').format(kind, label)
+    return made if share >= FITS[1] else Markup("")
 
 
 def when(moment: int) -> str:

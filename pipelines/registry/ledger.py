@@ -214,7 +214,9 @@ class Ledger:
         listed = self._git("ls-remote", "--heads", self._remote, f"refs/heads/{BRANCH}")
         if listed.code:
             told = f"the remote {self._remote} cannot be reached ({listed.words})"
-            raise Unreachable(f"{told}: the ledger is there")
+            raise Unreachable(
+                f"{told}; the ledger is a branch of it: look at `git remote -v` and the network"
+            )
         if not listed.text:
             return None
         fetched = self._git("fetch", "--quiet", "--no-tags", self._remote, f"+refs/heads/{BRANCH}:{HERE}")

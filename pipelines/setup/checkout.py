@@ -86,7 +86,7 @@ def _record() -> Check:
     except UserError as error:
         return check(state=State.OFF, says=one_line(error), way_out=again)
     if not record.found():
-        return check(state=State.ON, says=f"{record.count} files, none of them here", way_out="`ml restore`")
+        return check(state=State.ON, says=f"{record.count} files, none of them here: `ml restore`")
     if not record.is_as_recorded():
         way_out = f"`rm -r {datafiles.DATA} && ml restore`, or `dvc add {datafiles.DATA}` and a commit"
         return check(state=State.OFF, says=f"data/ differs: {record.difference()}", way_out=way_out)

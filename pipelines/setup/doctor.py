@@ -1,17 +1,21 @@
 """`ml doctor`: what is on, what is off, and how to switch it on, in one table."""
 
 import json
+import logging
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
+from pipelines.base import console
 from pipelines.base import machine as places
 from pipelines.base.errors import UserError
 from pipelines.core.problem import Problem
 from pipelines.setup import checkout, host, machine, runs, where
 from pipelines.setup.beside import beside, unknown
 from pipelines.setup.check import Check, State
+from pipelines.setup.refusals import INVALID
 from pipelines.setup.settings import github_checks
 
 WIDE = 110  # columns
@@ -29,6 +33,7 @@ def doctor(problem: Problem, as_json: bool = False, repository: str = "", home: 
 
 def look(problem: Problem, home: Path, repository: str = "") -> list[Check]:
     """All that is looked at, the groups beside each other."""
+    logging.getLogger("dvc.progress").setLevel(logging.CRITICAL)  # its bars are of what nobody has asked for
     groups: dict[str, Callable[[], list[Check]]] = {
         "machine": lambda: machine.checks(home),
         "repository": lambda: checkout.checks(problem),
@@ -46,7 +51,9 @@ def _github(repository: str = "") -> list[Check]:
         says, _, way_out = str(error).partition(": ")
         return [Check("GitHub", "all of it", State.UNKNOWN, says, way_out)]
     groups = {"settings": lambda: github_checks(hub), "runs": lambda: runs.checks(hub)}
-    return beside([(unknown("GitHub", group), question) for group, question in groups.items()])
+    found = beside([(unknown("GitHub", group), question) for group, question in groups.items()])
+    invalid = [replace(check, what="all of it") for check in found if check.says == INVALID]
+    return invalid or found  # each row would say it in words of its own
 
 
 def _once(checks: list[Check]) -> list[Check]:
@@ -61,18 +68,18 @@ def _once(checks: list[Check]) -> list[Check]:
 
 
 def table(checks: list[Check]) -> list[str]:
-    """Lines of at most WIDE columns: state, what, what was found, and below that the way out. What is off and
-    does not matter is in brackets."""
+    """Lines of at most WIDE columns, or the terminal's: state, what, what was found, and below that the way
+    out. What is off and does not matter is in brackets."""
     first = max(len(_state(check)) for check in checks)
     second = max(len(check.what) for check in checks)
-    lines = []
+    lines, wide = [], console.wide(WIDE)
     for group, those in groupby(checks, key=lambda check: check.group):
         lines += ["", group]
         for check in those:
             start = f"  {_state(check).ljust(first)}  {check.what.ljust(second)}  "
             told = [check.says] + ([f"→ {check.way_out}"] if _needs(check) else [])
             for text in told:
-                wrapped = textwrap.wrap(text, WIDE - len(start), break_on_hyphens=False) or [""]
+                wrapped = textwrap.wrap(text, wide - len(start), break_on_hyphens=False) or [""]
                 for line in wrapped:
                     lines.append(f"{start}{line}".rstrip())
                     start = " " * len(start)

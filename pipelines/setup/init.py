@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from pipelines.base import git
+from pipelines.base import console, git
 from pipelines.base.errors import UserError
 from pipelines.base.github import Declined, GitHub
 from pipelines.setup import environments, repository
@@ -53,11 +54,21 @@ def init(hub: GitHub, wanted: Wanted, checkout: Path = Path(), plan: bool = Fals
         except UserError as error:
             why = reason(error) if isinstance(error, Declined) else str(error)
             again = "" if "the same command" in why else "; then run the same command again"
-            raise UserError(f"{setting.what}: {why} ({len(done)} of {len(every)} done{again})") from None
+            came = "" if plan else f" ({len(done)} of {len(every)} done{again})"
+            raise UserError(f"{setting.what}: {why}{came}") from None
         tell(done[-1], width)
     if new := [path for path in git.dirty(checkout) if path.startswith(FOLDER) or path == str(COLUMNS)]:
         print(f"\nCommit {', '.join(new)}, and bring it to the default branch: there it binds.")
+    print(f"\n{after(done, plan)}")
     return 3 if any(one.fails for one in done) else 0
+
+
+def after(done: Iterable[Outcome], plan: bool) -> str:
+    """What a person does next."""
+    would = sum(one.came == WOULD for one in done)
+    if plan and would:
+        return f"{would} would change; nothing has: run it without --plan."
+    return "`ml doctor` shows what is on and what is off."
 
 
 def outcome(setting: Setting, before: Iterable[Outcome], plan: bool) -> Outcome:
@@ -88,7 +99,8 @@ def outcome(setting: Setting, before: Iterable[Outcome], plan: bool) -> Outcome:
 
 
 def allowed(hub: GitHub, about: Mapping[str, Any], wanted: Wanted) -> None:
-    """UserError where whose token it is may not administer the repository, or it knows no such people."""
+    """UserError where whose token it is may not administer the repository, or where it knows no such
+    people or branch."""
     if not about.get("permissions", {}).get("admin"):
         way_out = "ask one to run this, or to give you the role admin"
         raise UserError(
@@ -96,11 +108,13 @@ def allowed(hub: GitHub, about: Mapping[str, Any], wanted: Wanted) -> None:
         )
     for name in (*wanted.owners, *wanted.reviewers):
         environments.person(hub, name)
+    if wanted.branch and not hub.call("GET", f"/git/ref/heads/{quote(wanted.branch)}", missing={}):
+        raise UserError(f"--branch {wanted.branch}: {hub.repository} has no such branch: push it first")
 
 
 def tell(one: Outcome, width: int) -> None:
     """Print what became of a setting, as soon as it is known."""
     start = f"{one.came:8}  {one.what.ljust(width)}  "
-    for line in textwrap.wrap(one.says, WIDE - len(start), break_on_hyphens=False) or [""]:
+    for line in textwrap.wrap(one.says, console.wide(WIDE) - len(start), break_on_hyphens=False) or [""]:
         print(f"{start}{line}".rstrip(), flush=True)
         start = " " * len(start)

@@ -2,6 +2,7 @@
 
 from pipelines.base.github import Declined
 
+INVALID = "the token is not valid, or expired"
 PLANS = "docs/github.md#what-each-plan-enforces"
 
 
@@ -21,7 +22,7 @@ def reason(error: Declined) -> str:
     """Why GitHub will not, and the way out."""
     says = error.says
     if error.status == 401:
-        return "the token is not valid, or expired: run `gh auth login`, or set another GITHUB_TOKEN"
+        return f"{INVALID}: set another GITHUB_TOKEN, or unset it and run `gh auth login`"
     if passing(error):
         return f"GitHub has no time ({error.status} {says}): run the same command again later"
     if "SAML" in says or "SSO" in says:

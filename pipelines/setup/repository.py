@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import quote
 
 from pipelines.base.errors import UserError
-from pipelines.base.github import GitHub, NotFound
+from pipelines.base.github import Declined, GitHub, NotFound
 from pipelines.pulls.override import LABEL
+from pipelines.setup.refusals import reason
 from pipelines.setup.setting import Found, Setting
 
 COLOUR = "0e8a16"
@@ -17,12 +18,16 @@ WORKFLOWS = "/actions/permissions/workflow"
 
 
 def about(hub: GitHub) -> dict[str, Any]:
-    """What GitHub says of the repository. UserError where there is none."""
+    """What GitHub says of the repository. UserError where there is none, or the token is nobody's."""
     try:
         return dict(hub.call("GET", ""))
     except NotFound:
         way_out = "give --repository, or a token that may see it"
         raise UserError(f"GitHub has no repository {hub.repository} at {hub.api}: {way_out}") from None
+    except Declined as error:
+        if error.status != 401:
+            raise
+        raise UserError(reason(error)) from None
 
 
 def settings(
@@ -51,8 +56,6 @@ def default_branch(hub: GitHub, about: Mapping[str, Any], branch: str) -> Found:
         return Found(True, branch)
 
     def change() -> None:
-        if not hub.call("GET", f"/git/ref/heads/{quote(branch)}", missing={}):
-            raise UserError(f"--branch {branch}: {hub.repository} has no such branch: push it first")
         hub.call("PATCH", "", {"default_branch": branch})
 
     return Found(False, str(about["default_branch"]), f"make {branch} the default branch", change)

@@ -18,7 +18,8 @@ def github_checks(hub: GitHub, checkout: Path = Path()) -> list[Check]:
     try:
         every = settings(hub, repository.about(hub), Wanted(), checkout)
     except UserError as error:
-        return [Check(GITHUB, "settings", State.UNKNOWN, str(error), "gh auth login")]
+        says, _, way_out = str(error).partition(": ")
+        return [Check(GITHUB, "settings", State.UNKNOWN, says, way_out or "gh auth login")]
     return beside([(unknown(one.group, one.what, "gh auth login"), one.check) for one in every])
 
 

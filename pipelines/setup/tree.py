@@ -40,7 +40,7 @@ def code_owners(hub: GitHub, checkout: Path, branch: str, wanted: tuple[str, ...
         return Found(False, "names nobody yet, so nobody is asked for code", way_out=way_out)
     for name in wanted or has:
         if not OWNER.fullmatch(name):
-            raise UserError(f"--owners {name!r} is not @NAME or @ORGANIZATION/TEAM")
+            raise UserError(f"{OWNERS}: {name!r} is not @NAME or @ORGANIZATION/TEAM")
         if not person(hub, name)[1]:
             raise UserError(f"{name} may not write to {hub.repository}, so GitHub ignores them in {OWNERS}")
     if not wanted or wanted == has:
@@ -154,6 +154,8 @@ def on_branch(checkout: Path, file: Path, branch: str, says: str) -> Found:
         return Found(True, says)
     where = f"right here, but not yet on {branch}"
     way_out = f"commit {file}, bring it to {branch}, then `git fetch`"
+    if str(file) in git.dirty(checkout):
+        way_out = "see `files in .github/`"  # which brings it there, where it may
     return Found(False, f"{says} ({where})" if says else where, way_out=way_out)
 
 

@@ -191,7 +191,8 @@ def _leave(head: str, version: Version, merged: Merged) -> None:
 def _tell(base: str, head: str, version: Version, merged: Merged, each: bool) -> None:
     """What changes, `each` file of it or their number; what stays the team's; what is in conflict."""
     commits = git.run("rev-list", "--count", f"{base}..{version.commit}")
-    print(f"{version.words} of the template: {commits} commits since {base[:12]}, which this copy is of.")
+    newer = f"{commits} commit{'s' if commits != '1' else ''} since {base[:12]}"
+    print(f"{version.words} of the template: {newer}, which this copy is of.")
     listed = git.run("diff-tree", "-r", "-z", "--name-status", "--no-renames", head, merged.tree).split("\0")
     changes = zip(listed[::2], listed[1::2], strict=False)
     told = [(KINDS[kind], path) for kind, path in changes if path not in merged.conflicts]

@@ -41,6 +41,8 @@ def found(checkout: Path = Path(), name: str = "") -> Where:
         what = f"{name!r} is not" if name else "the remote origin does not name"
         raise UserError(f"{what} a repository on GitHub: give --repository OWNER/NAME")
     api = os.environ.get("GITHUB_API_URL") or api_of(host)
+    if not re.match(r"https?://", api):
+        raise UserError(f"GITHUB_API_URL is {api!r}: write it as https://HOST/api/v3")
     return Where(host, name, api.rstrip("/"))
 
 
@@ -62,5 +64,10 @@ def token(host: str) -> str:
         done = programs.run([program, "auth", "token", "--hostname", host], timeout=PATIENCE_SECONDS)
         if done.returncode == 0 and (told := done.stdout.strip()):
             return told
-    name = "GITHUB_TOKEN" if own else "GH_ENTERPRISE_TOKEN"
-    raise UserError(f"no token for {host}: run `gh auth login`, or set {name} to one of an administrator")
+    if own:
+        way_out = "run `gh auth login`, or set GITHUB_TOKEN to one of an administrator"
+    else:  # anybody's: GitLab's too
+        way_out = "if it is a server of GitHub, "
+        way_out += f"run `gh auth login --hostname {host}`, or set GH_ENTERPRISE_TOKEN to one of an "
+        way_out += "administrator; else let the remote origin be on GitHub"
+    raise UserError(f"no token for {host}: {way_out}")

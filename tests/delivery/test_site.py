@@ -268,6 +268,18 @@ def test_an_axis_has_few_round_steps_that_hold_all(low: float, high: float) -> N
 # --- as people see it --------------------------------------------------------------------------------------
 
 
+def test_a_bar_has_its_label_only_where_it_fits_and_says_it_always() -> None:
+    ends = (0, 500, 800, 1000, 1010)  # so narrower and narrower
+    bars = [chart.Bar(f"{n}" * 12, "c0", f"release {n}", *ends[n : n + 2]) for n in range(4)]
+    drawn = chart.lanes("lanes", "t", "s", {"production": bars})
+    assert re.findall(r'class="(\w*)">(\d{12})<', drawn) == [
+        ("", "0" * 12),
+        ("", "1" * 12),
+        ("desk", "2" * 12),
+    ]
+    assert [f"release {n}" in drawn for n in range(4)] == [True] * 4
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[browser.Browser]:
     with browser.browser() as started:
@@ -289,6 +301,7 @@ def test_a_browser_shows_each_page_on_a_phone_and_on_a_desk_and_asks_nobody(
             assert page.overflow <= 0, (name, width)
             assert len(page.picture) > 20_000
             assert not page.unnamed
+            assert not page.broken, (name, width)
             levels = page.headings
             assert levels[0] == 1 and levels.count(1) == 1
             assert all(after <= before + 1 for before, after in itertools.pairwise(levels)), levels
@@ -299,10 +312,12 @@ def test_a_page_that_is_too_wide_asks_elsewhere_or_jumps_would_be_seen(
 ) -> None:
     head = '<!doctype html><meta name="viewport" content="width=device-width"><h1>x</h1><h3></h3>'
     wide = '<div style="width: 500px">x</div><img src="http://elsewhere.example/x.png"><img src="data:,">'
+    wide += '<p style="width: 3em; overflow-wrap: anywhere">departure</p>'
     script = '<script>document.body.innerHTML = ""</script>'
     page = chromium.see(write_text(tmp_path / "bad.html", head + wide + script), 360)
     assert page.overflow > 0 and "http://elsewhere.example/x.png" in page.requests
     assert page.headings == [1, 3] and page.unnamed  # and no script has taken it away
+    assert set(page.broken) == {"departure"}
     assert chromium.see(write_text(tmp_path / "empty.html", "<!doctype html>"), 360).picture != page.picture
 
 

@@ -74,6 +74,11 @@ def test_the_token_is_a_variables_else_that_of_githubs_own_program(
     for variable in ("GITHUB_TOKEN", "GH_TOKEN", "GH_ENTERPRISE_TOKEN", "GITHUB_API_URL"):
         monkeypatch.delenv(variable, raising=False)
     assert "run `gh auth login`" in mistake(lambda: where.token("github.com"))
+    elsewhere = mistake(lambda: where.token("gitlab.com"))
+    assert (
+        "`gh auth login --hostname gitlab.com`" in elsewhere
+        and "let the remote origin be on GitHub" in elsewhere
+    )
     program = tmp_path / "gh"
     program.write_text('#!/bin/sh\n[ "$*" = "auth token --hostname git.firm.example" ] && echo of-gh\n')
     program.chmod(0o755)
@@ -140,6 +145,58 @@ def test_the_verb_sets_up_and_ends_with_0(copy: Copy) -> None:
     assert set(copy.state["variables"]) == {"GREENLIGHT_RUNNER"}
     done = ml("--var", "GREENLIGHT_BASE=x")
     assert done.returncode == 2 and "no workflow asks the variable GREENLIGHT_BASE" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--owners", "ada"), "'ada' is not @NAME or @ORGANIZATION/TEAM"),
+        (("--reviewers", "@ada grace"), "'grace' is not @NAME or @ORGANIZATION/TEAM"),
+        (("--store", "s3"), "--store 's3' is none: say github, github:OWNER/REPO, folder"),
+        (("--var", "GREENLIGHT_STORE"), "'GREENLIGHT_STORE' is not NAME=VALUE"),
+    ],
+)
+def test_a_mistake_in_a_flag_is_told_before_a_token_is_asked_for(
+    arguments: tuple[str, ...], said: str, copy: Copy
+) -> None:
+    done = ml_of(copy.checkout, "init", *arguments)
+    assert done.returncode == 2 and done.stderr.startswith(f"ml: {said}") and done.stdout == ""
+    assert copy.writes == []
+
+
+@pytest.mark.parametrize("verb", ["init", "doctor", "page"])
+def test_elsewhere_than_at_the_top_of_a_clone_a_verb_says_where_to_run_it(
+    verb: str, copy: Copy, tmp_path: Path
+) -> None:
+    done = ml_of(copy.checkout / ".github", verb)
+    assert done.returncode == 2 and f"run this at its top, {copy.checkout.resolve()}" in done.stderr
+    (tmp_path / "empty").mkdir()
+    done = ml_of(tmp_path / "empty", verb)
+    assert done.returncode == 2 and "is not a Git repository: run this in a clone" in done.stderr
+    assert done.stdout == "" and list((tmp_path / "empty").iterdir()) == []
+
+
+def ml_of(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`ml`, without a token."""
+    told = dict.fromkeys(("GITHUB_TOKEN", "GH_TOKEN", "GITHUB_API_URL", "GITHUB_REPOSITORY"), "")
+    environment = programs.environment(PYTHONPATH=str(ROOT), **told)
+    command = [sys.executable, "-m", "pipelines.cli", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("store", ["github", "github:ada/flights", "folder", "/srv/releases"])
+def test_a_store_is_one_that_there_is(store: str) -> None:
+    assert asked.kept(store) == store
+
+
+@pytest.mark.parametrize("store", ["s3", "s3://bucket", "github:ada", "@grace", "gitub"])
+def test_a_store_that_would_be_a_folder_by_mistake_is_told(store: str) -> None:
+    assert "say github," in mistake(lambda: asked.kept(store))
+
+
+def test_an_address_of_the_api_that_is_none_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_API_URL", "api.firm.example")
+    assert "GITHUB_API_URL is 'api.firm.example'" in mistake(lambda: where.found(name="a/b"))
 
 
 # --- files ------------------------------------------------------------------------------------------------

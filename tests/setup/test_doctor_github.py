@@ -192,6 +192,14 @@ def test_all_is_on_at_a_github_that_init_has_set_up_and_what_a_person_may_not_as
     assert not [what for what in copy.state["unexpected"] if "variables/" not in what]
 
 
+def test_a_token_that_is_nobodys_is_told_once(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_API_URL", copy.api)
+    monkeypatch.setenv("GITHUB_TOKEN", "of-nobody")
+    (one,) = doctor._github(REPOSITORY)
+    assert (one.what, one.state, one.says) == ("all of it", UNKNOWN, "the token is not valid, or expired")
+    assert one.way_out == "set another GITHUB_TOKEN, or unset it and run `gh auth login`"
+
+
 @pytest.mark.parametrize(
     ("status", "said"), [(403, "Resource not accessible"), (404, "Not Found"), (429, "slow"), (502, "Bad")]
 )
