@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipelines.artifacts.release import Release
 from pipelines.base import git, machine
-from pipelines.base.errors import Refused
+from pipelines.base.errors import Refused, UserError
 from pipelines.registry import merged, store, verified
 from pipelines.registry.attestation import ListedKeys, Verifier
 from pipelines.registry.keyless import Workflow
@@ -14,11 +14,17 @@ from pipelines.registry.signing import LIST, Signers, Untrusted
 
 def verify(release: str, listed: Path | None = None) -> list[str]:
     """What was checked, a line each; `listed` has the keys that may sign. Refused where something is not as
-    it was signed."""
+    it was signed, UserError where a key has signed it and no list says whose keys count."""
     folder, ledger = store.of().get(release), Ledger()
-    about = Release.read(folder)
+    about, takers = Release.read(folder), verifiers(listed)
+    signed = {file for file in (ListedKeys.file, Workflow.file) if (folder / "evidence" / file).is_file()}
+    if signed and signed.isdisjoint(taker.file for taker in takers):
+        way_out = "give one, `--signers FILE`"
+        raise UserError(
+            f"release {about.id[:12]} is signed with a key, and no list here says whose counts: {way_out}"
+        )
     try:
-        found = verified.check(folder, verifiers(listed), ledger.repository)
+        found = verified.check(folder, takers, ledger.repository)
     except Untrusted as reason:
         raise Refused(f"release {about.id[:12]} {reason}") from None
     return [f"release {about.id}", *found]

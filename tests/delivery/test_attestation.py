@@ -23,7 +23,7 @@ from pipelines.registry.attestation import ATTESTATION, CYCLONEDX, SBOM
 from pipelines.registry.images import Images
 from pipelines.registry.ledger import Entry, Ledger
 from pipelines.registry.signer import VARIABLE
-from pipelines.registry.signing import Untrusted
+from pipelines.registry.signing import LIST, Untrusted
 from pipelines.registry.store import Store
 from pipelines.release import image as building
 from pipelines.release import supply
@@ -95,6 +95,18 @@ def test_a_release_with_image_sbom_and_provenance_is_followed_and_verified(
     digest = Release.read(folder).image.digest  # type: ignore[union-attr]
     for told in ("signed by ci", f"made from {Ledger(world.writer).repository}", "in no workflow", digest):
         assert any(told in line for line in lines), (told, lines)
+
+
+def test_what_a_key_has_signed_is_not_called_unsigned_where_no_list_is_here(
+    world: Trusting, registry: Images
+) -> None:
+    entry, folder = pushed(world, registry)
+    (world.host.folder / LIST).unlink()
+    with pytest.raises(UserError, match="is signed with a key, and no list here says whose counts: give one"):
+        verify(entry.release)
+    (folder / "evidence" / ATTESTATION).unlink()
+    with pytest.raises(Refused, match="has no evidence/"):
+        verify(entry.release)
 
 
 def swapped_image(world: Trusting, folder: Path, registry: Images) -> None:
