@@ -253,7 +253,7 @@ class Verdict(Artifact):
     head: Commit | None
     base: Commit | None
     verdict: Word
-    superior: bool = False  # shown better than the champion
+    superior: bool = False  # shown better than the anchor, which may be the champion
     findings: Annotated[list[Finding], Field(min_length=1, max_length=1000)]
     candidate: Candidate | None = None
     champion: Champion | None = None

@@ -105,13 +105,20 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 
 def superior(findings: Iterable[Finding], task: Task) -> bool:
-    """Whether the candidate is shown better than the champion: the next anchor, once it is released."""
+    """Whether the candidate is the next anchor, once it is released: shown better on a metric and worse on
+    none than the anchor, which may be the champion.
+
+    Beside another champion a loss within the margin and then a tiny gain, in turn, would lead it away."""
     by_rule = {finding.rule: finding for finding in findings}
-    compared = [(by_rule[metric.key].numbers, metric) for metric in task.compared if metric.key in by_rule]
-    ends = ((numbers.get("low"), numbers.get("high"), metric.sign) for numbers, metric in compared)
-    whole = ((low, high, sign) for low, high, sign in ends if low is not None and high is not None)
-    shown = any((low if sign > 0 else -high) > 0 for low, high, sign in whole)  # on the better side of zero
-    return shown and fold(by_rule.values()) != "FAIL"
+    if "anchor" in by_rule or fold(by_rule.values()) == "FAIL":  # the first: it cannot be had
+        return False
+    ends = []
+    for metric in task.compared:
+        beside = by_rule.get(f"anchor_{metric.key}") or by_rule.get(metric.key)
+        low, high = (beside.numbers.get(end) if beside else None for end in ("low", "high"))
+        if low is not None and high is not None:
+            ends.append((low, high) if metric.sign > 0 else (-high, -low))
+    return any(low > 0 for low, _ in ends) and all(high >= 0 for _, high in ends)
 
 
 def _files(base: Path, head: str) -> list[str] | None:

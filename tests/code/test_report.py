@@ -217,7 +217,9 @@ def test_a_pass_to_look_at_stands_out_and_a_better_model_is_called_so() -> None:
     text = report_of(gate("PASS"))
     assert "| ⚠️ | `slices` | Look. |" in text
     assert "Look at slices before you merge." in text.splitlines()[2]
-    assert "shown better than the champion" in text.splitlines()[2]
+    assert "shown better than the anchor" in text.splitlines()[2]
+    alone = report_of(gate("PASS") | {"anchor": None})
+    assert "shown better than the champion" in alone.splitlines()[2]
     failed = report_of(gate("FAIL"))
     assert failed.index("`log_loss`") < failed.index("`slices`") < failed.index("`days`")
     assert "before you merge" not in failed

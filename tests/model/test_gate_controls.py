@@ -268,7 +268,18 @@ def test_only_a_model_that_is_shown_better_and_not_refused_is_the_next_anchor() 
     assert gate.superior([Finding("roc_auc", "PASS", "", {"low": 0.001, "high": 0.01})], PROBLEM.task)
     assert not gate.superior([better, Finding("size", "FAIL", "")], PROBLEM.task)
     assert not gate.superior([Finding("log_loss", "PASS", "", {"low": -0.02, "high": 0.001})], PROBLEM.task)
-    assert not gate.superior([Finding("roc_auc", "PASS", "", {"low": -0.02, "high": -0.001})], PROBLEM.task)
+    worse = Finding("roc_auc", "PASS", "", {"low": -0.02, "high": -0.001})
+    assert not gate.superior([worse], PROBLEM.task) and not gate.superior([better, worse], PROBLEM.task)
+
+
+def test_a_tiny_gain_after_a_loss_within_the_margin_does_not_move_the_anchor() -> None:
+    gain = Finding("roc_auc", "PASS", "", {"low": 1e-6, "high": 2e-6})
+    still_lost = Finding("anchor_roc_auc", "PASS", "", {"low": -0.005, "high": 0.001})
+    assert not gate.superior([gain, still_lost], PROBLEM.task)
+    won_back = Finding("anchor_roc_auc", "PASS", "", {"low": 1e-6, "high": 0.001})
+    assert gate.superior([gain, won_back], PROBLEM.task)
+    lost = Finding("anchor", "INCONCLUSIVE", "")
+    assert gate.superior([gain], PROBLEM.task) and not gate.superior([gain, lost], PROBLEM.task)
 
 
 # --- a rule of one's own ----------------------------------------------------------------------------------
