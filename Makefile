@@ -46,7 +46,7 @@ lint: $(READY) ## every check that ci runs on the code
 	if [ -x $(ACTIONLINT) ]; then $(ACTIONLINT) && echo "actionlint: passed"; \
 	else echo "make lint: actionlint is skipped: $$(tail -n 1 $(READY).go 2>/dev/null || echo there is no Go to build it)" >&2; fi
 
-bench: $(READY) ## measure the README's figures; ONLY=NAME runs one
+bench: $(READY) ## measure the figures of docs/figures.md; ONLY=NAME runs one
 	@exec python -m benchmarks $(ONLY)
 
 # A runner that keeps an environment of the same lock names it by GREENLIGHT_VENV: then a link is enough.

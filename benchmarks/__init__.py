@@ -1,4 +1,4 @@
-"""A command for each figure that the README quotes: `make bench`, or `make bench ONLY=pipeline`."""
+"""A command for each figure of docs/figures.md: `make bench`, or `make bench ONLY=pipeline`."""
 
 import multiprocessing
 import os

@@ -36,7 +36,7 @@ def release(
 def image(
     release: Annotated[str, Argument(help="An id, or its beginning; staging's by default.")] = "",
 ) -> None:
-    """Build a release's container image, where a Docker engine answers."""
+    """Build a release's container image. It takes a Docker engine."""
     from pipelines.registry.ledger import Ledger
     from pipelines.release.image import image
 

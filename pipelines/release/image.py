@@ -1,4 +1,4 @@
-"""`ml image`: the image of a release, where a Docker engine answers; else a sentence says so.
+"""`ml image`: the image of a release, built by a Docker engine.
 
 Not by `bentoml containerize`: it takes no Dockerfile template for Bentos of version 2, leaves compilers in
 the image, and adds a line without a hash to the lock, which pip then refuses. What the engine has built is
@@ -38,16 +38,12 @@ TITLE = "### Image"
 def image(release: str, store: Store | None = None) -> None:
     """Build the image of a release and write its digest into release.json.
 
-    Where no engine answers, or its base image cannot be had, nothing is built and the summary says how to
-    switch it on; where DOCKER_HOST or GREENLIGHT_BASE_IMAGE was set, that is a UserError. Refused where the
-    build fails."""
+    UserError where no engine answers, or its base image cannot be had. Refused where the build fails."""
     store = store or stores.of()
     folder = store.get(release)
     about = Release.read(folder)
     if reason := missing():
-        step(reason)
-        summary(f"{TITLE}\n\nNone: {reason}.")
-        return
+        raise UserError(reason)
     with built(folder) as made:
         if about.image is None or about.image.digest != made.image.digest:
             store.note(about.id, made.image)
@@ -69,7 +65,8 @@ class Built:
 
 
 def missing() -> str | None:
-    """Why there will be no image, and how to have one; None where everything is there."""
+    """Why there will be no image, and how to have one; None where all is there. UserError where what is
+    missing was named, by DOCKER_HOST or GREENLIGHT_BASE_IMAGE."""
     base = _base()
     if not shutil.which("docker") or _docker("version", "--format", "{{.Server.Version}}").returncode:
         if host := os.environ.get("DOCKER_HOST"):

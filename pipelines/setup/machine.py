@@ -64,8 +64,10 @@ def _environment() -> Check:
 def _git() -> Check:
     here = git.run("version").split()[2]
     numbers = ".".join(part for part in here.split(".")[:3] if part.isdigit())
-    state = State.ON if Version(numbers) >= Version(GIT) else State.OFF
-    return Check(GROUP, "git", state, here, f"install git {GIT} or newer")
+    if Version(numbers) >= Version(GIT):
+        return Check(GROUP, "git", State.ON, here)
+    way_out = f"install git {GIT} or newer"
+    return Check(GROUP, "git", State.OFF, f"{here}, too old for `ml update`", way_out, matters=False)
 
 
 def _disk(home: Path) -> Check:

@@ -122,7 +122,7 @@ def test_what_this_machine_lacks_is_off(tmp_path: Path, monkeypatch: pytest.Monk
     found = named(machine.checks(tmp_path))
     off = {what: check for what, check in found.items() if not what.startswith("ports")}
     assert {check.state for check in off.values()} == {OFF} and all(check.way_out for check in off.values())
-    assert [what for what, check in off.items() if not check.fails] == ["Docker"]
+    assert [what for what, check in off.items() if not check.fails] == ["git", "Docker"]
     monkeypatch.setattr(machine.shutil, "which", lambda name: "/opt/terraform")
     assert named(machine.checks(tmp_path))["glibc"].state is ON
 
