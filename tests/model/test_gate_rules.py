@@ -13,6 +13,7 @@ from pipelines.core.tasks.task import Metric
 from pipelines.judge import gate, rules
 from pipelines.judge.evidence import Evidence, Scored, Window
 from pipelines.judge.rules import metrics
+from pipelines.judge.rules.calibration import calibration
 from tests.problems.parcels import PARAMS, PROBLEM
 
 DAYS, ROWS = 30, 200  # a day
@@ -172,3 +173,13 @@ def test_a_rule_that_raises_is_inconclusive_by_its_name() -> None:
     assert passed.verdict == "PASS"
     (odd,) = rules.ask(e, [lambda e: "PASS"])  # type: ignore[list-item, return-value]
     assert odd.verdict == "INCONCLUSIVE" and "gave a str" in odd.sentence
+
+
+@pytest.mark.parametrize(("sharper", "look"), [(1.0002, False), (1.05, True)])
+def test_a_calibration_that_is_shown_farther_off_is_looked_at_where_it_is_so_by_something(
+    sharper: float, look: bool
+) -> None:
+    """Twins differ by a hair on each row, so on each draw of the days too."""
+    found = calibration(evidence(TRUTH * 1.3 * sharper, TRUTH * 1.3))
+    assert found is not None and found.verdict == "PASS" and found.numbers["slope_low"] > 0
+    assert (found.warning, "shown farther off" in found.sentence) == (look, look)

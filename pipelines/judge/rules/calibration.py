@@ -10,6 +10,7 @@ from pipelines.core.tasks.task import Task
 from pipelines.judge.evidence import Evidence, Scored
 
 Measured = tuple[dict[str, float], dict[str, np.ndarray]]  # the figures, and their draws of shape (B,)
+NOTABLE = 0.1  # of the margin: what is farther off by less is not worth a reviewer's look
 PAIR = 2  # figures that are told, and judged each at the gate's level; of more all are at that of a pair
 
 
@@ -42,7 +43,7 @@ def calibration(e: Evidence) -> Finding | None:
         than = "than the champion's" if theirs is not None else "than any first model may be"
         end = f"the {name} is shown farther from {ideal[name]:g} {than}, by over {worse[name][2]:g}."
         return Finding("calibration", "FAIL", f"{words}: {end}", numbers)
-    shown = [name for name, (_, low, _) in worse.items() if low > 0]
+    shown = [name for name, (point, low, limit) in worse.items() if low > 0 and point > NOTABLE * limit]
     if shown and theirs is not None:
         sentence = f"{words}: the {' and the '.join(shown)} shown farther off, within the margin."
         return Finding("calibration", "PASS", sentence, numbers, warning=True)
