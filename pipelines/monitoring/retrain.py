@@ -40,7 +40,7 @@ CHECKS = {
     "app": "A GitHub App opened it, so its checks run.",
     "key": "A deploy key pushed its newest commit, so that one's checks run; those of the first may wait.",
     "": "It was opened with GITHUB_TOKEN, so its checks wait until a person with write access presses "
-    '"Approve and run" below; an app or a deploy key spares that (docs/github.md, Retraining proposals).',
+    '"Approve and run" below; an app or a deploy key spares that (docs/proposals.md, Retraining proposals).',
 }
 REPLACED = "#{number} takes its place: it trains on newer months too."
 

@@ -13,7 +13,7 @@ from pipelines.setup.refusals import reason
 from pipelines.setup.setting import Found, Setting
 
 COLOUR = "0e8a16"
-MEANING = "A maintainer lets this commit through (docs/github.md)"
+MEANING = "A maintainer lets this commit through (docs/proposals.md)"
 WORKFLOWS = "/actions/permissions/workflow"
 
 
