@@ -46,7 +46,7 @@ def keep(url: str, folder: Path) -> None:
     except ValueError:
         well = False
     if not well or "@" in parts.netloc or parts.query or parts.fragment or url.split() != [url]:
-        raise UserError(f"--address {url}: give where callers ask, such as https://flights.example.org")
+        raise UserError(f"--address {url}: give where callers ask, such as https://models.example.org")
     write_text(folder / NAME, url.rstrip("/") + "\n")
 
 

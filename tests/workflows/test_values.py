@@ -24,6 +24,7 @@ from pipelines.local.github import call
 from pipelines.pulls import making, runs, status, values
 from pipelines.registry.signer import VARIABLE
 from pipelines.registry.signing import Key, public_of
+from tests.delivery import waiting
 from tests.problems.parcels import PROBLEM
 from tests.workflows.conftest import Commit, git
 from tests.workflows.proposal import GOOD, PARAMS, REPOSITORY, Proposal, Propose, data, lock
@@ -398,9 +399,17 @@ def test_a_training_that_does_not_end_is_ended_with_all_that_it_started(
     monkeypatch.setattr(programs, "start", start)
     with pytest.raises(UserError, match=r"no model comes of this params\.yaml within 1 s"):
         making._reproduce(1.0)
-    with contextlib.suppress(psutil.NoSuchProcess):
-        group = [p for p in psutil.process_iter() if os.getpgid(p.pid) == started[0].pid]
-        assert not [p for p in group if p.status() != psutil.STATUS_ZOMBIE]
+    waiting.until(lambda: not alive(started[0].pid))  # who was killed takes a moment to end
+
+
+def alive(group: int) -> list[psutil.Process]:
+    """The processes of a group that live, and are no zombies."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) == group and waiting.runs(process):
+                found.append(process)
+    return found
 
 
 def test_a_training_that_fails_says_where_to_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
