@@ -40,20 +40,24 @@ class Certificate:
 
 def keep(url: str, folder: Path) -> None:
     """Write down that callers reach the environment of `folder` at `url`. UserError where it is not https."""
-    try:
-        parts = urlsplit(url)
-        well = parts.scheme == "https" and parts.hostname and (parts.port or True)
-    except ValueError:
-        well = False
-    if not well or "@" in parts.netloc or parts.query or parts.fragment or url.split() != [url]:
-        raise UserError(f"--address {url}: give where callers ask, such as https://models.example.org")
-    write_text(folder / NAME, url.rstrip("/") + "\n")
+    write_text(folder / NAME, _https(url, "--address") + "\n")
 
 
 def known(folder: Path) -> str | None:
-    """What was kept; None where nothing was."""
+    """What was kept; None where nothing was. UserError where somebody has made it another thing."""
     file = folder / NAME
-    return file.read_text(encoding="utf-8").strip() if file.exists() else None
+    return _https(file.read_text(encoding="utf-8", errors="replace").strip(), file) if file.exists() else None
+
+
+def _https(url: str, where: Path | str) -> str:
+    try:
+        parts = urlsplit(url)
+        well = url.isascii() and parts.scheme == "https" and parts.hostname and (parts.port or True)
+    except ValueError:
+        well = False
+    if not well or "@" in parts.netloc or parts.query or parts.fragment or url.split() != [url]:
+        raise UserError(f"{where}: {url!r} is not where callers ask, such as https://models.example.org")
+    return url.rstrip("/")
 
 
 def ask(url: str) -> tuple[Certificate, int]:

@@ -57,9 +57,13 @@ def _edge(host: Host) -> Check:
 def _address(host: Host) -> Check:
     """Whether callers get through to the edge, and for how long the certificate that they are shown holds."""
     what = f"{host.environment} address"
-    if (url := address.known(host.folder)) is None:
-        says, way_out = "only this machine can ask", f"{_up(host, ' --address https://...')} (docs/host.md)"
-        return Check(GROUP, what, State.OFF, says, way_out, matters=False)
+    keep = f"{_up(host, ' --address https://...')} (docs/host.md)"
+    try:
+        url = address.known(host.folder)
+    except UserError as error:
+        return Check(GROUP, what, State.OFF, one_line(error), keep)
+    if url is None:
+        return Check(GROUP, what, State.OFF, "only this machine can ask", keep, matters=False)
     try:
         certificate, status = address.ask(url)
     except (OSError, http.client.HTTPException) as error:

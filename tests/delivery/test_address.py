@@ -109,6 +109,13 @@ def test_what_callers_could_not_use_is_off_and_says_why(
     assert told(world).fails and why in told(world).says
 
 
+@pytest.mark.parametrize("text", ["", "http://example.org", "https://ex\u00e4mple.org", "https://a b"])
+def test_a_file_that_somebody_has_edited_into_no_address_is_off_and_named(world: Trusting, text: str) -> None:
+    (world.host.folder / address.NAME).write_text(text)
+    assert told(world).fails and "staging/address: " in told(world).says
+    assert "--address" in told(world).way_out
+
+
 def test_an_address_where_nobody_answers_is_off(world: Trusting) -> None:
     address.keep("https://127.0.0.1:9", world.host.folder)
     assert told(world).fails and "Connection refused" in told(world).says
